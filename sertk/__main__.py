@@ -1,0 +1,5 @@
+"""`python -m sertk`."""
+
+from sertk.cli import main
+
+main()

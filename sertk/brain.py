@@ -1,0 +1,100 @@
+"""The training loop: a SpeechBrain Brain."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import torch
+from speechbrain.core import Brain, Stage
+from torch import Tensor
+
+from sertk.core import Batch, SertkError, Views, key
+from sertk.data import Item, Loader
+from sertk.training import Training
+
+logging.getLogger("speechbrain").setLevel(logging.WARNING)
+
+
+class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
+    """Trains until the history says stop, and resumes from any checkpoint to the same bits."""
+
+    def __init__(self, training: Training) -> None:
+        super().__init__({"model": training.model, "loss": training.mixture}, run_opts=training.options)
+        self.training, self.train_sampler, self.since_save = training, training.order, 0
+
+    def train_on(self, train: Loader, dev: Loader | None) -> None:
+        """Trains to the end, from the newest checkpoint where there is one."""
+        self.fit(self._epochs(), train, dev, progressbar=False)
+
+    def _epochs(self) -> Iterator[int]:
+        while not self.training.history.finished:
+            yield self.training.history.epoch
+
+    def compute_forward(self, item: Item, stage: Stage) -> tuple[Views, Batch]:
+        """Augments, computes features and runs the model."""
+        batch, partners, epoch = item.to(self.device)
+        ready = self.training.frontend(batch, epoch, partners, train=stage == Stage.TRAIN)
+        return self.modules.model(ready.inputs, self.training.spans), ready
+
+    def compute_objectives(self, outputs: tuple[Views, Batch], item: Item, stage: Stage) -> Tensor:
+        """The objective on training batches; on dev the negative log-probability of the labels."""
+        views, batch = outputs
+        # float32 whatever the precision: half-precision contrasts and angles are off by a percent
+        with torch.autocast(self.device_type, enabled=False):
+            if stage != Stage.TRAIN:
+                return self.training.dev_loss(views, batch, item)
+            terms = self.modules.loss({span: view.float() for span, view in views.items()}, batch.target, batch.groups)
+        self.training.history.add(terms.terms)
+        return terms.total
+
+    def init_optimizers(self) -> None:
+        """Hands over the optimizers and, where there is a checkpoint, goes back to it."""
+        self.optimizers_dict = dict(self.training.optimizers)
+        counters = self.training.restore(self.scaler)
+        if counters:
+            self.step, self.avg_train_loss = counters["step"], counters["mean"]
+            self.optimizer_step = counters["optimizer_step"]
+
+    def on_fit_batch_start(self, item: Item, should_step: bool) -> None:  # noqa: FBT001 - SpeechBrain's signature
+        """Makes dropout a function of (seed, epoch, step), so that resuming needs no generator state."""
+        torch.manual_seed(key(self.training.seed, "step", self.training.history.epoch, self.step) & (2**63 - 1))
+
+    def on_fit_batch_end(self, item: Item, outputs: object, loss: Tensor, should_step: bool) -> None:  # noqa: FBT001
+        """Flushes what is left of an accumulation when the epoch ends, steps the rates, saves now and then."""
+        left, last = self.step % self.grad_accumulation_factor, self.step == len(self.training.order)
+        if left and not last:
+            return
+        if left:  # SpeechBrain would drop these; their mean is over the batches that there were
+            for parameter in self.modules.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self.grad_accumulation_factor / left)
+            self.optimizers_step()
+        self.training.step_rates()
+        self.since_save += 1
+        if 0 < self.training.save_every <= self.since_save and not last:
+            self._save()
+
+    def check_loss_isfinite(self, loss: Tensor) -> None:
+        """Raises SertkError on a loss that is no number."""
+        if not torch.isfinite(loss):
+            raise SertkError(
+                f"the loss became {loss.item()} in epoch {self.training.history.epoch}, step {self.step}. "
+                "Lower train.optimizer.lr or train.clip, or use train.precision fp32; earlier checkpoints are intact."
+            )
+
+    def on_stage_end(self, stage: Stage, loss: float, epoch: int) -> None:
+        """Closes the epoch after dev, or after training where there is no dev set."""
+        history = self.training.history
+        if stage == Stage.TRAIN:
+            history.train_loss = float(loss)
+        if history.dev == (stage == Stage.VALID):
+            self.training.close_epoch(float(loss) if history.dev else None)
+            self.step, self.avg_train_loss = 0, 0.0
+            self._save()
+
+    def _save(self) -> None:
+        self.since_save = 0
+        if not self.distributed_launch or not self.rank:
+            counters = {"step": self.step, "mean": self.avg_train_loss, "optimizer_step": self.optimizer_step}
+            self.training.save(self.scaler, counters)

@@ -1,0 +1,230 @@
+"""Settings + plugins + task -> model, objective and what surrounds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import torch
+from torch import Tensor
+
+from sertk.core import (
+    WHOLE,
+    Backbone,
+    Batch,
+    Crop,
+    Decision,
+    Dims,
+    Feature,
+    HeadSpec,
+    Pooling,
+    Rng,
+    SertkError,
+    Span,
+    Task,
+    UsageError,
+    View,
+    Views,
+    nearest,
+)
+from sertk.frontend import Frontend
+from sertk.model import Model, Normalize
+from sertk.objective import Mixture
+from sertk.plugins import Plugins, fits, split
+
+Settings = Mapping[str, Any]
+
+COMPONENTS = ("audio", "inputs", "normalize", "crop", "backbone", "pooling", "segments", "decision")
+
+
+@dataclass(frozen=True)
+class Decider:
+    """How the windows and crops of an utterance become its posterior.
+
+    Attributes:
+        span: The windows that are looked at.
+        decision: What is made of them.
+    """
+
+    span: Span
+    decision: Decision
+
+    def __call__(self, views: Views, batch: Batch, utterances: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        """(U, C) posterior and (U, C) logits, the mean over windows, of U utterances."""
+        view = views[self.span].float()
+        owner = batch.owner[view.owner]
+        count = torch.bincount(owner, minlength=utterances)
+        merged = View(view.frames, view.embedding, view.heads, owner, count[owner], view.output)
+        logits = view.logits.new_zeros(utterances, view.logits.shape[1]).index_add(0, owner, view.logits)
+        return self.decision(merged, utterances, rng), logits / count[:, None]
+
+
+@dataclass(frozen=True)
+class Body:
+    """What comes before the heads."""
+
+    frontend: Frontend
+    backbone: Backbone
+    pooling: Pooling
+    dims: Dims
+
+
+def make_body(plugins: Plugins, settings: Settings, seed: int = 0, *, train: bool = False) -> Body:
+    """The front end, the backbone and the pooling.
+
+    Args:
+        plugins: The registry.
+        settings: The run's, or the components of a bundle.
+        seed: Of the run.
+        train: Whether to make the augmentations too.
+
+    Raises:
+        UsageError: On an unknown name or setting.
+    """
+    if not settings["inputs"]:
+        raise UsageError("the run has no inputs; give a --system, or inputs: {mel: {name: mel}} in the recipe.")
+    features = make_features(plugins, settings)
+    augment = [plugins.make("augmentation", spec) for spec in settings["augment"]] if train else []
+    frontend = Frontend(features, make_crop(settings["crop"]), augment, seed)
+    backbone: Backbone = plugins.make("backbone", settings["backbone"], frontend.inputs())
+    if backbone.fixed is not None and settings["crop"] is None:
+        raise UsageError(f"this backbone takes {backbone.fixed} frames; set crop: {{length: SECONDS}}.")
+    pooling: Pooling = plugins.make("pooling", settings["pooling"], backbone.width)
+    segments = settings["segments"] and Span.parse(settings["segments"], backbone.frame_seconds)
+    dims = Dims(backbone.width, pooling.out, branches=backbone.branches, segments=segments or None)
+    return Body(frontend, backbone, pooling, dims)
+
+
+def make_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
+    """The features by input name."""
+    rate = settings["audio"]["rate"]
+    return {name: plugins.make("feature", spec, rate) for name, spec in settings["inputs"].items()}
+
+
+def make_crop(settings: Settings | None) -> Crop | None:
+    """The crop of the settings.
+
+    Raises:
+        UsageError: On an unknown key, a missing length or a value of the wrong type.
+    """
+    if settings is None:
+        return None
+    hints = get_type_hints(Crop)
+    for word, value in settings.items():
+        if word not in hints:
+            raise UsageError(f"crop takes no {word!r}{nearest(word, hints)}")
+        if not fits(value, hints[word]):
+            raise UsageError(f"crop.{word} must be {hints[word]}, got {value!r}")
+    if "length" not in settings:
+        raise UsageError("crop needs a length in seconds: {length: 3.5}")
+    return Crop(**settings)
+
+
+def make_model(plugins: Plugins, settings: Settings, body: Body, specs: Mapping[str, HeadSpec]) -> Model:
+    """The model with its heads; its weights are the torch generator's."""
+    inputs = {} if settings["normalize"] == "none" else body.frontend.inputs()
+    normalize = {name: Normalize(spec.width) for name, spec in inputs.items() if name in body.backbone.inputs}
+    heads = {}
+    for name, spec in specs.items():
+        width = body.dims.embedding
+        if spec.reads is not None:
+            slices = (body.dims.branches[branch] for branch in spec.reads)
+            width = sum(one.stop - one.start for one in slices)
+        heads[name] = plugins.make("head", {"name": spec.kind, **spec.settings}, width, spec.out)
+    return Model(normalize, body.backbone, body.pooling, heads, specs, body.dims.branches)
+
+
+def resolve_decision(plugins: Plugins, settings: Settings) -> dict[str, Any]:
+    """`decision` with name and `at` spelled out.
+
+    Raises:
+        UsageError: On an unknown name or setting, or segments that the run does not have.
+    """
+    name, rest = split("decision", settings["decision"])
+    at = rest.pop("at", "auto")
+    if at == "auto":
+        at = "segments" if settings["segments"] else "whole"
+    if name == "auto":
+        name = "max_probability" if at == "segments" else "mean"
+    if at not in ("whole", "segments") or (at == "segments" and not settings["segments"]):
+        raise UsageError(f"decision: at: {at} is not whole, or segments where --segments sets them.")
+    plugins.factory("decision", name)
+    if rest:
+        raise UsageError(f"decision {name!r} takes no {next(iter(rest))!r}; it takes at")
+    return {"name": name, "at": at}
+
+
+def make_decider(plugins: Plugins, settings: Settings, dims: Dims) -> Decider:
+    """The decision over its windows."""
+    spec = resolve_decision(plugins, settings)
+    span = dims.segments if spec["at"] == "segments" and dims.segments else WHOLE
+    return Decider(span, plugins.factory("decision", spec["name"]))
+
+
+def resolve_losses(plugins: Plugins, own: Sequence[Any], named: Sequence[Any]) -> tuple[list[Any], list[str]]:
+    """The terms that a run trains with, and which of them the system adds.
+
+    Args:
+        plugins: The registry.
+        own: `losses` of the settings.
+        named: What the command line's `--loss` named; empty for none.
+
+    Returns:
+        The named terms; where none of them trains the emotion head, the system's own that do come first.
+    """
+    if not named:
+        return list(own), []
+    if any(_classifies(plugins, spec) for spec in named):
+        return list(named), []
+    kept = [spec for spec in own if _classifies(plugins, spec)]
+    return [*kept, *named], [split("loss", spec)[0] for spec in kept]
+
+
+def _classifies(plugins: Plugins, spec: Any) -> bool:  # noqa: ANN401
+    return "emotion" in plugins.factory("loss", split("loss", spec)[0]).trains
+
+
+def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -> Mixture:
+    """The training objective.
+
+    Raises:
+        UsageError: On an unknown loss or setting, two of one name, or an alpha that has nothing to weigh.
+    """
+    losses, weights = {}, {}
+    for spec in settings["losses"]:
+        name, rest = split("loss", spec)
+        if name in losses:
+            raise UsageError(f"loss {name!r} is named twice; give it once, with the sum of the weights.")
+        weights[name] = rest.pop("weight", 1.0)
+        losses[name] = plugins.make("loss", {"name": name, **rest}, task, dims)
+    deciding = [name for name, loss in losses.items() if "emotion" in loss.trains]
+    if not deciding:
+        raise UsageError(f"none of the losses {', '.join(losses)} trains the emotion head; add one that does, such as ce.")
+    if settings["alpha"] is not None:
+        if len(losses) == len(deciding):
+            raise UsageError("alpha weighs the other terms against the emotion head's, and there is none: add a --loss.")
+        alpha = settings["alpha"]
+        weights = {name: 1 - alpha if name in deciding else alpha for name in losses}
+    return Mixture(losses, weights)
+
+
+def components(plugins: Plugins, settings: Settings, dims: Dims) -> dict[str, Any]:
+    """The settings that a bundle needs to be scored, everything spelled out.
+
+    Raises:
+        SertkError: Where a component is an object that a recipe's `!new:` made, which no bundle can carry.
+    """
+    kept = {name: settings[name] for name in COMPONENTS}
+    for name, value in _specs(kept):
+        if not isinstance(value, str | Mapping):
+            raise SertkError(f"{name} is a {type(value).__name__} made by the recipe; a bundle carries plugins by name only.")
+    segments = dims.segments
+    kept["segments"] = segments and f"{segments.length}:{segments.hop}:{segments.tail}"
+    kept["decision"] = resolve_decision(plugins, settings)
+    return kept
+
+
+def _specs(kept: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    yield from ((name, kept[name]) for name in ("backbone", "pooling"))
+    yield from ((f"inputs.{name}", spec) for name, spec in kept["inputs"].items())

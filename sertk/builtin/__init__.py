@@ -1,0 +1,1 @@
+"""What comes with sertk, registered through the door that guests use. Imports `sertk.core` and libraries only."""

@@ -1,0 +1,109 @@
+"""Augmentations: random changes of training rows, on whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sertk.core import Augmentation, Batch, Padded, Rng, UsageError
+from sertk.hookspecs import hookimpl
+
+
+class EAM(Augmentation):
+    """Energy-adaptive mixup: part of a partner is laid over part of the row at a random SNR (P2 section 2.2).
+
+    x_i[s_i : s_i + l] + scale x_j[s_j : s_j + l], scale = sqrt(P'_i / (10^(SNR/10) P'_j)) (eqs. 1 to 3), and the label
+    takes the partner's with lambda = P''_j / (P'_i + P''_j) l / l_i (eq. 4). l is uniform with 2 l < l_i and l <= l_j,
+    starts are uniform; a segment without energy is not mixed. The partner is any row of the training set.
+
+    Args:
+        snr: Lowest and highest SNR, dB, uniform between.
+        probability: Of mixing a row.
+    """
+
+    partners = 1
+
+    def __init__(self, snr: Sequence[float] = (-5.0, 10.0), probability: float = 0.5) -> None:
+        self._snr, self._probability = _ordered(snr, "eam"), probability
+
+    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
+        """B rows with "wave" (B, S), and B partners -> B rows."""
+        if partners is None or partners.target is None or batch.target is None:
+            raise UsageError("augmentation 'eam' mixes labelled training rows with partners; it has none here.")
+        own, other = batch.inputs["wave"], partners.inputs["wave"].fill(0.0)
+        chance, snr = rng.uniform(2).unbind(1)
+        decibel = self._snr[0] + snr * (self._snr[1] - self._snr[0])
+        longest = torch.minimum((own.length - 1) // 2, other.length)
+        size = 1 + rng.integers(longest.clamp(min=1))
+        start = rng.integers((own.length - size + 1).clamp(min=1))
+        shift = rng.integers((other.length - size + 1).clamp(min=1)) - start
+        wanted = (chance < self._probability) & (longest >= 1)
+        wave, share = overlay(own, other, start, shift, size, decibel, wanted)
+        target = batch.target.blend(partners.target, share)
+        return replace(batch, inputs={**batch.inputs, "wave": wave}, target=target)
+
+
+def overlay(
+    own: Padded, other: Padded, start: Tensor, shift: Tensor, size: Tensor, decibel: Tensor, wanted: Tensor
+) -> tuple[Padded, Tensor]:
+    """Lays other[start + shift : + size] over own[start : + size] at an SNR (P2 eqs. 1 to 4).
+
+    Args:
+        own: (B, S) waves.
+        other: (B, S') waves.
+        start: (B,) first sample in `own`.
+        shift: (B,) first sample in `other` minus `start`.
+        size: (B,) samples.
+        decibel: (B,) SNR, dB.
+        wanted: (B,) bool, which rows to mix.
+
+    Returns:
+        The mixed waves, and (B,) the partner's share lambda of the label, 0 where nothing was mixed.
+    """
+    steps = torch.arange(own.data.shape[1], device=own.data.device)
+    inside = (steps >= start[:, None]) & (steps < (start + size)[:, None])
+    piece = other.data.gather(1, (steps + shift[:, None]).clamp(0, other.data.shape[1] - 1)) * inside
+    energy, noise = (own.data * inside).pow(2).sum(1), piece.pow(2).sum(1)
+    wanted = wanted & (energy > 0) & (noise > 0)
+    scale = (energy / (10 ** (decibel / 10) * noise.where(wanted, torch.ones_like(noise)))).sqrt() * wanted
+    scaled = scale.pow(2) * noise
+    share = scaled / (energy + scaled).where(wanted, torch.ones_like(noise)) * size / own.length
+    return Padded(own.data + scale[:, None] * piece, own.length), share * wanted
+
+
+class Noise(Augmentation):
+    """Copies of every training row with white Gaussian noise added: with 3 copies, P1's tripling (section 4.1).
+
+    Copy 0 is the original. The noise of a copy is the same in every epoch.
+
+    Args:
+        copies: Rows that each becomes, itself included.
+        snr: Lowest and highest SNR, dB, uniform between; of the whole utterance.
+    """
+
+    def __init__(self, copies: int = 3, snr: Sequence[float] = (15.0, 30.0)) -> None:
+        self.copies, self._snr = copies, _ordered(snr, "noise")
+
+    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
+        """B rows with "wave" (B, S) -> B rows."""
+        wave, draws = batch.inputs["wave"].fill(0.0), rng.fixed
+        decibel = self._snr[0] + draws.uniform()[:, 0] * (self._snr[1] - self._snr[0])
+        power = wave.data.pow(2).sum(1) / wave.length
+        level = (power / 10 ** (decibel / 10)).sqrt() * (batch.copy > 0)
+        noisy = Padded(wave.data + level[:, None] * draws.normal(wave.data.shape[1]), wave.length).fill(0.0)
+        return replace(batch, inputs={**batch.inputs, "wave": noisy})
+
+
+def _ordered(snr: Sequence[float], name: str) -> tuple[float, float]:
+    if len(snr) != 2 or snr[0] > snr[1]:
+        raise UsageError(f"augmentation {name!r}: snr must be [lowest, highest] in dB, got {list(snr)}")
+    return float(snr[0]), float(snr[1])
+
+
+@hookimpl
+def sertk_augmentations() -> Mapping[str, type[Augmentation]]:
+    """The augmentations by name."""
+    return {"eam": EAM, "noise": Noise}

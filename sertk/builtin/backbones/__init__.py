@@ -1,0 +1,16 @@
+"""Backbones: inputs made into frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sertk.core import Backbone
+from sertk.hookspecs import hookimpl
+
+
+@hookimpl
+def sertk_backbones() -> Mapping[str, type[Backbone]]:
+    """The backbones by name."""
+    from sertk.builtin.backbones.cnn_transformer import CNNTransformer
+
+    return {"cnn_transformer": CNNTransformer}

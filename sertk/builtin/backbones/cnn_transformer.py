@@ -1,0 +1,113 @@
+"""The CNN-Transformer of Li 2025 (P1 section 3.2) on a spectrogram-like input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sertk.core import Backbone, InputSpec, Padded, UsageError
+
+
+class CNNTransformer(Backbone):
+    """Convolution blocks, a max pool, and a Transformer over the frequency x time tokens (P1 section 3.2).
+
+    A block is convolution 3x3, batch norm, ReLU, max pool. Padded frames are zeroed before every convolution and cannot
+    win a max after a ReLU, so the result does not depend on the batch. With `tail: keep` pools count a partial window
+    at the end; `drop` leaves it out as the paper's sizes do (64 x 4 x 20 from 128 x 657), an input shorter than one
+    token being padded to it.
+
+    Args:
+        inputs: What the run offers; given by the run.
+        reads: The input that it reads; the only one when null.
+        channels: Channels of the blocks.
+        pools: (frequency, time) kernel and stride of each block's pool.
+        token_pool: (frequency, time) kernel and stride of the pool in front of the Transformer.
+        layers: Transformer layers; 0 leaves the Transformer out.
+        heads: Attention heads.
+        ffn: Width of the feed-forward layer.
+        dropout: Probability after each pool and inside the Transformer.
+        tail: What pools do with a partial window at the end.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, InputSpec],
+        reads: str | None = None,
+        channels: Sequence[int] = (16, 32, 64, 64),
+        pools: Sequence[Sequence[int]] = ((2, 2), (2, 2), (2, 2), (4, 4)),
+        token_pool: Sequence[int] = (2, 4),
+        layers: int = 4,
+        heads: int = 4,
+        ffn: int = 512,
+        dropout: float = 0.3,
+        tail: Literal["keep", "drop"] = "keep",
+    ) -> None:
+        super().__init__()
+        self.inputs = (_choose(inputs, reads),)
+        source = inputs[self.inputs[0]]
+        strides = [*map(tuple, pools), tuple(token_pool)]
+        self._low, self._stride = math.prod(f for f, _ in strides), math.prod(t for _, t in strides)
+        self._strides, self._ceil = strides, tail == "keep"
+        self.fixed = source.frames
+        rows = source.width
+        for f, _ in strides:
+            rows = -(-rows // f) if self._ceil else rows // f
+        if not rows or len(channels) != len(pools):
+            raise UsageError(
+                f"backbone 'cnn_transformer': {len(channels)} channels and {len(pools)} pools over {source.width} bands "
+                f"do not fit: give as many pools as channels, their frequency strides at most {source.width} together."
+            )
+        self.width, self.frame_seconds = channels[-1], source.frame_seconds * self._stride / rows
+        sizes = [1, *channels]
+        self.blocks = nn.ModuleList(_block(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.pools = nn.ModuleList(nn.MaxPool2d(pool, ceil_mode=self._ceil) for pool in strides)
+        self.dropout = nn.Dropout(dropout)
+        layer = nn.TransformerEncoderLayer(self.width, heads, ffn, dropout, "gelu", batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False) if layers else None
+
+    def forward(self, inputs: Mapping[str, Padded]) -> Padded:
+        """{name: (B, T, bands)} -> (B, tokens, channels[-1]), tokens ordered by time, then frequency."""
+        x = inputs[self.inputs[0]]
+        data, length = x.fill(0.0).data, x.length
+        if self.fixed is not None:  # a fixed crop's padding is signal
+            data, length = x.data, torch.full_like(x.length, x.data.shape[1])
+        if not self._ceil:
+            data = nn.functional.pad(data, (0, 0, 0, max(0, self._stride - data.shape[1])))
+            length = length.clamp(min=self._stride)
+        maps = data.transpose(1, 2)[:, None]  # (B, 1, bands, T)
+        for block, pool, (_, stride) in zip(self.blocks, self.pools, self._strides, strict=False):
+            maps, length = self.dropout(pool(_silence(block(maps), length))), self._shorter(length, stride)
+            maps = _silence(maps, length)
+        maps, length = self.pools[-1](maps), self._shorter(length, self._strides[-1][1])
+        rows = maps.shape[2]
+        tokens = Padded(maps.permute(0, 3, 2, 1).flatten(1, 2), length * rows)  # (B, T' x rows, D)
+        if self.encoder is None:
+            return tokens
+        return Padded(self.encoder(tokens.data, src_key_padding_mask=~tokens.mask), tokens.length)
+
+    def _shorter(self, length: Tensor, stride: int) -> Tensor:
+        return (length + stride - 1) // stride if self._ceil else length // stride
+
+
+def _choose(inputs: Mapping[str, InputSpec], reads: str | None) -> str:
+    if reads is None and len(inputs) == 1:
+        return next(iter(inputs))
+    if reads not in inputs:
+        raise UsageError(
+            f"backbone 'cnn_transformer' reads {reads!r}, but the inputs are {', '.join(inputs) or 'none'}: "
+            "name one, for example inputs: {mel: {name: mel}} and backbone: {name: cnn_transformer, reads: mel}."
+        )
+    return reads
+
+
+def _block(width: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, out, 3, padding=1), nn.BatchNorm2d(out), nn.ReLU())
+
+
+def _silence(maps: Tensor, length: Tensor) -> Tensor:
+    steps = torch.arange(maps.shape[3], device=maps.device)
+    return maps.masked_fill((steps >= length[:, None])[:, None, None], 0.0)

@@ -1,0 +1,17 @@
+"""Corpora: official folders read into utterances, with their protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sertk.core import Corpus
+from sertk.hookspecs import hookimpl
+
+
+@hookimpl
+def sertk_corpora() -> Mapping[str, type[Corpus]]:
+    """The corpora by name."""
+    from sertk.builtin.corpora.mini import Mini
+    from sertk.builtin.corpora.ravdess import Ravdess
+
+    return {"mini": Mini, "ravdess": Ravdess}

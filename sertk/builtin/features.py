@@ -1,0 +1,135 @@
+"""Log-mel and MFCC frames with torchaudio, the same one by one and in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+import torchaudio
+from torch import Tensor
+
+from sertk.core import Feature, Padded
+from sertk.hookspecs import hookimpl
+
+WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
+
+
+class Mel(Feature):
+    """Log-mel filterbank frames.
+
+    Frames are centred on multiples of the hop and see zeros beyond both ends of the wave (never a reflection), so a
+    wave padded in a batch gives exactly the frames that it gives alone: T = 1 + S // hop.
+
+    Args:
+        rate: Sampling rate, Hz; given by the run.
+        n_mels: Number of mel filters.
+        win_ms: Analysis window, ms.
+        hop_ms: Distance between windows, ms.
+        n_fft: FFT points; the next power of two from the window on when null.
+        f_min: Lowest frequency, Hz.
+        f_max: Highest frequency, Hz; half the rate when null.
+        window: Shape of the analysis window.
+        power: Exponent of the magnitude: 2 for power, 1 for magnitude.
+        log: "db" (10 log10 of power) or "ln".
+        floor: What values are raised to before the logarithm.
+        mel_scale: Formula of the mel scale.
+        norm: "slaney" divides filters by their width.
+        pre_emphasis: Coefficient of y[t] = x[t] - a x[t-1]; 0 leaves it out.
+    """
+
+    def __init__(
+        self,
+        rate: int,
+        n_mels: int = 80,
+        win_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        n_fft: int | None = None,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        window: Literal["hann", "hamming"] = "hann",
+        power: float = 2.0,
+        log: Literal["db", "ln"] = "db",
+        floor: float = 1e-10,
+        mel_scale: Literal["htk", "slaney"] = "htk",
+        norm: Literal["slaney"] | None = None,
+        pre_emphasis: float = 0.0,
+    ) -> None:
+        win, self._hop = round(rate * win_ms / 1000), round(rate * hop_ms / 1000)
+        self.width, self.frame_seconds = n_mels, self._hop / rate
+        self._log, self._floor, self._power, self._pre = log, floor, power, pre_emphasis
+        self._mel = torchaudio.transforms.MelSpectrogram(
+            sample_rate=rate,
+            n_fft=n_fft or 2 ** (win - 1).bit_length(),
+            win_length=win,
+            hop_length=self._hop,
+            f_min=f_min,
+            f_max=f_max,
+            n_mels=n_mels,
+            window_fn=WINDOWS[window],
+            power=power,
+            norm=norm,
+            mel_scale=mel_scale,
+            pad_mode="constant",
+        )
+        self.silence = self._compress(torch.zeros(1)).item()
+
+    def _compress(self, values: Tensor) -> Tensor:
+        clamped = values.clamp(min=self._floor)
+        return clamped.log() if self._log == "ln" else (20 / self._power) * clamped.log10()
+
+    def __call__(self, inputs: Padded) -> Padded:
+        """(B, S) waves -> (B, T, n_mels)."""
+        wave = inputs.fill(0.0)
+        if self._pre:
+            shifted = torch.nn.functional.pad(wave.data[:, :-1], (1, 0))
+            wave = Padded(wave.data - self._pre * shifted, wave.length).fill(0.0)
+        frames = self._compress(self._mel.to(wave.data.device)(wave.data)).transpose(1, 2)
+        return Padded(frames, 1 + wave.length // self._hop).fill(self.silence)
+
+
+class MFCC(Feature):
+    """Mel-frequency cepstral coefficients: the orthonormal DCT-II of log-mel frames, c0 kept (P5 section 4.1).
+
+    Args:
+        rate: Sampling rate, Hz; given by the run.
+        n_mfcc: Coefficients kept.
+        n_mels: Number of mel filters.
+        win_ms: Analysis window, ms.
+        hop_ms: Distance between windows, ms.
+        n_fft: FFT points; the next power of two from the window on when null.
+        f_min: Lowest frequency, Hz.
+        f_max: Highest frequency, Hz; half the rate when null.
+        window: Shape of the analysis window.
+        log: "db" (10 log10 of power) or "ln".
+        floor: What values are raised to before the logarithm.
+    """
+
+    def __init__(
+        self,
+        rate: int,
+        n_mfcc: int = 13,
+        n_mels: int = 26,
+        win_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        n_fft: int | None = None,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        window: Literal["hann", "hamming"] = "hamming",
+        log: Literal["db", "ln"] = "db",
+        floor: float = 1e-10,
+    ) -> None:
+        self._mel = Mel(rate, n_mels, win_ms, hop_ms, n_fft, f_min, f_max, window, 2.0, log, floor)
+        self.width, self.frame_seconds = n_mfcc, self._mel.frame_seconds
+        self._dct = torchaudio.functional.create_dct(n_mfcc, n_mels, norm="ortho")
+
+    def __call__(self, inputs: Padded) -> Padded:
+        """(B, S) waves -> (B, T, n_mfcc)."""
+        mel = self._mel(inputs)
+        return Padded(mel.data @ self._dct.to(mel.data.device), mel.length).fill(0.0)
+
+
+@hookimpl
+def sertk_features() -> Mapping[str, type[Feature]]:
+    """The features by name."""
+    return {"mel": Mel, "mfcc": MFCC}

@@ -1,0 +1,19 @@
+"""Losses: terms of the training objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sertk.core import Loss
+from sertk.hookspecs import hookimpl
+
+
+@hookimpl
+def sertk_losses() -> Mapping[str, type[Loss]]:
+    """The losses by name."""
+    from sertk.builtin.losses.arcface import ArcFace
+    from sertk.builtin.losses.ce import CrossEntropy
+    from sertk.builtin.losses.contrastive import Contrastive
+    from sertk.builtin.losses.triplet import Triplet
+
+    return {"arcface": ArcFace, "ce": CrossEntropy, "contrastive": Contrastive, "triplet": Triplet}

@@ -1,0 +1,62 @@
+"""ArcFace: softmax with an additive angular margin on a cosine head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sertk.builtin.losses.reduce import Reduction, over_rows
+from sertk.core import At, Dims, HeadSpec, Loss, Target, Task, Views
+
+
+class ArcFace(Loss):
+    """-log of the softmax in which the target's s cos(theta) became s cos(theta + m) (P4 eq. 1 with gamma = 0).
+
+    Where theta + m would pass pi the target's cosine is lowered by m sin(m) instead, as in the reference code of Deng
+    et al. 2019 without "easy margin". With a soft label the loss is the label's mean of the losses of its classes.
+
+    Args:
+        task: Given by the run.
+        dims: Given by the run.
+        margin: m, radians.
+        scale: s of the cosine head.
+        at: Which windows; auto is both where the run has segments, else the whole.
+        reduction: Over the rows of a batch.
+    """
+
+    trains = frozenset({"emotion"})
+
+    def __init__(
+        self,
+        task: Task,
+        dims: Dims,
+        margin: float = 0.5,
+        scale: float = 10.0,
+        at: At = "auto",
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        self.spans = dims.spans(at)
+        self._classes, self._margin, self._scale, self._reduction = len(task.classes), margin, scale, reduction
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """A cosine emotion head."""
+        return {"emotion": HeadSpec("cosine", self._classes, settings={"scale": self._scale})}
+
+    def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
+        """Views of B rows -> a scalar."""
+        values = {s: (target.soft[views[s].owner] * self._by_class(views[s].logits)).sum(1) for s in self.spans}
+        return over_rows(values, views, target, self._reduction)
+
+    def _by_class(self, logits: Tensor) -> Tensor:
+        """(N, C) the loss if the target were each class."""
+        cosine = (logits / self._scale).clamp(-1 + 1e-6, 1 - 1e-6)  # the angle has no gradient at 0 and pi
+        turned = cosine * math.cos(self._margin) - (1 - cosine.pow(2)).sqrt() * math.sin(self._margin)
+        past = cosine <= math.cos(math.pi - self._margin)
+        own = self._scale * torch.where(past, cosine - self._margin * math.sin(self._margin), turned)
+        itself = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+        others = logits[:, None].expand(-1, logits.shape[1], -1).masked_fill(itself, -torch.inf).logsumexp(2)
+        return torch.logaddexp(own, others) - own

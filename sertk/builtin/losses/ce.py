@@ -1,0 +1,56 @@
+"""Cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from sertk.builtin.losses.reduce import Reduction, over_rows
+from sertk.core import At, Dims, HeadSpec, Loss, Target, Task, Views
+
+
+class CrossEntropy(Loss):
+    """Cross-entropy with soft labels, on the whole, on segments, or on both (P3 eq. 3; P5 eq. 8).
+
+    L = sum over windows of -sum_c y_c log softmax(logits)_c.
+
+    Args:
+        task: Given by the run.
+        dims: Given by the run.
+        at: Which windows; auto is both where the run has segments, else the whole.
+        reduction: Over the rows of a batch.
+        balance: "balanced" weighs class c by R / (C n_c), n_c its R training rows' count.
+        smoothing: Share of the label spread over all classes.
+    """
+
+    trains = frozenset({"emotion"})
+
+    def __init__(
+        self,
+        task: Task,
+        dims: Dims,
+        at: At = "auto",
+        reduction: Reduction = "mean",
+        balance: Literal["none", "balanced"] = "none",
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.spans = dims.spans(at)
+        self._classes, self._reduction, self._smoothing = len(task.classes), reduction, smoothing
+        weights = task.counts.sum() / (len(task.classes) * task.counts) if balance == "balanced" else None
+        self.class_weight: Tensor | None
+        self.register_buffer("class_weight", weights)
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """A linear emotion head."""
+        return {"emotion": HeadSpec("linear", self._classes)}
+
+    def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
+        """Views of B rows -> a scalar."""
+        soft = (1 - self._smoothing) * target.soft + self._smoothing / self._classes
+        if self.class_weight is not None:
+            soft = soft * self.class_weight
+        values = {s: -(soft[views[s].owner] * views[s].logits.log_softmax(1)).sum(1) for s in self.spans}
+        return over_rows(values, views, target, self._reduction)

@@ -1,0 +1,125 @@
+"""Samplers: which rows share a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from sertk.core import BatchSampler, Plan
+from sertk.hookspecs import hookimpl
+
+
+class Shuffle(BatchSampler):
+    """Random batches of similar length: rows sorted by length and a random term, cut evenly, batches shuffled.
+
+    Args:
+        labels: Given by the run.
+        lengths: Given by the run.
+        batch: Given by the run.
+        jitter: Size of the random term, as a share of the spread of lengths; more mixes more and pads more.
+    """
+
+    def __init__(self, labels: Tensor, lengths: Tensor, batch: int, jitter: float = 0.25) -> None:
+        super().__init__(labels, lengths, batch)
+        self._jitter = jitter
+
+    def chunks(self, generator: Generator) -> list[Tensor]:
+        """Rows of each batch, each row once."""
+        rows = torch.randperm(len(self.lengths), generator=generator)
+        spread = self._jitter * (self.lengths.max() - self.lengths.min())
+        key = self.lengths[rows] + spread * torch.rand(len(rows), generator=generator)
+        count = -(-len(rows) // self.batch)
+        # even parts: a last batch of one row would break batch statistics
+        parts = torch.tensor_split(rows[key.argsort()], count)
+        return [parts[i] for i in torch.randperm(count, generator=generator).tolist()]
+
+    def plans(self, generator: Generator) -> list[Plan]:
+        """Each row once an epoch."""
+        return [Plan(rows, {}, torch.ones(len(rows))) for rows in self.chunks(generator)]
+
+
+class Triplets(Shuffle):
+    """Anchors as `shuffle` gives them, each with two companions of weight 0 (P3 section 3.2).
+
+    The positive is a random other row of the anchor's class; the negative is the row of another class whose length is
+    nearest to the positive's, ties to the lowest index, from the whole training set.
+
+    Args:
+        labels: Given by the run.
+        lengths: Given by the run.
+        batch: Given by the run; counts anchors.
+        jitter: See shuffle.
+    """
+
+    def plans(self, generator: Generator) -> list[Plan]:
+        """Each row once an epoch as an anchor."""
+        return [self._with_companions(rows, generator) for rows in self.chunks(generator)]
+
+    def _with_companions(self, anchors: Tensor, generator: Generator) -> Plan:
+        same = self.labels[anchors, None] == self.labels  # (B, R)
+        others = same.clone()
+        others[torch.arange(len(anchors)), anchors] = False
+        usable = (others.any(1) & ~same.all(1)).nonzero()[:, 0]
+        positive = torch.multinomial(others[usable].double(), 1, generator=generator)[:, 0]
+        gap = (self.lengths[positive, None] - self.lengths).abs().masked_fill(same[usable], torch.inf)
+        rows = torch.cat([anchors, positive, gap.argmin(1)])
+        size, count = len(anchors), len(usable)
+        places = torch.stack([usable, size + torch.arange(count), size + count + torch.arange(count)], 1)
+        weight = torch.cat([torch.ones(size), torch.zeros(2 * count)])
+        return Plan(rows, {"triplet": places}, weight)
+
+
+class Pairs(BatchSampler):
+    """Random pairs, every row in one of them (P5 loader_1); an odd row is left without a partner, never out.
+
+    Args:
+        labels: Given by the run.
+        lengths: Given by the run.
+        batch: Given by the run; counts rows.
+    """
+
+    def plans(self, generator: Generator) -> list[Plan]:
+        """Each row once an epoch."""
+        rows = torch.randperm(len(self.labels), generator=generator)
+        return [_paired(part) for part in rows.split(max(2, self.batch // 2 * 2))]
+
+
+class BalancedPairs(BatchSampler):
+    """Equally many rows of every class, as many positive as negative pairs; not every row comes (P5 loader_2).
+
+    Args:
+        labels: Given by the run.
+        lengths: Given by the run.
+        batch: Given by the run; counts rows.
+    """
+
+    def plans(self, generator: Generator) -> list[Plan]:
+        """Four rows of each class for every two positive and two negative pairs, as far as the smallest class goes."""
+        classes = self.labels.unique()
+        drawn = []
+        order = classes[torch.randperm(len(classes), generator=generator)].tolist()
+        for one in order:
+            members = (self.labels == one).nonzero()[:, 0]
+            drawn.append(members[torch.randperm(len(members), generator=generator)])
+        quarter = min(len(members) for members in drawn) // 4
+        positive = torch.cat([members[: 2 * quarter] for members in drawn]).view(-1, 2)
+        rest = torch.cat([members[2 * quarter : 4 * quarter] for members in drawn])
+        # half the list apart lie rows of different classes, for each class fills at most half of it
+        negative = torch.stack(rest.chunk(2), 1) if len(order) > 1 and quarter else positive[:0]
+        pairs = torch.cat([positive, negative])
+        pairs = pairs[torch.randperm(len(pairs), generator=generator)]
+        return [_paired(part.flatten()) for part in pairs.split(max(1, self.batch // 2)) if len(part)]
+
+
+def _paired(rows: Tensor) -> Plan:
+    """A plan in which rows 0 and 1, 2 and 3, ... are pairs."""
+    places = torch.arange(len(rows) // 2 * 2).view(-1, 2)
+    return Plan(rows, {"pair": places}, torch.ones(len(rows)))
+
+
+@hookimpl
+def sertk_samplers() -> Mapping[str, type[BatchSampler]]:
+    """The samplers by name."""
+    return {"balanced_pairs": BalancedPairs, "pairs": Pairs, "shuffle": Shuffle, "triplets": Triplets}

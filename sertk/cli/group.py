@@ -1,0 +1,86 @@
+"""The command group: guests' commands without importing them, and errors as sentences."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+from typer.core import TyperGroup
+
+GUESTS = "sertk.commands"
+
+
+class Group(TyperGroup):
+    """Adds the commands of the entry-point group `sertk.commands`, each imported only when it runs."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Our commands, then the guests'."""
+        return [*super().list_commands(ctx), *sorted(set(_guests()) - set(self.commands))]
+
+    def get_command(self, ctx: typer.Context, cmd_name: str):  # type: ignore[no-untyped-def, override]  # noqa: ANN201
+        """A command by name; the guest that offers it is imported only when the command is the one that runs."""
+        own = super().get_command(ctx, cmd_name)
+        point = _guests().get(cmd_name)
+        if own is not None or point is None:
+            return own
+        if cmd_name not in sys.argv[1:]:
+            shell = typer.Typer(add_completion=False)
+            shell.command(cmd_name, help=f"From {point.dist.name if point.dist else point.value}.")(lambda: None)
+            return typer.main.get_command(shell)
+        loaded = point.load()
+        if not isinstance(loaded, typer.Typer):
+            wrapped = typer.Typer(add_completion=False)
+            wrapped.command(cmd_name)(loaded)
+            loaded = wrapped
+        return typer.main.get_command(loaded)
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        """Runs a command; what a user can mend is told in one message, with its exit code."""
+        if ctx.params.get("debug"):
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _complain("interrupted. What was written is whole: run the same command again to go on.")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            raise typer.Exit(1) from None
+        except Exception as error:
+            code = _explain(error)
+            if code is None:
+                raise
+            raise typer.Exit(code) from None
+
+
+def _guests() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GUESTS)}
+
+
+def _explain(error: Exception) -> int | None:
+    """Prints an error and gives its exit code; None for what typer itself tells."""
+    from sertk.core.errors import SertkError
+    from sertk.core.paths import explain
+
+    if isinstance(error, SertkError):
+        _complain(str(error))
+        return error.exit_code
+    if isinstance(error, OSError):
+        _complain(str(explain(error, error.filename or "a file")))
+        return 1
+    if type(error).__module__.partition(".")[0] in ("click", "typer"):
+        return None
+    _complain(f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`.")
+    return 1
+
+
+def _complain(message: str) -> None:
+    from sertk.console import console
+
+    console.print(f"[bold red]error[/]: {_escaped(message)}")
+
+
+def _escaped(message: str) -> str:
+    from rich.markup import escape
+
+    return escape(message)

@@ -1,0 +1,76 @@
+"""The types and interfaces that everything else is made of: torch and the standard library only.
+
+The one legend of shapes, used in every docstring:
+
+    B  rows of a batch            T  frames               D  width of a frame
+    N  rows of a view (windows)   L  frames of a window   E  width of an embedding
+    C  classes                    G  groups               S  samples of a wave
+"""
+
+from sertk.core.batch import Batch, Padded, Target
+from sertk.core.errors import InputError, SertkError, UsageError, nearest
+from sertk.core.interfaces import (
+    Augmentation,
+    Backbone,
+    BatchSampler,
+    Corpus,
+    Decision,
+    Feature,
+    Head,
+    HeadSpec,
+    InputSpec,
+    Launcher,
+    Loss,
+    Metric,
+    Plan,
+    Pooled,
+    Pooling,
+    Protocol,
+    Terms,
+)
+from sertk.core.rng import Rng, key
+from sertk.core.task import AuxTask, Task
+from sertk.core.utterance import Rejected, Utterance
+from sertk.core.view import WHOLE, At, Crop, Dims, Output, Span, Tail, View, Views
+
+__all__ = [
+    "WHOLE",
+    "At",
+    "Augmentation",
+    "AuxTask",
+    "Backbone",
+    "Batch",
+    "BatchSampler",
+    "Corpus",
+    "Crop",
+    "Decision",
+    "Dims",
+    "Feature",
+    "Head",
+    "HeadSpec",
+    "InputError",
+    "InputSpec",
+    "Launcher",
+    "Loss",
+    "Metric",
+    "Output",
+    "Padded",
+    "Plan",
+    "Pooled",
+    "Pooling",
+    "Protocol",
+    "Rejected",
+    "Rng",
+    "SertkError",
+    "Span",
+    "Tail",
+    "Target",
+    "Task",
+    "Terms",
+    "UsageError",
+    "Utterance",
+    "View",
+    "Views",
+    "key",
+    "nearest",
+]

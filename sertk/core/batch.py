@@ -1,0 +1,126 @@
+"""What travels from the loader to the model and the losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Sequences of several lengths in one tensor.
+
+    Attributes:
+        data: (B, T, ...) with anything, usually zero, from each row's length on.
+        length: (B,) int64 real lengths.
+    """
+
+    data: Tensor
+    length: Tensor
+
+    @classmethod
+    def stack(cls, rows: Sequence[Tensor]) -> Padded:
+        """Zero-pads rows of (T, ...) to the longest."""
+        length = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        return cls(pad_sequence(list(rows), batch_first=True), length)
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, T) bool, true on real frames."""
+        steps = torch.arange(self.data.shape[1], device=self.data.device)
+        return steps < self.length[:, None]
+
+    def fill(self, value: float) -> Padded:
+        """The same with the padding set to a value."""
+        mask = self.mask.view(*self.mask.shape, *[1] * (self.data.dim() - 2))
+        return Padded(torch.where(mask, self.data, self.data.new_tensor(value)), self.length)
+
+    def take(self, rows: Tensor) -> Padded:
+        """Some rows, in the order asked for."""
+        return Padded(self.data[rows], self.length[rows])
+
+    def to(self, device: torch.device | str) -> Padded:
+        """The same on another device."""
+        return Padded(self.data.to(device, non_blocking=True), self.length.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class Target:
+    """The labels of B rows.
+
+    Attributes:
+        soft: (B, C) class distribution, rows sum to 1.
+        weight: (B,) 1, or 0 for a companion row that per-row losses skip.
+        aux: (B,) by auxiliary task, NaN where unlabelled.
+    """
+
+    soft: Tensor
+    weight: Tensor
+    aux: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def hard(self) -> Tensor:
+        """(B,) int64, the dominant class."""
+        return self.soft.argmax(1)
+
+    @property
+    def pure(self) -> Tensor:
+        """(B,) bool, rows whose label is one class alone."""
+        return self.soft.amax(1) > 1 - 1e-6
+
+    def take(self, rows: Tensor) -> Target:
+        """Some rows, in the order asked for."""
+        return Target(self.soft[rows], self.weight[rows], {name: value[rows] for name, value in self.aux.items()})
+
+    def blend(self, other: Target, share: Tensor) -> Target:
+        """Mixes another label in: (1 - share) own + share other's; weight and auxiliary labels stay the row's own.
+
+        Args:
+            other: The partner rows' labels, B rows.
+            share: (B,) in [0, 1].
+        """
+        return replace(self, soft=(1 - share[:, None]) * self.soft + share[:, None] * other.soft)
+
+    def to(self, device: torch.device | str) -> Target:
+        """The same on another device."""
+        aux = {name: value.to(device) for name, value in self.aux.items()}
+        return Target(self.soft.to(device), self.weight.to(device), aux)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows on their way to the model.
+
+    Attributes:
+        ids: B utterance ids.
+        inputs: What the backbone reads, by name.
+        target: Labels; None when scoring the unlabelled.
+        copy: (B,) int64, which copy of an expanded training set (0 is the original).
+        owner: (B,) int64, the utterance that a row is a crop of.
+        groups: Row indices, "pair" (G, 2) or "triplet" (G, 3) as (anchor, positive, negative).
+    """
+
+    ids: tuple[str, ...]
+    inputs: Mapping[str, Padded]
+    target: Target | None
+    copy: Tensor
+    owner: Tensor
+    groups: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def take(self, rows: Tensor) -> Batch:
+        """Some rows, in the order asked for; groups do not survive a choice of rows."""
+        inputs = {name: value.take(rows) for name, value in self.inputs.items()}
+        target = None if self.target is None else self.target.take(rows)
+        ids = tuple(self.ids[row] for row in rows.tolist())
+        return Batch(ids, inputs, target, self.copy[rows], self.owner[rows])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device."""
+        inputs = {name: value.to(device) for name, value in self.inputs.items()}
+        groups = {name: value.to(device) for name, value in self.groups.items()}
+        target = None if self.target is None else self.target.to(device)
+        return Batch(self.ids, inputs, target, self.copy.to(device), self.owner.to(device), groups)

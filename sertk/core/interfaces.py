@@ -1,0 +1,275 @@
+"""The interfaces: one for each kind of plugin. Letters are those of `sertk.core`."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sertk.core.batch import Batch, Padded, Target
+from sertk.core.rng import Rng, key
+from sertk.core.utterance import Rejected, Utterance
+from sertk.core.view import WHOLE, Dims, Output, Span, View, Views
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Label map + filter + fold rule, as data.
+
+    Attributes:
+        labels: Class by corpus label; an utterance with another label is dropped, with that reason.
+        test: The test groups by fold name, or a table (TSV with `utterance` and `test_folds`) as folds are published.
+        group: The field whose values stay together.
+        dev: How many groups of each training set become dev, genders alternating.
+        keep: Allowed values of `aux` fields; an utterance with another is dropped, with that reason.
+        about: One sentence with the source.
+    """
+
+    labels: Mapping[str, str]
+    test: Mapping[str, Sequence[str]] | Path
+    group: Literal["speaker", "session"] = "speaker"
+    dev: int = 2
+    keep: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    about: str = ""
+
+
+class Corpus(ABC):
+    """An official corpus folder, read into utterances.
+
+    Attributes:
+        about: One sentence: what it is, licence, where to obtain it.
+        published: Utterances by label as the authors publish them.
+        protocols: Protocols by name.
+    """
+
+    about: ClassVar[str]
+    published: ClassVar[Mapping[str, int]]
+    protocols: ClassVar[Mapping[str, Protocol]]
+
+    @abstractmethod
+    def read(self, root: Path) -> Iterator[Utterance | Rejected]:
+        """Every utterance below `root`, and every audio file that cannot be one, with the reason.
+
+        Raises:
+            SertkError: Where the folder is not this corpus.
+        """
+
+    def obtain(self, root: Path) -> None:  # noqa: B027 - most corpora cannot be made
+        """Makes the corpus at `root` where it can be made (the embedded one); the rest do nothing."""
+
+
+class InputSpec(NamedTuple):
+    """What a backbone is told of an input: its width, the duration of a frame in seconds, T where it is fixed."""
+
+    width: int
+    frame_seconds: float
+    frames: int | None = None
+
+
+class Feature(ABC):
+    """A wave or a text made into frames; computed alike one by one or in a batch.
+
+    Attributes:
+        reads: What it is made of.
+        width: Width of its frames.
+        frame_seconds: Seconds between two frames.
+        silence: The value of digital silence, for padding.
+    """
+
+    reads: ClassVar[Literal["wave", "text"]] = "wave"
+    width: int
+    frame_seconds: float
+    silence: float = 0.0
+
+    @abstractmethod
+    def __call__(self, inputs: Padded) -> Padded:
+        """(B, S) waves at the run's rate -> (B, T, width)."""
+
+    def fit(self, utterances: Sequence[Utterance]) -> None:  # noqa: B027 - most features learn nothing
+        """Learns from the training utterances, where there is something to learn."""
+
+    def files(self) -> dict[str, bytes]:
+        """What `fit` learned, by file name, for the bundle."""
+        return {}
+
+
+class Backbone(nn.Module, ABC):
+    """Inputs made into frames. Its constructor takes `inputs: Mapping[str, InputSpec]` first, then settings.
+
+    Attributes:
+        inputs: The names it reads.
+        width: D of its frames.
+        frame_seconds: Seconds between two of its frames.
+        fixed: Input frames that it must be given, padding counted as signal; None where it takes any length.
+        branches: Slices of its width by branch, where it joins several.
+    """
+
+    inputs: tuple[str, ...]
+    width: int
+    frame_seconds: float
+    fixed: int | None = None
+    branches: Mapping[str, slice] = MappingProxyType({})
+
+    @abstractmethod
+    def forward(self, inputs: Mapping[str, Padded]) -> Padded:
+        """{name: (B, T', ·)} -> (B, T, D)."""
+
+
+class Pooled(NamedTuple):
+    """What a pooling returns: embedding (N, E), and the frames (N, L, D) as it refined them."""
+
+    embedding: Tensor
+    frames: Tensor
+
+
+class Pooling(nn.Module, ABC):
+    """Frames made into one embedding. Its constructor takes `width` D and `project` first, then settings.
+
+    Attributes:
+        out: E of its embedding.
+    """
+
+    out: int
+
+    @abstractmethod
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        """(N, L, D) and (N, L) true on real frames, at least one a row -> (N, E) and (N, L, D)."""
+
+
+class Head(nn.Module, ABC):
+    """An embedding made into the values of a task. Its constructor takes `width` and `out` first, then settings."""
+
+    @abstractmethod
+    def forward(self, embedding: Tensor) -> Tensor:
+        """(N, width) -> (N, out)."""
+
+
+class HeadSpec(NamedTuple):
+    """A head that a loss needs: data, so that a bundle is scored without the loss.
+
+    Attributes:
+        kind: Name of a head plugin.
+        out: Number of outputs.
+        reads: Branches of the embedding that it sees, None for all.
+        settings: Settings of the head.
+        output: How its values become probabilities.
+    """
+
+    kind: str
+    out: int
+    reads: tuple[str, ...] | None = None
+    settings: Mapping[str, Any] = MappingProxyType({})
+    output: Output = "softmax"
+
+
+class Loss(nn.Module, ABC):
+    """A term of the training objective. Its constructor takes `task` and `dims` first, then settings.
+
+    Attributes:
+        spans: The views that the model must compute for it.
+        sampler: The rows that must share a batch: the name of a sampler.
+        trains: The heads that it trains.
+    """
+
+    trains: ClassVar[frozenset[str]] = frozenset()
+    spans: Sequence[Span] = (WHOLE,)
+    sampler: str = "shuffle"
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        """The heads it needs, by name."""
+        return {}
+
+    def own_rate(self) -> Mapping[float, Sequence[nn.Parameter]]:
+        """Its parameters that have a learning rate of their own, by rate; the rest joins the main optimiser."""
+        return {}
+
+    @abstractmethod
+    def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
+        """Float32 views of B rows, their labels and their groups -> a scalar."""
+
+
+class Terms(NamedTuple):
+    """A training objective: the total to minimise, and its detached terms by name, unweighted."""
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+
+class Augmentation(ABC):
+    """A random change of training rows.
+
+    Attributes:
+        touches: The inputs that it changes.
+        copies: Into how many copies it expands the training set; it sees which in `batch.copy`.
+        partners: How many other rows it wants for each, drawn from the whole training set.
+    """
+
+    touches: ClassVar[tuple[str, ...]] = ("wave",)
+    copies: int = 1
+    partners: int = 0
+
+    @abstractmethod
+    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
+        """B rows, their random streams, and B x `partners` rows sorted by the row they belong to -> B rows."""
+
+
+class Plan(NamedTuple):
+    """One batch to be: rows of the training set (B,), their groups, and their weights (B,)."""
+
+    rows: Tensor
+    groups: Mapping[str, Tensor]
+    weight: Tensor
+
+
+class BatchSampler(ABC):
+    """Which rows share a batch.
+
+    Args:
+        labels: (R,) int64 class of every row of the training set.
+        lengths: (R,) seconds.
+        batch: Rows of weight 1 in a batch.
+    """
+
+    def __init__(self, labels: Tensor, lengths: Tensor, batch: int) -> None:
+        self.labels, self.lengths, self.batch = labels, lengths, batch
+        self._shard = (0, 1)
+
+    @abstractmethod
+    def plans(self, generator: torch.Generator) -> list[Plan]:
+        """The batches of one epoch, all randomness from the generator."""
+
+    def epoch(self, epoch: int, seed: int) -> Sequence[Plan]:
+        """The batches of an epoch for this rank: a pure function of its arguments."""
+        generator = torch.Generator().manual_seed(key(seed, "order", epoch) & (2**63 - 1))
+        plans = self.plans(generator)
+        rank, ranks = self._shard
+        # every rank must take equally many steps: the first batches come again rather than the last be dropped
+        even = itertools.islice(itertools.cycle(plans), -(-len(plans) // ranks) * ranks)
+        return list(even)[rank::ranks]
+
+    def shard(self, rank: int, ranks: int) -> None:
+        """Keeps every `ranks`-th batch, beginning with number `rank`."""
+        self._shard = (rank, ranks)
+
+
+Decision = Callable[[View, int, Rng], Tensor]
+"""Windows of B utterances (`view.owner` counts utterances), B, and B random streams -> (B, C) posterior."""
+
+Metric = Callable[[Tensor], float]
+"""(C, C) int64 confusion counts, rows the reference, columns the decision -> a figure in [0, 1]."""
+
+
+class Launcher(ABC):
+    """Runs stage commands somewhere: here, or on a cluster."""
+
+    @abstractmethod
+    def run(self, commands: Sequence[Sequence[str]], jobs: int) -> list[int]:
+        """Runs independent commands, at most `jobs` at a time; gives their exit codes in order."""
+

@@ -1,0 +1,140 @@
+"""Files as the design wants them: written whole or not at all, JSON with a schema, recipes found in or out of a wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from sertk.core.errors import InputError, SertkError
+
+SCHEMA = 1
+
+
+def egs() -> Path:
+    """The folder of recipes: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "egs"
+    return packaged if packaged.is_dir() else package.parent / "egs"
+
+
+def explain(error: OSError, path: Path) -> SertkError:
+    """An operating system's error as a sentence with the next step."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return SertkError(f"No room to write {path} ({error.strerror}). Nothing written before is lost: free space and rerun.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return SertkError(f"Cannot write {path} ({error.strerror}). Choose a writable folder (--out, --work) or mend its rights.")
+    return SertkError(f"{path}: {error.strerror or error}.")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a hidden sibling for writing and, when all went well, makes it durable and renames it to `path`.
+
+    Raises:
+        SertkError: Where the file cannot be written (rights, space); what was there before stays.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise explain(error, path) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise explain(error, path) from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with writing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON document with its schema number, whole or not at all."""
+    write_text(path, json.dumps({"schema": SCHEMA, **content}, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Writes JSON lines, whole or not at all."""
+    with writing(path) as file:
+        for line in lines:
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path, mend: str) -> dict[str, Any]:
+    """Reads a JSON document of this schema.
+
+    Args:
+        path: The file.
+        mend: The next step, for the error.
+
+    Raises:
+        SertkError: Where it is missing, not JSON, or of a newer schema.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SertkError(f"{path} is missing. {mend}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SertkError(f"{path} is not JSON ({error}). {mend}") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise SertkError(f"{path} has schema {found!r}; this sertk reads schema {SCHEMA}. {mend}")
+    return content
+
+
+def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields ("file:line", object) of a JSON-lines file.
+
+    Raises:
+        SertkError: Where the file is missing.
+        InputError: On a line that is not a JSON object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise SertkError(f"{path} is missing. {mend}") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            content = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}:{number}: not JSON ({error}). {mend}") from None
+        if not isinstance(content, dict):
+            raise InputError(f"{path}:{number}: not a JSON object. {mend}")
+        yield f"{path}:{number}", content
+
+
+def digest(content: object, size: int = 16) -> str:
+    """Hex digest of anything JSON can say, independent of the order of keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:size]

@@ -1,0 +1,72 @@
+"""An utterance: the one line of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sertk.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance of a corpus.
+
+    Attributes:
+        id: Unique in its corpus, the official name where there is one.
+        path: Audio file relative to the corpus root, with forward slashes.
+        start: Offset in the file, seconds.
+        duration: Seconds; None until `prepare` has read the audio.
+        speaker: Speaker identity; what speaker-independence is audited by.
+        gender: "female", "male" or None where the corpus does not say.
+        session: Recording session or dialogue, None where there is none.
+        text: Transcript, None where the corpus has none.
+        label: Emotion as a noun in the corpus's own inventory (before a protocol maps it).
+        votes: Annotator votes by emotion.
+        aux: Anything else the corpus publishes (intensity, take, valence, ...).
+    """
+
+    id: str
+    path: str
+    speaker: str
+    label: str | None
+    start: float = 0.0
+    duration: float | None = None
+    gender: str | None = None
+    session: str | None = None
+    text: str | None = None
+    votes: Mapping[str, float] = field(default_factory=dict)
+    aux: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest line as a dictionary, the fields that say nothing left out."""
+        kept = {name: value for name, value in asdict(self).items() if value not in (None, {})}
+        return {"schema": 1, **kept}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any], where: str) -> Utterance:
+        """Reads a manifest line.
+
+        Args:
+            line: The parsed JSON.
+            where: "file:line", for the error.
+
+        Raises:
+            InputError: On a newer schema, an unknown or a missing field.
+        """
+        fields = dict(line)
+        if fields.pop("schema", None) != 1:
+            raise InputError(f"{where}: schema {line.get('schema')!r}; this sertk reads schema 1. Prepare the corpus again.")
+        try:
+            return cls(**{"label": None, **fields})
+        except TypeError as error:
+            raise InputError(f"{where}: not an utterance ({error}); fields are {', '.join(cls.__annotations__)}.") from None
+
+
+class Rejected(NamedTuple):
+    """A file of a corpus folder that cannot become an utterance, and why: it is listed, never silently dropped."""
+
+    path: Path
+    reason: str

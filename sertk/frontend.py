@@ -1,0 +1,93 @@
+"""From what the loader read to what the backbone reads: augmentation, features, crops; on the batch's device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sertk.core import Augmentation, Batch, Crop, Feature, InputSpec, Padded, Rng, Span
+
+
+class Frontend:
+    """Makes a batch ready for the model.
+
+    Args:
+        features: By input name.
+        crop: Fixed pieces, or None.
+        augment: Applied to training rows, those that change a wave before the features, the rest after.
+        seed: Of the run.
+    """
+
+    def __init__(
+        self, features: Mapping[str, Feature], crop: Crop | None, augment: Sequence[Augmentation] = (), seed: int = 0
+    ) -> None:
+        self.features, self._crop, self._augment, self._seed = features, crop, augment, seed
+
+    def inputs(self) -> dict[str, InputSpec]:
+        """What the backbone is told of the inputs."""
+        return {
+            name: InputSpec(f.width, f.frame_seconds, self._crop and self._span(f).length)
+            for name, f in self.features.items()
+        }
+
+    def __call__(self, batch: Batch, epoch: int = 0, partners: Batch | None = None, *, train: bool = False) -> Batch:
+        """B utterances as read -> one row for each crop of each, with the backbone's inputs.
+
+        Args:
+            batch: Inputs are waves under "wave", or the features themselves.
+            epoch: For what is random anew in each.
+            partners: Rows for the augmentations that mix.
+            train: Whether to augment, and which crops to take.
+        """
+        if train:
+            batch = self._augmented(batch, epoch, partners, waves=True)
+        if "wave" in batch.inputs:
+            wave = batch.inputs["wave"]
+            batch = replace(batch, inputs={name: feature(wave) for name, feature in self.features.items()})
+        if train:
+            batch = self._augmented(batch, epoch, partners, waves=False)
+        return self._cropped(batch, epoch, train=train) if self._crop else batch
+
+    def _augmented(self, batch: Batch, epoch: int, partners: Batch | None, *, waves: bool) -> Batch:
+        for place, augmentation in enumerate(self._augment):
+            if ("wave" in augmentation.touches) == waves:
+                batch = augmentation(batch, self._rng(batch, epoch, f"augment {place}"), partners)
+        return batch
+
+    def _rng(self, batch: Batch, epoch: int, use: str) -> Rng:
+        return Rng.for_rows(self._seed, batch.ids, batch.copy.tolist(), epoch, use).to(batch.copy.device)
+
+    def _span(self, feature: Feature) -> Span:
+        crop = self._crop or Crop(0.0)
+        seconds = feature.frame_seconds
+        return Span(round(crop.length / seconds), round((crop.hop or crop.length) / seconds))
+
+    def _cropped(self, batch: Batch, epoch: int, *, train: bool) -> Batch:
+        crop = self._crop or Crop(0.0)
+        which = crop.train if train else crop.score
+        # the first input says where the pieces lie; the others follow it in seconds
+        name, x = next(iter(batch.inputs.items()))
+        span = self._span(self.features[name])
+        rows, start, _ = span.cut(x.length) if which == "all" else Span().cut(x.length)
+        if which in ("center", "random"):
+            beyond = (x.length - span.length).clamp(min=0)
+            start = beyond // 2 if which == "center" else self._rng(batch, epoch, "crop").integers(beyond + 1)
+        seconds = start * self.features[name].frame_seconds
+        pieces = {n: self._pieces(n, y, rows, seconds) for n, y in batch.inputs.items()}
+        taken = batch.take(rows)
+        return replace(taken, inputs=pieces, groups=batch.groups if which != "all" else {})
+
+    def _pieces(self, name: str, x: Padded, rows: Tensor, seconds: Tensor) -> Padded:
+        """(N, length, D) pieces; what a short utterance lacks is silence, or zero after normalisation."""
+        feature, crop = self.features[name], self._crop or Crop(0.0)
+        frames = self._span(feature).length
+        start = (seconds / feature.frame_seconds).round().long()
+        steps = start[:, None] + torch.arange(frames, device=x.data.device)
+        data = x.data[rows[:, None], steps.clamp(max=x.data.shape[1] - 1)]
+        piece = Padded(data, (x.length[rows] - start).clamp(min=1, max=frames))
+        if crop.pad == "mean":
+            return piece
+        return Padded(piece.fill(feature.silence).data, torch.full_like(piece.length, frames))

@@ -1,0 +1,90 @@
+"""How a run went so far: epochs, the best of them, patience, and the lines of log.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from sertk.checkpoint import State
+from sertk.console import say
+from sertk.core.paths import SCHEMA, write_jsonl
+
+
+class History:
+    """Counts epochs, selects on dev alone, and says when to stop.
+
+    Args:
+        log: log.jsonl of the run.
+        epochs: At most.
+        patience: Epochs without a better dev metric before training stops; 0 never stops early.
+        per_epoch: Optimizer steps of an epoch.
+        dev: Whether there is a dev set to select on.
+        last_step: The optimizer step to stop after; None for the end of the epochs.
+    """
+
+    def __init__(
+        self, log: Path, epochs: int, patience: int, per_epoch: int, *, dev: bool, last_step: int | None = None
+    ) -> None:
+        self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
+        self.dev, self._last_step = dev, last_step
+        self.epoch, self._bad, self.train_loss = 1, 0, 0.0
+        self.best: dict[str, Any] = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
+        self._terms: dict[str, float] = {}
+        self._batches = 0
+        self._lines: list[dict[str, Any]] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epochs, the patience or the steps are used up."""
+        tired = self.dev and 0 < self._patience <= self._bad
+        return tired or self.epoch > self._epochs or self._done(self.epoch - 1)
+
+    def _done(self, epochs: int) -> bool:
+        return self._last_step is not None and epochs * self.per_epoch >= self._last_step
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Counts the terms of a batch's loss."""
+        self._batches += 1
+        for name, value in terms.items():
+            self._terms[name] = self._terms.get(name, 0.0) + value.item()
+
+    def close(self, score: float | None, dev_loss: float | None, model: nn.Module | None) -> None:
+        """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log.
+
+        Args:
+            score: Dev metric; None without a dev set.
+            dev_loss: Mean dev loss; None without a dev set.
+            model: Whose weights to keep.
+        """
+        terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
+        line = {"epoch": self.epoch, "train_loss": self.train_loss, "terms": terms, "dev_loss": dev_loss, "dev": score}
+        self._lines.append({"schema": SCHEMA, **line})
+        self._bad += 1
+        if score is not None and model is not None and score > self.best["score"]:
+            weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+            steps = self.epoch * self.per_epoch
+            self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
+        mark = " *" if score is not None and not self._bad else ""
+        tail = "" if score is None else f", dev {100 * score:.2f}{mark}"
+        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {self.train_loss:.4f}{tail}")
+        self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
+        write_jsonl(self._log, self._lines)
+
+    def state(self) -> State:
+        """What a checkpoint holds of it."""
+        return {
+            "epoch": self.epoch,
+            "bad": self._bad,
+            "best": self.best,
+            "terms": self._terms,
+            "batches": self._batches,
+            "lines": self._lines,
+        }
+
+    def load(self, state: State) -> None:
+        """Goes back to a checkpoint."""
+        self.epoch, self._bad, self.best = state["epoch"], state["bad"], state["best"]
+        self._terms, self._batches, self._lines = state["terms"], state["batches"], state["lines"]

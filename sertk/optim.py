@@ -1,0 +1,127 @@
+"""Optimizers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn, optim
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+from torch.optim.optimizer import Optimizer
+
+from sertk.core import UsageError, nearest
+from sertk.plugins import Plugins, split
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
+
+Rate = Callable[[int], float]
+"""Optimizer step -> factor of the learning rate."""
+
+
+def constant(per_epoch: int, total: int) -> Rate:
+    """The same rate throughout."""
+    return lambda step: 1.0
+
+
+def exponential(per_epoch: int, total: int, gamma: float = 0.875, until: int = 20) -> Rate:
+    """gamma^min(finished epochs, until), constant within an epoch (P2 section 3.2).
+
+    Args:
+        per_epoch: Optimizer steps of an epoch.
+        total: Optimizer steps of the run.
+        gamma: Factor after each epoch.
+        until: Epochs after which it stays.
+    """
+    return lambda step: gamma ** min(step // per_epoch, until)
+
+
+def linear(per_epoch: int, total: int, warmup: float = 0.1) -> Rate:
+    """Rises from 0 over the warm-up, then falls to 0 at the end.
+
+    Args:
+        per_epoch: Optimizer steps of an epoch.
+        total: Optimizer steps of the run.
+        warmup: Share of the run.
+    """
+    rise = max(1, round(warmup * total))
+    return lambda step: min((step + 1) / rise, (total - step) / max(1, total - rise), 1.0) if step < total else 0.0
+
+
+def cosine(per_epoch: int, total: int, warmup: float = 0.1) -> Rate:
+    """Rises from 0 over the warm-up, then falls to 0 along half a cosine.
+
+    Args:
+        per_epoch: Optimizer steps of an epoch.
+        total: Optimizer steps of the run.
+        warmup: Share of the run.
+    """
+    rise = max(1, round(warmup * total))
+    return lambda step: (
+        (step + 1) / rise
+        if step < rise
+        else 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
+    )
+
+
+RATES: dict[str, Callable[..., Rate]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "exponential": exponential,
+    "linear": linear,
+}
+
+
+def plateau(optimizer: Optimizer, factor: float = 0.5, patience: int = 0) -> ReduceLROnPlateau:
+    """Multiplies the rate when the dev loss does not fall (P5 section 4.3: halved at once).
+
+    Args:
+        optimizer: Given by the run.
+        factor: Of the rate.
+        patience: Epochs without a lower loss that are borne.
+    """
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
+
+
+def make_optimizers(
+    plugins: Plugins, spec: Mapping[str, Any], own: Mapping[float, Sequence[nn.Parameter]], rest: list[nn.Parameter]
+) -> dict[str, Optimizer]:
+    """The main optimizer, and one of the same kind for each learning rate that a loss asks for.
+
+    One each, because SpeechBrain clips the gradients of the first parameter group of an optimizer only.
+
+    Args:
+        plugins: Checks the settings.
+        spec: `train.optimizer`.
+        own: Parameters by their own rate.
+        rest: All others that are trained.
+    """
+    name, settings = split("optimizer", spec)
+    if name not in OPTIMIZERS:
+        raise UsageError(f"no optimizer named {name!r}{nearest(name, OPTIMIZERS)}")
+    made = {"main": plugins.build("optimizer", OPTIMIZERS[name], {"name": name, **settings}, rest)}
+    for rate, parameters in own.items():
+        spec_own = {"name": name, **settings, "lr": rate}
+        made[f"rate={rate}"] = plugins.build("optimizer", OPTIMIZERS[name], spec_own, list(parameters))
+    return made
+
+
+def make_schedules(
+    plugins: Plugins, spec: str | Mapping[str, Any], optimizers: Mapping[str, Optimizer], per_epoch: int, total: int
+) -> dict[str, LRScheduler]:
+    """The schedule of each optimizer.
+
+    Args:
+        plugins: Checks the settings.
+        spec: `train.schedule`.
+        optimizers: By name.
+        per_epoch: Optimizer steps of an epoch.
+        total: Optimizer steps of the run.
+    """
+    name, _ = split("schedule", spec)
+    if name == "plateau":
+        return {key: plugins.build("schedule", plateau, spec, one) for key, one in optimizers.items()}
+    if name not in RATES:
+        raise UsageError(f"no schedule named {name!r}{nearest(name, [*RATES, 'plateau'])}")
+    rate: Rate = plugins.build("schedule", RATES[name], spec, per_epoch, total)
+    return {key: LambdaLR(one, rate) for key, one in optimizers.items()}

@@ -1,0 +1,199 @@
+"""Protocols made into folds: the label map, the filter and the fold rule of a corpus, applied to its utterances."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sertk.core import Protocol, SertkError, UsageError, Utterance, key, nearest
+from sertk.core.paths import digest, read_json
+
+PARTS = ("train", "dev", "test")
+
+
+class Fold(NamedTuple):
+    """Utterance ids of the three parts."""
+
+    train: tuple[str, ...]
+    dev: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A protocol as `prepare` writes it: classes, folds and their hash.
+
+    Attributes:
+        corpus: Its corpus.
+        name: Of the protocol.
+        classes: In the order of every logit.
+        labels: Class by utterance id.
+        folds: By name.
+        independent: Whether no fold has a speaker of its test in train or dev.
+    """
+
+    corpus: str
+    name: str
+    classes: tuple[str, ...]
+    labels: Mapping[str, str]
+    folds: Mapping[str, Fold]
+    independent: bool
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of the content: classes, folds, and the label of every id."""
+        folds = {name: [[(i, self.labels[i]) for i in sorted(part)] for part in fold] for name, fold in self.folds.items()}
+        return digest({"classes": self.classes, "folds": folds})
+
+    @property
+    def stamp(self) -> str:
+        """What every score is stamped with."""
+        return "speaker-independent" if self.independent else "SPEAKER-DEPENDENT"
+
+    def fold(self, name: str) -> Fold:
+        """A fold by its name, or by position as "#1".
+
+        Raises:
+            UsageError: Where there is no such fold.
+        """
+        names = list(self.folds)
+        if name.startswith("#") and name[1:].isdigit() and 0 < int(name[1:]) <= len(names):
+            return self.folds[names[int(name[1:]) - 1]]
+        if name not in self.folds:
+            raise UsageError(f"protocol {self.name!r} has no fold {name!r}{nearest(name, names)}")
+        return self.folds[name]
+
+
+def make(
+    corpus: str, name: str, protocol: Protocol, utterances: Iterable[Utterance]
+) -> tuple[Folds, list[dict[str, str]]]:
+    """Applies a protocol to a corpus.
+
+    Returns:
+        The folds, and a {"id", "reason"} for each utterance that is in none.
+
+    Raises:
+        SertkError: Where a test group or a published id names nothing here, or nothing is left.
+    """
+    kept, dropped = _filter(protocol, utterances)
+    tests = _tests(protocol, kept, dropped)
+    inside = {i for ids in tests.values() for i in ids}
+    kept = {i: u for i, u in kept.items() if i in inside}
+    folds = {fold: _fold(fold, ids, kept, protocol) for fold, ids in tests.items()}
+    if not kept:
+        raise SertkError(f"protocol {name!r} keeps no utterance of {corpus}. First reasons: {dropped[:3]}")
+    classes = tuple(dict.fromkeys(sorted(protocol.labels.values())))
+    labels = {i: protocol.labels[u.label or ""] for i, u in kept.items()}
+    independent = not any(_speakers(f.test, kept) & _speakers((*f.train, *f.dev), kept) for f in folds.values())
+    return Folds(corpus, name, classes, labels, folds, independent), dropped
+
+
+def fold_names(protocol: Protocol) -> list[str]:
+    """The folds of a protocol, in the order in which "#n" counts them."""
+    if isinstance(protocol.test, Path):
+        return sorted(set(_read_table(protocol.test).values()))
+    return list(protocol.test)
+
+
+def _filter(protocol: Protocol, utterances: Iterable[Utterance]) -> tuple[dict[str, Utterance], list[dict[str, str]]]:
+    kept, dropped = {}, []
+    for one in sorted(utterances, key=lambda u: u.id):
+        odd = next((f for f, allowed in protocol.keep.items() if one.aux.get(f) not in allowed), None)
+        if odd is not None:
+            dropped.append({"id": one.id, "reason": f"{odd} is {one.aux.get(odd)!r}, not one of {list(protocol.keep[odd])}"})
+        elif one.label not in protocol.labels:
+            dropped.append({"id": one.id, "reason": f"label {one.label!r} is not in the label map"})
+        else:
+            kept[one.id] = one
+    return kept, dropped
+
+
+def _tests(
+    protocol: Protocol, kept: Mapping[str, Utterance], dropped: list[dict[str, str]]
+) -> dict[str, tuple[str, ...]]:
+    """Test ids by fold; what no fold tests is added to `dropped`."""
+    if isinstance(protocol.test, Path):
+        table = _read_table(protocol.test)
+        folds = sorted(set(table.values()))
+        tests = {fold: tuple(i for i in kept if table.get(i) == fold) for fold in folds}
+        where = protocol.test.name
+    else:
+        tests = {f: tuple(i for i, u in kept.items() if _group(u, protocol) in g) for f, g in protocol.test.items()}
+        where = f"the folds' {protocol.group}s"
+    inside = {i for ids in tests.values() for i in ids}
+    dropped.extend({"id": i, "reason": f"not in {where}"} for i in kept if i not in inside)
+    return {fold: ids for fold, ids in tests.items() if ids}
+
+
+def _read_table(path: Path) -> dict[str, str]:
+    """Test fold by utterance, from a TSV with the columns `utterance` and `test_folds`."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row["utterance"]: row["test_folds"] for row in csv.DictReader(file, delimiter="\t")}
+    except (OSError, KeyError) as error:
+        raise SertkError(f"fold table {path}: {error}. It needs the columns utterance and test_folds.") from None
+
+
+def _group(utterance: Utterance, protocol: Protocol) -> str:
+    group: str | None = getattr(utterance, protocol.group)
+    return group or ""
+
+
+def _fold(name: str, test: Sequence[str], kept: Mapping[str, Utterance], protocol: Protocol) -> Fold:
+    """Trains on the groups that the test has none of, and carves dev out of them."""
+    tested = {_group(kept[i], protocol) for i in test}
+    rest = {i: u for i, u in kept.items() if i not in set(test) and _group(u, protocol) not in tested}
+    dev_groups = _carve(name, rest.values(), protocol)
+    dev = tuple(i for i, u in rest.items() if _group(u, protocol) in dev_groups)
+    return Fold(tuple(i for i in rest if i not in set(dev)), dev, tuple(test))
+
+
+def _carve(fold: str, utterances: Collection[Utterance], protocol: Protocol) -> set[str]:
+    """The dev groups: in an order that only fold and group name decide, genders alternating."""
+    genders: dict[str, list[str]] = {}
+    for group, gender in sorted({_group(u, protocol): u.gender or "" for u in utterances}.items()):
+        genders.setdefault(gender, []).append(group)
+    for groups in genders.values():
+        groups.sort(key=lambda group: key("dev", fold, group))
+    ranked = sorted((place, gender, group) for gender, gs in genders.items() for place, group in enumerate(gs))
+    return {group for _, _, group in ranked[: protocol.dev]}
+
+
+def _speakers(ids: Iterable[str], kept: Mapping[str, Utterance]) -> set[str]:
+    return {kept[i].speaker for i in ids}
+
+
+def to_json(folds: Folds) -> dict[str, object]:
+    """The protocol file's content, without the audit."""
+    return {
+        "corpus": folds.corpus,
+        "name": folds.name,
+        "hash": folds.hash,
+        "stamp": folds.stamp,
+        "classes": list(folds.classes),
+        "labels": dict(folds.labels),
+        "folds": {name: fold._asdict() for name, fold in folds.folds.items()},
+    }
+
+
+def load(path: Path) -> Folds:
+    """Reads a protocol file.
+
+    Raises:
+        SertkError: Where it is missing, of a newer schema, or its folds are not what its hash says.
+    """
+    content = read_json(path, "Run `sertk prepare CORPUS --root FOLDER --out DATA`, with --protocol for one of several.")
+    folds = Folds(
+        content["corpus"],
+        content["name"],
+        tuple(content["classes"]),
+        content["labels"],
+        {name: Fold(*(tuple(fold[part]) for part in PARTS)) for name, fold in content["folds"].items()},
+        content["stamp"] == "speaker-independent",
+    )
+    if folds.hash != content["hash"]:
+        raise SertkError(f"{path} was edited: its folds hash to {folds.hash}, not {content['hash']}. Prepare again.")
+    return folds

@@ -1,0 +1,305 @@
+"""A recipe: the stages of one corpus in order, each skipped while nothing that it depends on changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points, version
+from os import W_OK, access
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sertk import config
+from sertk.choices import Choices
+from sertk.console import console, say
+from sertk.core import Corpus, Launcher, UsageError, nearest
+from sertk.core.paths import digest, egs, read_json, write_json
+from sertk.plugins import Plugins
+from sertk.protocols import fold_names
+
+STAGES = ("prepare", "featurize", "train", "score", "report")
+STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile")
+FEATURE_SETTINGS = ("audio", "inputs", "augment", "on_augment")
+
+
+class Step(NamedTuple):
+    """One stage command.
+
+    Attributes:
+        stage: Its name.
+        words: The command, without `sertk`.
+        stamp: Where its fingerprint is kept.
+        settings: What of the settings it depends on.
+        needs: Files that earlier stages wrote.
+        makes: Files that it writes.
+    """
+
+    stage: str
+    words: list[str]
+    stamp: Path
+    settings: Any
+    needs: list[Path]
+    makes: list[Path]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the user asked of `sertk recipe`."""
+
+    first: str = "prepare"
+    last: str = "report"
+    folds: Sequence[str] = ()
+    seeds: Sequence[str] = ()
+    system: str | None = None
+    root: Path | None = None
+    work: Path | None = None
+    tag: str | None = None
+    jobs: int | None = None
+    dry: bool = False
+    force: bool = False
+    allow_failed: bool = False
+    publish: bool = False
+    choices: Choices = Choices()
+    command: str = ""
+
+
+def find(name: str) -> Path:
+    """The recipe.yaml of a path, or of a packaged recipe's name.
+
+    Raises:
+        UsageError: Where there is none; the nearest name is proposed.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    known = {one.parent.name: one for one in sorted(egs().glob("*/recipe.yaml"))}
+    if (path / "recipe.yaml").is_file():
+        return path / "recipe.yaml"
+    if name in known:
+        return known[name]
+    raise UsageError(f"no recipe {name!r} (a folder with recipe.yaml, or a packaged name){nearest(path.name, known)}")
+
+
+def copy(recipe: Path, target: Path) -> None:
+    """Copies a recipe's folder, to be changed.
+
+    Raises:
+        UsageError: Where the target exists.
+    """
+    if target.exists():
+        raise UsageError(f"{target} exists already; give --copy a new folder.")
+    # its results belong to the original, data and runs to a work folder
+    shutil.copytree(recipe.parent, target, ignore=shutil.ignore_patterns("data", "exp", "corpus", "RESULTS.md"))
+
+
+def stage_of(text: str) -> str:
+    """A stage by number or name.
+
+    Raises:
+        UsageError: Where there is none.
+    """
+    if text.isdigit() and 1 <= int(text) <= len(STAGES):
+        return STAGES[int(text) - 1]
+    if text not in STAGES:
+        raise UsageError(f"no stage {text!r}{nearest(text, STAGES)}, or 1 to {len(STAGES)}")
+    return text
+
+
+class Recipe:
+    """A recipe with what the user asked of it.
+
+    Args:
+        path: recipe.yaml.
+        ask: See `Ask`.
+
+    Raises:
+        UsageError: On unknown names, or without a corpus folder.
+    """
+
+    def __init__(self, path: Path, ask: Ask) -> None:
+        self._path, self._ask, self._plugins = path, ask, Plugins()
+        self._document = config.load(ask.system, path, ask.choices.overrides())
+        self._settings = config.resolve(self._document)
+        for word in ("corpus", "protocol", "system"):
+            if not self._settings[word]:
+                raise UsageError(f"{path} names no {word}; write `{word}: NAME` in it.")
+        self._corpus: Corpus = self._plugins.make("corpus", self._settings["corpus"])
+        folder = path.parent
+        self._work = ask.work or (folder if access(folder, W_OK) else Path())
+        self._data = self._work / "data" / self._settings["corpus"]
+        self._jobs = ask.jobs or self._settings["jobs"]
+
+    def run(self) -> int:
+        """Runs the stages asked for; gives the exit code of the first that fails, or 0."""
+        stages = STAGES[STAGES.index(self._ask.first) : STAGES.index(self._ask.last) + 1]
+        if not stages:
+            raise UsageError(f"--stage {self._ask.first} comes after --stop-stage {self._ask.last}.")
+        launcher: Launcher = self._plugins.make("launcher", "local")
+        for stage in stages:
+            code = self._stage(stage, launcher)
+            if code:
+                return code
+        return 0
+
+    def _stage(self, stage: str, launcher: Launcher) -> int:
+        steps = list(getattr(self, f"_{stage}")())
+        todo = [step for step in steps if self._ask.force or not fresh(step)]
+        if len(todo) < len(steps):
+            say(f"{stage}: {len(steps) - len(todo)} of {len(steps)} up to date, skipped")
+        commands = [self._words(step) for step in todo]
+        if self._ask.dry:
+            for words in commands:
+                sys.stdout.write(shlex.join(["sertk", *words]) + "\n")
+            return 0
+        for step in todo:
+            step.stamp.unlink(missing_ok=True)
+        for words in commands:
+            console.rule(f"{STAGES.index(stage) + 1} {stage}", align="left") if words is commands[0] else None
+            say(shlex.join(["sertk", *words]))
+        alone = stage in ("prepare", "featurize", "report")
+        codes = launcher.run([[sys.executable, "-m", "sertk", *words] for words in commands], 1 if alone else self._jobs)
+        return self._finish(todo, codes)
+
+    def _finish(self, steps: Sequence[Step], codes: Sequence[int]) -> int:
+        worst = 0
+        for step, code in zip(steps, codes, strict=True):
+            if code == 3 and not self._ask.allow_failed:
+                say(f"{step.stage}: some inputs failed, listed above. Mend them, or go on without: --allow-failed")
+            if code == 0 or (code == 3 and self._ask.allow_failed):
+                write_json(step.stamp, {**fingerprint(step), "makes": _hashes(step.makes)})
+            else:
+                worst = worst or (code if code > 0 else 1)  # a signal is a negative code
+        return worst
+
+    def _words(self, step: Step) -> list[str]:
+        """The command; a run that is complete but out of date (not of other settings) is told to begin anew."""
+        if step.stage != "train":
+            return step.words
+        old = read_json(step.stamp, "") if step.stamp.exists() else None
+        stale = old is not None and old["settings"] == fingerprint(step)["settings"]
+        return [*step.words, "--force"] if self._ask.force or stale else step.words
+
+    def _prepare(self) -> Iterable[Step]:
+        root, protocol = self._root(), self._settings["protocol"]
+        words = ["prepare", self._settings["corpus"], "--root", str(root), "--out", str(self._data), "--protocol", protocol]
+        least = self._settings["audio"]["min_seconds"]
+        words += ["--min-seconds", str(least), *self._nj()]
+        stamp = self._data / f".prepare-{protocol}.json"
+        yield Step("prepare", words, stamp, [protocol, least, _listing(root)], [], self._prepared())
+
+    def _root(self) -> Path:
+        root = self._ask.root or self._settings["root"]
+        if root is not None:
+            return Path(root)
+        if type(self._corpus).obtain is Corpus.obtain:
+            raise UsageError(f"the corpus {self._settings['corpus']} must be obtained first; then give its folder: --root FOLDER.")
+        return self._work / "corpus"
+
+    def _prepared(self) -> list[Path]:
+        protocol = f"protocols/{self._settings['protocol']}.json"
+        return [self._data / name for name in ("manifest.jsonl", "audio.jsonl", protocol)]
+
+    def _nj(self) -> list[str]:
+        return ["--nj", str(self._jobs)]
+
+    def _common(self) -> list[str]:
+        root = ["--root", str(self._ask.root)] if self._ask.root else []
+        return ["--system", self._settings["system"], "--config", str(self._path), *root, *self._ask.choices.words()]
+
+    def _featurize(self) -> Iterable[Step]:
+        settings = {name: self._settings[name] for name in FEATURE_SETTINGS}
+        stamp = self._data / "feats" / f".featurize-{digest(settings, 8)}.json"
+        words = ["featurize", str(self._data), *self._common(), *self._nj()]
+        yield Step("featurize", words, stamp, settings, self._prepared(), [])
+
+    def _runs(self) -> Iterable[tuple[str, str, Path]]:
+        """(fold, seed, folder) of each run."""
+        known = fold_names(self._corpus.protocols[self._protocol()])
+        asked = self._ask.folds or (known if self._settings["folds"] == "all" else map(str, self._settings["folds"]))
+        seeds = list(map(str, self._settings["seeds"]))
+        for fold in asked:
+            for seed in self._ask.seeds or seeds:
+                name, number = _pick(fold, known, "fold"), _pick(seed, seeds, "seed", closed=False)
+                yield name, number, self._system() / f"fold={name}" / f"seed={number}"
+
+    def _protocol(self) -> str:
+        name: str = self._settings["protocol"]
+        if name not in self._corpus.protocols:
+            raise UsageError(f"corpus {self._settings['corpus']} has no protocol {name!r}{nearest(name, self._corpus.protocols)}")
+        return name
+
+    def _system(self) -> Path:
+        tag = self._ask.tag or self._ask.choices.tag()
+        system = Path(self._settings["system"]).stem
+        return self._work / "exp" / self._settings["protocol"] / (f"{system}+{tag}" if tag else system)
+
+    def _train(self) -> Iterable[Step]:
+        settings = {name: value for name, value in self._settings.items() if name not in ("root", "jobs", "folds", "seeds")}
+        settings["named"] = self._ask.choices.losses()
+        for fold, seed, out in self._runs():
+            place = ["--protocol", self._protocol(), "--fold", fold, "--seed", seed, "--out", str(out)]
+            words = ["train", str(self._data), *self._common(), *place]
+            yield Step("train", words, out / ".train.json", settings, self._prepared()[1:], _bundle(out))
+
+    def _score(self) -> Iterable[Step]:
+        for _, _, out in self._runs():
+            words = ["score", str(out / "model"), str(self._data), "--out", str(out / "scores.jsonl")]
+            words += ["--root", str(self._ask.root)] if self._ask.root else []
+            words += ["--device", self._ask.choices.device] if self._ask.choices.device else []
+            makes = [out / "scores.jsonl", out / "metrics.json"]
+            yield Step("score", words, out / ".score.json", [], [*self._prepared()[1:], *_bundle(out)], makes)
+
+    def _report(self) -> Iterable[Step]:
+        outs = [out for _, _, out in self._runs()]
+        words = ["report", *map(str, outs), "--command", self._ask.command]
+        words += ["--publish"] if self._ask.publish else []
+        makes = [self._system() / "RESULTS.md"]
+        needs = [out / "metrics.json" for out in outs]
+        yield Step("report", words, self._system() / ".report.json", words, needs, makes)
+
+
+def _bundle(out: Path) -> list[Path]:
+    return [out / "model" / "bundle.json", out / "model" / "model.safetensors"]
+
+
+def _pick(text: str, known: Sequence[str], what: str, *, closed: bool = True) -> str:
+    """A fold or seed by its name, or by position as "#n"."""
+    if text.startswith("#") and text[1:].isdigit() and 1 <= int(text[1:]) <= len(known):
+        return known[int(text[1:]) - 1]
+    if text not in known and (closed or not text.isdigit()):
+        raise UsageError(f"no {what} {text!r}{nearest(text, known)}, or by position #1 to #{len(known)}")
+    return text
+
+
+def fingerprint(step: Step) -> dict[str, Any]:
+    """Hashes of what a step depends on: its settings, the installed versions, and what it reads."""
+    guests = {f"{point.dist.name} {point.dist.version}" for point in entry_points(group="sertk") if point.dist}
+    versions = [*(f"{name} {version(name)}" for name in STACK), *sorted(guests)]
+    return {"settings": digest([step.settings]), "versions": digest(versions), "needs": digest(_hashes(step.needs))}
+
+
+def fresh(step: Step) -> bool:
+    """Whether a step was done with the same settings, versions and inputs, and its outputs are as it left them."""
+    if not step.stamp.exists():
+        return False
+    try:
+        old = json.loads(step.stamp.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    now = fingerprint(step)
+    return all(old.get(name) == value for name, value in now.items()) and old.get("makes") == _hashes(step.makes)
+
+
+def _hashes(paths: Iterable[Path]) -> dict[str, str]:
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths}
+
+
+def _listing(root: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file below a folder: cheap to take, and it changes when the corpus does."""
+    files = ((path, path.stat()) for path in sorted(root.rglob("*")) if path.is_file())
+    return [(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in files]

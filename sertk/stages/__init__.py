@@ -1,0 +1,1 @@
+"""The stages: (settings, folders) -> files. No argument parsing, no typer."""

@@ -1,0 +1,305 @@
+"""Stage 3: features or waves of a fold -> a run folder with its bundle `model/`."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sertk import build, bundle, config, optim
+from sertk.brain import EmotionBrain
+from sertk.checkpoint import Checkpoints
+from sertk.console import say
+from sertk.core import BatchSampler, SertkError, Task, UsageError, key
+from sertk.core.paths import digest, read_json, write_json
+from sertk.data import Data, Loader, Order, Reader, Rows
+from sertk.frontend import Frontend
+from sertk.history import History
+from sertk.plugins import Plugins, split
+from sertk.protocols import Folds
+from sertk.stages.featurize import caches, stores
+from sertk.training import Training
+
+NORMALIZE = ("dimension", "scalar", "none")
+PRECISIONS = ("fp32", "bf16", "fp16")
+HERE = ("root", "jobs", "folds", "seeds")  # settings that say where and what else, not what this run is
+
+
+class Setup(NamedTuple):
+    """What both passes of a run, selection and refit, share."""
+
+    plugins: Plugins
+    settings: dict[str, Any]
+    data: Data
+    folds: Folds
+    task: Task
+    reader: Reader
+    out: Path
+
+
+def train(document: Mapping[str, Any], data: Data, out: Path, named: Sequence[Any] = (), *, force: bool = False) -> None:
+    """Trains one fold with one seed, or goes on with it.
+
+    Args:
+        document: The merged settings, with protocol, fold and seed.
+        data: A prepared and featurized corpus.
+        out: The run folder.
+        named: The losses that the command line names.
+        force: Delete an earlier run in `out` instead of going on with it.
+
+    Raises:
+        SertkError: On settings that contradict each other, a folder of another run, or a loss that is no number.
+    """
+    plugins = Plugins()
+    losses, added = build.resolve_losses(plugins, document["losses"], named)
+    if added:
+        say(f"none of the named losses trains the emotion head: the system's own {', '.join(added)} stays beside them")
+    document = {**document, "losses": losses, **dict.fromkeys(HERE)}
+    document.update(folds="all", seeds=[document["seed"]], jobs=1)
+    if force:
+        shutil.rmtree(out, ignore_errors=True)
+    _claim(document, out)
+    settings = config.resolve(document)
+    _check(settings)
+    if settings["train"]["threads"]:
+        torch.set_num_threads(settings["train"]["threads"])
+    setup = _setup(plugins, settings, data, out)
+    _claim_data(setup)
+    if (out / "model" / "bundle.json").exists():
+        say(f"{out} is trained already")
+        return
+    selected = _fit(setup, "select", None)
+    best = selected.history.best
+    if not best["weights"]:
+        raise SertkError(f"{out}: no epoch was finished; raise train.epochs.")
+    say(f"selected epoch {best['epoch']}: dev {settings['train']['metric']} {100 * best['score']:.2f}")
+    model, steps = selected.model, best["steps"]
+    if settings["train"]["refit"]:
+        say(f"refit on train + dev for {steps} steps")
+        model = _fit(setup, "refit", selected).model
+    else:
+        model.load_state_dict(best["weights"])
+    _write(setup, model, selected)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    say(f"wrote {out / 'model'}")
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    """Refuses settings that contradict each other.
+
+    Raises:
+        UsageError: There.
+    """
+    t = settings["train"]
+    for name, allowed in (("normalize", NORMALIZE), ("on_augment", ("error", "recompute"))):
+        if settings[name] not in allowed:
+            raise UsageError(f"{name} is {settings[name]!r}; it is one of {', '.join(allowed)}")
+    if t["precision"] not in PRECISIONS:
+        raise UsageError(f"train.precision is {t['precision']!r}; it is one of {', '.join(PRECISIONS)}")
+    if t["refit"] and split("schedule", t["schedule"])[0] == "plateau":
+        raise UsageError("train.refit has no dev loss for schedule 'plateau'; take constant, exponential, linear or cosine")
+    for name in ("batch", "accumulate", "epochs"):
+        if t[name] < 1:
+            raise UsageError(f"train.{name} is {t[name]}; it is at least 1")
+
+
+def _claim(document: Mapping[str, Any], out: Path) -> None:
+    """Makes the folder this run's, or finds that it is.
+
+    Raises:
+        SertkError: Where it is another run's; the first difference is named.
+    """
+    path, text = out / "config.yaml", config.text_of(document)
+    if not path.exists():
+        config.dump(document, path)
+        return
+    old = config.read(path)
+    if config.text_of(old) != text:
+        odd = next((name for name in document if old.get(name) != document[name]), "its order")
+        raise SertkError(
+            f"{out} is the folder of a run with other settings ({odd}: {old.get(odd)!r} there, {document.get(odd)!r} now). "
+            "Choose another --out or --tag, or --force to delete it."
+        )
+
+
+def _claim_data(setup: Setup) -> None:
+    """Writes down the folds and the audio that the run trains on, or finds that they are the same.
+
+    Raises:
+        SertkError: Where they changed since the run began.
+    """
+    fold = str(setup.settings["fold"])
+    ids = sorted(i for part in setup.folds.fold(fold) for i in part)
+    audio = digest([setup.data.facts[i].sha256 for i in ids])
+    path, now = setup.out / "run.json", {"protocol": protocol_of(setup.folds, fold), "audio": audio}
+    if not path.exists():
+        write_json(path, now)
+        return
+    old = read_json(path, "Delete the run folder, or --force.")
+    for name, value in now.items():
+        if old.get(name) != value:
+            raise SertkError(
+                f"{setup.out} began with another {name} ({old.get(name)} there, {value} now): the corpus was prepared anew. "
+                "Choose another --out or --tag, or --force to delete it."
+            )
+
+
+def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, out: Path) -> Setup:
+    folds = data.protocol(settings["protocol"])
+    fold = folds.fold(str(settings["fold"]))
+    for part in ("train", "dev"):
+        if not getattr(fold, part):
+            raise SertkError(f"protocol {folds.name!r}, fold {settings['fold']}: {part} is empty. Choose another protocol.")
+    counts = torch.tensor([sum(folds.labels[i] == name for i in fold.train) for name in folds.classes])
+    absent = [name for name, count in zip(folds.classes, counts.tolist(), strict=True) if not count]
+    if absent:
+        raise SertkError(
+            f"protocol {folds.name!r}, fold {settings['fold']}: no training utterance is of class {', '.join(absent)}, so it "
+            "cannot be learned. Complete the corpus, or choose a protocol without the class."
+        )
+    cached = stores(data, settings, plugins) if caches(settings, plugins) else {}
+    return Setup(plugins, settings, data, folds, Task(folds.classes, counts), Reader(data, settings["audio"], cached), out)
+
+
+def _rows(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
+    utterances = setup.data.select(ids)
+    labels = torch.tensor([setup.folds.classes.index(setup.folds.labels[i]) for i in ids])
+    return Rows(utterances, labels, len(setup.folds.classes), setup.reader, setup.settings["seed"], copies, partners)
+
+
+def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
+    """Trains with dev (phase "select"), or on train + dev for the steps that were selected ("refit")."""
+    s = setup.settings
+    fold = setup.folds.fold(str(s["fold"]))
+    torch.manual_seed(key(s["seed"], "weights") & (2**63 - 1))
+    body = build.make_body(setup.plugins, s, s["seed"], train=True)
+    mixture = build.make_mixture(setup.plugins, s, setup.task, body.dims)
+    model = build.make_model(setup.plugins, s, body, mixture.heads)
+    augment = [setup.plugins.make("augmentation", spec) for spec in s["augment"]]
+    copies = math.prod(one.copies for one in augment)
+    ids = fold.train if selected is None else (*fold.train, *fold.dev)
+    rows = _rows(setup, ids, copies, max((one.partners for one in augment), default=0))
+    sampler: BatchSampler = setup.plugins.make("sampler", mixture.sampler, rows.labels, rows.lengths, s["train"]["batch"])
+    order, dev = Order(sampler, s["seed"]), None
+    if selected is None:
+        dev_rows = _rows(setup, fold.dev)
+        dev = Loader(dev_rows, dev_rows.in_order(s["score"]["batch"]), s["train"]["workers"], "dev")
+    training = _training(setup, phase, selected, model, mixture, body, order)
+    if training.checkpoints.latest() is None:
+        _normalize(model, body, _rows(setup, ids), s)
+    brain = EmotionBrain(training)
+    brain.train_on(Loader(rows, order, s["train"]["workers"], "train"), dev)
+    return training
+
+
+def _training(
+    setup: Setup,
+    phase: str,
+    selected: Training | None,
+    model: build.Model,
+    mixture: build.Mixture,
+    body: build.Body,
+    order: Order,
+) -> Training:
+    s, t = setup.settings, setup.settings["train"]
+    order.set_epoch(1)
+    per_epoch = -(-len(order) // t["accumulate"])
+    # the rates of a refit are those of the run that chose its steps
+    planned = per_epoch if selected is None else selected.history.per_epoch
+    last = None if selected is None else selected.history.best["steps"]
+    epochs = t["epochs"] if last is None else -(-last // per_epoch)
+    own, rest = mixture.rates()
+    rest = [p for p in (*model.parameters(), *rest) if p.requires_grad]
+    optimizers = optim.make_optimizers(setup.plugins, t["optimizer"], own, rest)
+    schedules = optim.make_schedules(setup.plugins, t["schedule"], optimizers, planned, planned * t["epochs"])
+    history = History(setup.out / _log_name(phase), epochs, t["patience"], per_epoch, dev=last is None, last_step=last)
+    metric = setup.plugins.factory("metric", t["metric"])
+    classes = len(setup.task.classes)
+    return Training(
+        model=model,
+        mixture=mixture,
+        frontend=body.frontend,
+        decider=build.make_decider(setup.plugins, s, body.dims),
+        metric=metric,
+        optimizers=optimizers,
+        schedules=schedules,
+        order=order,
+        checkpoints=Checkpoints(setup.out / "checkpoints" / phase),
+        history=history,
+        seed=s["seed"],
+        save_every=t["checkpoint_steps"],
+        confusion=torch.zeros(classes, classes, dtype=torch.int64),
+        options=_options(t, last),
+    )
+
+
+def _log_name(phase: str) -> str:
+    return "log.jsonl" if phase == "select" else f"log-{phase}.jsonl"
+
+
+def _options(t: Mapping[str, Any], last: int | None) -> dict[str, Any]:
+    """SpeechBrain's run options."""
+    return {
+        "device": device(t["device"]),
+        "precision": t["precision"],
+        "eval_precision": t["precision"],
+        "grad_accumulation_factor": t["accumulate"],
+        "max_grad_norm": t["clip"],
+        "optimizer_step_limit": last,
+        "noprogressbar": True,
+    }
+
+
+def device(name: str) -> str:
+    """The device that a setting means: "auto" is the GPU where there is one.
+
+    Raises:
+        SertkError: Where a GPU is asked for and torch sees none.
+    """
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise SertkError(f"device {name!r}: torch sees no CUDA device. Run `sertk doctor`, or take --device cpu.")
+    return name
+
+
+def _normalize(model: build.Model, body: build.Body, rows: Rows, s: Mapping[str, Any]) -> None:
+    """Fits the statistics of the inputs, and whatever the features learn, on the training utterances as they are."""
+    for feature in body.frontend.features.values():
+        feature.fit(rows.utterances)
+    if s["normalize"] == "none":
+        return
+    whole = Frontend(body.frontend.features, None)  # statistics are of real frames, not of what a crop pads
+    for name, normalize in model.normalize.items():
+        loader = Loader(rows, rows.in_order(s["score"]["batch"]), s["train"]["workers"], "statistics")
+        normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s["normalize"] == "scalar")
+
+
+def _write(setup: Setup, model: build.Model, selected: Training) -> None:
+    s = setup.settings
+    best = selected.history.best
+    body = build.make_body(setup.plugins, s)
+    about = {
+        "classes": list(setup.folds.classes),
+        "components": build.components(setup.plugins, s, body.dims),
+        "protocol": protocol_of(setup.folds, str(s["fold"])),
+        "training": {
+            "system": s["system"],
+            "seed": s["seed"],
+            "epoch": best["epoch"],
+            "steps": best["steps"],
+            "dev": {s["train"]["metric"]: best["score"]},
+            "refit": s["train"]["refit"],
+        },
+    }
+    bundle.write(setup.out / "model", model, selected.frontend, about, setup.plugins)
+
+
+def protocol_of(folds: Folds, fold: str) -> dict[str, str]:
+    """What a bundle and its scores say of the folds they come from."""
+    return {"corpus": folds.corpus, "name": folds.name, "fold": fold, "hash": folds.hash, "stamp": folds.stamp}
+

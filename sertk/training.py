@@ -1,0 +1,121 @@
+"""What a run trains with, and what of it a checkpoint must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.optimizer import Optimizer
+
+from sertk.build import Decider
+from sertk.checkpoint import Checkpoints, State
+from sertk.core import Batch, Metric, Rng, Span, Views
+from sertk.data import Item, Order
+from sertk.frontend import Frontend
+from sertk.history import History
+from sertk.model import Model
+from sertk.objective import Mixture
+
+
+@dataclass
+class Training:
+    """A run's parts; the brain drives them.
+
+    Attributes:
+        model: What is trained.
+        mixture: Its objective.
+        frontend: Augmentations, features, crops.
+        decider: How dev utterances are decided.
+        metric: What selects the epoch.
+        optimizers: By name, one for each learning rate.
+        schedules: By the optimizers' names.
+        order: The batches of each epoch.
+        checkpoints: Of this run.
+        history: Epochs, selection, log.
+        seed: Everything random follows from it.
+        save_every: Optimizer steps between checkpoints inside an epoch, 0 for none.
+        confusion: (C, C) dev counts of the epoch.
+        options: SpeechBrain's run options.
+    """
+
+    model: Model
+    mixture: Mixture
+    frontend: Frontend
+    decider: Decider
+    metric: Metric
+    optimizers: Mapping[str, Optimizer]
+    schedules: Mapping[str, LRScheduler]
+    order: Order
+    checkpoints: Checkpoints
+    history: History
+    seed: int
+    save_every: int
+    confusion: Tensor
+    options: dict[str, Any]
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The views that the objective and the decision look at."""
+        return tuple(dict.fromkeys((*self.mixture.spans, self.decider.span)))
+
+    def dev_loss(self, views: Views, batch: Batch, item: Item) -> Tensor:
+        """Counts the decisions of a dev batch; gives the negative log-probability of its labels."""
+        ids = item.batch.ids
+        rng = Rng.for_rows(self.seed, ids, [0] * len(ids), 0, "decision").to(batch.owner.device)
+        posterior, _ = self.decider(views, batch, len(ids), rng)
+        if item.batch.target is None:
+            raise ValueError("a dev batch has labels")
+        hard, classes = item.batch.target.hard.to(posterior.device), len(self.confusion)
+        cells = (hard * classes + posterior.argmax(1)).cpu()
+        self.confusion += torch.bincount(cells, minlength=classes**2).view(classes, classes)
+        return -posterior.gather(1, hard[:, None]).clamp(min=1e-12).log().mean()
+
+    def step_rates(self, dev_loss: float | None = None) -> None:
+        """Steps the schedules: those of the dev loss when there is one, the others after an optimizer step."""
+        for schedule in self.schedules.values():
+            if isinstance(schedule, ReduceLROnPlateau):
+                if dev_loss is not None:
+                    schedule.step(dev_loss)
+            elif dev_loss is None:
+                schedule.step()
+
+    def close_epoch(self, dev_loss: float | None) -> None:
+        """Ends an epoch; with a dev loss the confusion counts select."""
+        if dev_loss is None:
+            self.history.close(None, None, None)
+            return
+        self.history.close(self.metric(self.confusion), dev_loss, self.model)
+        self.confusion.zero_()
+        self.step_rates(dev_loss)
+
+    def save(self, scaler: torch.amp.GradScaler, counters: State) -> None:
+        """Writes a checkpoint; only ever called between optimizer steps."""
+        parts = {**self._parts(), "scaler": scaler}
+        self.checkpoints.save(
+            {
+                **{name: part.state_dict() for name, part in parts.items()},
+                "history": self.history.state(),
+                "counters": counters,
+            }
+        )
+
+    def restore(self, scaler: torch.amp.GradScaler) -> State | None:
+        """Goes back to the newest checkpoint; gives its counters, None where there is none."""
+        state = self.checkpoints.latest()
+        if state is None:
+            return None
+        for name, part in {**self._parts(), "scaler": scaler}.items():
+            part.load_state_dict(state[name])
+        self.history.load(state["history"])
+        counters: State = state["counters"]
+        self.order.start = counters["step"]
+        return counters
+
+    def _parts(self) -> dict[str, nn.Module | Optimizer | LRScheduler]:
+        optimizers = {f"optimizer {name}": one for name, one in self.optimizers.items()}
+        schedules = {f"schedule {name}": one for name, one in self.schedules.items()}
+        return {"model": self.model, "mixture": self.mixture, **optimizers, **schedules}
