@@ -98,7 +98,8 @@ def read(path: Path, who: str, settings: dict[str, Any], start: float = 0.0, dur
         return wave
     import torchaudio  # late: two seconds that a run at the files' own rate need not pay
 
-    return torchaudio.functional.resample(wave, rate, settings["rate"])
+    resampled: Tensor = torchaudio.functional.resample(wave, rate, settings["rate"])
+    return resampled
 
 
 def check_length(seconds: float, who: str, least: float) -> None:

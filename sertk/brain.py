@@ -46,7 +46,8 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
                 return self.training.dev_loss(views, batch, item)
             terms = self.modules.loss({span: view.float() for span, view in views.items()}, batch.target, batch.groups)
         self.training.history.add(terms.terms)
-        return terms.total
+        total: Tensor = terms.total
+        return total
 
     def init_optimizers(self) -> None:
         """Hands over the optimizers and, where there is a checkpoint, goes back to it."""
@@ -56,11 +57,11 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             self.step, self.avg_train_loss = counters["step"], counters["mean"]
             self.optimizer_step = counters["optimizer_step"]
 
-    def on_fit_batch_start(self, item: Item, should_step: bool) -> None:  # noqa: FBT001 - SpeechBrain's signature
+    def on_fit_batch_start(self, item: Item, should_step: bool) -> None:
         """Makes dropout a function of (seed, epoch, step), so that resuming needs no generator state."""
         torch.manual_seed(key(self.training.seed, "step", self.training.history.epoch, self.step) & (2**63 - 1))
 
-    def on_fit_batch_end(self, item: Item, outputs: object, loss: Tensor, should_step: bool) -> None:  # noqa: FBT001
+    def on_fit_batch_end(self, item: Item, outputs: object, loss: Tensor, should_step: bool) -> None:
         """Flushes what is left of an accumulation when the epoch ends, steps the rates, saves now and then."""
         left, last = self.step % self.grad_accumulation_factor, self.step == len(self.training.order)
         if left and not last:

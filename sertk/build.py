@@ -182,7 +182,8 @@ def resolve_losses(plugins: Plugins, own: Sequence[Any], named: Sequence[Any]) -
 
 
 def _classifies(plugins: Plugins, spec: Any) -> bool:  # noqa: ANN401
-    return "emotion" in plugins.factory("loss", split("loss", spec)[0]).trains
+    trains: frozenset[str] = getattr(plugins.factory("loss", split("loss", spec)[0]), "trains", frozenset())
+    return "emotion" in trains
 
 
 def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -> Mixture:
@@ -200,10 +201,14 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
         losses[name] = plugins.make("loss", {"name": name, **rest}, task, dims)
     deciding = [name for name, loss in losses.items() if "emotion" in loss.trains]
     if not deciding:
-        raise UsageError(f"none of the losses {', '.join(losses)} trains the emotion head; add one that does, such as ce.")
+        raise UsageError(
+            f"none of the losses {', '.join(losses)} trains the emotion head; add one that does, such as ce."
+        )
     if settings["alpha"] is not None:
         if len(losses) == len(deciding):
-            raise UsageError("alpha weighs the other terms against the emotion head's, and there is none: add a --loss.")
+            raise UsageError(
+                "alpha weighs the other terms against the emotion head's, and there is none: add a --loss."
+            )
         alpha = settings["alpha"]
         weights = {name: 1 - alpha if name in deciding else alpha for name in losses}
     return Mixture(losses, weights)
@@ -218,7 +223,9 @@ def components(plugins: Plugins, settings: Settings, dims: Dims) -> dict[str, An
     kept = {name: settings[name] for name in COMPONENTS}
     for name, value in _specs(kept):
         if not isinstance(value, str | Mapping):
-            raise SertkError(f"{name} is a {type(value).__name__} made by the recipe; a bundle carries plugins by name only.")
+            raise SertkError(
+                f"{name} is a {type(value).__name__} made by the recipe; a bundle carries plugins by name only."
+            )
     segments = dims.segments
     kept["segments"] = segments and f"{segments.length}:{segments.hop}:{segments.tail}"
     kept["decision"] = resolve_decision(plugins, settings)

@@ -106,7 +106,10 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
     _check(about, folder, plugins)
     settings = {**about["components"], "augment": []}
     body = build.make_body(plugins, settings)
-    specs = {name: HeadSpec(**{**spec, "reads": spec["reads"] and tuple(spec["reads"])}) for name, spec in about["heads"].items()}
+    specs = {
+        name: HeadSpec(**{**spec, "reads": spec["reads"] and tuple(spec["reads"])})
+        for name, spec in about["heads"].items()
+    }
     model = build.make_model(plugins, settings, body, specs)
     try:
         weights = load((folder / "model.safetensors").read_bytes())
@@ -147,7 +150,9 @@ def _check(about: Mapping[str, Any], folder: Path, plugins: Plugins) -> None:
         odd, missing = sorted(found - known), sorted(known - found)
         if odd or missing:
             what = f"an unknown key {odd[0]!r}" if odd else f"no key {missing[0]!r}"
-            raise SertkError(f"{where}: {place} has {what}; it has {', '.join(sorted(known))} in schema {SCHEMA}. {OBTAIN}")
+            raise SertkError(
+                f"{where}: {place} has {what}; it has {', '.join(sorted(known))} in schema {SCHEMA}. {OBTAIN}"
+            )
     for kind, name in _named(about["components"], about["heads"]):
         if name not in plugins.names(kind):
             offered = about["plugins"].get(f"{kind} {name}", "")

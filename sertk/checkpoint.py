@@ -49,5 +49,7 @@ class Checkpoints:
             # weights_only: a checkpoint is resumed on one's own machine, yet even here no code is loaded
             state: State = torch.load(files[-1], map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises whatever the damaged part provokes
-            raise SertkError(f"checkpoint {files[-1]} cannot be read ({error}). Delete it to go on from the one before.") from error
+            raise SertkError(
+                f"checkpoint {files[-1]} cannot be read ({error}). Delete it to go on from the one before."
+            ) from error
         return state

@@ -67,7 +67,9 @@ class Choices:
     def words(self) -> list[str]:
         """The options again."""
         single = ("segments", "alpha", "backbone", "pooling", "device", "precision")
-        words = [word for name in ("loss", "augment", "set") for one in getattr(self, name) for word in (f"--{name}", one)]
+        words = [
+            word for name in ("loss", "augment", "set") for one in getattr(self, name) for word in (f"--{name}", one)
+        ]
         for name in single:
             value = getattr(self, name)
             words += [] if value is None else [f"--{name}", str(value)]

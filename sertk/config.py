@@ -100,7 +100,7 @@ def load(
     return merged
 
 
-def resolve(document: CommentedMap) -> Settings:
+def resolve(document: Mapping[str, Any]) -> Settings:
     """The settings as plain data, HyperPyYAML's tags (`!ref`, `!name:`, `!new:`) resolved."""
     # HyperPyYAML parses with PyYAML, which reads 140:50 as a base-60 number and 1e-4 as text: spell both safely
     writer = YAML()
@@ -172,7 +172,9 @@ def _replaces(value: object) -> bool:
     return not isinstance(value, Mapping) or "name" in value or _tagged(value)
 
 
-def _merge(into: CommentedMap, layer: Mapping[str, Any], known: Mapping[str, Any] | None, where: str, prefix: str) -> None:
+def _merge(
+    into: CommentedMap, layer: Mapping[str, Any], known: Mapping[str, Any] | None, where: str, prefix: str
+) -> None:
     for word, value in layer.items():
         dotted = f"{prefix}{word}"
         if known is not None and word not in known:

@@ -60,7 +60,9 @@ class Data:
         if name is None and len(known) == 1:
             name = known[0]
         if name not in known:
-            raise SertkError(f"{self.folder} has no protocol {name!r}; prepared: {', '.join(known) or 'none'}. {PREPARE}")
+            raise SertkError(
+                f"{self.folder} has no protocol {name!r}; prepared: {', '.join(known) or 'none'}. {PREPARE}"
+            )
         return protocols.load(self.folder / "protocols" / f"{name}.json")
 
     def select(self, ids: Sequence[str]) -> list[Utterance]:
@@ -165,7 +167,7 @@ class Rows(Dataset[Item]):
     def in_order(self, batch: int) -> list[tuple[int, Plan]]:
         """All rows once in batches of similar length, without chance: for dev and for statistics."""
         rows = self.lengths.argsort(stable=True)
-        return [(0, Plan(part, {}, torch.ones(len(part)))) for part in rows.split(batch)]
+        return [(0, Plan(part, {}, torch.ones(len(part)))) for part in torch.split(rows, batch)]
 
 
 class Order(Sampler[tuple[int, Plan]]):

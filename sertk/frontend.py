@@ -29,7 +29,7 @@ class Frontend:
     def inputs(self) -> dict[str, InputSpec]:
         """What the backbone is told of the inputs."""
         return {
-            name: InputSpec(f.width, f.frame_seconds, self._crop and self._span(f).length)
+            name: InputSpec(f.width, f.frame_seconds, self._span(f).length if self._crop else None)
             for name, f in self.features.items()
         }
 

@@ -13,7 +13,9 @@ from sertk.plugins import Plugins
 def confusion(pairs: Iterable[tuple[str, str]], classes: Sequence[str]) -> Tensor:
     """(C, C) int64 counts of (label, decision) pairs: rows the labels, columns the decisions."""
     place = {name: number for number, name in enumerate(classes)}
-    cells = torch.tensor([place[label] * len(classes) + place[decision] for label, decision in pairs], dtype=torch.int64)
+    cells = torch.tensor(
+        [place[label] * len(classes) + place[decision] for label, decision in pairs], dtype=torch.int64
+    )
     return torch.bincount(cells, minlength=len(classes) ** 2).view(len(classes), len(classes))
 
 

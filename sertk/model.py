@@ -71,7 +71,7 @@ class Model(nn.Module):
         branches: Mapping[str, slice],
     ) -> None:
         super().__init__()
-        self.normalize = nn.ModuleDict(normalize)
+        self.normalize: Mapping[str, Normalize] = nn.ModuleDict(normalize)  # type: ignore[assignment]
         self.backbone, self.pooling, self.heads = backbone, pooling, nn.ModuleDict(heads)
         self.specs, self._branches = specs, branches
 
@@ -115,4 +115,3 @@ def cut(frames: Padded, span: Span) -> tuple[Padded, Tensor, Tensor]:
     steps = torch.arange(min(span.length, frames.data.shape[1]), device=start.device)
     at = (start[:, None] + steps).clamp(max=frames.data.shape[1] - 1)
     return Padded(frames.data[owner[:, None], at], size).fill(0.0), owner, count
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ class Mixture(nn.Module):
 
     def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
         super().__init__()
-        self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
+        self.losses: Mapping[str, Loss] = nn.ModuleDict(losses)  # type: ignore[assignment]
+        self.weights = dict(weights)
         self.spans: tuple[Span, ...] = tuple(dict.fromkeys(span for loss in losses.values() for span in loss.spans))
         self.sampler = _sampler(losses)
         self.heads = _heads(losses)
@@ -48,7 +49,9 @@ def _sampler(losses: Mapping[str, Loss]) -> str:
     special = {name: loss.sampler for name, loss in losses.items() if loss.sampler != "shuffle"}
     if len(set(special.values())) > 1:
         wants = ", ".join(f"{name} wants {sampler!r}" for name, sampler in special.items())
-        raise UsageError(f"these losses cannot share a batch: {wants}. Train with one of them, or change their settings.")
+        raise UsageError(
+            f"these losses cannot share a batch: {wants}. Train with one of them, or change their settings."
+        )
     return next(iter(special.values()), "shuffle")
 
 
@@ -57,5 +60,7 @@ def _heads(losses: Mapping[str, Loss]) -> dict[str, HeadSpec]:
     for name, loss in losses.items():
         for head, spec in loss.heads().items():
             if heads.setdefault(head, spec) != spec:
-                raise UsageError(f"loss {name!r} wants the head {head!r} as {spec}, another as {heads[head]}. Choose one.")
+                raise UsageError(
+                    f"loss {name!r} wants the head {head!r} as {spec}, another as {heads[head]}. Choose one."
+                )
     return heads

@@ -93,7 +93,9 @@ def manager() -> pluggy.PluginManager:
     for point in points:
         where = f"plugin {point.name!r} of {point.dist.name if point.dist else 'an unknown distribution'}"
         if made.has_plugin(point.name):
-            raise SertkError(f"{where} has the name of another plugin. Installed: {_spell_points(points)}. Uninstall one.")
+            raise SertkError(
+                f"{where} has the name of another plugin. Installed: {_spell_points(points)}. Uninstall one."
+            )
         try:
             made.load_setuptools_entrypoints("sertk", point.name)
             made.check_pending()
@@ -130,8 +132,8 @@ class Plugins:
                 if word in entries:
                     other = entries[word]
                     raise SertkError(
-                        f"{kind} {word!r} is offered by both {other.distribution} {other.version} and {name} {version}. "
-                        f"Uninstall one of them: pip uninstall {name}"
+                        f"{kind} {word!r} is offered by both {other.distribution} {other.version} and {name} "
+                        f"{version}. Uninstall one of them: pip uninstall {name}"
                     )
                 entries[word] = Entry(factory, name, version)
         return entries
@@ -226,14 +228,15 @@ def split(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]
     Raises:
         UsageError: Where a mapping has no name.
     """
-    settings = {"name": spec} if isinstance(spec, str) else dict(spec)
+    settings: dict[str, Any] = {}
+    settings.update({"name": spec} if isinstance(spec, str) else spec)
     name = settings.pop("name", None)
     if not isinstance(name, str):
-        raise UsageError(f"{kind} {dict(spec)!r} has no name; write it as {{name: ..., setting: value}}")
+        raise UsageError(f"{kind} {spec!r} has no name; write it as {{name: ..., setting: value}}")
     return name, settings
 
 
-def fits(value: object, hint: Any) -> bool:  # noqa: ANN401
+def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table of cases
     """Whether a value read from YAML or the command line suits an annotation."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:

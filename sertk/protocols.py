@@ -45,7 +45,9 @@ class Folds:
     @property
     def hash(self) -> str:
         """16 hex digits of the content: classes, folds, and the label of every id."""
-        folds = {name: [[(i, self.labels[i]) for i in sorted(part)] for part in fold] for name, fold in self.folds.items()}
+        folds = {
+            name: [[(i, self.labels[i]) for i in sorted(part)] for part in fold] for name, fold in self.folds.items()
+        }
         return digest({"classes": self.classes, "folds": folds})
 
     @property
@@ -103,7 +105,9 @@ def _filter(protocol: Protocol, utterances: Iterable[Utterance]) -> tuple[dict[s
     for one in sorted(utterances, key=lambda u: u.id):
         odd = next((f for f, allowed in protocol.keep.items() if one.aux.get(f) not in allowed), None)
         if odd is not None:
-            dropped.append({"id": one.id, "reason": f"{odd} is {one.aux.get(odd)!r}, not one of {list(protocol.keep[odd])}"})
+            dropped.append(
+                {"id": one.id, "reason": f"{odd} is {one.aux.get(odd)!r}, not one of {list(protocol.keep[odd])}"}
+            )
         elif one.label not in protocol.labels:
             dropped.append({"id": one.id, "reason": f"label {one.label!r} is not in the label map"})
         else:
@@ -185,7 +189,9 @@ def load(path: Path) -> Folds:
     Raises:
         SertkError: Where it is missing, of a newer schema, or its folds are not what its hash says.
     """
-    content = read_json(path, "Run `sertk prepare CORPUS --root FOLDER --out DATA`, with --protocol for one of several.")
+    content = read_json(
+        path, "Run `sertk prepare CORPUS --root FOLDER --out DATA`, with --protocol for one of several."
+    )
     folds = Folds(
         content["corpus"],
         content["name"],

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points, version
 from os import W_OK, access
 from pathlib import Path
@@ -64,7 +64,7 @@ class Ask:
     force: bool = False
     allow_failed: bool = False
     publish: bool = False
-    choices: Choices = Choices()
+    choices: Choices = field(default_factory=Choices)
     command: str = ""
 
 
@@ -162,7 +162,9 @@ class Recipe:
             console.rule(f"{STAGES.index(stage) + 1} {stage}", align="left") if words is commands[0] else None
             say(shlex.join(["sertk", *words]))
         alone = stage in ("prepare", "featurize", "report")
-        codes = launcher.run([[sys.executable, "-m", "sertk", *words] for words in commands], 1 if alone else self._jobs)
+        codes = launcher.run(
+            [[sys.executable, "-m", "sertk", *words] for words in commands], 1 if alone else self._jobs
+        )
         return self._finish(todo, codes)
 
     def _finish(self, steps: Sequence[Step], codes: Sequence[int]) -> int:
@@ -186,7 +188,16 @@ class Recipe:
 
     def _prepare(self) -> Iterable[Step]:
         root, protocol = self._root(), self._settings["protocol"]
-        words = ["prepare", self._settings["corpus"], "--root", str(root), "--out", str(self._data), "--protocol", protocol]
+        words = [
+            "prepare",
+            self._settings["corpus"],
+            "--root",
+            str(root),
+            "--out",
+            str(self._data),
+            "--protocol",
+            protocol,
+        ]
         least = self._settings["audio"]["min_seconds"]
         words += ["--min-seconds", str(least), *self._nj()]
         stamp = self._data / f".prepare-{protocol}.json"
@@ -197,7 +208,9 @@ class Recipe:
         if root is not None:
             return Path(root)
         if type(self._corpus).obtain is Corpus.obtain:
-            raise UsageError(f"the corpus {self._settings['corpus']} must be obtained first; then give its folder: --root FOLDER.")
+            raise UsageError(
+                f"the corpus {self._settings['corpus']} must be obtained first; then give its folder: --root FOLDER."
+            )
         return self._work / "corpus"
 
     def _prepared(self) -> list[Path]:
@@ -230,16 +243,20 @@ class Recipe:
     def _protocol(self) -> str:
         name: str = self._settings["protocol"]
         if name not in self._corpus.protocols:
-            raise UsageError(f"corpus {self._settings['corpus']} has no protocol {name!r}{nearest(name, self._corpus.protocols)}")
+            raise UsageError(
+                f"corpus {self._settings['corpus']} has no protocol {name!r}{nearest(name, self._corpus.protocols)}"
+            )
         return name
 
     def _system(self) -> Path:
         tag = self._ask.tag or self._ask.choices.tag()
         system = Path(self._settings["system"]).stem
-        return self._work / "exp" / self._settings["protocol"] / (f"{system}+{tag}" if tag else system)
+        return self._work / "exp" / self._protocol() / (f"{system}+{tag}" if tag else system)
 
     def _train(self) -> Iterable[Step]:
-        settings = {name: value for name, value in self._settings.items() if name not in ("root", "jobs", "folds", "seeds")}
+        settings = {
+            name: value for name, value in self._settings.items() if name not in ("root", "jobs", "folds", "seeds")
+        }
         settings["named"] = self._ask.choices.losses()
         for fold, seed, out in self._runs():
             place = ["--protocol", self._protocol(), "--fold", fold, "--seed", seed, "--out", str(out)]

@@ -92,7 +92,7 @@ class Training:
         self.confusion.zero_()
         self.step_rates(dev_loss)
 
-    def save(self, scaler: torch.amp.GradScaler, counters: State) -> None:
+    def save(self, scaler: torch.GradScaler, counters: State) -> None:
         """Writes a checkpoint; only ever called between optimizer steps."""
         parts = {**self._parts(), "scaler": scaler}
         self.checkpoints.save(
@@ -103,7 +103,7 @@ class Training:
             }
         )
 
-    def restore(self, scaler: torch.amp.GradScaler) -> State | None:
+    def restore(self, scaler: torch.GradScaler) -> State | None:
         """Goes back to the newest checkpoint; gives its counters, None where there is none."""
         state = self.checkpoints.latest()
         if state is None:

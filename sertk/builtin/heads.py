@@ -26,7 +26,8 @@ class Linear(Head):
 
     def forward(self, embedding: Tensor) -> Tensor:
         """(N, E) -> (N, out) logits."""
-        return self.layer(embedding)
+        values: Tensor = self.layer(embedding)
+        return values
 
 
 class Cosine(Head):

@@ -83,7 +83,7 @@ class Pairs(BatchSampler):
     def plans(self, generator: Generator) -> list[Plan]:
         """Each row once an epoch."""
         rows = torch.randperm(len(self.labels), generator=generator)
-        return [_paired(part) for part in rows.split(max(2, self.batch // 2 * 2))]
+        return [_paired(part) for part in torch.split(rows, max(2, self.batch // 2 * 2))]
 
 
 class BalancedPairs(BatchSampler):
@@ -97,7 +97,7 @@ class BalancedPairs(BatchSampler):
 
     def plans(self, generator: Generator) -> list[Plan]:
         """Four rows of each class for every two positive and two negative pairs, as far as the smallest class goes."""
-        classes = self.labels.unique()
+        classes = torch.bincount(self.labels).nonzero()[:, 0]
         drawn = []
         order = classes[torch.randperm(len(classes), generator=generator)].tolist()
         for one in order:
@@ -110,7 +110,7 @@ class BalancedPairs(BatchSampler):
         negative = torch.stack(rest.chunk(2), 1) if len(order) > 1 and quarter else positive[:0]
         pairs = torch.cat([positive, negative])
         pairs = pairs[torch.randperm(len(pairs), generator=generator)]
-        return [_paired(part.flatten()) for part in pairs.split(max(1, self.batch // 2)) if len(part)]
+        return [_paired(part.flatten()) for part in torch.split(pairs, max(1, self.batch // 2)) if len(part)]
 
 
 def _paired(rows: Tensor) -> Plan:

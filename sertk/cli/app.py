@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,27 +26,33 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but some inputs failed, 130 interrupted and resumable.",
 )
 
-Loss = Annotated[list[str], typer.Option("--loss", help="A term to train with, NAME[:SETTING=VALUE,...]; repeat for more.")]
-Segments = Annotated[
-    Optional[str], typer.Option(help="Windows over frames, LENGTH:HOP[:keep|drop|align] in frames, or 2.8s:1.4s.")
+Loss = Annotated[
+    list[str], typer.Option("--loss", help="A term to train with, NAME[:SETTING=VALUE,...]; repeat for more.")
 ]
-Alpha = Annotated[Optional[float], typer.Option(help="Weight of the other terms; 1 - alpha for the emotion head's.")]
-Backbone = Annotated[Optional[str], typer.Option(help="Backbone, NAME[:SETTING=VALUE,...].")]
-PoolingOption = Annotated[Optional[str], typer.Option("--pooling", help="Pooling, NAME[:SETTING=VALUE,...].")]
-Augment = Annotated[list[str], typer.Option("--augment", help="An augmentation, NAME[:SETTING=VALUE,...]; repeat for more.")]
-Set = Annotated[list[str], typer.Option("--set", help="Any other setting, KEY=VALUE, e.g. train.batch=4; repeat for more.")]
-Device = Annotated[Optional[str], typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[Optional[str], typer.Option(help="fp32, bf16 or fp16.")]
-System = Annotated[Optional[str], typer.Option(help="A system by name (sertk/conf/systems), or the path of one.")]
-Config = Annotated[Optional[Path], typer.Option(help="A recipe.yaml, or the config.yaml that a run saved.")]
-Root = Annotated[Optional[Path], typer.Option(help="Folder of the corpus, where it is not the one that was prepared.")]
+Segments = Annotated[
+    str | None, typer.Option(help="Windows over frames, LENGTH:HOP[:keep|drop|align] in frames, or 2.8s:1.4s.")
+]
+Alpha = Annotated[float | None, typer.Option(help="Weight of the other terms; 1 - alpha for the emotion head's.")]
+Backbone = Annotated[str | None, typer.Option(help="Backbone, NAME[:SETTING=VALUE,...].")]
+PoolingOption = Annotated[str | None, typer.Option("--pooling", help="Pooling, NAME[:SETTING=VALUE,...].")]
+Augment = Annotated[
+    list[str], typer.Option("--augment", help="An augmentation, NAME[:SETTING=VALUE,...]; repeat for more.")
+]
+Set = Annotated[
+    list[str], typer.Option("--set", help="Any other setting, KEY=VALUE, e.g. train.batch=4; repeat for more.")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
+System = Annotated[str | None, typer.Option(help="A system by name (sertk/conf/systems), or the path of one.")]
+Config = Annotated[Path | None, typer.Option(help="A recipe.yaml, or the config.yaml that a run saved.")]
+Root = Annotated[Path | None, typer.Option(help="Folder of the corpus, where it is not the one that was prepared.")]
 DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME.")]
 Jobs = Annotated[int, typer.Option("--nj", min=1, help="Files or shards worked on at once.")]
 
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: FBT002
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Options of every command; `debug` is read by the group."""
 
@@ -60,13 +66,15 @@ def _document(choices: Choices, system: str | None, path: Path | None, more: dic
 
 @app.command()
 def prepare(
-    corpus: Annotated[Optional[str], typer.Argument(help="Corpus by name; --list shows them.")] = None,
-    root: Annotated[Optional[Path], typer.Option(help="The corpus folder as its authors distribute it.")] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Where to write; data/CORPUS by default.")] = None,
-    protocol: Annotated[list[str], typer.Option("--protocol", help="Which protocols; all of the corpus by default.")] = [],  # noqa: B006
+    corpus: Annotated[str | None, typer.Argument(help="Corpus by name; --list shows them.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The corpus folder as its authors distribute it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write; data/CORPUS by default.")] = None,
+    protocol: Annotated[
+        list[str], typer.Option("--protocol", help="Which protocols; all of the corpus by default.")
+    ] = [],  # noqa: B006
     min_seconds: Annotated[float, typer.Option(help="Shortest audio that is taken, s.")] = 0.1,
     nj: Jobs = 1,
-    show: Annotated[bool, typer.Option("--list", help="List corpora and their protocols.")] = False,  # noqa: FBT002
+    show: Annotated[bool, typer.Option("--list", help="List corpora and their protocols.")] = False,
 ) -> None:
     """1: a corpus folder -> manifest, audio facts and audited protocols."""
     from sertk.core import UsageError
@@ -117,9 +125,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder.")],
     system: System = None,
     config: Config = None,
-    protocol: Annotated[Optional[str], typer.Option(help="Protocol of the corpus.")] = None,
-    fold: Annotated[Optional[str], typer.Option(help="Fold by name, or #n by position.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Everything random follows from it.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol of the corpus.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
     root: Root = None,
     loss: Loss = [],  # noqa: B006
     segments: Segments = None,
@@ -130,7 +138,7 @@ def train(
     set: Set = [],  # noqa: A002, B006
     device: Device = None,
     precision: Precision = None,
-    force: Annotated[bool, typer.Option("--force", help="Delete an earlier run in --out.")] = False,  # noqa: FBT002
+    force: Annotated[bool, typer.Option("--force", help="Delete an earlier run in --out.")] = False,
 ) -> None:
     """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume."""
     from sertk.choices import Choices
@@ -145,13 +153,15 @@ def train(
 @app.command()
 def score(
     bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote.")],
-    inputs: Annotated[list[str], typer.Argument(help="data/NAME, manifest.jsonl, folder, files, wav.scp, or - for paths.")],
-    out: Annotated[Optional[Path], typer.Option(help="scores.jsonl; standard output by default.")] = None,
-    root: Annotated[Optional[Path], typer.Option(help="Where relative paths start.")] = None,
-    protocol: Annotated[Optional[str], typer.Option(help="Of data/NAME; the bundle's own by default.")] = None,
-    fold: Annotated[Optional[str], typer.Option(help="Of the protocol; the bundle's own by default.")] = None,
+    inputs: Annotated[
+        list[str], typer.Argument(help="data/NAME, manifest.jsonl, folder, files, wav.scp, or - for paths.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="scores.jsonl; standard output by default.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where relative paths start.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Of data/NAME; the bundle's own by default.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Of the protocol; the bundle's own by default.")] = None,
     part: Annotated[Literal["train", "dev", "test"], typer.Option(help="Of the fold.")] = "test",
-    shard: Annotated[Optional[str], typer.Option(help="K/N: the K-th of N contiguous shares.")] = None,
+    shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
 ) -> None:
@@ -176,8 +186,8 @@ def score(
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders above them.")],
-    command: Annotated[Optional[str], typer.Option(help="The command that made them, for the text.")] = None,
-    publish: Annotated[bool, typer.Option("--publish", help="Also write egs/CORPUS/RESULTS.md.")] = False,  # noqa: FBT002
+    command: Annotated[str | None, typer.Option(help="The command that made them, for the text.")] = None,
+    publish: Annotated[bool, typer.Option("--publish", help="Also write egs/CORPUS/RESULTS.md.")] = False,
 ) -> None:
     """5: scored runs -> RESULTS.md and a confusion matrix, over folds and seeds."""
     from sertk.stages.report import report as stage
@@ -193,9 +203,11 @@ def recipe(
     fold: Annotated[list[str], typer.Option("--fold", help="Fold by name, or #n; repeat for more.")] = [],  # noqa: B006
     seed: Annotated[list[str], typer.Option("--seed", help="Seed, or #n; repeat for more.")] = [],  # noqa: B006
     system: System = None,
-    root: Annotated[Optional[Path], typer.Option(help="Folder of the corpus.")] = None,
-    work: Annotated[Optional[Path], typer.Option(help="Where data/ and exp/ go; the recipe's folder if writable.")] = None,
-    tag: Annotated[Optional[str], typer.Option(help="Name of this variant; 8 hex digits of the options by default.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Where data/ and exp/ go; the recipe's folder if writable.")] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="Name of this variant; 8 hex digits of the options by default.")
+    ] = None,
     loss: Loss = [],  # noqa: B006
     segments: Segments = None,
     alpha: Alpha = None,
@@ -205,12 +217,14 @@ def recipe(
     set: Set = [],  # noqa: A002, B006
     device: Device = None,
     precision: Precision = None,
-    nj: Annotated[Optional[int], typer.Option("--nj", min=1, help="Processes of prepare and featurize, runs at once.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stage commands, run none.")] = False,  # noqa: FBT002
-    force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,  # noqa: FBT002
-    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,  # noqa: FBT002
-    publish: Annotated[bool, typer.Option("--publish", help="Write the results into the recipe.")] = False,  # noqa: FBT002
-    copy: Annotated[Optional[Path], typer.Option(help="Copy the recipe to this folder and stop.")] = None,
+    nj: Annotated[
+        int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, runs at once.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stage commands, run none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,
+    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Write the results into the recipe.")] = False,
+    copy: Annotated[Path | None, typer.Option(help="Copy the recipe to this folder and stop.")] = None,
 ) -> None:
     """Run the stages of a recipe in order, skipping what is up to date."""
     from sertk import recipe as recipes
@@ -242,8 +256,8 @@ def recipe(
 
 @app.command()
 def plugins(
-    kind: Annotated[Optional[str], typer.Argument(help="A kind: loss, backbone, corpus, ...")] = None,
-    name: Annotated[Optional[str], typer.Argument(help="One of that kind: its settings.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="A kind: loss, backbone, corpus, ...")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of that kind: its settings.")] = None,
 ) -> None:
     """List every registered name, or the settings of one."""
     from sertk.cli import show

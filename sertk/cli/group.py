@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import typer
 from typer.core import TyperGroup
@@ -66,11 +67,13 @@ def _explain(error: Exception) -> int | None:
         _complain(str(error))
         return error.exit_code
     if isinstance(error, OSError):
-        _complain(str(explain(error, error.filename or "a file")))
+        _complain(str(explain(error, Path(str(error.filename or "a file")))))
         return 1
     if type(error).__module__.partition(".")[0] in ("click", "typer"):
         return None
-    _complain(f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`.")
+    _complain(
+        f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."
+    )
     return 1
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sertk.core.batch import Batch, Padded, Target
 from sertk.core.rng import Rng, key
 from sertk.core.utterance import Rejected, Utterance
-from sertk.core.view import WHOLE, Dims, Output, Span, View, Views
+from sertk.core.view import WHOLE, Output, Span, View, Views
 
 
 @dataclass(frozen=True)
@@ -272,4 +272,3 @@ class Launcher(ABC):
     @abstractmethod
     def run(self, commands: Sequence[Sequence[str]], jobs: int) -> list[int]:
         """Runs independent commands, at most `jobs` at a time; gives their exit codes in order."""
-

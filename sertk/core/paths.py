@@ -1,4 +1,4 @@
-"""Files as the design wants them: written whole or not at all, JSON with a schema, recipes found in or out of a wheel."""
+"""Files as the design wants them: written whole or not at all, JSON with a schema; and where the recipes lie."""
 
 from __future__ import annotations
 
@@ -27,9 +27,13 @@ def egs() -> Path:
 def explain(error: OSError, path: Path) -> SertkError:
     """An operating system's error as a sentence with the next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return SertkError(f"No room to write {path} ({error.strerror}). Nothing written before is lost: free space and rerun.")
+        return SertkError(
+            f"No room to write {path} ({error.strerror}). Nothing written before is lost: free space and rerun."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return SertkError(f"Cannot write {path} ({error.strerror}). Choose a writable folder (--out, --work) or mend its rights.")
+        return SertkError(
+            f"Cannot write {path} ({error.strerror}). Choose a writable folder (--out, --work) or mend its rights."
+        )
     return SertkError(f"{path}: {error.strerror or error}.")
 
 

@@ -81,10 +81,11 @@ class Rng:
         return _shift(self._bits(n), 40).float() * 2.0**-24
 
     def normal(self, n: int = 1) -> Tensor:
-        """(B, n) float32, standard normal (Box and Muller 1958)."""
-        bits = self._bits(n)
-        radius = (1.0 - _shift(bits, 40).float() * 2.0**-24).log().mul(-2).sqrt()
-        return radius * torch.cos((bits & 0xFFFFFF).float() * (2 * math.pi * 2.0**-24))
+        """(B, n) float32, standard normal: two of each number drawn (Box and Muller 1958)."""
+        bits = self._bits((n + 1) // 2)
+        radius = (1.0 - _shift(bits, 40).float() * 2.0**-24).log_().mul_(-2).sqrt_()
+        both = torch.polar(radius, (bits & 0xFFFFFF).float().mul_(2 * math.pi * 2.0**-24))
+        return torch.view_as_real(both).flatten(1)[:, :n]
 
     def integers(self, high: Tensor) -> Tensor:
         """(B,) int64, uniform in 0 .. high-1.

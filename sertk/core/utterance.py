@@ -58,11 +58,15 @@ class Utterance:
         """
         fields = dict(line)
         if fields.pop("schema", None) != 1:
-            raise InputError(f"{where}: schema {line.get('schema')!r}; this sertk reads schema 1. Prepare the corpus again.")
+            raise InputError(
+                f"{where}: schema {line.get('schema')!r}; this sertk reads schema 1. Prepare the corpus again."
+            )
         try:
             return cls(**{"label": None, **fields})
         except TypeError as error:
-            raise InputError(f"{where}: not an utterance ({error}); fields are {', '.join(cls.__annotations__)}.") from None
+            raise InputError(
+                f"{where}: not an utterance ({error}); fields are {', '.join(cls.__annotations__)}."
+            ) from None
 
 
 class Rejected(NamedTuple):

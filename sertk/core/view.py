@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
@@ -42,12 +42,13 @@ class Span(NamedTuple):
         Raises:
             UsageError: Where the text is not of that form or a size is under one frame.
         """
-        length, hop, tail = (*text.split(":"), "keep")[:3] if text.count(":") in (1, 2) else ("", "", "")
+        length, hop, end = (*text.split(":"), "keep")[:3] if text.count(":") in (1, 2) else ("", "", "")
+        tail = next((known for known in get_args(Tail) if known == end), None)
         try:
             sizes = [round(float(s[:-1]) / frame_seconds) if s.endswith("s") else int(s) for s in (length, hop)]
         except ValueError:
             sizes = [0, 0]
-        if min(sizes) < 1 or tail not in ("keep", "drop", "align"):
+        if min(sizes) < 1 or tail is None:
             raise UsageError(
                 f"segments {text!r} is not LENGTH:HOP[:keep|drop|align] with sizes of at least one frame, "
                 f"in frames (140:70) or seconds (2.8s:1.4s); one frame here is {frame_seconds:.4g} s."

@@ -49,7 +49,9 @@ def prepare(corpus: str, root: Path, out: Path, protocols: Sequence[str], least:
     for name in chosen:
         _write_protocol(corpus, name, reader, utterances, facts, out)
     counts = _counts(reader, utterances)
-    write_json(out / "corpus.json", {"corpus": corpus, "root": str(root.resolve()), "counts": counts, "failed": len(failed)})
+    write_json(
+        out / "corpus.json", {"corpus": corpus, "root": str(root.resolve()), "counts": counts, "failed": len(failed)}
+    )
     _write_failed(out, failed)
     _tell(corpus, counts, failed, out)
     return len(failed)
@@ -89,7 +91,9 @@ def _examine(
 
     kept, facts, failed = [], {}, []
     with ThreadPoolExecutor(jobs) as pool:
-        for one, found in zip(utterances, track(pool.map(look, utterances), len(utterances), "reading audio"), strict=True):
+        for one, found in zip(
+            utterances, track(pool.map(look, utterances), len(utterances), "reading audio"), strict=True
+        ):
             if isinstance(found, InputError):
                 failed.append({"schema": SCHEMA, "id": one.id, "path": one.path, "reason": str(found)})
             else:
@@ -101,7 +105,9 @@ def _examine(
 def _known(old: Path) -> dict[str, audio.Facts]:
     if not old.exists():
         return {}
-    return {line["id"]: audio.Facts(**{name: line[name] for name in audio.Facts._fields}) for _, line in read_jsonl(old, "")}
+    return {
+        line["id"]: audio.Facts(**{name: line[name] for name in audio.Facts._fields}) for _, line in read_jsonl(old, "")
+    }
 
 
 def _write_protocol(
@@ -113,8 +119,8 @@ def _write_protocol(
     content = {**to_json(folds), "about": reader.protocols[name].about, "dropped": dropped, "audit": report}
     write_json(out / "protocols" / f"{name}.json", content)
     say(
-        f"protocol {name}: {len(folds.classes)} classes, {len(folds.folds)} folds, {len(folds.labels)} utterances kept, "
-        f"{len(dropped)} dropped, {folds.stamp}, hash {folds.hash}"
+        f"protocol {name}: {len(folds.classes)} classes, {len(folds.folds)} folds, {len(folds.labels)} utterances "
+        f"kept, {len(dropped)} dropped, {folds.stamp}, hash {folds.hash}"
     )
 
 

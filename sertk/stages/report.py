@@ -76,7 +76,8 @@ def _find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
         found.setdefault(path.parent.parent.parent, []).append(run)
     if not found:
         raise SertkError(
-            f"no metrics.json of a scored run (fold=F/seed=S) below {', '.join(map(str, folders))}. Run `sertk score` first."
+            f"no metrics.json of a scored run (fold=F/seed=S) below {', '.join(map(str, folders))}. "
+            "Run `sertk score` first."
         )
     return {system: sorted(runs, key=lambda run: (run.fold, run.seed)) for system, runs in found.items()}
 
@@ -89,7 +90,9 @@ def _about(system: Path, runs: Sequence[Run]) -> dict[str, str]:
     """
     hashes = {run.metrics["protocol"].get("hash", "none") for run in runs}
     if len(hashes) > 1:
-        raise SertkError(f"{system} mixes runs on different folds (hashes {', '.join(sorted(hashes))}). Report them apart.")
+        raise SertkError(
+            f"{system} mixes runs on different folds (hashes {', '.join(sorted(hashes))}). Report them apart."
+        )
     about: dict[str, str] = runs[0].metrics["protocol"]
     return about
 
@@ -126,7 +129,7 @@ def _table(runs: Sequence[Run], plugins: Plugins) -> str:
     """A Markdown table: a row a run, then the two ways to pool folds."""
     lines = [f"| fold | seed | n | {' | '.join(SHOWN.values())} |", f"|---|---|---|{'---|' * len(SHOWN)}"]
     for run in runs:
-        values = (f"{100 * run.metrics['metrics'][name]:.2f}" for name in SHOWN)
+        values = [f"{100 * run.metrics['metrics'][name]:.2f}" for name in SHOWN]
         lines.append(f"| {run.fold} | {run.seed} | {run.metrics['utterances']} | {' | '.join(values)} |")
     both = {name: summarize(runs, name, plugins) for name in SHOWN}
     seeds, folds = len({run.seed for run in runs}), len({run.fold for run in runs})
@@ -145,7 +148,8 @@ def _text(system: Path, runs: Sequence[Run], about: Mapping[str, str], command: 
     matrix += [f"| {name} | {' | '.join(map(str, row))} |" for name, row in zip(classes, counts.tolist(), strict=True)]
     versions = ", ".join([f"sertk {sertk.__version__}", *(f"{name} {version(name)}" for name in STACK)])
     facts = [
-        f"- protocol: {about.get('corpus', '?')} / {about.get('name', '?')}, {about['stamp']}, hash `{about.get('hash', '?')}`",
+        f"- protocol: {about.get('corpus', '?')} / {about.get('name', '?')}, {about['stamp']}, "
+        f"hash `{about.get('hash', '?')}`",
         f"- command: `{command or f'sertk report {system.name}'}`",
         f"- versions: {versions}; commit {_commit()}",
     ]

@@ -72,7 +72,9 @@ def score(
         SertkError: Where the bundle or the inputs cannot be read.
     """
     if "-" in inputs and (shard or len(inputs) > 1):
-        raise UsageError("standard input ('-') cannot be shared out or mixed with other inputs: give a list file (wav.scp).")
+        raise UsageError(
+            "standard input ('-') cannot be shared out or mixed with other inputs: give a list file (wav.scp)."
+        )
     plugins = Plugins()
     scorer = Scorer(model, choose(device), plugins)
     found = _inputs(inputs, scorer, root, protocol, fold, part)
@@ -102,7 +104,13 @@ def share(utterances: Sequence[Utterance], shard: str) -> Sequence[Utterance]:
 
 
 def _write(
-    out: Path, lines: Iterable[dict[str, Any]], scorer: Scorer, stamp: Mapping[str, str], plugins: Plugins, *, whole: bool
+    out: Path,
+    lines: Iterable[dict[str, Any]],
+    scorer: Scorer,
+    stamp: Mapping[str, str],
+    plugins: Plugins,
+    *,
+    whole: bool,
 ) -> None:
     done: list[dict[str, Any]] = []
 
@@ -129,7 +137,8 @@ def _write(
         "metrics": values,
     }
     write_json(metrics, content)
-    say(f"wrote {out}: {len(done)} utterances, WA {100 * values['wa']:.2f}, UA {100 * values['ua']:.2f}, {stamp['stamp']}")
+    both = ", ".join(f"{name.upper()} {100 * values[name]:.2f}" for name in ("wa", "ua"))
+    say(f"wrote {out}: {len(done)} utterances, {both}, {stamp['stamp']}")
 
 
 def beside(out: Path, what: str, suffix: str) -> Path:
@@ -213,7 +222,9 @@ def _of_scp(path: Path) -> list[Utterance]:
 def _of_corpus(data: Data, scorer: Scorer, protocol: str | None, fold: str | None, part: str) -> Inputs:
     own = scorer.bundle.about["protocol"]
     if data.corpus != own["corpus"] and not (protocol and fold):
-        raise UsageError(f"the bundle was trained on {own['corpus']}; to score {data.corpus} give --protocol and --fold.")
+        raise UsageError(
+            f"the bundle was trained on {own['corpus']}; to score {data.corpus} give --protocol and --fold."
+        )
     folds = data.protocol(protocol or own["name"])
     name = fold or own["fold"]
     ids = getattr(folds.fold(name), part)
@@ -228,7 +239,7 @@ def _stamp(folds: Folds, fold: str, part: str, own: Mapping[str, str]) -> dict[s
         return {**stamp, "stamp": "cross-corpus"}
     if folds.hash != own["hash"] or fold != own["fold"]:
         raise SertkError(
-            f"the bundle was trained on fold {own['fold']} of {own['name']} (hash {own['hash']}), these are fold {fold} of "
-            f"{folds.name} (hash {folds.hash}): what it trained on may be in them. Score the fold that it was trained for."
+            f"the bundle was trained on fold {own['fold']} of {own['name']} (hash {own['hash']}), these are fold "
+            f"{fold} of {folds.name} (hash {folds.hash}): what it trained on may be in them. Score its own fold."
         )
     return stamp

@@ -19,6 +19,8 @@ from sertk.core.paths import digest, read_json, write_json
 from sertk.data import Data, Loader, Order, Reader, Rows
 from sertk.frontend import Frontend
 from sertk.history import History
+from sertk.model import Model
+from sertk.objective import Mixture
 from sertk.plugins import Plugins, split
 from sertk.protocols import Folds
 from sertk.stages.featurize import caches, stores
@@ -41,7 +43,9 @@ class Setup(NamedTuple):
     out: Path
 
 
-def train(document: Mapping[str, Any], data: Data, out: Path, named: Sequence[Any] = (), *, force: bool = False) -> None:
+def train(
+    document: Mapping[str, Any], data: Data, out: Path, named: Sequence[Any] = (), *, force: bool = False
+) -> None:
     """Trains one fold with one seed, or goes on with it.
 
     Args:
@@ -101,7 +105,9 @@ def _check(settings: Mapping[str, Any]) -> None:
     if t["precision"] not in PRECISIONS:
         raise UsageError(f"train.precision is {t['precision']!r}; it is one of {', '.join(PRECISIONS)}")
     if t["refit"] and split("schedule", t["schedule"])[0] == "plateau":
-        raise UsageError("train.refit has no dev loss for schedule 'plateau'; take constant, exponential, linear or cosine")
+        raise UsageError(
+            "train.refit has no dev loss for schedule 'plateau'; take constant, exponential, linear or cosine"
+        )
     for name in ("batch", "accumulate", "epochs"):
         if t[name] < 1:
             raise UsageError(f"train.{name} is {t[name]}; it is at least 1")
@@ -121,8 +127,8 @@ def _claim(document: Mapping[str, Any], out: Path) -> None:
     if config.text_of(old) != text:
         odd = next((name for name in document if old.get(name) != document[name]), "its order")
         raise SertkError(
-            f"{out} is the folder of a run with other settings ({odd}: {old.get(odd)!r} there, {document.get(odd)!r} now). "
-            "Choose another --out or --tag, or --force to delete it."
+            f"{out} is the folder of a run with other settings ({odd}: {old.get(odd)!r} there, "
+            f"{document.get(odd)!r} now). Choose another --out or --tag, or --force to delete it."
         )
 
 
@@ -143,8 +149,8 @@ def _claim_data(setup: Setup) -> None:
     for name, value in now.items():
         if old.get(name) != value:
             raise SertkError(
-                f"{setup.out} began with another {name} ({old.get(name)} there, {value} now): the corpus was prepared anew. "
-                "Choose another --out or --tag, or --force to delete it."
+                f"{setup.out} began with another {name} ({old.get(name)} there, {value} now): the corpus was "
+                "prepared anew. Choose another --out or --tag, or --force to delete it."
             )
 
 
@@ -153,16 +159,20 @@ def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, out: Path) ->
     fold = folds.fold(str(settings["fold"]))
     for part in ("train", "dev"):
         if not getattr(fold, part):
-            raise SertkError(f"protocol {folds.name!r}, fold {settings['fold']}: {part} is empty. Choose another protocol.")
+            raise SertkError(
+                f"protocol {folds.name!r}, fold {settings['fold']}: {part} is empty. Choose another protocol."
+            )
     counts = torch.tensor([sum(folds.labels[i] == name for i in fold.train) for name in folds.classes])
     absent = [name for name, count in zip(folds.classes, counts.tolist(), strict=True) if not count]
     if absent:
         raise SertkError(
-            f"protocol {folds.name!r}, fold {settings['fold']}: no training utterance is of class {', '.join(absent)}, so it "
-            "cannot be learned. Complete the corpus, or choose a protocol without the class."
+            f"protocol {folds.name!r}, fold {settings['fold']}: no training utterance is of class "
+            f"{', '.join(absent)}: it cannot be learned. Complete the corpus, or choose another protocol."
         )
     cached = stores(data, settings, plugins) if caches(settings, plugins) else {}
-    return Setup(plugins, settings, data, folds, Task(folds.classes, counts), Reader(data, settings["audio"], cached), out)
+    return Setup(
+        plugins, settings, data, folds, Task(folds.classes, counts), Reader(data, settings["audio"], cached), out
+    )
 
 
 def _rows(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
@@ -183,7 +193,9 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
     copies = math.prod(one.copies for one in augment)
     ids = fold.train if selected is None else (*fold.train, *fold.dev)
     rows = _rows(setup, ids, copies, max((one.partners for one in augment), default=0))
-    sampler: BatchSampler = setup.plugins.make("sampler", mixture.sampler, rows.labels, rows.lengths, s["train"]["batch"])
+    sampler: BatchSampler = setup.plugins.make(
+        "sampler", mixture.sampler, rows.labels, rows.lengths, s["train"]["batch"]
+    )
     order, dev = Order(sampler, s["seed"]), None
     if selected is None:
         dev_rows = _rows(setup, fold.dev)
@@ -200,8 +212,8 @@ def _training(
     setup: Setup,
     phase: str,
     selected: Training | None,
-    model: build.Model,
-    mixture: build.Mixture,
+    model: Model,
+    mixture: Mixture,
     body: build.Body,
     order: Order,
 ) -> Training:
@@ -267,7 +279,7 @@ def device(name: str) -> str:
     return name
 
 
-def _normalize(model: build.Model, body: build.Body, rows: Rows, s: Mapping[str, Any]) -> None:
+def _normalize(model: Model, body: build.Body, rows: Rows, s: Mapping[str, Any]) -> None:
     """Fits the statistics of the inputs, and whatever the features learn, on the training utterances as they are."""
     for feature in body.frontend.features.values():
         feature.fit(rows.utterances)
@@ -279,7 +291,7 @@ def _normalize(model: build.Model, body: build.Body, rows: Rows, s: Mapping[str,
         normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s["normalize"] == "scalar")
 
 
-def _write(setup: Setup, model: build.Model, selected: Training) -> None:
+def _write(setup: Setup, model: Model, selected: Training) -> None:
     s = setup.settings
     best = selected.history.best
     body = build.make_body(setup.plugins, s)
@@ -302,4 +314,3 @@ def _write(setup: Setup, model: build.Model, selected: Training) -> None:
 def protocol_of(folds: Folds, fold: str) -> dict[str, str]:
     """What a bundle and its scores say of the folds they come from."""
     return {"corpus": folds.corpus, "name": folds.name, "fold": fold, "hash": folds.hash, "stamp": folds.stamp}
-

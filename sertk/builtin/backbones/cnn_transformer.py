@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -58,12 +59,12 @@ class CNNTransformer(Backbone):
             rows = -(-rows // f) if self._ceil else rows // f
         if not rows or len(channels) != len(pools):
             raise UsageError(
-                f"backbone 'cnn_transformer': {len(channels)} channels and {len(pools)} pools over {source.width} bands "
-                f"do not fit: give as many pools as channels, their frequency strides at most {source.width} together."
+                f"backbone 'cnn_transformer' has {len(channels)} channels and {len(pools)} pools over {source.width} "
+                "bands do not fit: give as many pools as channels, and frequency strides that leave a band."
             )
         self.width, self.frame_seconds = channels[-1], source.frame_seconds * self._stride / rows
         sizes = [1, *channels]
-        self.blocks = nn.ModuleList(_block(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise(sizes))
         self.pools = nn.ModuleList(nn.MaxPool2d(pool, ceil_mode=self._ceil) for pool in strides)
         self.dropout = nn.Dropout(dropout)
         layer = nn.TransformerEncoderLayer(self.width, heads, ffn, dropout, "gelu", batch_first=True)
@@ -72,22 +73,32 @@ class CNNTransformer(Backbone):
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{name: (B, T, bands)} -> (B, tokens, channels[-1]), tokens ordered by time, then frequency."""
         x = inputs[self.inputs[0]]
-        data, length = x.fill(0.0).data, x.length
-        if self.fixed is not None:  # a fixed crop's padding is signal
+        if self.fixed is None:
+            data, length = x.fill(0.0).data, x.length
+        else:  # a fixed crop's padding is signal
             data, length = x.data, torch.full_like(x.length, x.data.shape[1])
         if not self._ceil:
             data = nn.functional.pad(data, (0, 0, 0, max(0, self._stride - data.shape[1])))
             length = length.clamp(min=self._stride)
-        maps = data.transpose(1, 2)[:, None]  # (B, 1, bands, T)
+        maps = data.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)  # (B, 1, bands, T)
         for block, pool, (_, stride) in zip(self.blocks, self.pools, self._strides, strict=False):
-            maps, length = self.dropout(pool(_silence(block(maps), length))), self._shorter(length, stride)
-            maps = _silence(maps, length)
+            maps = block(maps)
+            # a window over the end must see zeros where it counts (keep), and leave none where it does not (drop)
+            maps = pool(self._silence(maps, length)) if self._ceil else pool(maps)
+            length = self._shorter(length, stride)
+            maps = self.dropout(maps if self._ceil else self._silence(maps, length))
         maps, length = self.pools[-1](maps), self._shorter(length, self._strides[-1][1])
         rows = maps.shape[2]
         tokens = Padded(maps.permute(0, 3, 2, 1).flatten(1, 2), length * rows)  # (B, T' x rows, D)
         if self.encoder is None:
             return tokens
         return Padded(self.encoder(tokens.data, src_key_padding_mask=~tokens.mask), tokens.length)
+
+    def _silence(self, maps: Tensor, length: Tensor) -> Tensor:
+        if self.fixed is not None:
+            return maps
+        steps = torch.arange(maps.shape[3], device=maps.device)
+        return maps.masked_fill((steps >= length[:, None])[:, None, None], 0.0)
 
     def _shorter(self, length: Tensor, stride: int) -> Tensor:
         return (length + stride - 1) // stride if self._ceil else length // stride
@@ -96,7 +107,7 @@ class CNNTransformer(Backbone):
 def _choose(inputs: Mapping[str, InputSpec], reads: str | None) -> str:
     if reads is None and len(inputs) == 1:
         return next(iter(inputs))
-    if reads not in inputs:
+    if reads is None or reads not in inputs:
         raise UsageError(
             f"backbone 'cnn_transformer' reads {reads!r}, but the inputs are {', '.join(inputs) or 'none'}: "
             "name one, for example inputs: {mel: {name: mel}} and backbone: {name: cnn_transformer, reads: mel}."
@@ -105,9 +116,7 @@ def _choose(inputs: Mapping[str, InputSpec], reads: str | None) -> str:
 
 
 def _block(width: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, out, 3, padding=1), nn.BatchNorm2d(out), nn.ReLU())
-
-
-def _silence(maps: Tensor, length: Tensor) -> Tensor:
-    steps = torch.arange(maps.shape[3], device=maps.device)
-    return maps.masked_fill((steps >= length[:, None])[:, None, None], 0.0)
+    # channels last: three times as fast forward on a CPU, most of it in the pools
+    convolution = nn.Conv2d(width, out, 3, padding=1)
+    convolution.weight.data = convolution.weight.data.contiguous(memory_format=torch.channels_last)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out), nn.ReLU(inplace=True))

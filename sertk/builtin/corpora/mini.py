@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from sertk.builtin.corpora import espeak
 from sertk.builtin.corpora.files import audio_files
@@ -14,8 +15,10 @@ class Mini(Corpus):
     """Synthetic speech of eSpeak NG voices with four emotions; it tests the toolkit, its scores mean nothing."""
 
     about = "mini: synthetic speech (eSpeak NG), 8 voices, 4 emotions; made on the spot, its scores mean nothing"
-    published = dict.fromkeys(espeak.EMOTIONS, len(espeak.SPEAKERS) * len(espeak.SENTENCES) * espeak.TAKES)
-    protocols = {
+    published: ClassVar[Mapping[str, int]] = dict.fromkeys(
+        espeak.EMOTIONS, len(espeak.SPEAKERS) * len(espeak.SENTENCES) * espeak.TAKES
+    )
+    protocols: ClassVar[Mapping[str, Protocol]] = {
         "speakers": Protocol(
             labels={label: label for label in espeak.EMOTIONS},
             test={str(fold): [f"f{fold}", f"m{fold}"] for fold in range(1, 5)},

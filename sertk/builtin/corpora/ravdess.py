@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from sertk.builtin.corpora.files import audio_files
 from sertk.core import Corpus, Protocol, Rejected, Utterance
@@ -30,8 +31,8 @@ class Ravdess(Corpus):
 
     about = "RAVDESS speech: 1,440 clips, 24 actors, 8 emotions; CC BY-NC-SA 4.0, Zenodo record 1188976"
     # every emotion in two intensities, neutral in one
-    published = dict.fromkeys(EMOTIONS.values(), 192) | {"neutral": 96}
-    protocols = {
+    published: ClassVar[Mapping[str, int]] = dict.fromkeys(EMOTIONS.values(), 192) | {"neutral": 96}
+    protocols: ClassVar[Mapping[str, Protocol]] = {
         "emobox": Protocol(
             labels={label: label for label in EMOTIONS.values()},
             test=egs() / "ravdess" / "emobox.tsv",
