@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points, version
 from os import W_OK, access
 from pathlib import Path
@@ -35,6 +35,7 @@ class Step(NamedTuple):
         words: The command, without `sertk`.
         stamp: Where its fingerprint is kept.
         settings: What of the settings it depends on.
+        folder: A folder whose files it depends on, by name, size and time.
         needs: Files that earlier stages wrote.
         makes: Files that it writes.
     """
@@ -45,6 +46,7 @@ class Step(NamedTuple):
     settings: Any
     needs: list[Path]
     makes: list[Path]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,6 @@ class Ask:
     allow_failed: bool = False
     publish: bool = False
     choices: Choices = field(default_factory=Choices)
-    command: str = ""
 
 
 def find(name: str) -> Path:
@@ -201,7 +202,7 @@ class Recipe:
         least = self._settings["audio"]["min_seconds"]
         words += ["--min-seconds", str(least), *self._nj()]
         stamp = self._data / f".prepare-{protocol}.json"
-        yield Step("prepare", words, stamp, [protocol, least, _listing(root)], [], self._prepared())
+        yield Step("prepare", words, stamp, [protocol, least], [], self._prepared(), root)
 
     def _root(self) -> Path:
         root = self._ask.root or self._settings["root"]
@@ -271,13 +272,23 @@ class Recipe:
             makes = [out / "scores.jsonl", out / "metrics.json"]
             yield Step("score", words, out / ".score.json", [], [*self._prepared()[1:], *_bundle(out)], makes)
 
+    def _command(self) -> str:
+        """The command that makes these results again anywhere: what says where, not what, is left out or a placeholder."""
+        ask, inside = self._ask, self._path.resolve().is_relative_to(egs())
+        words = [f"egs/{self._path.resolve().parent.name}/run.sh"] if inside else ["sertk", "recipe", str(self._path)]
+        words += ["--root", "FOLDER"] if ask.root else []
+        words += ["--system", self._settings["system"]]
+        words += [word for name, given in (("--fold", ask.folds), ("--seed", ask.seeds)) for one in given for word in (name, one)]
+        words += ["--tag", ask.tag] if ask.tag else []
+        return shlex.join([*words, *replace(ask.choices, device=None).words()])
+
     def _report(self) -> Iterable[Step]:
         outs = [out for _, _, out in self._runs()]
-        words = ["report", *map(str, outs), "--command", self._ask.command]
+        words = ["report", *map(str, outs), "--command", self._command()]
         words += ["--publish"] if self._ask.publish else []
         makes = [self._system() / "RESULTS.md"]
         needs = [out / "metrics.json" for out in outs]
-        yield Step("report", words, self._system() / ".report.json", words, needs, makes)
+        yield Step("report", words, self._system() / ".report.json", [self._ask.publish], needs, makes)
 
 
 def _bundle(out: Path) -> list[Path]:
@@ -297,7 +308,8 @@ def fingerprint(step: Step) -> dict[str, Any]:
     """Hashes of what a step depends on: its settings, the installed versions, and what it reads."""
     guests = {f"{point.dist.name} {point.dist.version}" for point in entry_points(group="sertk") if point.dist}
     versions = [*(f"{name} {version(name)}" for name in STACK), *sorted(guests)]
-    return {"settings": digest([step.settings]), "versions": digest(versions), "needs": digest(_hashes(step.needs))}
+    needs = [_hashes(step.needs), _listing(step.folder) if step.folder else []]
+    return {"settings": digest([step.settings]), "versions": digest(versions), "needs": digest(needs)}
 
 
 def fresh(step: Step) -> bool:

@@ -21,9 +21,9 @@ def mean(view: View, rows: int, rng: Rng) -> Tensor:
 def max_probability(view: View, rows: int, rng: Rng) -> Tensor:
     """The posterior of the window that holds the highest probability, ties to the first (P3 section 3.1)."""
     peak = view.posterior.amax(1)
-    highest = peak.new_zeros(rows).index_reduce(0, view.owner, peak, "amax")
+    highest = peak.new_zeros(rows).scatter_reduce(0, view.owner, peak, "amax")
     places = torch.arange(len(peak), device=peak.device).masked_fill(peak < highest[view.owner], len(peak))
-    first = places.new_full((rows,), len(peak)).index_reduce(0, view.owner, places, "amin")
+    first = places.new_full((rows,), len(peak)).scatter_reduce(0, view.owner, places, "amin")
     return view.posterior[first]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -249,7 +247,6 @@ def recipe(
         allow_failed=allow_failed,
         publish=publish,
         choices=Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision),
-        command=shlex.join(["sertk", *sys.argv[1:]]),
     )
     raise typer.Exit(recipes.Recipe(path, ask).run())
 
