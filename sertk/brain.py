@@ -45,7 +45,8 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             if stage != Stage.TRAIN:
                 return self.training.dev_loss(views, batch, item)
             terms = self.modules.loss({span: view.float() for span, view in views.items()}, batch.target, batch.groups)
-        self.training.history.add(terms.terms)
+        # SpeechBrain's own mean lags one batch behind at a checkpoint
+        self.training.history.add(terms)
         total: Tensor = terms.total
         return total
 
@@ -54,8 +55,7 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         self.optimizers_dict = dict(self.training.optimizers)
         counters = self.training.restore(self.scaler)
         if counters:
-            self.step, self.avg_train_loss = counters["step"], counters["mean"]
-            self.optimizer_step = counters["optimizer_step"]
+            self.step, self.optimizer_step = counters["step"], counters["optimizer_step"]
 
     def on_fit_batch_start(self, item: Item, should_step: bool) -> None:
         """Makes dropout a function of (seed, epoch, step), so that resuming needs no generator state."""
@@ -86,16 +86,13 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
 
     def on_stage_end(self, stage: Stage, loss: float, epoch: int) -> None:
         """Closes the epoch after dev, or after training where there is no dev set."""
-        history = self.training.history
-        if stage == Stage.TRAIN:
-            history.train_loss = float(loss)
-        if history.dev == (stage == Stage.VALID):
-            self.training.close_epoch(float(loss) if history.dev else None)
-            self.step, self.avg_train_loss = 0, 0.0
+        dev = self.training.history.dev
+        if dev == (stage == Stage.VALID):
+            self.training.close_epoch(float(loss) if dev else None)
+            self.step = 0
             self._save()
 
     def _save(self) -> None:
         self.since_save = 0
         if not self.distributed_launch or not self.rank:
-            counters = {"step": self.step, "mean": self.avg_train_loss, "optimizer_step": self.optimizer_step}
-            self.training.save(self.scaler, counters)
+            self.training.save(self.scaler, {"step": self.step, "optimizer_step": self.optimizer_step})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from sertk.checkpoint import State
 from sertk.console import say
+from sertk.core import Terms
 from sertk.core.paths import SCHEMA, write_jsonl
+
+TOTAL = "total"
 
 
 class History:
@@ -30,7 +33,7 @@ class History:
     ) -> None:
         self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
         self.dev, self._last_step = dev, last_step
-        self.epoch, self._bad, self.train_loss = 1, 0, 0.0
+        self.epoch, self._bad = 1, 0
         self.best: dict[str, Any] = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
         self._terms: dict[str, float] = {}
         self._batches = 0
@@ -45,10 +48,10 @@ class History:
     def _done(self, epochs: int) -> bool:
         return self._last_step is not None and epochs * self.per_epoch >= self._last_step
 
-    def add(self, terms: Mapping[str, Tensor]) -> None:
-        """Counts the terms of a batch's loss."""
+    def add(self, terms: Terms) -> None:
+        """Counts a batch's loss and its terms."""
         self._batches += 1
-        for name, value in terms.items():
+        for name, value in {TOTAL: terms.total.detach(), **terms.terms}.items():
             self._terms[name] = self._terms.get(name, 0.0) + value.item()
 
     def close(self, score: float | None, dev_loss: float | None, model: nn.Module | None) -> None:
@@ -60,7 +63,8 @@ class History:
             model: Whose weights to keep.
         """
         terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
-        line = {"epoch": self.epoch, "train_loss": self.train_loss, "terms": terms, "dev_loss": dev_loss, "dev": score}
+        loss = terms.pop(TOTAL, math.nan)
+        line = {"epoch": self.epoch, "train_loss": loss, "terms": terms, "dev_loss": dev_loss, "dev": score}
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
         if score is not None and model is not None and score > self.best["score"]:
@@ -69,7 +73,7 @@ class History:
             self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
         mark = " *" if score is not None and not self._bad else ""
         tail = "" if score is None else f", dev {100 * score:.2f}{mark}"
-        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {self.train_loss:.4f}{tail}")
+        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         write_jsonl(self._log, self._lines)
 

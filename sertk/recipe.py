@@ -278,7 +278,12 @@ class Recipe:
         words = [f"egs/{self._path.resolve().parent.name}/run.sh"] if inside else ["sertk", "recipe", str(self._path)]
         words += ["--root", "FOLDER"] if ask.root else []
         words += ["--system", self._settings["system"]]
-        words += [word for name, given in (("--fold", ask.folds), ("--seed", ask.seeds)) for one in given for word in (name, one)]
+        words += [
+            word
+            for name, given in (("--fold", ask.folds), ("--seed", ask.seeds))
+            for one in given
+            for word in (name, one)
+        ]
         words += ["--tag", ask.tag] if ask.tag else []
         return shlex.join([*words, *replace(ask.choices, device=None).words()])
 

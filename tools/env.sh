@@ -92,7 +92,7 @@ find_python() {
 
 with_uv() {
     [[ -x "$venv/bin/python" ]] || uv venv --quiet --seed --allow-existing --python "$python" "$venv" || return
-    uv pip install --quiet --python "$venv/bin/python" \
+    uv pip install --quiet --compile-bytecode --python "$venv/bin/python" \
         --constraint tools/constraints.txt --build-constraint tools/constraints.txt --editable ".[mini,dev]"
 }
 

@@ -1,0 +1,30 @@
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, and CPUs are what every machine has
+
+EMOTIONS = ("anger", "happiness", "neutral", "sadness")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RAVDESS tree of tones, 12 actors, 8 emotions: every class is easy to tell."""
+    from sertk.testing import tone_corpus
+
+    return tone_corpus(tmp_path_factory.mktemp("corpus") / "tones", speakers=12, per_class=2)
+
+
+@pytest.fixture(scope="session")
+def data(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree prepared, and featurized for the system mini-cnn. Tests that change it take a copy."""
+    from sertk import config
+    from sertk.data import Data
+    from sertk.stages.featurize import featurize
+    from sertk.stages.prepare import prepare
+
+    out = tmp_path_factory.mktemp("data") / "ravdess"
+    assert prepare("ravdess", corpus, out, [], 0.1, 2) == 0
+    featurize(Data(out), config.resolve(config.load("mini-cnn")), 1)
+    return out
