@@ -273,17 +273,13 @@ class Recipe:
             yield Step("score", words, out / ".score.json", [], [*self._prepared()[1:], *_bundle(out)], makes)
 
     def _command(self) -> str:
-        """The command that makes these results again anywhere: what says where, not what, is left out or a placeholder."""
+        """The command that makes these results again anywhere; what says where is left out, or a placeholder."""
         ask, inside = self._ask, self._path.resolve().is_relative_to(egs())
         words = [f"egs/{self._path.resolve().parent.name}/run.sh"] if inside else ["sertk", "recipe", str(self._path)]
         words += ["--root", "FOLDER"] if ask.root else []
         words += ["--system", self._settings["system"]]
-        words += [
-            word
-            for name, given in (("--fold", ask.folds), ("--seed", ask.seeds))
-            for one in given
-            for word in (name, one)
-        ]
+        words += [word for fold in ask.folds for word in ("--fold", fold)]
+        words += [word for seed in ask.seeds for word in ("--seed", seed)]
         words += ["--tag", ask.tag] if ask.tag else []
         return shlex.join([*words, *replace(ask.choices, device=None).words()])
 

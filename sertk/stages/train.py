@@ -119,17 +119,26 @@ def _claim(document: Mapping[str, Any], out: Path) -> None:
     Raises:
         SertkError: Where it is another run's; the first difference is named.
     """
-    path, text = out / "config.yaml", config.text_of(document)
+    path = out / "config.yaml"
     if not path.exists():
         config.dump(document, path)
         return
     old = config.read(path)
-    if config.text_of(old) != text:
-        odd = next((name for name in document if old.get(name) != document[name]), "its order")
+    if config.text_of(old) != config.text_of(document):
+        there, now = _flat(old), _flat(document)
+        odd = next(name for name in {**now, **there} if there.get(name) != now.get(name))
         raise SertkError(
-            f"{out} is the folder of a run with other settings ({odd}: {old.get(odd)!r} there, "
-            f"{document.get(odd)!r} now). Choose another --out or --tag, or --force to delete it."
+            f"{out} is a run with other settings ({odd}: {there.get(odd)!r} there, {now.get(odd)!r} now). "
+            "Choose another --out or --tag, or --force to delete it."
         )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+    return flat
 
 
 def _claim_data(setup: Setup) -> None:
