@@ -325,8 +325,9 @@ def fresh(step: Step) -> bool:
     return all(old.get(name) == value for name, value in now.items()) and old.get("makes") == _hashes(step.makes)
 
 
-def _hashes(paths: Iterable[Path]) -> dict[str, str]:
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths}
+def _hashes(paths: Iterable[Path]) -> list[str]:
+    # without their paths: a work folder may be moved
+    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
 
 
 def _listing(root: Path) -> list[tuple[str, int, int]]:

@@ -1,0 +1,67 @@
+"""Every contract of every kind of plugin, as a list of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sertk.core import InputSpec, UsageError
+from sertk.plugins import HOOKS, Plugins
+from sertk.testing import augmentations, figures, losses, nets, outside, samplers, signals
+from sertk.testing.cases import Case, Check, Subject
+
+INPUTS = {"mel": InputSpec(40, 0.01)}
+
+CHECKS: Mapping[str, Mapping[str, Check]] = {
+    "corpus": outside.CORPUS,
+    "feature": signals.FEATURE,
+    "backbone": nets.BACKBONE,
+    "pooling": nets.POOLING,
+    "head": nets.HEAD,
+    "loss": losses.LOSS,
+    "augmentation": augmentations.AUGMENTATION,
+    "sampler": samplers.SAMPLER,
+    "decision": figures.DECISION,
+    "metric": figures.METRIC,
+    "launcher": outside.LAUNCHER,
+}
+
+
+def contracts(
+    kind: str | None = None,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    inputs: Mapping[str, InputSpec] | None = None,
+    plugins: Plugins | None = None,
+) -> list[Case]:
+    """The contracts of everything that is registered, of a kind, or of one name.
+
+    Args:
+        kind: Of plugin; all where None.
+        name: One of the kind; all where None.
+        settings: Those of that one that cannot be left at their defaults.
+        inputs: What a backbone is offered; 40 bands at 100 frames a second where None. Give `frames` for one that takes
+            crops of a fixed length only.
+        plugins: The registry; every installed plugin where None.
+
+    Raises:
+        UsageError: Where nothing has that kind or name, or settings are given for several.
+    """
+    if name is None and settings:
+        raise UsageError("settings go with one component: contracts('loss', 'poly', {'epsilon': 2.0}).")
+    if kind is None and name is not None:
+        raise UsageError(f"give the kind of {name!r} too, one of {', '.join(HOOKS)}.")
+    registry = plugins or Plugins()
+    if kind is not None and name is not None:
+        registry.entry(kind, name)
+    subjects = [
+        Subject(registry, one, word, settings or {}, inputs or INPUTS)
+        for one in ([kind] if kind else HOOKS)
+        for word in ([name] if name else registry.names(one))
+    ]
+    return [
+        Case(f"{subject.kind} {subject.name}: {what}", check, subject)
+        for subject in subjects
+        for what, check in CHECKS[subject.kind].items()
+    ]

@@ -1,0 +1,217 @@
+"""Samplers: which rows share a batch, and which of them are pairs, triplets and companions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sertk.builtin.samplers import BalancedPairs, Pairs, Shuffle, Triplets
+from sertk.core import BatchSampler, Plan, UsageError
+
+few = settings(max_examples=30, deadline=None)
+rows = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 8)), min_size=1, max_size=40)  # label, length
+batches = st.integers(1, 9)
+seeds = st.integers(0, 99)
+ALL = (Shuffle, Pairs, BalancedPairs, Triplets)
+
+
+def made(kind: type[BatchSampler], data: list[tuple[int, int]], batch: int) -> BatchSampler:
+    labels, lengths = zip(*data, strict=True)
+    return kind(torch.tensor(labels), torch.tensor(lengths, dtype=torch.float32), batch)
+
+
+def plain(plan: Plan) -> tuple[object, ...]:
+    return plan.rows.tolist(), plan.weight.tolist(), {name: group.tolist() for name, group in plan.groups.items()}
+
+
+def own(plan: Plan) -> list[int]:
+    """The rows that count."""
+    kept: list[int] = plan.rows[plan.weight > 0].tolist()
+    return kept
+
+
+# a sampler of every kind has something to plan with these: 3 classes of 20, lengths 1 .. 10
+MANY = [(i % 3, 1 + i % 10) for i in range(60)]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_an_epoch_is_a_function_of_its_number_and_the_seed(kind: type[BatchSampler]) -> None:
+    first, again = made(kind, MANY, 8), made(kind, MANY, 8)
+    first.epoch(1, 0)  # what was planned before does not matter
+    same = [plain(plan) for plan in first.epoch(3, 7)]
+    assert same == [plain(plan) for plan in again.epoch(3, 7)]
+    assert same != [plain(plan) for plan in again.epoch(4, 7)]
+    assert same != [plain(plan) for plan in again.epoch(3, 8)]
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_shards_share_the_batches_out_in_equally_many_steps(kind: type[BatchSampler], ranks: int) -> None:
+    whole = [plain(plan) for plan in made(kind, MANY, 8).epoch(1, 0)]
+    shards = []
+    for rank in range(ranks):
+        sampler = made(kind, MANY, 8)
+        sampler.shard(rank, ranks)
+        shards.append([plain(plan) for plan in sampler.epoch(1, 0)])
+    steps = -(-len(whole) // ranks)
+    assert [len(shard) for shard in shards] == [steps] * ranks
+    in_turn = [shard[step] for step in range(steps) for shard in shards]
+    assert in_turn == whole + whole[: steps * ranks - len(whole)]  # the first ones fill the last step
+
+
+# --- shuffle -------------------------------------------------------------------------------------------------------
+
+
+@few
+@given(rows, batches, seeds)
+def test_shuffle_gives_each_row_once_in_even_batches(data: list[tuple[int, int]], batch: int, seed: int) -> None:
+    plans = made(Shuffle, data, batch).epoch(0, seed)
+    assert sorted(row for plan in plans for row in own(plan)) == list(range(len(data)))
+    sizes = [len(plan.rows) for plan in plans]
+    assert max(sizes) <= batch
+    assert max(sizes) - min(sizes) <= 1
+    assert all((plan.weight == 1).all() and not plan.groups for plan in plans)
+
+
+def test_shuffle_without_jitter_sorts_by_length() -> None:
+    sampler = Shuffle(torch.zeros(40), torch.arange(40.0) % 20, 8, jitter=0.0)
+    ranges = sorted(
+        (sampler.lengths[plan.rows].min(), sampler.lengths[plan.rows].max()) for plan in sampler.epoch(0, 0)
+    )
+    assert all(shorter[1] <= longer[0] for shorter, longer in pairwise(ranges))
+
+
+def test_shuffle_gives_batches_of_similar_length_in_random_order() -> None:
+    sampler = Shuffle(torch.zeros(400), torch.arange(400.0), 8)
+    plans = sampler.epoch(0, 0)
+    spread = torch.stack([sampler.lengths[plan.rows].std() for plan in plans]).mean()
+    assert spread < 45  # of random batches: 400 / sqrt(12) = 115
+    middle = torch.stack([sampler.lengths[plan.rows].mean() for plan in plans])
+    position = torch.arange(len(plans), dtype=torch.float32)
+    assert torch.corrcoef(torch.stack([middle, position]))[0, 1].abs() < 0.4
+
+
+def test_more_jitter_mixes_more() -> None:
+    def spread(jitter: float) -> float:
+        sampler = Shuffle(torch.zeros(400), torch.arange(400.0), 8, jitter)
+        return torch.stack([sampler.lengths[plan.rows].std() for plan in sampler.epoch(0, 0)]).mean().item()
+
+    assert spread(0.0) < spread(0.1) < spread(1.0)
+
+
+# --- pairs ---------------------------------------------------------------------------------------------------------
+
+
+@few
+@given(rows, batches, seeds)
+def test_pairs_put_each_row_into_one_pair_and_leave_one_over_where_odd(
+    data: list[tuple[int, int]], batch: int, seed: int
+) -> None:
+    plans = made(Pairs, data, batch).epoch(0, seed)
+    assert sorted(row for plan in plans for row in own(plan)) == list(range(len(data)))
+    paired = [row for plan in plans for row in plan.rows[plan.groups["pair"].flatten()].tolist()]
+    assert len(set(paired)) == len(paired) == len(data) // 2 * 2
+    assert all(len(plan.rows) <= max(2, batch) for plan in plans)
+    assert all((plan.weight == 1).all() for plan in plans)
+
+
+def test_pairs_are_drawn_without_regard_to_class() -> None:
+    sampler = made(Pairs, [(i % 2, 1) for i in range(400)], 400)
+    (plan,) = sampler.epoch(0, 0)
+    same = sampler.labels[plan.rows[plan.groups["pair"]]].diff().eq(0).float().mean().item()
+    assert same == pytest.approx(0.5, abs=0.12)  # of 200 pairs; deviation 0.035
+
+
+@pytest.mark.xfail(strict=True, reason="Pairs splits without evening out, unlike Shuffle")
+def test_no_batch_of_pairs_is_a_single_row() -> None:
+    sizes = [len(plan.rows) for plan in made(Pairs, [(0, 1)] * 33, 32).epoch(0, 0)]
+    assert min(sizes) > 1  # batch statistics of one row are no statistics
+
+
+@few
+@given(rows, batches, seeds)
+def test_balanced_pairs_have_equal_classes_and_as_many_positives_as_negatives(
+    data: list[tuple[int, int]], batch: int, seed: int
+) -> None:
+    sampler = made(BalancedPairs, data, batch)
+    plans = sampler.epoch(0, seed)
+    pairs = [pair for plan in plans for pair in plan.rows[plan.groups["pair"]].tolist()]
+    used = [row for pair in pairs for row in pair]
+    assert sorted(used) == sorted(row for plan in plans for row in own(plan))  # nobody is left without a partner
+    assert len(set(used)) == len(used)
+    size = Counter(sampler.labels.tolist())
+    quarter = min(size.values()) // 4 if len(size) > 1 else 0
+    taken = Counter(sampler.labels[used].tolist())
+    if len(size) > 1:
+        assert [taken[one] for one in size] == [4 * quarter] * len(size)  # as far as the smallest class goes
+        positive = sum(int(sampler.labels[a] == sampler.labels[b]) for a, b in pairs)
+        assert 2 * positive == len(pairs) == 2 * quarter * len(size)
+    assert all(len(plan.rows) <= max(2, batch) for plan in plans)
+
+
+def test_balanced_pairs_come_mixed_and_change_their_members() -> None:
+    sampler = made(BalancedPairs, [(int(i >= 40), 1) for i in range(400)], 20)
+    plans = sampler.epoch(0, 0)
+    kinds = [sampler.labels[plan.rows[plan.groups["pair"]]].diff().eq(0).float().mean().item() for plan in plans]
+    assert sum(0 < share < 1 for share in kinds) > len(kinds) / 2  # not first the positives, then the negatives
+    assert {row for plan in plans for row in own(plan)} != {row for plan in sampler.epoch(1, 0) for row in own(plan)}
+
+
+@pytest.mark.xfail(strict=True, reason="a class of under 4 rows makes an epoch of no batches, silently")
+def test_balanced_pairs_of_a_tiny_class_are_made_or_refused() -> None:
+    with contextlib.suppress(UsageError):
+        assert made(BalancedPairs, [(0, 1)] * 50 + [(1, 1)] * 3, 8).epoch(0, 0)
+
+
+# --- triplets ------------------------------------------------------------------------------------------------------
+
+
+@few
+@given(rows, batches, seeds)
+def test_triplets_take_each_row_once_as_an_anchor_and_companions_of_weight_zero(
+    data: list[tuple[int, int]], batch: int, seed: int
+) -> None:
+    sampler = made(Triplets, data, batch)
+    plans = sampler.epoch(0, seed)
+    assert sorted(row for plan in plans for row in own(plan)) == list(range(len(data)))
+    labels, lengths = sampler.labels.tolist(), sampler.lengths.tolist()
+    anchored = []
+    for plan in plans:
+        groups = plan.groups["triplet"]
+        assert sorted(groups[:, 1:].flatten().tolist()) == (plan.weight == 0).nonzero()[:, 0].tolist()
+        for anchor, positive, negative in plan.rows[groups].tolist():
+            anchored.append(anchor)
+            assert positive != anchor
+            assert labels[positive] == labels[anchor]
+            others = [row for row, label in enumerate(labels) if label != labels[anchor]]
+            nearest = min(others, key=lambda row: (abs(lengths[row] - lengths[positive]), row))
+            assert negative == nearest  # ties to the lowest index
+    several = Counter(labels)
+    possible = [row for row, label in enumerate(labels) if several[label] > 1 and len(several) > 1]
+    assert sorted(anchored) == possible  # every row that has a positive and a negative
+
+
+def test_triplet_anchors_stay_with_their_own_companions() -> None:
+    # only row 0 has no positive: the triplets that follow must not slip by one place
+    (plan,) = made(Triplets, [(2, 1), (0, 1), (0, 2), (1, 1), (1, 2)], 5).epoch(0, 0)
+    labels = torch.tensor([2, 0, 0, 1, 1])
+    anchor, positive, negative = labels[plan.rows[plan.groups["triplet"]]].T
+    assert torch.equal(anchor, positive)
+    assert (anchor != negative).all()
+    assert len(plan.rows) == 5 + 2 * 4
+
+
+def test_positives_are_any_other_row_of_the_class() -> None:
+    sampler = made(Triplets, [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1)], 5)
+    drawn = Counter()
+    for epoch in range(150):
+        (plan,) = sampler.epoch(epoch, 0)
+        drawn.update(pos for anchor, pos, _ in plan.rows[plan.groups["triplet"]].tolist() if anchor == 0)
+    assert set(drawn) == {1, 2, 3}
+    assert min(drawn.values()) > 25  # 50 each; deviation 5.8
