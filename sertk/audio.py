@@ -127,7 +127,7 @@ def trim(wave: Samples, top_db: float, frame: int = 2048, hop: int = 512) -> Sam
     padded = np.pad(wave.astype(np.float64), frame // 2)
     power = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop]
     power = np.square(power).mean(1)
-    loud = np.flatnonzero(10 * np.log10(np.maximum(power, 1e-10) / max(power.max(), 1e-10)) > -top_db)
+    loud = np.flatnonzero(10 * np.log10(np.maximum(power, 1e-10) / max(power.max(), 1e-10)) >= -top_db)
     return wave[loud[0] * hop : min(len(wave), (loud[-1] + 1) * hop)]
 
 

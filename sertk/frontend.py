@@ -47,6 +47,9 @@ class Frontend:
         if "wave" in batch.inputs:
             wave = batch.inputs["wave"]
             batch = replace(batch, inputs={name: feature(wave) for name, feature in self.features.items()})
+            if train and partners and any(a.partners and "wave" not in a.touches for a in self._augment):
+                wave = partners.inputs["wave"]
+                partners = replace(partners, inputs={name: feature(wave) for name, feature in self.features.items()})
         if train:
             batch = self._augmented(batch, epoch, partners, waves=False)
         return self._cropped(batch, epoch, train=train) if self._crop else batch
@@ -54,7 +57,8 @@ class Frontend:
     def _augmented(self, batch: Batch, epoch: int, partners: Batch | None, *, waves: bool) -> Batch:
         for place, augmentation in enumerate(self._augment):
             if ("wave" in augmentation.touches) == waves:
-                batch = augmentation(batch, self._rng(batch, epoch, f"augment {place}"), partners)
+                share = _share(partners, len(batch.ids), augmentation.partners)
+                batch = augmentation(batch, self._rng(batch, epoch, f"augment {place}"), share)
         return batch
 
     def _rng(self, batch: Batch, epoch: int, use: str) -> Rng:
@@ -89,5 +93,16 @@ class Frontend:
         data = x.data[rows[:, None], steps.clamp(max=x.data.shape[1] - 1)]
         piece = Padded(data, (x.length[rows] - start).clamp(min=1, max=frames))
         if crop.pad == "mean":
-            return piece
+            return piece.fill(0.0)
         return Padded(piece.fill(feature.silence).data, torch.full_like(piece.length, frames))
+
+
+def _share(partners: Batch | None, rows: int, wanted: int) -> Batch | None:
+    """The first `wanted` partners of each row, where another augmentation wants more."""
+    if partners is None or not wanted:
+        return None
+    each = len(partners.ids) // rows
+    if each == wanted:
+        return partners
+    first = torch.arange(rows)[:, None] * each
+    return partners.take((first + torch.arange(wanted)).flatten().to(partners.copy.device))

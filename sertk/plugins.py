@@ -99,10 +99,12 @@ def manager() -> pluggy.PluginManager:
         try:
             made.load_setuptools_entrypoints("sertk", point.name)
             made.check_pending()
-        except Exception as error:  # a guest can fail in any way; each of them ends the run and is named
+        except (Exception, SystemExit) as error:  # a guest can fail in any way; each of them ends the run and is named
             raise SertkError(
                 f"{where} ({point.value}) does not load: {type(error).__name__}: {error}. Mend or uninstall it."
             ) from error
+        if not made.get_hookcallers(made.get_plugin(point.name)):
+            raise SertkError(f"{where} ({point.value}) offers nothing. Mark its hooks with @hookimpl, or uninstall it.")
     return made
 
 
@@ -128,7 +130,7 @@ class Plugins:
         for implementation in getattr(made.hook, hook).get_hookimpls():
             owner = owners.get(id(implementation.plugin))
             name, version = (owner.metadata["Name"], owner.version) if owner else ("sertk", sertk.__version__)
-            for word, factory in implementation.function().items():
+            for word, factory in _offered(implementation, f"{hook} of {name} {version}").items():
                 if word in entries:
                     other = entries[word]
                     raise SertkError(
@@ -220,6 +222,21 @@ class Plugins:
         if isinstance(value, list):
             return [self.make(inner, spec, *given) for spec in value]
         return self.make(inner, value, *given)
+
+
+def _offered(implementation: pluggy.HookImpl, where: str) -> Mapping[str, Callable[..., Any]]:
+    """What a hook gives: names, and what makes the thing.
+
+    Raises:
+        SertkError: Where it fails or gives something else; the guest is named.
+    """
+    try:
+        offered = implementation.function()
+    except (Exception, SystemExit) as error:  # a body imports what it needs, so this is where most guests fail
+        raise SertkError(f"{where} fails: {type(error).__name__}: {error}. Mend or uninstall it.") from error
+    if not isinstance(offered, Mapping):
+        raise SertkError(f"{where} gives {offered!r}; it gives names and what makes them, such as {{'poly': Poly}}.")
+    return offered
 
 
 def split(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

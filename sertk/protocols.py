@@ -44,11 +44,11 @@ class Folds:
 
     @property
     def hash(self) -> str:
-        """16 hex digits of the content: classes, folds, and the label of every id."""
+        """16 hex digits of the content: classes, folds, the label of every id, and the stamp."""
         folds = {
             name: [[(i, self.labels[i]) for i in sorted(part)] for part in fold] for name, fold in self.folds.items()
         }
-        return digest({"classes": self.classes, "folds": folds})
+        return digest({"classes": self.classes, "folds": folds, "stamp": self.stamp})
 
     @property
     def stamp(self) -> str:
@@ -69,18 +69,28 @@ class Folds:
         return self.folds[name]
 
 
-def make(
-    corpus: str, name: str, protocol: Protocol, utterances: Iterable[Utterance]
-) -> tuple[Folds, list[dict[str, str]]]:
+class Made(NamedTuple):
+    """A protocol applied to a corpus.
+
+    Attributes:
+        folds: Those that have a test here.
+        dropped: {"id", "reason"} for each utterance that is in none.
+        absent: {"id", "reason"} for each published id and each fold of which nothing is here.
+    """
+
+    folds: Folds
+    dropped: list[dict[str, str]]
+    absent: list[dict[str, str]]
+
+
+def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Utterance]) -> Made:
     """Applies a protocol to a corpus.
 
-    Returns:
-        The folds, and a {"id", "reason"} for each utterance that is in none.
-
     Raises:
-        SertkError: Where a test group or a published id names nothing here, or nothing is left.
+        SertkError: Where nothing is left, or dev would take every training group.
     """
     kept, dropped = _filter(protocol, utterances)
+    absent = _absent(protocol, kept)
     tests = _tests(protocol, kept, dropped)
     inside = {i for ids in tests.values() for i in ids}
     kept = {i: u for i, u in kept.items() if i in inside}
@@ -90,7 +100,7 @@ def make(
     classes = tuple(dict.fromkeys(sorted(protocol.labels.values())))
     labels = {i: protocol.labels[u.label or ""] for i, u in kept.items()}
     independent = not any(_speakers(f.test, kept) & _speakers((*f.train, *f.dev), kept) for f in folds.values())
-    return Folds(corpus, name, classes, labels, folds, independent), dropped
+    return Made(Folds(corpus, name, classes, labels, folds, independent), dropped, absent)
 
 
 def fold_names(protocol: Protocol) -> list[str]:
@@ -132,6 +142,20 @@ def _tests(
     return {fold: ids for fold, ids in tests.items() if ids}
 
 
+def _absent(protocol: Protocol, kept: Mapping[str, Utterance]) -> list[dict[str, str]]:
+    """What the fold rule names and the corpus lacks."""
+    if isinstance(protocol.test, Path):
+        where = f"in {protocol.test.name}, not in this corpus folder"
+        return [{"id": i, "reason": where} for i in _read_table(protocol.test) if i not in kept]
+    here = {_group(one, protocol) for one in kept.values()}
+    return [
+        {"id": f"{protocol.group} {group}", "reason": f"tested in fold {fold}, not in this corpus folder"}
+        for fold, groups in protocol.test.items()
+        for group in groups
+        if group not in here
+    ]
+
+
 def _read_table(path: Path) -> dict[str, str]:
     """Test fold by utterance, from a TSV with the columns `utterance` and `test_folds`."""
     try:
@@ -157,9 +181,18 @@ def _fold(name: str, test: Sequence[str], kept: Mapping[str, Utterance], protoco
 
 def _carve(fold: str, utterances: Collection[Utterance], protocol: Protocol) -> set[str]:
     """The dev groups: in an order that only fold and group name decide, genders alternating."""
+    found: dict[str, set[str]] = {}
+    for one in utterances:
+        found.setdefault(_group(one, protocol), set()).add(one.gender or "")
+    if 0 < len(found) <= protocol.dev:
+        raise SertkError(
+            f"fold {fold}: dev takes {protocol.dev} {protocol.group}s of the {len(found)} beside the test, and none is "
+            "left for train. Complete the corpus, or take a protocol with a smaller dev."
+        )
     genders: dict[str, list[str]] = {}
-    for group, gender in sorted({_group(u, protocol): u.gender or "" for u in utterances}.items()):
-        genders.setdefault(gender, []).append(group)
+    for group, sexes in found.items():
+        # a session of both has no gender to alternate by
+        genders.setdefault(next(iter(sexes)) if len(sexes) == 1 else "", []).append(group)
     for groups in genders.values():
         groups.sort(key=lambda group: key("dev", fold, group))
     ranked = sorted((place, gender, group) for gender, gs in genders.items() for place, group in enumerate(gs))

@@ -60,18 +60,12 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("augmentation", "eam", {"probability": 1.0}),
 )
 
-BUGS: Mapping[str, pytest.MarkDecorator] = {
-    "sampler balanced_pairs: a few rows are batched or refused": pytest.mark.xfail(
-        strict=True, reason="a class of under 4 rows makes an epoch of no batches, silently"
-    )
-}
-
 
 def everything() -> list[Any]:
     """The cases of everything registered, with defaults and with the settings above."""
     named = [(kind, name, NEEDED.get((kind, name), {})) for kind in HOOKS for name in PLUGINS.names(kind)]
     cases = [
-        pytest.param(case, id=f"{case.id} {dict(settings) or ''}".strip(), marks=BUGS.get(case.id, ()))
+        pytest.param(case, id=f"{case.id} {dict(settings) or ''}".strip())
         for kind, name, settings in (*named, *OTHERS)
         for case in contracts(kind, name, settings, plugins=PLUGINS)
     ]
@@ -369,7 +363,7 @@ def test_every_fold_of_emobox_has_a_test_from_six_speakers_on(tmp_path: Path) ->
 
     corpus: Corpus = PLUGINS.make("corpus", "ravdess")
     utterances = [one for one in corpus.read(tone_corpus(tmp_path, seconds=0.02)) if isinstance(one, Utterance)]
-    folds, dropped = make("ravdess", "emobox", corpus.protocols["emobox"], utterances)
+    folds, dropped, _ = make("ravdess", "emobox", corpus.protocols["emobox"], utterances)
     assert dropped == []
     assert [len(fold.test) for fold in folds.folds.values()] == [32] * 6
 

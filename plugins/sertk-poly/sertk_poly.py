@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sertk.core import WHOLE, Dims, HeadSpec, Loss, Target, Task, Views
+from sertk.core import Dims, HeadSpec, Loss, Target, Task, Views, over_rows
 from sertk.hookspecs import hookimpl
 
 
@@ -24,16 +24,20 @@ class Poly(Loss):
     def __init__(self, task: Task, dims: Dims, epsilon: float = 1.0) -> None:
         super().__init__()
         self.classes, self.epsilon = len(task.classes), epsilon
+        self.spans = dims.spans("auto")  # the whole; segments beside it where the run has them
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """A linear emotion head."""
         return {"emotion": HeadSpec("linear", self.classes)}
 
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
-        """The mean over the rows of a batch, companions (weight 0) left out; a soft label has both terms' mean."""
-        log_p = views[WHOLE].logits.log_softmax(1)  # (B, C)
-        by_class = -log_p + self.epsilon * (1 - log_p.exp())
-        return ((target.soft * by_class).sum(1) * target.weight).sum() / target.weight.sum()
+        """Views of B rows -> the mean over rows; a soft label has the mean of its classes' losses."""
+        values = {}
+        for span in self.spans:
+            log_p = views[span].logits.log_softmax(1)  # (N, C)
+            by_class = -log_p + self.epsilon * (1 - log_p.exp())
+            values[span] = (target.soft[views[span].owner] * by_class).sum(1)
+        return over_rows(values, views, target, "mean")
 
 
 @hookimpl

@@ -122,11 +122,12 @@ class MFCC(Feature):
         self._mel = Mel(rate, n_mels, win_ms, hop_ms, n_fft, f_min, f_max, window, 2.0, log, floor)
         self.width, self.frame_seconds = n_mfcc, self._mel.frame_seconds
         self._dct = torchaudio.functional.create_dct(n_mfcc, n_mels, norm="ortho")
+        self.silence = torch.full((n_mels,), float(self._mel.silence)) @ self._dct
 
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves -> (B, T, n_mfcc)."""
         mel = self._mel(inputs)
-        return Padded(mel.data @ self._dct.to(mel.data.device), mel.length).fill(0.0)
+        return Padded(mel.data @ self._dct.to(mel.data.device), mel.length).fill(self.silence)
 
 
 @hookimpl

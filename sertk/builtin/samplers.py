@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Generator, Tensor
 
-from sertk.core import BatchSampler, Plan
+from sertk.core import BatchSampler, Plan, UsageError
 from sertk.hookspecs import hookimpl
 
 
@@ -83,7 +83,9 @@ class Pairs(BatchSampler):
     def plans(self, generator: Generator) -> list[Plan]:
         """Each row once an epoch."""
         rows = torch.randperm(len(self.labels), generator=generator)
-        return [_paired(part) for part in torch.split(rows, max(2, self.batch // 2 * 2))]
+        pairs, size = (len(rows) + 1) // 2, max(1, self.batch // 2)
+        parts = torch.tensor_split(torch.arange(pairs), -(-pairs // size))
+        return [_paired(rows[2 * part[0] : 2 * part[-1] + 2]) for part in parts]
 
 
 class BalancedPairs(BatchSampler):
@@ -104,10 +106,15 @@ class BalancedPairs(BatchSampler):
             members = (self.labels == one).nonzero()[:, 0]
             drawn.append(members[torch.randperm(len(members), generator=generator)])
         quarter = min(len(members) for members in drawn) // 4
+        if not quarter:
+            raise UsageError(
+                f"balanced pairs need 4 rows of every class; the smallest has {min(map(len, drawn))}. "
+                "Take pairs: random."
+            )
         positive = torch.cat([members[: 2 * quarter] for members in drawn]).view(-1, 2)
         rest = torch.cat([members[2 * quarter : 4 * quarter] for members in drawn])
         # half the list apart lie rows of different classes, for each class fills at most half of it
-        negative = torch.stack(rest.chunk(2), 1) if len(order) > 1 and quarter else positive[:0]
+        negative = torch.stack(rest.chunk(2), 1) if len(order) > 1 else positive[:0]
         pairs = torch.cat([positive, negative])
         pairs = pairs[torch.randperm(len(pairs), generator=generator)]
         return [_paired(part.flatten()) for part in torch.split(pairs, max(1, self.batch // 2)) if len(part)]

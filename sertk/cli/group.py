@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -29,7 +30,7 @@ class Group(TyperGroup):
             shell = typer.Typer(add_completion=False)
             shell.command(cmd_name, help=f"From {point.dist.name if point.dist else point.value}.")(lambda: None)
             return typer.main.get_command(shell)
-        loaded = point.load()
+        loaded = _load(cmd_name)
         if not isinstance(loaded, typer.Typer):
             wrapped = typer.Typer(add_completion=False)
             wrapped.command(cmd_name)(loaded)
@@ -56,6 +57,27 @@ class Group(TyperGroup):
 
 def _guests() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GUESTS)}
+
+
+def _load(name: str) -> Any:  # noqa: ANN401 - a function or a typer app
+    """Imports what is behind a guest's command.
+
+    Raises:
+        SertkError: Where several guests offer it, or it does not load; each guest is named.
+    """
+    from sertk.core.errors import SertkError
+
+    point, *others = entry_points(group=GUESTS, name=name)
+    who = [one.dist.name if one.dist else one.value for one in (point, *others)]
+    if others:
+        raise SertkError(f"command {name!r} is offered by {' and '.join(who)}. Uninstall all but one of them.")
+    try:
+        return point.load()
+    except Exception as error:
+        raise SertkError(
+            f"command {name!r} of {who[0]} ({point.value}) does not load: {type(error).__name__}: {error}. "
+            "Mend or uninstall it."
+        ) from error
 
 
 def _explain(error: Exception) -> int | None:

@@ -28,6 +28,7 @@ from sertk.core.interfaces import (
     Protocol,
     Terms,
 )
+from sertk.core.reduce import Reduction, over_rows
 from sertk.core.rng import Rng, key
 from sertk.core.task import AuxTask, Task
 from sertk.core.utterance import Rejected, Utterance
@@ -59,6 +60,7 @@ __all__ = [
     "Pooled",
     "Pooling",
     "Protocol",
+    "Reduction",
     "Rejected",
     "Rng",
     "SertkError",
@@ -73,4 +75,5 @@ __all__ = [
     "Views",
     "key",
     "nearest",
+    "over_rows",
 ]

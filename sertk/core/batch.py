@@ -34,10 +34,10 @@ class Padded:
         steps = torch.arange(self.data.shape[1], device=self.data.device)
         return steps < self.length[:, None]
 
-    def fill(self, value: float) -> Padded:
-        """The same with the padding set to a value."""
+    def fill(self, value: float | Tensor) -> Padded:
+        """The same with the padding set to a value, or to a frame (D,)."""
         mask = self.mask.view(*self.mask.shape, *[1] * (self.data.dim() - 2))
-        return Padded(torch.where(mask, self.data, self.data.new_tensor(value)), self.length)
+        return Padded(torch.where(mask, self.data, torch.as_tensor(value).to(self.data)), self.length)
 
     def take(self, rows: Tensor) -> Padded:
         """Some rows, in the order asked for."""

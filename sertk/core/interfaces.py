@@ -80,13 +80,13 @@ class Feature(ABC):
         reads: What it is made of.
         width: Width of its frames.
         frame_seconds: Seconds between two frames.
-        silence: The value of digital silence, for padding.
+        silence: The frame of digital silence, (width,) or one value for all, for padding.
     """
 
     reads: ClassVar[Literal["wave", "text"]] = "wave"
     width: int
     frame_seconds: float
-    silence: float = 0.0
+    silence: float | Tensor = 0.0
 
     @abstractmethod
     def __call__(self, inputs: Padded) -> Padded:

@@ -46,7 +46,7 @@ class Span(NamedTuple):
         tail = next((known for known in get_args(Tail) if known == end), None)
         try:
             sizes = [round(float(s[:-1]) / frame_seconds) if s.endswith("s") else int(s) for s in (length, hop)]
-        except ValueError:
+        except (ValueError, OverflowError):
             sizes = [0, 0]
         if min(sizes) < 1 or tail is None:
             raise UsageError(
@@ -69,6 +69,7 @@ class Span(NamedTuple):
             return rows, torch.zeros_like(length), length
         beyond = (length - self.length).clamp(min=0)
         extra = beyond // self.hop if self.tail == "drop" else (beyond + self.hop - 1) // self.hop
+        extra = torch.minimum(extra, (length - 1).clamp(min=0) // self.hop)  # a hop beyond the length skips frames
         count = 1 + extra
         owner = torch.repeat_interleave(torch.arange(len(length), device=length.device), count)
         first = torch.repeat_interleave(count.cumsum(0) - count, count)

@@ -113,15 +113,23 @@ def _known(old: Path) -> dict[str, audio.Facts]:
 def _write_protocol(
     corpus: str, name: str, reader: Corpus, utterances: Sequence[Utterance], facts: Mapping[str, audio.Facts], out: Path
 ) -> None:
-    folds, dropped = make(corpus, name, reader.protocols[name], utterances)
+    folds, dropped, absent = make(corpus, name, reader.protocols[name], utterances)
     by_id = {one.id: one for one in utterances}
     report = audit(folds, by_id, {i: fact.sha256 for i, fact in facts.items()})
-    content = {**to_json(folds), "about": reader.protocols[name].about, "dropped": dropped, "audit": report}
+    content = {
+        **to_json(folds),
+        "about": reader.protocols[name].about,
+        "dropped": dropped,
+        "absent": absent,
+        "audit": report,
+    }
     write_json(out / "protocols" / f"{name}.json", content)
     say(
         f"protocol {name}: {len(folds.classes)} classes, {len(folds.folds)} folds, {len(folds.labels)} utterances "
         f"kept, {len(dropped)} dropped, {folds.stamp}, hash {folds.hash}"
     )
+    if absent:
+        say(f"  {len(absent)} that the folds name are not here, the first: {absent[0]['id']} ({absent[0]['reason']})")
 
 
 def _counts(reader: Corpus, utterances: Sequence[Utterance]) -> dict[str, dict[str, int]]:

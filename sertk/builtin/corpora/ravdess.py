@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +23,14 @@ EMOTIONS = {
 STATEMENTS = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
 CHANNELS = {"01": "speech", "02": "song"}
 INTENSITIES = {"01": "normal", "02": "strong"}
+TABLES: Mapping[str, Collection[str]] = {
+    "channel": CHANNELS,
+    "emotion": EMOTIONS,
+    "intensity": INTENSITIES,
+    "statement": STATEMENTS,
+    "repetition": ("01", "02"),
+    "actor": [f"{actor:02d}" for actor in range(1, 25)],
+}
 LAYOUT = "Actor_01/03-01-05-01-02-01-01.wav and so on, also under Audio_Speech_Actors_01-24"
 
 
@@ -53,12 +61,9 @@ def _utterance(path: Path, relative: str) -> Utterance | Rejected:
     if len(codes) != 7 or codes[0] != "03":
         return Rejected(path, f"name {path.name!r} is not that of an audio-only RAVDESS file (03-01-05-01-02-01-12)")
     _, channel, emotion, intensity, statement, repetition, actor = codes
-    tables = {"channel": CHANNELS, "emotion": EMOTIONS, "intensity": INTENSITIES, "statement": STATEMENTS}
-    for (name, table), code in zip(tables.items(), (channel, emotion, intensity, statement), strict=True):
+    for (name, table), code in zip(TABLES.items(), codes[1:], strict=True):
         if code not in table:
             return Rejected(path, f"unknown {name} {code!r} in {path.name!r}; known: {', '.join(table)}")
-    if not actor.isdigit():
-        return Rejected(path, f"unknown actor {actor!r} in {path.name!r}; known: 01 to 24")
     return Utterance(
         id=path.stem,
         path=relative,

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sertk.builtin.losses.reduce import Reduction, over_rows
-from sertk.core import At, Dims, HeadSpec, Loss, Target, Task, Views
+from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, over_rows
 
 
 class ArcFace(Loss):

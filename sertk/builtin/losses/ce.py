@@ -7,8 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from sertk.builtin.losses.reduce import Reduction, over_rows
-from sertk.core import At, Dims, HeadSpec, Loss, Target, Task, Views
+from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, over_rows
 
 
 class CrossEntropy(Loss):
@@ -39,7 +38,7 @@ class CrossEntropy(Loss):
         super().__init__()
         self.spans = dims.spans(at)
         self._classes, self._reduction, self._smoothing = len(task.classes), reduction, smoothing
-        weights = task.counts.sum() / (len(task.classes) * task.counts) if balance == "balanced" else None
+        weights = task.counts.sum() / (len(task.classes) * task.counts.clamp(min=1)) if balance == "balanced" else None
         self.class_weight: Tensor | None
         self.register_buffer("class_weight", weights)
 

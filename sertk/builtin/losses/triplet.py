@@ -45,7 +45,7 @@ class Triplet(Loss):
         """Views of B rows and, with negatives of the set, groups["triplet"] (G, 3) -> a scalar."""
         view = views[self.spans[0]]
         rows, count = _by_position(view, len(target.weight))
-        triplets = _mine(view, rows, target) if self._from_batch else groups["triplet"]
+        triplets = _mine(view, self.spans[0].hop, rows, target) if self._from_batch else groups["triplet"]
         if not len(triplets):
             return view.embedding.sum() * 0.0
         anchor, positive, negative = (rows[triplets[:, i]] for i in range(3))  # (G, K, E) each
@@ -67,12 +67,14 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).pow(2).sum(-1).clamp(min=1e-12).sqrt()
 
 
-def _mine(view: View, rows: Tensor, target: Target) -> Tensor:
+def _mine(view: View, hop: int, rows: Tensor, target: Target) -> Tensor:
     """(G, 3) every anchor and positive of a class, with the row of another class nearest to the positive in length.
 
     Ties go to the first such row of the batch in length and embedding order, so the order of rows does not matter.
     """
-    length = torch.zeros_like(target.weight).index_add(0, view.owner, view.frames.length.to(target.weight.dtype))
+    # where a row's last window ends, windows overlapping as they do
+    ends = (view.position * hop + view.frames.length).to(target.weight.dtype)
+    length = torch.zeros_like(target.weight).scatter_reduce(0, view.owner, ends, "amax")
     same = target.hard[:, None] == target.hard
     real = target.weight > 0
     gap = (length[:, None] - length).abs().masked_fill(same | ~real, torch.inf)

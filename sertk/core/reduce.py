@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sertk.core import WHOLE, Span, Target, Views
+from sertk.core.batch import Target
+from sertk.core.view import WHOLE, Span, Views
 
 Reduction = Literal["mean", "sum"]
 
