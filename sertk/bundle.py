@@ -121,6 +121,8 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise SertkError(f"the weights of {folder} do not fit its components: {error}. {OBTAIN}") from None
+    for name, feature in body.frontend.features.items():
+        feature.restore({path.name: path.read_bytes() for path in sorted((folder / "files" / name).glob("*"))})
     model.to(torch.device(device)).eval()
     decider = build.make_decider(plugins, settings, body.dims)
     return Bundle(tuple(about["classes"]), settings["audio"], model, body.frontend, decider, about)

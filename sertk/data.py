@@ -67,6 +67,11 @@ class Data:
 
     def select(self, ids: Sequence[str]) -> list[Utterance]:
         """Utterances by id, their files checked to be the ones that were prepared."""
+        unknown = [i for i in ids if i not in self.utterances]
+        if unknown:
+            raise SertkError(
+                f"{self.folder}/manifest.jsonl lacks {len(unknown)} ids, the first {unknown[0]!r}. {PREPARE}"
+            )
         chosen = [self.utterances[i] for i in ids]
         for one in chosen:
             audio.check_unchanged(self.root, one, self.facts[one.id])

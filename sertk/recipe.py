@@ -21,6 +21,7 @@ from sertk.core import Corpus, Launcher, UsageError, nearest
 from sertk.core.paths import digest, egs, read_json, write_json
 from sertk.plugins import Plugins
 from sertk.protocols import fold_names
+from sertk.stages.featurize import caches, stores
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
 STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile")
@@ -229,7 +230,9 @@ class Recipe:
         settings = {name: self._settings[name] for name in FEATURE_SETTINGS}
         stamp = self._data / "feats" / f".featurize-{digest(settings, 8)}.json"
         words = ["featurize", str(self._data), *self._common(), *self._nj()]
-        yield Step("featurize", words, stamp, settings, self._prepared(), [])
+        cached = stores(self._data, self._settings, self._plugins) if caches(self._settings, self._plugins) else {}
+        makes = [store.folder / "index.jsonl" for store in cached.values()]
+        yield Step("featurize", words, stamp, settings, self._prepared(), makes)
 
     def _runs(self) -> Iterable[tuple[str, str, Path]]:
         """(fold, seed, folder) of each run."""

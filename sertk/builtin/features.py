@@ -94,35 +94,14 @@ class MFCC(Feature):
     Args:
         rate: Sampling rate, Hz; given by the run.
         n_mfcc: Coefficients kept.
-        n_mels: Number of mel filters.
-        win_ms: Analysis window, ms.
-        hop_ms: Distance between windows, ms.
-        n_fft: FFT points; the next power of two from the window on when null.
-        f_min: Lowest frequency, Hz.
-        f_max: Highest frequency, Hz; half the rate when null.
-        window: Shape of the analysis window.
-        log: "db" (10 log10 of power) or "ln".
-        floor: What values are raised to before the logarithm.
+        mel: The log-mel frames; 26 bands of Hamming windows with mel's other defaults when null.
     """
 
-    def __init__(
-        self,
-        rate: int,
-        n_mfcc: int = 13,
-        n_mels: int = 26,
-        win_ms: float = 25.0,
-        hop_ms: float = 10.0,
-        n_fft: int | None = None,
-        f_min: float = 0.0,
-        f_max: float | None = None,
-        window: Literal["hann", "hamming"] = "hamming",
-        log: Literal["db", "ln"] = "db",
-        floor: float = 1e-10,
-    ) -> None:
-        self._mel = Mel(rate, n_mels, win_ms, hop_ms, n_fft, f_min, f_max, window, 2.0, log, floor)
+    def __init__(self, rate: int, n_mfcc: int = 13, mel: Feature | None = None) -> None:
+        self._mel = mel or Mel(rate, n_mels=26, window="hamming")
         self.width, self.frame_seconds = n_mfcc, self._mel.frame_seconds
-        self._dct = torchaudio.functional.create_dct(n_mfcc, n_mels, norm="ortho")
-        self.silence = torch.full((n_mels,), float(self._mel.silence)) @ self._dct
+        self._dct = torchaudio.functional.create_dct(n_mfcc, self._mel.width, norm="ortho")
+        self.silence = torch.as_tensor(self._mel.silence).expand(self._mel.width) @ self._dct
 
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves -> (B, T, n_mfcc)."""

@@ -99,6 +99,9 @@ class Feature(ABC):
         """What `fit` learned, by file name, for the bundle."""
         return {}
 
+    def restore(self, files: Mapping[str, bytes]) -> None:  # noqa: B027
+        """Takes back from a bundle what `files` gave it."""
+
 
 class Backbone(nn.Module, ABC):
     """Inputs made into frames. Its constructor takes `inputs: Mapping[str, InputSpec]` first, then settings.

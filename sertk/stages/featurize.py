@@ -50,14 +50,15 @@ def caches(settings: Mapping[str, Any], plugins: Plugins) -> bool:
     return not waves
 
 
-def stores(data: Data, settings: Mapping[str, Any], plugins: Plugins) -> dict[str, Store]:
-    """The store of each input."""
-    return {name: _store(data, spec, settings, plugins) for name, spec in settings["inputs"].items()}
-
-
-def _store(data: Data, spec: Any, settings: Mapping[str, Any], plugins: Plugins) -> Store:  # noqa: ANN401
-    version = plugins.entry("feature", split("feature", spec)[0]).version
-    return Store(data.folder / "feats" / feature_key(spec, settings["audio"], version))
+def stores(data: Path, settings: Mapping[str, Any], plugins: Plugins) -> dict[str, Store]:
+    """The store of each input, below a prepared corpus."""
+    versions = {
+        n: plugins.entry("feature", split("feature", spec)[0]).version for n, spec in settings["inputs"].items()
+    }
+    return {
+        name: Store(data / "feats" / feature_key(spec, settings["audio"], versions[name]))
+        for name, spec in settings["inputs"].items()
+    }
 
 
 def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
@@ -75,8 +76,8 @@ def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
     if not caches(settings, plugins):
         say("nothing to cache: augmentation changes the wave, so training computes the features anew in every epoch")
         return
-    for name, spec in settings["inputs"].items():
-        store = _store(data, spec, settings, plugins)
+    for name, store in stores(data.folder, settings, plugins).items():
+        spec = settings["inputs"][name]
         todo = _missing(data, store)
         if not todo:
             say(f"{name}: nothing to do, {len(data.facts)} utterances in {store.folder}")

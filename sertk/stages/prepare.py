@@ -36,10 +36,12 @@ def prepare(corpus: str, root: Path, out: Path, protocols: Sequence[str], least:
         SertkError: Where the folder is not the corpus or two utterances have one id.
     """
     reader: Corpus = Plugins().make("corpus", corpus)
-    chosen = list(protocols) or list(reader.protocols)
-    for name in chosen:
+    for name in protocols:
         if name not in reader.protocols:
             raise UsageError(f"corpus {corpus!r} has no protocol {name!r}{nearest(name, reader.protocols)}")
+    # those of an earlier call are made again too, or they would speak of a manifest that is no more
+    earlier = (path.stem for path in (out / "protocols").glob("*.json"))
+    chosen = sorted({*protocols, *earlier} & reader.protocols.keys()) if protocols else list(reader.protocols)
     reader.obtain(root)
     utterances, failed = _read(reader, root)
     utterances, facts, unusable = _examine(root, utterances, least, jobs, out / "audio.jsonl")

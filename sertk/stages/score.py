@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -174,8 +175,10 @@ def _inputs(
         paths = [line.strip() for line in sys.stdin if line.strip()]
     else:
         paths = [path for name in inputs for path in _files(name)]
-    # with a dictionary only: two mentions of a file are one utterance
-    return Inputs([Utterance(path, path, "unknown", None) for path in dict.fromkeys(paths)], root or Path(), unaudited)
+    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is given twice, and score lines go by their ids. Give every file once.")
+    return Inputs([Utterance(path, path, "unknown", None) for path in paths], root or Path(), unaudited)
 
 
 def _files(name: str) -> list[str]:

@@ -178,7 +178,7 @@ def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, out: Path) ->
             f"protocol {folds.name!r}, fold {settings['fold']}: no training utterance is of class "
             f"{', '.join(absent)}: it cannot be learned. Complete the corpus, or choose another protocol."
         )
-    cached = stores(data, settings, plugins) if caches(settings, plugins) else {}
+    cached = stores(data.folder, settings, plugins) if caches(settings, plugins) else {}
     return Setup(
         plugins, settings, data, folds, Task(folds.classes, counts), Reader(data, settings["audio"], cached), out
     )
