@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sertk.builtin.augmentations import EAM, Noise, overlay
-from sertk.core import Batch, Padded, Rng, Target, UsageError
+from sertk.core import Augmentation, Batch, Padded, Rng, Target, UsageError
+from sertk.frontend import Frontend
 
 few = settings(max_examples=30, deadline=None)
 
@@ -214,6 +215,30 @@ def test_mixing_without_partners_is_an_error() -> None:
     with pytest.raises(UsageError, match="partners"):
         EAM()(own, rng(own), None)
     assert EAM().partners == 1
+
+
+class Seen(Augmentation):
+    """Remembers the partners that it was given."""
+
+    def __init__(self, partners: int) -> None:
+        self.partners, self.ids = partners, ()
+
+    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
+        self.ids = () if partners is None else partners.ids
+        return batch
+
+
+def test_each_augmentation_gets_as_many_partners_of_each_row_as_it_asked_for() -> None:
+    own, partners = batch_of(waves(500, 500), 0), batch_of(waves(*[300] * 6), 1)  # u0 u1 u2 belong to row 0
+    seen = [Seen(0), Seen(1), Seen(2), Seen(3)]
+    Frontend({}, None, seen)(own, partners=partners, train=True)
+    assert [one.ids for one in seen] == [(), ("u0", "u3"), ("u0", "u1", "u3", "u4"), partners.ids]
+
+
+def test_only_training_rows_are_augmented() -> None:
+    own, seen = batch_of(waves(500), 0), Seen(1)
+    Frontend({}, None, [seen])(own, partners=batch_of(waves(300), 1))
+    assert seen.ids == ()
 
 
 @pytest.mark.parametrize("snr", [(10.0, -5.0), (1.0,), (1.0, 2.0, 3.0)])

@@ -20,7 +20,7 @@ from sertk.builtin.losses.triplet import Triplet
 from sertk.core import WHOLE, At, Dims, Padded, Span, Target, Task, Terms, UsageError, View, Views
 from sertk.plugins import Plugins
 
-TASK = Task(("anger", "sadness"), torch.tensor([6.0, 2.0]))
+TASK = Task(("anger", "sadness"), torch.tensor([6, 2]))
 PIECES = Span(4, 2)
 DIMS = Dims(frame=2, embedding=2, segments=PIECES)
 UNCUT = Dims(frame=2, embedding=2)
@@ -93,9 +93,8 @@ def test_balanced_classes_weigh_by_the_inverse_of_their_size() -> None:
     near(loss({WHOLE: view([[LN3, 0], [LN3, 0]])}, labels(0, 1), {}), 1.482188)
 
 
-@pytest.mark.xfail(strict=True, reason="class_weight is infinite where n_c is 0, and 0 x inf is NaN")
 def test_balance_survives_a_class_without_training_rows() -> None:
-    task = Task(("anger", "sadness"), torch.tensor([8.0, 0.0]))
+    task = Task(("anger", "sadness"), torch.tensor([8, 0]))
     loss = CrossEntropy(task, UNCUT, balance="balanced")
     near(loss({WHOLE: view([[LN3, 0]])}, labels(0), {}), 0.5 * 0.287682)
 
@@ -185,7 +184,6 @@ def test_mining_passes_over_companions(label: int) -> None:
     near(Triplet(TASK, UNCUT, negatives="batch")(views, target, {}), MEAN)
 
 
-@pytest.mark.xfail(strict=True, reason="_mine adds up the lengths of overlapping segments")
 def test_mining_on_segments_measures_utterances_and_not_the_sum_of_their_segments() -> None:
     # windows of 8, hop 4. Row 1 has 9 frames (8 + 5 in windows), row 2 has 8 (8), row 3 has 11 (8 + 7): the negative of
     # (0, 1) is row 2, one frame shorter, at distance 1, not row 3, two frames longer, at distance 8

@@ -56,8 +56,7 @@ def test_segments_are_read_in_frames_or_seconds(text: str, expected: Span) -> No
     "text",
     [
         *("", "140", "0:70", "140:0", "-140:70", "140:-70", "a:b", "1.5:1", "140:70:wrap", "140:70:", "1:1:keep:1"),
-        *("s:s", "0.009s:1s", "nans:1s"),
-        pytest.param("infs:1s", marks=pytest.mark.xfail(strict=True, raises=OverflowError)),
+        *("s:s", "0.009s:1s", "nans:1s", "infs:1s"),
     ],
 )
 def test_what_is_no_segment_size_is_refused_with_the_frame_it_is_measured_in(text: str) -> None:
@@ -132,7 +131,6 @@ def test_windows_start_on_multiples_of_the_hop(frames: list[int], span: Span) ->
         assert start[owner == row].tolist() == [span.hop * k for k in range(int((owner == row).sum()))]
 
 
-@pytest.mark.xfail(strict=True, reason="with keep, the last window may start past the end")
 def test_no_window_is_empty_where_the_hop_is_longer_than_the_window() -> None:
     _, start, size = Span(2, 5).cut(torch.tensor([4, 6, 8]))
     assert (start.tolist(), size.tolist()) == ([0, 0, 5, 0, 5], [2, 2, 1, 2, 2])
