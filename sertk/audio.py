@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import InputError, Utterance
+from sertk.core.paths import read_jsonl
 
 Samples = npt.NDArray[np.float32]
 
@@ -28,6 +29,9 @@ class Facts(NamedTuple):
         channels: Of the file.
         size: Of the file, bytes.
         mtime: Of the file, ns; with `size` it tells whether the file changed.
+        path: Of the file, relative to the corpus root.
+        start: Of the cut in the file, s.
+        asked: Duration of the cut, s; None to the end of the file.
     """
 
     id: str
@@ -37,6 +41,15 @@ class Facts(NamedTuple):
     channels: int
     size: int
     mtime: int
+    path: str
+    start: float
+    asked: float | None
+
+
+def read_facts(path: Path) -> dict[str, Facts]:
+    """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
+    lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`."))
+    return {x["id"]: Facts(**{f: x[f] for f in Facts._fields}) for x in lines if x.keys() >= set(Facts._fields)}
 
 
 def decode(path: Path, who: str, start: float = 0.0, duration: float | None = None) -> tuple[Samples, int]:
@@ -127,7 +140,8 @@ def trim(wave: Samples, top_db: float, frame: int = 2048, hop: int = 512) -> Sam
     padded = np.pad(wave.astype(np.float64), frame // 2)
     power = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop]
     power = np.square(power).mean(1)
-    loud = np.flatnonzero(10 * np.log10(np.maximum(power, 1e-10) / max(power.max(), 1e-10)) >= -top_db)
+    level = 10 * np.log10(np.maximum(power, 1e-10) / max(power.max(), 1e-10))
+    loud = np.flatnonzero((level > -top_db) | (power == power.max()))
     return wave[loud[0] * hop : min(len(wave), (loud[-1] + 1) * hop)]
 
 
@@ -141,8 +155,11 @@ def examine(root: Path, utterance: Utterance, least: float) -> Facts:
     samples, rate = decode(path, utterance.id, utterance.start, utterance.duration)
     check_length(len(samples) / rate, utterance.id, least)
     stat = path.stat()
-    digest = hashlib.sha256(np.ascontiguousarray(samples).tobytes()).hexdigest()
-    return Facts(utterance.id, digest, len(samples) / rate, rate, samples.shape[1], stat.st_size, stat.st_mtime_ns)
+    # equal samples at another rate, or dealt to other channels, are another sound
+    form = f"{rate} Hz, {samples.shape[1]} channels\n".encode()
+    sha = hashlib.sha256(form + np.ascontiguousarray(samples).tobytes()).hexdigest()
+    cut = (utterance.path, utterance.start, utterance.duration)
+    return Facts(utterance.id, sha, len(samples) / rate, rate, samples.shape[1], stat.st_size, stat.st_mtime_ns, *cut)
 
 
 def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:

@@ -20,6 +20,7 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
     """Trains until the history says stop, and resumes from any checkpoint to the same bits."""
 
     def __init__(self, training: Training) -> None:
+        torch.backends.cudnn.deterministic = True
         super().__init__({"model": training.model, "loss": training.mixture}, run_opts=training.options)
         self.training, self.train_sampler, self.since_save = training, training.order, 0
 
@@ -34,7 +35,8 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
     def compute_forward(self, item: Item, stage: Stage) -> tuple[Views, Batch]:
         """Augments, computes features and runs the model."""
         batch, partners, epoch = item.to(self.device)
-        ready = self.training.frontend(batch, epoch, partners, train=stage == Stage.TRAIN)
+        with torch.autocast(self.device_type, enabled=False):  # features as the statistics and the scorer compute them
+            ready = self.training.frontend(batch, epoch, partners, train=stage == Stage.TRAIN)
         return self.modules.model(ready.inputs, self.training.spans), ready
 
     def compute_objectives(self, outputs: tuple[Views, Batch], item: Item, stage: Stage) -> Tensor:
@@ -86,9 +88,8 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
 
     def on_stage_end(self, stage: Stage, loss: float, epoch: int) -> None:
         """Closes the epoch after dev, or after training where there is no dev set."""
-        dev = self.training.history.dev
-        if dev == (stage == Stage.VALID):
-            self.training.close_epoch(float(loss) if dev else None)
+        if self.training.history.dev == (stage == Stage.VALID):
+            self.training.close_epoch()
             self.step = 0
             self._save()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -91,6 +91,8 @@ def make_body(plugins: Plugins, settings: Settings, seed: int = 0, *, train: boo
     if backbone.fixed is not None and settings["crop"] is None:
         raise UsageError(f"this backbone takes {backbone.fixed} frames; set crop: {{length: SECONDS}}.")
     pooling: Pooling = plugins.make("pooling", settings["pooling"], backbone.width)
+    if not isinstance(settings["segments"], str | None):
+        raise UsageError(f"segments is {settings['segments']!r}; it is text, LENGTH:HOP, for example '140:70'")
     segments = settings["segments"] and Span.parse(settings["segments"], backbone.frame_seconds)
     dims = Dims(backbone.width, pooling.out, branches=backbone.branches, segments=segments or None)
     return Body(frontend, backbone, pooling, dims)
@@ -110,6 +112,8 @@ def make_crop(settings: Settings | None) -> Crop | None:
     """
     if settings is None:
         return None
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"crop is {settings!r}; it is a mapping: {{length: SECONDS}}")
     hints = get_type_hints(Crop)
     for word, value in settings.items():
         if word not in hints:
@@ -118,7 +122,10 @@ def make_crop(settings: Settings | None) -> Crop | None:
             raise UsageError(f"crop.{word} must be {hints[word]}, got {value!r}")
     if "length" not in settings:
         raise UsageError("crop needs a length in seconds: {length: 3.5}")
-    return Crop(**settings)
+    made = Crop(**settings)
+    if made.length <= 0 or (made.hop is not None and made.hop <= 0):
+        raise UsageError(f"crop has length {made.length} s and hop {made.hop} s; both are above 0")
+    return made
 
 
 def make_model(plugins: Plugins, settings: Settings, body: Body, specs: Mapping[str, HeadSpec]) -> Model:
@@ -198,6 +205,10 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
         if name in losses:
             raise UsageError(f"loss {name!r} is named twice; give it once, with the sum of the weights.")
         weights[name] = rest.pop("weight", 1.0)
+        if not fits(weights[name], float):
+            raise UsageError(f"loss {name!r}: weight must be a number, got {weights[name]!r}")
+        if settings["alpha"] is not None and weights[name] != 1:
+            raise UsageError(f"loss {name!r} has a weight, and alpha sets the weights; give one of the two.")
         losses[name] = plugins.make("loss", {"name": name, **rest}, task, dims)
     deciding = [name for name, loss in losses.items() if "emotion" in loss.trains]
     if not deciding:
@@ -210,6 +221,8 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
                 "alpha weighs the other terms against the emotion head's, and there is none: add a --loss."
             )
         alpha = settings["alpha"]
+        if not fits(alpha, float) or not 0 <= alpha <= 1:
+            raise UsageError(f"alpha is {alpha!r}; it is from 0 to 1")
         weights = {name: 1 - alpha if name in deciding else alpha for name in losses}
     return Mixture(losses, weights)
 
@@ -221,17 +234,39 @@ def components(plugins: Plugins, settings: Settings, dims: Dims) -> dict[str, An
         SertkError: Where a component is an object that a recipe's `!new:` made, which no bundle can carry.
     """
     kept = {name: settings[name] for name in COMPONENTS}
-    for name, value in _specs(kept):
-        if not isinstance(value, str | Mapping):
-            raise SertkError(
-                f"{name} is a {type(value).__name__} made by the recipe; a bundle carries plugins by name only."
-            )
+    _refuse_objects(kept, "")
     segments = dims.segments
     kept["segments"] = segments and f"{segments.length}:{segments.hop}:{segments.tail}"
     kept["decision"] = resolve_decision(plugins, settings)
     return kept
 
 
-def _specs(kept: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    yield from ((name, kept[name]) for name in ("backbone", "pooling"))
-    yield from ((f"inputs.{name}", spec) for name, spec in kept["inputs"].items())
+def _refuse_objects(value: object, where: str) -> None:
+    if isinstance(value, Mapping):
+        for name, child in value.items():
+            _refuse_objects(child, f"{where}.{name}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for child in value:
+            _refuse_objects(child, where)
+    elif not isinstance(value, str | int | float | None):
+        raise SertkError(
+            f"{where} is a {type(value).__name__} of the recipe's own; a bundle carries plugins by name only."
+        )
+
+
+def device(name: str) -> str:
+    """The device that a setting means: "auto" is the GPU where there is one.
+
+    Raises:
+        UsageError: Where it is no device, or torch sees no such GPU.
+    """
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        asked = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device {name!r} is none; take auto, cpu, cuda or cuda:N.") from None
+    here = torch.cuda.device_count()
+    if asked.type == "cuda" and (asked.index or 0) >= here:
+        raise UsageError(f"device {name!r}: torch sees {here} CUDA devices. Run `sertk doctor`, or take --device cpu.")
+    return name

@@ -26,6 +26,8 @@ OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
 KEYS = {"schema", "classes", "components", "heads", "plugins", "protocol", "training", "versions"}
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".npy", ".joblib")
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
+AUDIO = {"rate", "trim_db", "min_seconds"}
+PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
 KINDS = {"backbone": "backbone", "pooling": "pooling", "decision": "decision"}
 
 
@@ -144,6 +146,9 @@ def _refuse_foreign(folder: Path) -> None:
 def _check(about: Mapping[str, Any], folder: Path, plugins: Plugins) -> None:
     where = folder / "bundle.json"
     _refuse_tags(about, where)
+    for name, form in (("components", dict), ("heads", dict), ("protocol", dict), ("classes", list), ("plugins", dict)):
+        if not isinstance(about.get(name), form):
+            raise SertkError(f"{where}: {name} is not a {form.__name__}. {OBTAIN}")
     for found, known, place in (
         (set(about), KEYS, "bundle.json"),
         (set(about.get("components", {})), set(COMPONENTS), "components"),
@@ -155,11 +160,29 @@ def _check(about: Mapping[str, Any], folder: Path, plugins: Plugins) -> None:
             raise SertkError(
                 f"{where}: {place} has {what}; it has {', '.join(sorted(known))} in schema {SCHEMA}. {OBTAIN}"
             )
+    _check_values(about, where)
     for kind, name in _named(about["components"], about["heads"]):
         if name not in plugins.names(kind):
             offered = about["plugins"].get(f"{kind} {name}", "")
             mend = f"Install what offers it: pip install {offered.replace(' ', '==')}" if offered else OBTAIN
             raise SertkError(f"{where} needs the {kind} {name!r}, which no installed plugin offers. {mend}")
+
+
+def _check_values(about: Mapping[str, Any], where: Path) -> None:
+    """Refuses values that a bundle of ours cannot have."""
+    parts, heads = about["components"], about["heads"]
+    wrong = {
+        "heads has no emotion": "emotion" not in heads,
+        "components.audio is not rate, trim_db and min_seconds": set(parts["audio"]) != AUDIO,
+        f"components.normalize is {parts['normalize']!r}": parts["normalize"] not in ("dimension", "scalar", "none"),
+        "protocol lacks corpus, name, fold, hash or stamp": bool(PROTOCOL - set(about["protocol"])),
+        "classes are not as many as the emotion head's outputs": (
+            len(about["classes"]) != heads.get("emotion", {}).get("out")
+        ),
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise SertkError(f"{where}: {what}. {OBTAIN}")
 
 
 def _refuse_tags(content: object, where: Path) -> None:

@@ -28,6 +28,10 @@ class Checkpoints:
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*.pt"))
 
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self._files())
+
     def save(self, state: State) -> None:
         """Writes a new checkpoint and lets go of the oldest."""
         files = self._files()

@@ -92,7 +92,9 @@ def load(
     corpus = read(recipe) if recipe else CommentedMap()
     name = system or corpus.get("system")
     layers = [(str(recipe), corpus), ("the command line", _nest(overrides or {}))]
-    if name:
+    # a saved config.yaml is whole: its system's file may have changed since, or be gone
+    whole = system is None and set(read(CONF / "base.yaml")) <= set(corpus)
+    if name and not whole:
         path = system_file(name)
         layers.insert(0, (str(path), read(path)))
     merged = merge(layers)
@@ -154,11 +156,14 @@ def component_of(text: str) -> dict[str, Any]:
 
 def _nest(overrides: Mapping[str, Any]) -> CommentedMap:
     tree = CommentedMap()
-    for dotted, value in overrides.items():
+    # a component before its settings
+    for dotted, value in sorted(overrides.items(), key=lambda pair: pair[0].count(".")):
         *path, last = dotted.split(".")
         place = tree
         for word in path:
             place = place.setdefault(word, CommentedMap())
+            if not isinstance(place, dict):
+                raise UsageError(f"{dotted} cannot be set: {word} is given as {place!r}. Give one of the two.")
         place[last] = value
     return tree
 

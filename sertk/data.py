@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sertk import audio, protocols
 from sertk.console import track
-from sertk.core import Batch, BatchSampler, Padded, Plan, Rng, SertkError, Target, Utterance
-from sertk.core.paths import read_json, read_jsonl
+from sertk.core import Batch, BatchSampler, InputError, Padded, Plan, Rng, SertkError, Target, Utterance
+from sertk.core.paths import SCHEMA, read_json, read_jsonl
 from sertk.protocols import Folds
 from sertk.store import Store
 
@@ -47,8 +47,7 @@ class Data:
     @cached_property
     def facts(self) -> dict[str, audio.Facts]:
         """What `prepare` wrote down of each utterance's audio, by id."""
-        lines = read_jsonl(self.folder / "audio.jsonl", PREPARE)
-        return {line["id"]: audio.Facts(**{name: line[name] for name in audio.Facts._fields}) for _, line in lines}
+        return audio.read_facts(self.folder / "audio.jsonl")
 
     def protocol(self, name: str | None) -> Folds:
         """A protocol by name, or the only one.
@@ -65,17 +64,32 @@ class Data:
             )
         return protocols.load(self.folder / "protocols" / f"{name}.json")
 
-    def select(self, ids: Sequence[str]) -> list[Utterance]:
-        """Utterances by id, their files checked to be the ones that were prepared."""
-        unknown = [i for i in ids if i not in self.utterances]
+    def select(self, ids: Sequence[str], failed: list[dict[str, Any]] | None = None) -> list[Utterance]:
+        """Utterances by id, their files checked to be the ones that were prepared.
+
+        Args:
+            ids: Of the manifest.
+            failed: Gets {"id", "reason"} of each that is missing or changed, which are then left out.
+
+        Raises:
+            InputError: On the first of them, where `failed` is None.
+        """
+        unknown = [i for i in ids if i not in self.utterances or i not in self.facts]
         if unknown:
             raise SertkError(
-                f"{self.folder}/manifest.jsonl lacks {len(unknown)} ids, the first {unknown[0]!r}. {PREPARE}"
+                f"{self.folder} lacks {len(unknown)} utterances of the folds, the first {unknown[0]!r}. {PREPARE}"
             )
         chosen = [self.utterances[i] for i in ids]
+        kept = []
         for one in chosen:
-            audio.check_unchanged(self.root, one, self.facts[one.id])
-        return chosen
+            try:
+                audio.check_unchanged(self.root, one, self.facts[one.id])
+                kept.append(one)
+            except InputError as error:
+                if failed is None:
+                    raise
+                failed.append({"schema": SCHEMA, "id": one.id, "reason": str(error)})
+        return kept
 
 
 class Reader:
@@ -207,4 +221,7 @@ class Loader(DataLoader[Item]):
         self._what = what
 
     def __iter__(self) -> Iterator[Item]:  # type: ignore[override]
-        return track(super().__iter__(), len(self), self._what)
+        try:
+            yield from track(super().__iter__(), len(self), self._what)
+        except SertkError as error:  # a worker wraps its traceback around the sentence
+            raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from None

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sertk.core import Augmentation, Batch, Crop, Feature, InputSpec, Padded, Rng, Span
+from sertk.core import Augmentation, Batch, Crop, Feature, InputSpec, Padded, Rng, Span, UsageError
 
 
 class Frontend:
@@ -24,12 +24,12 @@ class Frontend:
     def __init__(
         self, features: Mapping[str, Feature], crop: Crop | None, augment: Sequence[Augmentation] = (), seed: int = 0
     ) -> None:
-        self.features, self._crop, self._augment, self._seed = features, crop, augment, seed
+        self.features, self.crop, self.augment, self._seed = features, crop, augment, seed
 
     def inputs(self) -> dict[str, InputSpec]:
         """What the backbone is told of the inputs."""
         return {
-            name: InputSpec(f.width, f.frame_seconds, self._span(f).length if self._crop else None)
+            name: InputSpec(f.width, f.frame_seconds, self._span(f).length if self.crop else None)
             for name, f in self.features.items()
         }
 
@@ -47,15 +47,15 @@ class Frontend:
         if "wave" in batch.inputs:
             wave = batch.inputs["wave"]
             batch = replace(batch, inputs={name: feature(wave) for name, feature in self.features.items()})
-            if train and partners and any(a.partners and "wave" not in a.touches for a in self._augment):
+            if train and partners and any(a.partners and "wave" not in a.touches for a in self.augment):
                 wave = partners.inputs["wave"]
                 partners = replace(partners, inputs={name: feature(wave) for name, feature in self.features.items()})
         if train:
             batch = self._augmented(batch, epoch, partners, waves=False)
-        return self._cropped(batch, epoch, train=train) if self._crop else batch
+        return self._cropped(batch, epoch, train=train) if self.crop else batch
 
     def _augmented(self, batch: Batch, epoch: int, partners: Batch | None, *, waves: bool) -> Batch:
-        for place, augmentation in enumerate(self._augment):
+        for place, augmentation in enumerate(self.augment):
             if ("wave" in augmentation.touches) == waves:
                 share = _share(partners, len(batch.ids), augmentation.partners)
                 batch = augmentation(batch, self._rng(batch, epoch, f"augment {place}"), share)
@@ -65,12 +65,15 @@ class Frontend:
         return Rng.for_rows(self._seed, batch.ids, batch.copy.tolist(), epoch, use).to(batch.copy.device)
 
     def _span(self, feature: Feature) -> Span:
-        crop = self._crop or Crop(0.0)
+        crop = self.crop or Crop(0.0)
         seconds = feature.frame_seconds
-        return Span(round(crop.length / seconds), round((crop.hop or crop.length) / seconds))
+        span = Span(round(crop.length / seconds), round((crop.hop or crop.length) / seconds))
+        if min(span.length, span.hop) < 1:
+            raise UsageError(f"crop: length {crop.length} s or hop {crop.hop} s is under one frame ({seconds:.4g} s).")
+        return span
 
     def _cropped(self, batch: Batch, epoch: int, *, train: bool) -> Batch:
-        crop = self._crop or Crop(0.0)
+        crop = self.crop or Crop(0.0)
         which = crop.train if train else crop.score
         # the first input says where the pieces lie; the others follow it in seconds
         name, x = next(iter(batch.inputs.items()))
@@ -86,7 +89,7 @@ class Frontend:
 
     def _pieces(self, name: str, x: Padded, rows: Tensor, seconds: Tensor) -> Padded:
         """(N, length, D) pieces; what a short utterance lacks is silence, or zero after normalisation."""
-        feature, crop = self.features[name], self._crop or Crop(0.0)
+        feature, crop = self.features[name], self.crop or Crop(0.0)
         frames = self._span(feature).length
         start = (seconds / feature.frame_seconds).round().long()
         steps = start[:, None] + torch.arange(frames, device=x.data.device)

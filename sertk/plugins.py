@@ -245,6 +245,8 @@ def split(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]
     Raises:
         UsageError: Where a mapping has no name.
     """
+    if not isinstance(spec, str | Mapping):
+        raise UsageError(f"{kind} is {spec!r}; give a name, or {{name: ..., setting: value}}")
     settings: dict[str, Any] = {}
     settings.update({"name": spec} if isinstance(spec, str) else spec)
     name = settings.pop("name", None)
@@ -256,6 +258,8 @@ def split(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table of cases
     """Whether a value read from YAML or the command line suits an annotation."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:  # a class since Python 3.11, but not one to check against
+        return True
     if origin is Literal:
         return value in arguments
     if origin in (typing.Union, types.UnionType):

@@ -55,18 +55,26 @@ class Folds:
         """What every score is stamped with."""
         return "speaker-independent" if self.independent else "SPEAKER-DEPENDENT"
 
-    def fold(self, name: str) -> Fold:
-        """A fold by its name, or by position as "#1".
+    def about(self, fold: str) -> dict[str, str]:
+        """What a bundle and its scores say of the fold they come from."""
+        return {"corpus": self.corpus, "name": self.name, "fold": fold, "hash": self.hash, "stamp": self.stamp}
+
+    def name_of(self, text: str) -> str:
+        """The name of a fold that is given by name, or by position as "#1".
 
         Raises:
             UsageError: Where there is no such fold.
         """
         names = list(self.folds)
-        if name.startswith("#") and name[1:].isdigit() and 0 < int(name[1:]) <= len(names):
-            return self.folds[names[int(name[1:]) - 1]]
-        if name not in self.folds:
-            raise UsageError(f"protocol {self.name!r} has no fold {name!r}{nearest(name, names)}")
-        return self.folds[name]
+        if text.startswith("#") and text[1:].isdigit() and 0 < int(text[1:]) <= len(names):
+            return names[int(text[1:]) - 1]
+        if text not in self.folds:
+            raise UsageError(f"protocol {self.name!r} has no fold {text!r}{nearest(text, names)}")
+        return text
+
+    def fold(self, text: str) -> Fold:
+        """A fold by its name, or by position as "#1"; raises UsageError where there is none."""
+        return self.folds[self.name_of(text)]
 
 
 class Made(NamedTuple):
@@ -92,8 +100,9 @@ def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Uttera
     kept, dropped = _filter(protocol, utterances)
     absent = _absent(protocol, kept)
     tests = _tests(protocol, kept, dropped)
-    inside = {i for ids in tests.values() for i in ids}
-    kept = {i: u for i, u in kept.items() if i in inside}
+    if isinstance(protocol.test, Path):  # a table lists every utterance; of groups, those no fold tests are trained on
+        inside = {i for ids in tests.values() for i in ids}
+        kept = {i: u for i, u in kept.items() if i in inside}
     folds = {fold: _fold(fold, ids, kept, protocol) for fold, ids in tests.items()}
     if not kept:
         raise SertkError(f"protocol {name!r} keeps no utterance of {corpus}. First reasons: {dropped[:3]}")
@@ -131,14 +140,11 @@ def _tests(
     """Test ids by fold; what no fold tests is added to `dropped`."""
     if isinstance(protocol.test, Path):
         table = _read_table(protocol.test)
+        dropped.extend({"id": i, "reason": f"not in {protocol.test.name}"} for i in kept if i not in table)
         folds = sorted(set(table.values()))
         tests = {fold: tuple(i for i in kept if table.get(i) == fold) for fold in folds}
-        where = protocol.test.name
     else:
         tests = {f: tuple(i for i, u in kept.items() if _group(u, protocol) in g) for f, g in protocol.test.items()}
-        where = f"the folds' {protocol.group}s"
-    inside = {i for ids in tests.values() for i in ids}
-    dropped.extend({"id": i, "reason": f"not in {where}"} for i in kept if i not in inside)
     return {fold: ids for fold, ids in tests.items() if ids}
 
 
@@ -173,14 +179,18 @@ def _group(utterance: Utterance, protocol: Protocol) -> str:
 def _fold(name: str, test: Sequence[str], kept: Mapping[str, Utterance], protocol: Protocol) -> Fold:
     """Trains on the groups that the test has none of, and carves dev out of them."""
     tested = {_group(kept[i], protocol) for i in test}
-    rest = {i: u for i, u in kept.items() if i not in set(test) and _group(u, protocol) not in tested}
-    dev_groups = _carve(name, rest.values(), protocol)
-    dev = tuple(i for i, u in rest.items() if _group(u, protocol) in dev_groups)
-    return Fold(tuple(i for i in rest if i not in set(dev)), dev, tuple(test))
+    rest = {i: group for i, group in ((i, _group(u, protocol)) for i, u in kept.items()) if group not in tested}
+    dev = _carve(name, [kept[i] for i in rest], protocol)
+    parts: dict[bool, list[str]] = {False: [], True: []}
+    for i, group in rest.items():
+        parts[group in dev].append(i)
+    return Fold(tuple(parts[False]), tuple(parts[True]), tuple(test))
 
 
 def _carve(fold: str, utterances: Collection[Utterance], protocol: Protocol) -> set[str]:
     """The dev groups: in an order that only fold and group name decide, genders alternating."""
+    if not isinstance(protocol.dev, int):
+        return set(protocol.dev)
     found: dict[str, set[str]] = {}
     for one in utterances:
         found.setdefault(_group(one, protocol), set()).add(one.gender or "")

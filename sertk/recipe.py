@@ -142,15 +142,17 @@ class Recipe:
         if not stages:
             raise UsageError(f"--stage {self._ask.first} comes after --stop-stage {self._ask.last}.")
         launcher: Launcher = self._plugins.make("launcher", "local")
+        due = self._ask.force
         for stage in stages:
-            code = self._stage(stage, launcher)
+            steps: list[Step] = list(getattr(self, f"_{stage}")())
+            todo = [step for step in steps if due or not fresh(step)]
+            due = due or (self._ask.dry and bool(todo))  # what follows a stage that will run cannot be judged yet
+            code = self._stage(stage, steps, todo, launcher)
             if code:
                 return code
         return 0
 
-    def _stage(self, stage: str, launcher: Launcher) -> int:
-        steps = list(getattr(self, f"_{stage}")())
-        todo = [step for step in steps if self._ask.force or not fresh(step)]
+    def _stage(self, stage: str, steps: Sequence[Step], todo: Sequence[Step], launcher: Launcher) -> int:
         if len(todo) < len(steps):
             say(f"{stage}: {len(steps) - len(todo)} of {len(steps)} up to date, skipped")
         commands = [self._words(step) for step in todo]
@@ -158,8 +160,10 @@ class Recipe:
             for words in commands:
                 sys.stdout.write(shlex.join(["sertk", *words]) + "\n")
             return 0
-        for step in todo:
-            step.stamp.unlink(missing_ok=True)
+        for step, words in zip(todo, commands, strict=True):
+            if "--force" not in words:  # a forced run takes its stamp away with its folder, when it begins
+                step.stamp.unlink(missing_ok=True)
+        before = [fingerprint(step) for step in todo]
         for words in commands:
             console.rule(f"{STAGES.index(stage) + 1} {stage}", align="left") if words is commands[0] else None
             say(shlex.join(["sertk", *words]))
@@ -167,15 +171,16 @@ class Recipe:
         codes = launcher.run(
             [[sys.executable, "-m", "sertk", *words] for words in commands], 1 if alone else self._jobs
         )
-        return self._finish(todo, codes)
+        return self._finish(todo, before, codes)
 
-    def _finish(self, steps: Sequence[Step], codes: Sequence[int]) -> int:
+    def _finish(self, steps: Sequence[Step], before: Sequence[dict[str, Any]], codes: Sequence[int]) -> int:
         worst = 0
-        for step, code in zip(steps, codes, strict=True):
+        for step, read, code in zip(steps, before, codes, strict=True):
             if code == 3 and not self._ask.allow_failed:
                 say(f"{step.stage}: some inputs failed, listed above. Mend them, or go on without: --allow-failed")
             if code == 0 or (code == 3 and self._ask.allow_failed):
-                write_json(step.stamp, {**fingerprint(step), "makes": _hashes(step.makes)})
+                now = fingerprint(step) if step.folder else read  # prepare may have made the corpus itself
+                write_json(step.stamp, {**now, "makes": _hashes(step.makes)})
             else:
                 worst = worst or (code if code > 0 else 1)  # a signal is a negative code
         return worst
@@ -217,7 +222,7 @@ class Recipe:
 
     def _prepared(self) -> list[Path]:
         protocol = f"protocols/{self._settings['protocol']}.json"
-        return [self._data / name for name in ("manifest.jsonl", "audio.jsonl", protocol)]
+        return [self._data / name for name in ("corpus.json", "manifest.jsonl", "audio.jsonl", protocol)]
 
     def _nj(self) -> list[str]:
         return ["--nj", str(self._jobs)]
@@ -265,15 +270,15 @@ class Recipe:
         for fold, seed, out in self._runs():
             place = ["--protocol", self._protocol(), "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
-            yield Step("train", words, out / ".train.json", settings, self._prepared()[1:], _bundle(out))
+            yield Step("train", words, out / ".train.json", settings, self._prepared()[2:], _bundle(out))
 
     def _score(self) -> Iterable[Step]:
         for _, _, out in self._runs():
             words = ["score", str(out / "model"), str(self._data), "--out", str(out / "scores.jsonl")]
             words += ["--root", str(self._ask.root)] if self._ask.root else []
-            words += ["--device", self._ask.choices.device] if self._ask.choices.device else []
+            words += ["--batch", str(self._settings["score"]["batch"]), "--device", self._settings["train"]["device"]]
             makes = [out / "scores.jsonl", out / "metrics.json"]
-            yield Step("score", words, out / ".score.json", [], [*self._prepared()[1:], *_bundle(out)], makes)
+            yield Step("score", words, out / ".score.json", [], [*self._prepared()[2:], *_bundle(out)], makes)
 
     def _command(self) -> str:
         """The command that makes these results again anywhere; what says where is left out, or a placeholder."""

@@ -39,7 +39,9 @@ class Training:
         seed: Everything random follows from it.
         save_every: Optimizer steps between checkpoints inside an epoch, 0 for none.
         confusion: (C, C) dev counts of the epoch.
+        components: What the bundle will say of the model.
         options: SpeechBrain's run options.
+        nll: Sum of the dev negative log-probabilities of the epoch.
     """
 
     model: Model
@@ -55,7 +57,9 @@ class Training:
     seed: int
     save_every: int
     confusion: Tensor
+    components: dict[str, Any]
     options: dict[str, Any]
+    nll: float = 0.0
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -72,7 +76,9 @@ class Training:
         hard, classes = item.batch.target.hard.to(posterior.device), len(self.confusion)
         cells = (hard * classes + posterior.argmax(1)).cpu()
         self.confusion += torch.bincount(cells, minlength=classes**2).view(classes, classes)
-        return -posterior.gather(1, hard[:, None]).clamp(min=1e-12).log().mean()
+        each = -posterior.gather(1, hard[:, None]).clamp(min=1e-12).log()
+        self.nll += each.double().sum().item()
+        return each.mean()
 
     def step_rates(self, dev_loss: float | None = None) -> None:
         """Steps the schedules: those of the dev loss when there is one, the others after an optimizer step."""
@@ -83,13 +89,16 @@ class Training:
             elif dev_loss is None:
                 schedule.step()
 
-    def close_epoch(self, dev_loss: float | None) -> None:
-        """Ends an epoch; with a dev loss the confusion counts select."""
-        if dev_loss is None:
+    def close_epoch(self) -> None:
+        """Ends an epoch; with a dev set its confusion counts select."""
+        if not self.history.dev:
             self.history.close(None, None, None)
             return
+        # of the utterances; SpeechBrain's mean of batches would depend on their size
+        dev_loss = self.nll / int(self.confusion.sum())
         self.history.close(self.metric(self.confusion), dev_loss, self.model)
         self.confusion.zero_()
+        self.nll = 0.0
         self.step_rates(dev_loss)
 
     def save(self, scaler: torch.GradScaler, counters: State) -> None:

@@ -22,7 +22,6 @@ from sertk.plugins import Plugins
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score
-from sertk.stages.train import train
 from sertk.testing import tree
 
 ONE = "Actor_01/03-01-05-01-01-01-01.wav"
@@ -31,6 +30,13 @@ ONE = "Actor_01/03-01-05-01-01-01-01.wav"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tree(tmp_path / "corpus", actors=(1, 3, 4, 8, 2, 6), emotions=("anger", "sadness", "happiness"))
+
+
+def train(*words: object, **more: object) -> None:
+    # late: speechbrain's lazy modules break hypothesis' look at what is imported when tests are collected
+    from sertk.stages.train import train as stage
+
+    stage(*words, **more)  # type: ignore[arg-type]
 
 
 def failures(root: Path, out: Path) -> list[str]:
@@ -318,6 +324,51 @@ def test_another_runs_folder_is_refused_and_the_first_difference_named(data: Pat
     train(settings(), Data(data), out)
     with pytest.raises(SertkError, match=r"other settings \(train\.batch: 16 there, 4 now\).*--force"):
         train(settings(**{"train.batch": 4}), Data(data), out)
+
+
+def test_a_start_that_failed_claims_no_folder(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no metric named 'uaa'; did you mean"):
+        train(settings(**{"train.metric": "uaa"}), Data(data), tmp_path / "run")
+    train(settings(), Data(data), tmp_path / "run")
+
+
+def test_force_deletes_run_folders_only(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match=r"is no run folder .*so --force deletes nothing"):
+        train(settings(), Data(data), tmp_path, force=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"alpha": 2, "losses": [{"name": "ce"}, {"name": "triplet"}]}, r"alpha is 2; it is from 0 to 1"),
+        ({"segments": 140}, r"segments is 140; it is text, LENGTH:HOP"),
+        ({"crop": {"length": 0.001}}, r"is under one frame"),
+        ({"crop": {"length": -1.0}}, r"both are above 0"),
+        ({"losses": [5]}, r"loss is 5; give a name"),
+        ({"losses": [{"name": "ce", "weight": "abc"}]}, r"weight must be a number, got 'abc'"),
+        ({"train.clip": 0}, r"train\.clip is 0; it is above 0"),
+        ({"train.device": "cpux"}, r"device 'cpux' is none; take auto, cpu, cuda"),
+        ({"train.precision": "fp16"}, r"fp16 needs a GPU"),
+        ({"crop": {"length": 0.2, "train": "all"}, "losses": ["ce", "contrastive"]}, r"take first, center or random"),
+        ({"train.optimizer": {"name": "adm", "lr": 1}}, r"no optimizer named 'adm'; did you mean 'adam'\?"),
+        ({"train.schedule": {"name": "plateau"}, "train.refit": True}, r"train\.refit has no dev loss"),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused_before_training(
+    data: Path, tmp_path: Path, more: dict[str, object], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        train(settings(**more), Data(data), tmp_path / "run")
+
+
+def test_equal_samples_at_another_rate_are_another_sound(root: Path, tmp_path: Path) -> None:
+    first = prepared(root, tmp_path / "out").facts["03-01-05-01-01-01-01"]
+    samples, rate = soundfile.read(root / ONE, dtype="int16")
+    soundfile.write(root / ONE, samples, rate // 2)
+    assert prepared(root, tmp_path / "out").facts["03-01-05-01-01-01-01"].sha256 != first.sha256
 
 
 def test_edited_folds_are_refused(data: Path, tmp_path: Path) -> None:

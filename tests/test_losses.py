@@ -99,6 +99,12 @@ def test_balance_survives_a_class_without_training_rows() -> None:
     near(loss({WHOLE: view([[LN3, 0]])}, labels(0), {}), 0.5 * 0.287682)
 
 
+def test_a_window_that_lost_its_tail_is_not_the_utterance() -> None:
+    # 5 frames cut 4:2:drop are one window of 4 frames: it counts beside the whole, 0.287682 + 1.386294
+    views = {PIECES: view([[LN3, 0]], lengths=[4]), WHOLE: view([[0, LN3]], lengths=[5])}
+    near(CrossEntropy(TASK, DIMS)(views, labels(0), {}), 1.673976)
+
+
 def segmented() -> Views:
     """Row 0 is cut into two segments, row 1 is not cut: its one segment is itself."""
     segments = view([[LN3, 0], [0, 0], [0, LN3]], owner=[0, 0, 1], lengths=[4, 3, 2])
@@ -344,8 +350,8 @@ def test_arcface_gradients_are_finite_on_and_opposite_the_class_direction() -> N
 
 def test_arcface_on_segments_sums_them_like_cross_entropy_and_skips_companions() -> None:
     # row 0: two segments (class 0: 1.018163 each) and the whole (1.018163); row 1, a companion, does not count
-    segments = view([[6, 2], [6, 2], [2, 6]], owner=[0, 0, 1])
-    views = {PIECES: segments, WHOLE: view([[6, 2], [2, 6]])}
+    segments = view([[6, 2], [6, 2], [2, 6]], owner=[0, 0, 1], lengths=[4, 3, 2])
+    views = {PIECES: segments, WHOLE: view([[6, 2], [2, 6]], lengths=[5, 2])}
     near(ArcFace(TASK, DIMS)(views, labels(0, 0, weight=[1, 0]), {}), 3 * 1.018163)
 
 

@@ -28,6 +28,8 @@ class EAM(Augmentation):
 
     def __init__(self, snr: Sequence[float] = (-5.0, 10.0), probability: float = 0.5) -> None:
         self._snr, self._probability = _ordered(snr, "eam"), probability
+        if not 0 <= probability <= 1:
+            raise UsageError(f"augmentation 'eam': probability is {probability}; it is from 0 to 1")
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         """B rows with "wave" (B, S), and B partners -> B rows."""
@@ -86,6 +88,8 @@ class Noise(Augmentation):
 
     def __init__(self, copies: int = 3, snr: Sequence[float] = (15.0, 30.0)) -> None:
         self.copies, self._snr = copies, _ordered(snr, "noise")
+        if copies < 1:
+            raise UsageError(f"augmentation 'noise': copies is {copies}; it is at least 1, the original itself")
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         """B rows with "wave" (B, S) -> B rows."""

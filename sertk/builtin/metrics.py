@@ -17,7 +17,7 @@ def _share(part: Tensor, whole: Tensor, counts: Tensor) -> float:
 
 def wa(confusion: Tensor) -> float:
     """Weighted accuracy: the share of right decisions."""
-    return float(confusion.diagonal().sum() / confusion.sum())
+    return float(confusion.diagonal().sum().double() / confusion.sum())
 
 
 def ua(confusion: Tensor) -> float:

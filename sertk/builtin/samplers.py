@@ -98,7 +98,7 @@ class BalancedPairs(BatchSampler):
     """
 
     def plans(self, generator: Generator) -> list[Plan]:
-        """Four rows of each class for every two positive and two negative pairs, as far as the smallest class goes."""
+        """Half of the rows drawn of a class in positive pairs, half in negative; the smallest class says how many."""
         classes = torch.bincount(self.labels).nonzero()[:, 0]
         drawn = []
         order = classes[torch.randperm(len(classes), generator=generator)].tolist()

@@ -88,6 +88,9 @@ def _explain(error: Exception) -> int | None:
     if isinstance(error, SertkError):
         _complain(str(error))
         return error.exit_code
+    if type(error).__name__ == "OutOfMemoryError":
+        _complain("the GPU has no memory left. Lower train.batch (and raise train.accumulate), or score's --batch.")
+        return 1
     if isinstance(error, OSError):
         _complain(str(explain(error, Path(str(error.filename or "a file")))))
         return 1

@@ -27,7 +27,7 @@ class Protocol:
         labels: Class by corpus label; an utterance with another label is dropped, with that reason.
         test: The test groups by fold name, or a table (TSV with `utterance` and `test_folds`) as folds are published.
         group: The field whose values stay together.
-        dev: How many groups of each training set become dev, genders alternating.
+        dev: The groups that are dev, or how many of each training set become it, genders alternating.
         keep: Allowed values of `aux` fields; an utterance with another is dropped, with that reason.
         about: One sentence with the source.
     """
@@ -35,7 +35,7 @@ class Protocol:
     labels: Mapping[str, str]
     test: Mapping[str, Sequence[str]] | Path
     group: Literal["speaker", "session"] = "speaker"
-    dev: int = 2
+    dev: int | Sequence[str] = 2
     keep: Mapping[str, Sequence[str]] = field(default_factory=dict)
     about: str = ""
 

@@ -124,11 +124,7 @@ def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, dict[str, Any]]]:
         SertkError: Where the file is missing.
         InputError: On a line that is not a JSON object.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise SertkError(f"{path} is missing. {mend}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, mend), 1):
         try:
             content = json.loads(line)
         except json.JSONDecodeError as error:
@@ -136,6 +132,21 @@ def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(content, dict):
             raise InputError(f"{path}:{number}: not a JSON object. {mend}")
         yield f"{path}:{number}", content
+
+
+def read_lines(path: Path, mend: str) -> list[str]:
+    """The lines of a UTF-8 file, cut at line feeds alone: a transcript may hold Unicode's other separators.
+
+    Raises:
+        SertkError: Where it is missing or not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SertkError(f"{path} is missing. {mend}") from None
+    except UnicodeDecodeError as error:
+        raise SertkError(f"{path} is not UTF-8 ({error}). {mend}") from None
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def digest(content: object, size: int = 16) -> str:

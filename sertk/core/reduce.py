@@ -28,7 +28,9 @@ def over_rows(values: Mapping[Span, Tensor], views: Views, target: Target, reduc
     total = torch.zeros_like(target.weight)
     for span, value in values.items():
         view = views[span]
-        counts = (view.count > 1) | (span == WHOLE) | (WHOLE not in values)
+        counts = torch.ones_like(value)
+        if span != WHOLE and WHOLE in values:  # a window that is the utterance itself counts as the whole
+            counts = (view.frames.length < views[WHOLE].frames.length[view.owner]).to(value.dtype)
         total = total.index_add(0, view.owner, value * counts)
     summed = (total * target.weight).sum()
     return summed / target.weight.sum().clamp(min=1) if reduction == "mean" else summed

@@ -64,11 +64,16 @@ class Rng:
 
     def to(self, device: torch.device | str) -> Rng:
         """The same streams on another device."""
-        return Rng(self._keys.to(device), self._fixed.to(device))
+        return self._continued(self._keys.to(device), self._fixed.to(device))
 
     def take(self, rows: Tensor) -> Rng:
         """The streams of some rows."""
-        return Rng(self._keys[rows], self._fixed[rows])
+        return self._continued(self._keys[rows], self._fixed[rows])
+
+    def _continued(self, keys: Tensor, fixed: Tensor) -> Rng:
+        made = Rng(keys, fixed)
+        made._calls = self._calls  # or it would give the numbers again that were drawn already
+        return made
 
     def _bits(self, n: int) -> Tensor:
         self._calls += 1
@@ -93,5 +98,5 @@ class Rng:
         Args:
             high: (B,) the bounds, at least 1.
         """
-        draw = _shift(self._bits(1), 40)[:, 0].double() * 2.0**-24
+        draw = _shift(self._bits(1), 11)[:, 0].double() * 2.0**-53
         return (draw * high).long().clamp(max=high.long() - 1)

@@ -32,7 +32,7 @@ class Job(NamedTuple):
 
 
 def caches(settings: Mapping[str, Any], plugins: Plugins) -> bool:
-    """Whether training reads features from the cache.
+    """Whether training reads features from the cache: not those that are fitted, or that follow a changed wave.
 
     Raises:
         UsageError: Where an augmentation changes the wave in front of a feature and the recipe does not say what to do.
@@ -47,7 +47,13 @@ def caches(settings: Mapping[str, Any], plugins: Plugins) -> bool:
             f"augmentation {waves[0]!r} changes the wave, and the features are cached before it: it would do nothing. "
             "Set on_augment: recompute (--set on_augment=recompute) to compute them anew in every epoch."
         )
-    return not waves
+    fitted = any(_factory(plugins, spec).fit is not Feature.fit for spec in settings["inputs"].values())
+    return not waves and not fitted
+
+
+def _factory(plugins: Plugins, spec: Any) -> type[Feature]:  # noqa: ANN401
+    factory: type[Feature] = plugins.entry("feature", split("feature", spec)[0]).factory  # type: ignore[assignment]
+    return factory
 
 
 def stores(data: Path, settings: Mapping[str, Any], plugins: Plugins) -> dict[str, Store]:
@@ -74,7 +80,7 @@ def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
     """
     plugins = Plugins()
     if not caches(settings, plugins):
-        say("nothing to cache: augmentation changes the wave, so training computes the features anew in every epoch")
+        say("nothing to cache: a changed wave or a fitted feature comes in between, so training computes as it goes")
         return
     for name, store in stores(data.folder, settings, plugins).items():
         spec = settings["inputs"][name]

@@ -13,7 +13,7 @@ from sertk import audio
 from sertk.audit import audit
 from sertk.console import say, track
 from sertk.core import Corpus, InputError, Rejected, SertkError, UsageError, Utterance, nearest
-from sertk.core.paths import SCHEMA, read_jsonl, write_json, write_jsonl
+from sertk.core.paths import SCHEMA, write_json, write_jsonl
 from sertk.plugins import Plugins
 from sertk.protocols import make, to_json
 
@@ -46,6 +46,7 @@ def prepare(corpus: str, root: Path, out: Path, protocols: Sequence[str], least:
     utterances, failed = _read(reader, root)
     utterances, facts, unusable = _examine(root, utterances, least, jobs, out / "audio.jsonl")
     failed += unusable
+    (out / "corpus.json").unlink(missing_ok=True)  # written last: without it the folder is not prepared
     write_jsonl(out / "manifest.jsonl", (one.to_json() for one in utterances))
     write_jsonl(out / "audio.jsonl", ({"schema": SCHEMA, **facts[one.id]._asdict()} for one in utterances))
     for name in chosen:
@@ -76,14 +77,15 @@ def _examine(
     root: Path, utterances: Sequence[Utterance], least: float, jobs: int, old: Path
 ) -> tuple[list[Utterance], dict[str, audio.Facts], list[dict[str, Any]]]:
     """Reads every file once, but for those that are as they were at an earlier run."""
-    known = _known(old)
+    known = audio.read_facts(old) if old.exists() else {}
 
     def look(one: Utterance) -> audio.Facts | InputError:
         try:
-            if one.id in known:
-                audio.check_unchanged(root, one, known[one.id])
-                audio.check_length(known[one.id].seconds, one.id, least)
-                return known[one.id]
+            old = known.get(one.id)
+            if old and (old.path, old.start, old.asked) == (one.path, one.start, one.duration):
+                audio.check_unchanged(root, one, old)
+                audio.check_length(old.seconds, one.id, least)
+                return old
         except InputError:
             pass  # changed since: it is read anew, and what is wrong with it is said then
         try:
@@ -102,14 +104,6 @@ def _examine(
                 kept.append(replace(one, duration=found.seconds))
                 facts[one.id] = found
     return kept, facts, failed
-
-
-def _known(old: Path) -> dict[str, audio.Facts]:
-    if not old.exists():
-        return {}
-    return {
-        line["id"]: audio.Facts(**{name: line[name] for name in audio.Facts._fields}) for _, line in read_jsonl(old, "")
-    }
 
 
 def _write_protocol(

@@ -82,17 +82,22 @@ def _find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
     return {system: sorted(runs, key=lambda run: (run.fold, run.seed)) for system, runs in found.items()}
 
 
+def _lacking(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """(fold, seed) of the grid that was not run."""
+    grid = {(fold, seed) for fold in (run.fold for run in runs) for seed in (run.seed for run in runs)}
+    return sorted(grid - {(run.fold, run.seed) for run in runs})
+
+
 def _about(system: Path, runs: Sequence[Run]) -> dict[str, str]:
     """The protocol of the runs.
 
     Raises:
         SertkError: Where they have several fold hashes.
     """
-    hashes = {run.metrics["protocol"].get("hash", "none") for run in runs}
-    if len(hashes) > 1:
-        raise SertkError(
-            f"{system} mixes runs on different folds (hashes {', '.join(sorted(hashes))}). Report them apart."
-        )
+    for what in ("hash", "part", "stamp"):
+        kinds = sorted({run.metrics["protocol"].get(what, "none") for run in runs})
+        if len(kinds) > 1:
+            raise SertkError(f"{system} mixes runs of different {what} ({', '.join(kinds)}). Report them apart.")
     about: dict[str, str] = runs[0].metrics["protocol"]
     return about
 
@@ -149,11 +154,16 @@ def _text(system: Path, runs: Sequence[Run], about: Mapping[str, str], command: 
     versions = ", ".join([f"sertk {sertk.__version__}", *(f"{name} {version(name)}" for name in STACK)])
     facts = [
         f"- protocol: {about.get('corpus', '?')} / {about.get('name', '?')}, {about['stamp']}, "
-        f"hash `{about.get('hash', '?')}`",
+        f"part {about.get('part', '?')}, hash `{about.get('hash', '?')}`",
         f"- command: `{command or f'sertk report {system.name}'}`",
         f"- versions: {versions}; commit {_commit()}",
     ]
     head = "WA is accuracy, UA is the mean class recall (UAR); precision, recall and F1 are macro means. Percent."
+    lacking = _lacking(runs)
+    if lacking:
+        facts.append(
+            f"- **incomplete**: {len(lacking)} runs lack, the first fold {lacking[0][0]}, seed {lacking[0][1]}"
+        )
     legend = "Confusion counts over all runs, rows the labels, columns the decisions:"
     return "\n".join([_table(runs, plugins), "", head, "", *facts, "", legend, "", *matrix, ""])
 

@@ -10,16 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sertk import build
 from sertk.console import say
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.paths import read_json, read_jsonl, write_json, write_jsonl
+from sertk.core.paths import read_json, read_jsonl, read_lines, write_json, write_jsonl
 from sertk.data import Data
 from sertk.metrics import confusion, figures
 from sertk.plugins import Plugins
 from sertk.protocols import Folds
 from sertk.scorer import Scorer
-from sertk.stages.train import device as choose
-from sertk.stages.train import protocol_of
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".sph")
 
@@ -77,10 +76,10 @@ def score(
             "standard input ('-') cannot be shared out or mixed with other inputs: give a list file (wav.scp)."
         )
     plugins = Plugins()
-    scorer = Scorer(model, choose(device), plugins)
-    found = _inputs(inputs, scorer, root, protocol, fold, part)
-    chosen = found.utterances if shard is None else share(found.utterances, shard)
+    scorer = Scorer(model, build.device(device), plugins)
     failed: list[dict[str, Any]] = []
+    found = _inputs(inputs, scorer, root, protocol, fold, part, failed)
+    chosen = found.utterances if shard is None else share(found.utterances, shard)
     lines = scorer.lines(chosen, found.root, batch, failed)
     if out is None:
         for line in lines:
@@ -120,11 +119,11 @@ def _write(
             done.append(line)
             yield line
 
+    metrics = beside(out, "metrics", ".json")
+    metrics.unlink(missing_ok=True)  # first: old figures beside new scores would pass for theirs
     write_jsonl(out, kept())
     classes = scorer.bundle.classes
     labelled = [line for line in done if line["label"] in classes]
-    metrics = beside(out, "metrics", ".json")
-    metrics.unlink(missing_ok=True)
     if not whole or not labelled:  # a share's figures would be taken for the whole's
         say(f"wrote {out}: {len(done)} utterances")
         return
@@ -155,15 +154,24 @@ def _tell(failed: Sequence[Mapping[str, Any]], out: Path | None, total: int) -> 
         return
     if path:
         write_jsonl(path, failed)
-    say(f"{len(failed)} of {total} inputs failed{f', see {path}' if path else ''}; the first: {failed[0]['reason']}")
+        say(f"{len(failed)} of {total} inputs failed, see {path}; the first: {failed[0]['reason']}")
+        return
+    for one in failed:
+        say(f"failed: {one['reason']}")
 
 
 def _inputs(
-    inputs: Sequence[str], scorer: Scorer, root: Path | None, protocol: str | None, fold: str | None, part: str
+    inputs: Sequence[str],
+    scorer: Scorer,
+    root: Path | None,
+    protocol: str | None,
+    fold: str | None,
+    part: str,
+    failed: list[dict[str, Any]],
 ) -> Inputs:
     first = Path(inputs[0])
     if len(inputs) == 1 and (first / "corpus.json").exists():
-        return _of_corpus(Data(first, root), scorer, protocol, fold, part)
+        return _of_corpus(Data(first, root), scorer, protocol, fold, part, failed)
     if protocol or fold:
         raise UsageError(f"--protocol and --fold go with a prepared corpus (data/NAME); {inputs[0]} is none.")
     unaudited = {"stamp": "unaudited"}
@@ -209,7 +217,7 @@ def _manifest_root(path: Path) -> Path:
 def _of_scp(path: Path) -> list[Utterance]:
     """Kaldi's `ID PATH` lines."""
     seen: dict[str, Utterance] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(path, "Give Kaldi's ID PATH lines in UTF-8."), 1):
         name, _, file = line.strip().partition(" ")
         if not name:
             continue
@@ -222,7 +230,9 @@ def _of_scp(path: Path) -> list[Utterance]:
     return list(seen.values())
 
 
-def _of_corpus(data: Data, scorer: Scorer, protocol: str | None, fold: str | None, part: str) -> Inputs:
+def _of_corpus(
+    data: Data, scorer: Scorer, protocol: str | None, fold: str | None, part: str, failed: list[dict[str, Any]]
+) -> Inputs:
     own = scorer.bundle.about["protocol"]
     if data.corpus != own["corpus"] and not (protocol and fold):
         raise UsageError(
@@ -230,14 +240,14 @@ def _of_corpus(data: Data, scorer: Scorer, protocol: str | None, fold: str | Non
         )
     folds = data.protocol(protocol or own["name"])
     name = fold or own["fold"]
-    ids = getattr(folds.fold(name), part)
-    labels = {i: folds.labels[i] for i in ids}
-    utterances = [replace(one, label=labels[one.id]) for one in data.select(ids)]
+    name = folds.name_of(name)
+    chosen = data.select(getattr(folds.fold(name), part), failed)
+    utterances = [replace(one, label=folds.labels[one.id]) for one in chosen]
     return Inputs(utterances, data.root, _stamp(folds, name, part, own))
 
 
 def _stamp(folds: Folds, fold: str, part: str, own: Mapping[str, str]) -> dict[str, str]:
-    stamp = {**protocol_of(folds, fold), "part": part}
+    stamp = {**folds.about(fold), "part": part}
     if folds.corpus != own["corpus"]:
         return {**stamp, "stamp": "cross-corpus"}
     if folds.hash != own["hash"] or fold != own["fold"]:

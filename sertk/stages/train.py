@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +67,7 @@ def train(
     document = {**document, "losses": losses, **dict.fromkeys(HERE)}
     document.update(folds="all", seeds=[document["seed"]], jobs=1)
     if force:
-        shutil.rmtree(out, ignore_errors=True)
+        _clear(out)
     _claim(document, out)
     settings = config.resolve(document)
     _check(settings)
@@ -81,15 +83,33 @@ def train(
     if not best["weights"]:
         raise SertkError(f"{out}: no epoch was finished; raise train.epochs.")
     say(f"selected epoch {best['epoch']}: dev {settings['train']['metric']} {100 * best['score']:.2f}")
-    model, steps = selected.model, best["steps"]
+    final = selected
     if settings["train"]["refit"]:
-        say(f"refit on train + dev for {steps} steps")
-        model = _fit(setup, "refit", selected).model
+        say(f"refit on train + dev for {best['steps']} steps")
+        final = _fit(setup, "refit", selected)
     else:
-        model.load_state_dict(best["weights"])
-    _write(setup, model, selected)
+        final.model.load_state_dict(best["weights"])
+    _write(setup, final, best)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     say(f"wrote {out / 'model'}")
+
+
+def _clear(out: Path) -> None:
+    """Deletes an earlier run, all of it from the first moment on.
+
+    Raises:
+        UsageError: Where the folder is not that of a run.
+    """
+    if not out.exists():
+        return
+    if any(out.iterdir()) and not (out / "config.yaml").exists():
+        raise UsageError(
+            f"{out} is no run folder (it has no config.yaml), so --force deletes nothing. Give a run's --out."
+        )
+    doomed = out.with_name(f".{out.name}.deleted")
+    shutil.rmtree(doomed, ignore_errors=True)
+    out.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _check(settings: Mapping[str, Any]) -> None:
@@ -108,9 +128,18 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise UsageError(
             "train.refit has no dev loss for schedule 'plateau'; take constant, exponential, linear or cosine"
         )
-    for name in ("batch", "accumulate", "epochs"):
-        if t[name] < 1:
-            raise UsageError(f"train.{name} is {t[name]}; it is at least 1")
+    least = {"train.batch": 1, "train.accumulate": 1, "train.epochs": 1, "train.workers": 0, "train.patience": 0}
+    least |= {"train.checkpoint_steps": 0, "train.threads": 0, "score.batch": 1}
+    flat = _flat(settings)
+    for name, bound in least.items():
+        if flat[name] < bound:
+            raise UsageError(f"{name} is {flat[name]}; it is at least {bound}")
+    if t["clip"] <= 0:
+        raise UsageError(f"train.clip is {t['clip']}; it is above 0, and 1e9 never clips")
+    if t["precision"] == "fp16" and build.device(t["device"]) == "cpu":
+        raise UsageError("train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")
+    if "RANK" in os.environ:
+        raise UsageError("several processes (torchrun) cannot train one run yet; start it without.")
 
 
 def _claim(document: Mapping[str, Any], out: Path) -> None:
@@ -120,7 +149,7 @@ def _claim(document: Mapping[str, Any], out: Path) -> None:
         SertkError: Where it is another run's; the first difference is named.
     """
     path = out / "config.yaml"
-    if not path.exists():
+    if not path.exists() or not _begun(out):
         config.dump(document, path)
         return
     old = config.read(path)
@@ -131,6 +160,11 @@ def _claim(document: Mapping[str, Any], out: Path) -> None:
             f"{out} is a run with other settings ({odd}: {there.get(odd)!r} there, {now.get(odd)!r} now). "
             "Choose another --out or --tag, or --force to delete it."
         )
+
+
+def _begun(out: Path) -> bool:
+    """Whether anything was trained there; a start that failed on its settings claims no folder."""
+    return (out / "model" / "bundle.json").exists() or any((out / "checkpoints").glob("*/*.pt"))
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -150,22 +184,25 @@ def _claim_data(setup: Setup) -> None:
     fold = str(setup.settings["fold"])
     ids = sorted(i for part in setup.folds.fold(fold) for i in part)
     audio = digest([setup.data.facts[i].sha256 for i in ids])
-    path, now = setup.out / "run.json", {"protocol": protocol_of(setup.folds, fold), "audio": audio}
-    if not path.exists():
+    versions = {name: version(name) for name in bundle.STACK}
+    path = setup.out / "run.json"
+    now = {"protocol": setup.folds.about(fold), "audio": audio, "versions": versions}
+    if not path.exists() or not _begun(setup.out):
         write_json(path, now)
         return
     old = read_json(path, "Delete the run folder, or --force.")
     for name, value in now.items():
         if old.get(name) != value:
             raise SertkError(
-                f"{setup.out} began with another {name} ({old.get(name)} there, {value} now): the corpus was "
-                "prepared anew. Choose another --out or --tag, or --force to delete it."
+                f"{setup.out} began with another {name} ({old.get(name)} there, {value} now). "
+                "Choose another --out or --tag, or --force to delete it."
             )
 
 
 def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, out: Path) -> Setup:
     folds = data.protocol(settings["protocol"])
-    fold = folds.fold(str(settings["fold"]))
+    settings["fold"] = folds.name_of(str(settings["fold"]))
+    fold = folds.fold(settings["fold"])
     for part in ("train", "dev"):
         if not getattr(fold, part):
             raise SertkError(
@@ -198,10 +235,11 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
     body = build.make_body(setup.plugins, s, s["seed"], train=True)
     mixture = build.make_mixture(setup.plugins, s, setup.task, body.dims)
     model = build.make_model(setup.plugins, s, body, mixture.heads)
-    augment = [setup.plugins.make("augmentation", spec) for spec in s["augment"]]
+    augment = body.frontend.augment
     copies = math.prod(one.copies for one in augment)
     ids = fold.train if selected is None else (*fold.train, *fold.dev)
     rows = _rows(setup, ids, copies, max((one.partners for one in augment), default=0))
+    _check_rows(mixture, body.frontend)
     sampler: BatchSampler = setup.plugins.make(
         "sampler", mixture.sampler, rows.labels, rows.lengths, s["train"]["batch"]
     )
@@ -210,11 +248,30 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
         dev_rows = _rows(setup, fold.dev)
         dev = Loader(dev_rows, dev_rows.in_order(s["score"]["batch"]), s["train"]["workers"], "dev")
     training = _training(setup, phase, selected, model, mixture, body, order)
-    if training.checkpoints.latest() is None:
-        _normalize(model, body, _rows(setup, ids), s)
+    plain = _rows(setup, ids)
+    for feature in body.frontend.features.values():
+        feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
+    if not training.checkpoints:
+        _normalize(model, body, plain, s)
     brain = EmotionBrain(training)
     brain.train_on(Loader(rows, order, s["train"]["workers"], "train"), dev)
     return training
+
+
+def _check_rows(mixture: Mixture, frontend: Frontend) -> None:
+    """Refuses what would make rows that their losses or augmentations cannot read.
+
+    Raises:
+        UsageError: There.
+    """
+    if frontend.crop and frontend.crop.train == "all" and mixture.sampler != "shuffle":
+        raise UsageError(
+            f"crop.train: all makes several rows of an utterance, and sampler {mixture.sampler!r} groups utterances; "
+            "take first, center or random."
+        )
+    expanding = [type(one).__name__ for one in frontend.augment if one.copies > 1]
+    if len(expanding) > 1:
+        raise UsageError(f"augmentations {' and '.join(expanding)} both copy every row; keep one of them.")
 
 
 def _training(
@@ -245,6 +302,7 @@ def _training(
         mixture=mixture,
         frontend=body.frontend,
         decider=build.make_decider(setup.plugins, s, body.dims),
+        components=build.components(setup.plugins, s, body.dims),
         metric=metric,
         optimizers=optimizers,
         schedules=schedules,
@@ -265,7 +323,7 @@ def _log_name(phase: str) -> str:
 def _options(t: Mapping[str, Any], last: int | None) -> dict[str, Any]:
     """SpeechBrain's run options."""
     return {
-        "device": device(t["device"]),
+        "device": build.device(t["device"]),
         "precision": t["precision"],
         "eval_precision": t["precision"],
         "grad_accumulation_factor": t["accumulate"],
@@ -275,39 +333,20 @@ def _options(t: Mapping[str, Any], last: int | None) -> dict[str, Any]:
     }
 
 
-def device(name: str) -> str:
-    """The device that a setting means: "auto" is the GPU where there is one.
-
-    Raises:
-        SertkError: Where a GPU is asked for and torch sees none.
-    """
-    if name == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise SertkError(f"device {name!r}: torch sees no CUDA device. Run `sertk doctor`, or take --device cpu.")
-    return name
-
-
 def _normalize(model: Model, body: build.Body, rows: Rows, s: Mapping[str, Any]) -> None:
-    """Fits the statistics of the inputs, and whatever the features learn, on the training utterances as they are."""
-    for feature in body.frontend.features.values():
-        feature.fit(rows.utterances)
-    if s["normalize"] == "none":
-        return
+    """Fits the statistics of the inputs on the training utterances as they are, not augmented."""
     whole = Frontend(body.frontend.features, None)  # statistics are of real frames, not of what a crop pads
     for name, normalize in model.normalize.items():
         loader = Loader(rows, rows.in_order(s["score"]["batch"]), s["train"]["workers"], "statistics")
         normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s["normalize"] == "scalar")
 
 
-def _write(setup: Setup, model: Model, selected: Training) -> None:
+def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
     s = setup.settings
-    best = selected.history.best
-    body = build.make_body(setup.plugins, s)
     about = {
         "classes": list(setup.folds.classes),
-        "components": build.components(setup.plugins, s, body.dims),
-        "protocol": protocol_of(setup.folds, str(s["fold"])),
+        "components": final.components,
+        "protocol": setup.folds.about(str(s["fold"])),
         "training": {
             "system": s["system"],
             "seed": s["seed"],
@@ -317,9 +356,4 @@ def _write(setup: Setup, model: Model, selected: Training) -> None:
             "refit": s["train"]["refit"],
         },
     }
-    bundle.write(setup.out / "model", model, selected.frontend, about, setup.plugins)
-
-
-def protocol_of(folds: Folds, fold: str) -> dict[str, str]:
-    """What a bundle and its scores say of the folds they come from."""
-    return {"corpus": folds.corpus, "name": folds.name, "fold": fold, "hash": folds.hash, "stamp": folds.stamp}
+    bundle.write(setup.out / "model", final.model, final.frontend, about, setup.plugins)

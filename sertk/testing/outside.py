@@ -25,7 +25,8 @@ def corpus_protocols(subject: Subject) -> None:
         require(name == Path(name).name, f"{what}: it names a file, so it holds no '/'.")
         require(len(protocol.about) > 0, f"{what}: `about` is empty; it is one sentence with the source.")
         require(protocol.group in ("speaker", "session"), f"{what}: group is {protocol.group!r}; speaker or session.")
-        require(protocol.dev >= 0, f"{what}: dev is {protocol.dev}; at least 0.")
+        some = not isinstance(protocol.dev, int) or protocol.dev >= 0
+        require(some, f"{what}: dev is {protocol.dev}; at least 0, or the groups.")
         _labels(what, protocol, corpus.published)
         _folds(what, protocol)
 

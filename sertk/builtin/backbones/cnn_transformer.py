@@ -62,6 +62,8 @@ class CNNTransformer(Backbone):
                 f"backbone 'cnn_transformer' has {len(channels)} channels and {len(pools)} pools over {source.width} "
                 "bands do not fit: give as many pools as channels, and frequency strides that leave a band."
             )
+        if layers and channels[-1] % heads:
+            raise UsageError(f"backbone 'cnn_transformer': {heads} heads do not divide the {channels[-1]} channels.")
         self.width, self.frame_seconds = channels[-1], source.frame_seconds * self._stride / rows
         sizes = [1, *channels]
         self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise(sizes))

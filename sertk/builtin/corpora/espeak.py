@@ -155,8 +155,9 @@ def _resample(wave: NDArray[np.int16]) -> NDArray[np.int16]:
     from scipy.signal import resample_poly  # late: it costs half a second that no other corpus should pay
 
     # in float64, whose rounding errors vanish in 16 bits; not in torch, whose threads wait long where cores are busy
-    samples = resample_poly(wave.astype(np.float64), SAMPLE_RATE // 50, _NATIVE_RATE // 50)
-    return np.rint(samples).clip(-32768, 32767).astype(np.int16)
+    samples: NDArray[np.float64] = resample_poly(wave.astype(np.float64), SAMPLE_RATE // 50, _NATIVE_RATE // 50)
+    rounded: NDArray[np.int16] = np.rint(samples).clip(-32768, 32767).astype(np.int16)
+    return rounded
 
 
 class _Engine:

@@ -10,6 +10,13 @@ from sertk.builtin.corpora import espeak
 from sertk.builtin.corpora.files import audio_files
 from sertk.core import Corpus, Protocol, Rejected, Utterance
 
+KNOWN = (
+    espeak.SPEAKERS,
+    espeak.EMOTIONS,
+    [f"{number:02d}" for number in range(1, len(espeak.SENTENCES) + 1)],
+    [str(take) for take in range(1, espeak.TAKES + 1)],
+)
+
 
 class Mini(Corpus):
     """Synthetic speech of eSpeak NG voices with four emotions; it tests the toolkit, its scores mean nothing."""
@@ -35,7 +42,7 @@ class Mini(Corpus):
         """Every utterance; file names are SPEAKER_EMOTION_SENTENCE_TAKE."""
         for path in audio_files(root, "f1/f1_anger_01_1.flac, as `sertk prepare mini` makes them"):
             parts = path.stem.split("_")
-            if len(parts) != 4 or parts[0] not in espeak.SPEAKERS or parts[1] not in espeak.EMOTIONS:
+            if len(parts) != 4 or any(part not in known for part, known in zip(parts, KNOWN, strict=True)):
                 yield Rejected(path, f"name {path.name!r} is not SPEAKER_EMOTION_SENTENCE_TAKE of this corpus")
                 continue
             yield Utterance(

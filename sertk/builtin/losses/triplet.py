@@ -72,7 +72,7 @@ def _mine(view: View, hop: int, rows: Tensor, target: Target) -> Tensor:
 
     Ties go to the first such row of the batch in length and embedding order, so the order of rows does not matter.
     """
-    # where a row's last window ends, windows overlapping as they do
+    # where a row's last window ends, windows overlapping as they do (with tail: align to within a hop)
     ends = (view.position * hop + view.frames.length).to(target.weight.dtype)
     length = torch.zeros_like(target.weight).scatter_reduce(0, view.owner, ends, "amax")
     same = target.hard[:, None] == target.hard
