@@ -47,7 +47,11 @@ class Data:
     @cached_property
     def facts(self) -> dict[str, audio.Facts]:
         """What `prepare` wrote down of each utterance's audio, by id."""
-        return audio.read_facts(self.folder / "audio.jsonl")
+        facts = audio.read_facts(self.folder / "audio.jsonl")
+        lacking = self.utterances.keys() - facts.keys()
+        if lacking:
+            raise SertkError(f"{self.folder}/audio.jsonl lacks {len(lacking)} utterances of the manifest. {PREPARE}")
+        return facts
 
     def protocol(self, name: str | None) -> Folds:
         """A protocol by name, or the only one.
@@ -74,7 +78,7 @@ class Data:
         Raises:
             InputError: On the first of them, where `failed` is None.
         """
-        unknown = [i for i in ids if i not in self.utterances or i not in self.facts]
+        unknown = [i for i in ids if i not in self.utterances]
         if unknown:
             raise SertkError(
                 f"{self.folder} lacks {len(unknown)} utterances of the folds, the first {unknown[0]!r}. {PREPARE}"

@@ -20,7 +20,7 @@ class Group(TyperGroup):
         """Our commands, then the guests'."""
         return [*super().list_commands(ctx), *sorted(set(_guests()) - set(self.commands))]
 
-    def get_command(self, ctx: typer.Context, cmd_name: str):  # type: ignore[no-untyped-def, override]  # noqa: ANN201
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ANN401
         """A command by name; the guest that offers it is imported only when the command is the one that runs."""
         own = super().get_command(ctx, cmd_name)
         point = _guests().get(cmd_name)
