@@ -44,8 +44,8 @@ class Triplets(Shuffle):
     """Anchors as `shuffle` gives them, each with two companions of weight 0 (P3 section 3.2).
 
     The positive is a random other row of the anchor's class; the negative is the row of another class whose length is
-    nearest to the positive's, ties to the lowest index, from the whole training set. Where rows are copied, a copy of the
-    anchor counts as another row.
+    nearest to the positive's, ties to the lowest index, from the whole training set. Where rows are copied, a copy of
+    the anchor counts as another row.
 
     Args:
         labels: Given by the run.
