@@ -54,7 +54,7 @@ def run(site: str, data: Path, out: Path, schedule: dict[str, object], accumulat
         "fold": "1",
         "alpha": 0.1,
         "train.epochs": 6,
-        "train.batch": 4,
+        "train.batch": 2,
         "train.patience": 3,
         "train.schedule": schedule,
         "train.accumulate": accumulate,
@@ -107,7 +107,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     for saves in chance.choices((0, 1, 2, 3), k=KILLS):
         process = start("killed")
         wait_for_saves(process, tmp_path / "killed", saves)
-        time.sleep(chance.uniform(0, 0.1))  # anywhere up to the next save, or in the middle of it
+        time.sleep(chance.uniform(0, 0.05))  # anywhere up to the next save, or in the middle of it
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
