@@ -125,8 +125,7 @@ class Recipe:
 
     def __init__(self, path: Path, ask: Ask) -> None:
         self._path, self._ask, self._plugins = path, ask, Plugins()
-        self._document = config.load(ask.system, path, ask.choices.overrides())
-        self._settings = config.resolve(self._document)
+        self._settings = config.resolve(config.load(ask.system, path, ask.choices.overrides()))
         for word in ("corpus", "protocol", "system"):
             if not self._settings[word]:
                 raise UsageError(f"{path} names no {word}; write `{word}: NAME` in it.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sertk import build
-from sertk.console import say
+from sertk.console import say, track
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.paths import read_json, read_jsonl, read_lines, write_json, write_jsonl
 from sertk.data import Data
@@ -85,7 +85,8 @@ def score(
         for line in lines:
             sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     else:
-        _write(out, lines, scorer, found.stamp, plugins, whole=shard is None)
+        shown = track(lines, len(chosen), "scoring")
+        _write(out, shown, scorer, found.stamp, plugins, whole=shard is None)
     _tell(failed, out, len(chosen))
     return len(failed)
 
