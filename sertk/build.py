@@ -99,9 +99,19 @@ def make_body(plugins: Plugins, settings: Settings, seed: int = 0, *, train: boo
 
 
 def make_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
-    """The features by input name."""
+    """The features by input name.
+
+    Raises:
+        UsageError: On an unknown name or setting, or a feature of something else than waves.
+    """
     rate = settings["audio"]["rate"]
-    return {name: plugins.make("feature", spec, rate) for name, spec in settings["inputs"].items()}
+    made: dict[str, Feature] = {name: plugins.make("feature", spec, rate) for name, spec in settings["inputs"].items()}
+    for name, feature in made.items():
+        if feature.reads != "wave":
+            raise UsageError(
+                f"input {name!r} reads {feature.reads}, and only waves are read yet; take another feature."
+            )
+    return made
 
 
 def make_crop(settings: Settings | None) -> Crop | None:
