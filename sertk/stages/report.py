@@ -139,7 +139,7 @@ def _table(runs: Sequence[Run], plugins: Plugins) -> str:
     both = {name: summarize(runs, name, plugins) for name in SHOWN}
     seeds, folds = len({run.seed for run in runs}), len({run.fold for run in runs})
     for title, values in (
-        (f"mean of {folds} folds", [spread(both[name].folds) for name in SHOWN]),
+        (f"mean of {folds} fold{'s' * (folds > 1)}", [spread(both[name].folds) for name in SHOWN]),
         ("pooled", [spread(both[name].pooled) for name in SHOWN]),
     ):
         lines.append(f"| {title} | {seeds} seed{'s' * (seeds > 1)} | | {' | '.join(values)} |")
