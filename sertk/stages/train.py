@@ -65,7 +65,10 @@ def train(
     if added:
         say(f"none of the named losses trains the emotion head: the system's own {', '.join(added)} stays beside them")
     document = {**document, "losses": losses, **dict.fromkeys(HERE)}
-    document.update(folds="all", seeds=[document["seed"]], jobs=1)
+    folds = data.protocol(document["protocol"])
+    if document["fold"] is None:
+        raise UsageError(f"no fold is given; give --fold with one of {', '.join(folds.folds)}, or #n by position.")
+    document.update(folds="all", seeds=[document["seed"]], jobs=1, fold=folds.name_of(str(document["fold"])))
     if force:
         _clear(out)
     _claim(document, out)
@@ -73,7 +76,7 @@ def train(
     _check(settings)
     if settings["train"]["threads"]:
         torch.set_num_threads(settings["train"]["threads"])
-    setup = _setup(plugins, settings, data, out)
+    setup = _setup(plugins, settings, data, folds, out)
     _claim_data(setup)
     if (out / "model" / "bundle.json").exists():
         say(f"{out} is trained already")
@@ -199,9 +202,7 @@ def _claim_data(setup: Setup) -> None:
             )
 
 
-def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, out: Path) -> Setup:
-    folds = data.protocol(settings["protocol"])
-    settings["fold"] = folds.name_of(str(settings["fold"]))
+def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds, out: Path) -> Setup:
     fold = folds.fold(settings["fold"])
     for part in ("train", "dev"):
         if not getattr(fold, part):
