@@ -82,7 +82,7 @@ def decode(path: Path, who: str, start: float = 0.0, duration: float | None = No
 
 def _why(path: Path, error: Exception) -> str:
     if not path.exists():
-        return f"{path} is missing. Check --root, or prepare the corpus again."
+        return f"{path} is missing. Check the path and --root."
     if not path.stat().st_size:
         return f"{path} is an empty file (0 bytes). Obtain it again."
     return f"{path} is not audio that libsndfile reads, such as WAV or FLAC ({error}). Convert it, or remove it."

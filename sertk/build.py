@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -9,6 +10,7 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
+from sertk.config import flat
 from sertk.core import (
     WHOLE,
     Backbone,
@@ -35,6 +37,8 @@ from sertk.plugins import Plugins, fits, split
 
 Settings = Mapping[str, Any]
 
+NORMALIZE = ("dimension", "scalar", "none")
+PRECISIONS = ("fp32", "bf16", "fp16")
 COMPONENTS = ("audio", "inputs", "normalize", "crop", "backbone", "pooling", "segments", "decision")
 
 
@@ -280,3 +284,33 @@ def device(name: str) -> str:
     if asked.type == "cuda" and (asked.index or 0) >= here:
         raise UsageError(f"device {name!r}: torch sees {here} CUDA devices. Run `sertk doctor`, or take --device cpu.")
     return name
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuses settings that contradict each other.
+
+    Raises:
+        UsageError: There.
+    """
+    t = settings["train"]
+    for name, allowed in (("normalize", NORMALIZE), ("on_augment", ("error", "recompute"))):
+        if settings[name] not in allowed:
+            raise UsageError(f"{name} is {settings[name]!r}; it is one of {', '.join(allowed)}")
+    if t["precision"] not in PRECISIONS:
+        raise UsageError(f"train.precision is {t['precision']!r}; it is one of {', '.join(PRECISIONS)}")
+    if t["refit"] and split("schedule", t["schedule"])[0] == "plateau":
+        raise UsageError(
+            "train.refit has no dev loss for schedule 'plateau'; take constant, exponential, linear or cosine"
+        )
+    least = {"train.batch": 1, "train.accumulate": 1, "train.epochs": 1, "train.workers": 0, "train.patience": 0}
+    least |= {"train.checkpoint_steps": 0, "train.threads": 0, "score.batch": 1, "audio.rate": 1}
+    values = flat(settings)
+    for name, bound in least.items():
+        if values[name] < bound:
+            raise UsageError(f"{name} is {values[name]}; it is at least {bound}")
+    if t["clip"] <= 0:
+        raise UsageError(f"train.clip is {t['clip']}; it is above 0, and 1e9 never clips")
+    if t["precision"] == "fp16" and device(t["device"]) == "cpu":
+        raise UsageError("train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")
+    if "RANK" in os.environ:
+        raise UsageError("several processes (torchrun) cannot train one run yet; start it without.")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sertk.config import component_of, value_of
+from sertk.config import COMPUTED_BY, component_of, value_of
 from sertk.core import UsageError
 from sertk.core.paths import digest
 
@@ -77,5 +77,5 @@ class Choices:
 
     def tag(self) -> str:
         """8 hex digits of what changes the run's result; empty for nothing."""
-        overrides = {word: value for word, value in self.overrides().items() if word != "train.device"}
+        overrides = {word: value for word, value in self.overrides().items() if word not in COMPUTED_BY}
         return digest([self.losses(), overrides], 8) if self.loss or overrides else ""

@@ -20,6 +20,9 @@ from sertk.core.paths import write_text
 
 Settings = dict[str, Any]
 
+COMPUTED_BY = ("train.device", "train.workers")
+"""Settings that say how a run is computed, not which run it is."""
+
 CONF = Path(__file__).with_name("conf")
 
 
@@ -154,6 +157,14 @@ def component_of(text: str) -> dict[str, Any]:
     return settings
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+    return found
+
+
 def _nest(overrides: Mapping[str, Any]) -> CommentedMap:
     tree = CommentedMap()
     # a component before its settings
@@ -187,7 +198,7 @@ def _merge(
         default = None if known is None else known[word]
         if known is not None:
             _check(default, value, dotted, _line(where, layer, word))
-        if _replaces(value) or not isinstance(into.get(word), Mapping):
+        if _replaces(value) or not value or not isinstance(into.get(word), Mapping):  # {} empties
             into[word] = value
         else:
             # below a component (it has a name) and below an open mapping ({}) the plugin's own check decides

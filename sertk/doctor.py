@@ -258,11 +258,21 @@ def version(name: str, wanted: str, accepts: Callable[..., bool]) -> Finding:
 # ---------------------------------------------------------------- torch and torchaudio
 
 
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def imports(answers: dict[str, Answer]) -> Iterator[Finding]:
     """Whether the two load at all."""
     for name in PAIR:
         facts, error = answers[f"import {name}"]
-        yield judge(f"import {name}", not error, error or str(facts["version"]), INSTALL_PAIR)
+        # pip takes a library of the right version that does not load for installed
+        fix = FORCE_PAIR if _installed(name) else INSTALL_PAIR
+        yield judge(f"import {name}", not error, error or str(facts["version"]), fix)
 
 
 def pair() -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import inspect
 import re
@@ -202,12 +203,17 @@ class Plugins:
         for word, value in settings.items():
             if word not in known:
                 takes = f"it takes {', '.join(known)}" if known else "it takes no settings"
-                raise UsageError(f"{where} takes no {word!r}; {takes}")
+                close = difflib.get_close_matches(word, known, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                raise UsageError(f"{where} takes no {word!r}; {hint}{takes}")
             settings[word] = self._argument(f"{where}: {word}", value, hints.get(word, Any), kind, context)
         missing = [p.name for p in known.values() if p.default is p.empty and p.name not in settings]
         if missing:
             raise UsageError(f"{where} needs {', '.join(missing)}: {{name: {name}, {missing[0]}: ...}}")
-        return factory(*context, **settings)
+        try:
+            return factory(*context, **settings)
+        except ValueError as error:  # what a library thinks of a value is the user's to mend
+            raise UsageError(f"{where}: {error}") from error
 
     def _argument(self, where: str, value: Any, hint: Any, kind: str, context: tuple[object, ...]) -> Any:  # noqa: ANN401
         """An argument as its annotation wants it: components made from their settings, anything else checked."""

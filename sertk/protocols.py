@@ -105,7 +105,10 @@ def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Uttera
         kept = {i: u for i, u in kept.items() if i in inside}
     folds = {fold: _fold(fold, ids, kept, protocol) for fold, ids in tests.items()}
     if not kept:
-        raise SertkError(f"protocol {name!r} keeps no utterance of {corpus}. First reasons: {dropped[:3]}")
+        raise SertkError(
+            f"protocol {name!r} keeps no utterance of {corpus}; the first reasons: {dropped[:3]}. "
+            "Check --root, or choose another --protocol."
+        )
     classes = tuple(dict.fromkeys(sorted(protocol.labels.values())))
     labels = {i: protocol.labels[u.label or ""] for i, u in kept.items()}
     independent = not any(_speakers(f.test, kept) & _speakers((*f.train, *f.dev), kept) for f in folds.values())

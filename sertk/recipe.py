@@ -7,24 +7,24 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points, version
 from os import W_OK, access
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sertk import config
+from sertk import build, config
 from sertk.choices import Choices
 from sertk.console import console, say
 from sertk.core import Corpus, Launcher, UsageError, nearest
 from sertk.core.paths import digest, egs, read_json, write_json
-from sertk.plugins import Plugins
+from sertk.plugins import Plugins, split
 from sertk.protocols import fold_names
 from sertk.stages.featurize import caches, stores
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
-STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile")
+STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile", "numpy")
 FEATURE_SETTINGS = ("audio", "inputs", "augment", "on_augment")
 
 
@@ -124,16 +124,29 @@ class Recipe:
     """
 
     def __init__(self, path: Path, ask: Ask) -> None:
-        self._path, self._ask, self._plugins = path, ask, Plugins()
+        # in full, so that the printed commands run from anywhere
+        self._path, self._ask, self._plugins = path.resolve(), ask, Plugins()
         self._settings = config.resolve(config.load(ask.system, path, ask.choices.overrides()))
         for word in ("corpus", "protocol", "system"):
             if not self._settings[word]:
                 raise UsageError(f"{path} names no {word}; write `{word}: NAME` in it.")
         self._corpus: Corpus = self._plugins.make("corpus", self._settings["corpus"])
-        folder = path.parent
-        self._work = ask.work or (folder if access(folder, W_OK) else Path())
+        folder = self._path.parent
+        self._work = (ask.work or (folder if access(folder, W_OK) else Path())).resolve()
         self._data = self._work / "data" / self._settings["corpus"]
         self._jobs = ask.jobs or self._settings["jobs"]
+        self._check()
+
+    def _check(self) -> None:
+        """Tells what is wrong before the work and not after half of it."""
+        build.check(self._settings)
+        list(self._runs())
+        named = [("loss", one) for one in (*self._settings["losses"], *self._ask.choices.losses())]
+        named += [("augmentation", one) for one in self._settings["augment"]]
+        named += [(kind, self._settings[kind]) for kind in ("backbone", "pooling")]
+        for kind, spec in named:
+            if isinstance(spec, str | Mapping):
+                self._plugins.factory(kind, split(kind, spec)[0])
 
     def run(self) -> int:
         """Runs the stages asked for; gives the exit code of the first that fails, or 0."""
@@ -212,7 +225,7 @@ class Recipe:
     def _root(self) -> Path:
         root = self._ask.root or self._settings["root"]
         if root is not None:
-            return Path(root)
+            return Path(root).resolve()
         if type(self._corpus).obtain is Corpus.obtain:
             raise UsageError(
                 f"the corpus {self._settings['corpus']} must be obtained first; then give its folder: --root FOLDER."
@@ -227,7 +240,7 @@ class Recipe:
         return ["--nj", str(self._jobs)]
 
     def _common(self) -> list[str]:
-        root = ["--root", str(self._ask.root)] if self._ask.root else []
+        root = ["--root", str(self._ask.root.resolve())] if self._ask.root else []
         return ["--system", self._settings["system"], "--config", str(self._path), *root, *self._ask.choices.words()]
 
     def _featurize(self) -> Iterable[Step]:
@@ -266,6 +279,7 @@ class Recipe:
             name: value for name, value in self._settings.items() if name not in ("root", "jobs", "folds", "seeds")
         }
         settings["named"] = self._ask.choices.losses()
+        settings["train"] = {n: v for n, v in settings["train"].items() if f"train.{n}" not in config.COMPUTED_BY}
         for fold, seed, out in self._runs():
             place = ["--protocol", self._protocol(), "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
@@ -274,15 +288,15 @@ class Recipe:
     def _score(self) -> Iterable[Step]:
         for _, _, out in self._runs():
             words = ["score", str(out / "model"), str(self._data), "--out", str(out / "scores.jsonl")]
-            words += ["--root", str(self._ask.root)] if self._ask.root else []
+            words += ["--root", str(self._ask.root.resolve())] if self._ask.root else []
             words += ["--batch", str(self._settings["score"]["batch"]), "--device", self._settings["train"]["device"]]
             makes = [out / "scores.jsonl", out / "metrics.json"]
             yield Step("score", words, out / ".score.json", [], [*self._prepared()[2:], *_bundle(out)], makes)
 
     def _command(self) -> str:
         """The command that makes these results again anywhere; what says where is left out, or a placeholder."""
-        ask, inside = self._ask, self._path.resolve().is_relative_to(egs())
-        words = [f"egs/{self._path.resolve().parent.name}/run.sh"] if inside else ["sertk", "recipe", str(self._path)]
+        ask, inside = self._ask, self._path.is_relative_to(egs())
+        words = [f"egs/{self._path.parent.name}/run.sh"] if inside else ["sertk", "recipe", str(self._path)]
         words += ["--root", "FOLDER"] if ask.root else []
         words += ["--system", self._settings["system"]]
         words += [word for fold in ask.folds for word in ("--fold", fold)]

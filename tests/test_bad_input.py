@@ -1,5 +1,6 @@
 """Every bad input gets one sentence: what, what was given, what is allowed, and the next step."""
 
+import fcntl
 import json
 import os
 import resource
@@ -140,7 +141,9 @@ def settings(**more: object) -> dict[str, object]:
 def test_a_missing_file_is_named_with_its_utterance(root: Path, tmp_path: Path) -> None:
     data = prepared(root, tmp_path / "out")
     (root / ONE).unlink()
-    with pytest.raises(InputError, match=rf"^03-01-05-01-01-01-01: {root / ONE} is missing\. Check --root"):
+    with pytest.raises(
+        InputError, match=rf"^03-01-05-01-01-01-01: {root / ONE} is missing\. Check the path and --root\."
+    ):
         featurize(data, config.resolve(settings()), 1)
 
 
@@ -352,6 +355,9 @@ def test_force_deletes_run_folders_only(data: Path, tmp_path: Path) -> None:
         ({"train.device": "cpux"}, r"device 'cpux' is none; take auto, cpu, cuda"),
         ({"train.precision": "fp16"}, r"fp16 needs a GPU"),
         ({"crop": {"length": 0.2, "train": "all"}, "losses": ["ce", "contrastive"]}, r"take first, center or random"),
+        ({"train.optimizer.lr": -1}, r"optimizer 'adam': Invalid learning rate"),
+        ({"backbone": {"name": "cnn_transformer", "layers": -1}}, r"layers is -1; it is at least 0"),
+        ({"audio.rate": 0}, r"audio\.rate is 0; it is at least 1"),
         ({"train.optimizer": {"name": "adm", "lr": 1}}, r"no optimizer named 'adm'; did you mean 'adam'\?"),
         ({"train.schedule": {"name": "plateau"}, "train.refit": True}, r"train\.refit has no dev loss"),
     ],
@@ -369,6 +375,40 @@ def test_equal_samples_at_another_rate_are_another_sound(root: Path, tmp_path: P
     samples, rate = soundfile.read(root / ONE, dtype="int16")
     soundfile.write(root / ONE, samples, rate // 2)
     assert prepared(root, tmp_path / "out").facts["03-01-05-01-01-01-01"].sha256 != first.sha256
+
+
+def test_equal_settings_in_another_spelling_are_the_same_run(data: Path, tmp_path: Path) -> None:
+    train(settings(**{"train.clip": 5}), Data(data), tmp_path / "run")
+    train(settings(**{"train.clip": 5.0, "train.device": "cpu"}), Data(data), tmp_path / "run")
+
+
+def test_a_run_folder_is_one_processes(data: Path, tmp_path: Path) -> None:
+    with (tmp_path / ".run.lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(SertkError, match=r"is being trained by another process\. Wait for it"):
+            train(settings(), Data(data), tmp_path / "run")
+
+
+def test_a_corpus_root_without_its_files_is_told_what_belongs_there(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "note.wav", noise(0.5), 16_000)
+    with pytest.raises(SertkError, match=r"holds no file of ravdess; the first: name 'note\.wav' is not .*Zenodo"):
+        prepare("ravdess", tmp_path, tmp_path / "out", [], 0.1, 2)
+
+
+def test_an_empty_input_is_not_the_working_folder(mine: Path) -> None:
+    with pytest.raises(UsageError, match=r"an input is empty text \(an unset variable\?\)"):
+        score(mine, [""], None)
+
+
+def test_nothing_scored_is_a_failure_and_not_a_partial_one(mine: Path) -> None:
+    with pytest.raises(SertkError, match=r"none of the 1 inputs could be scored; the first: .*nope\.wav is missing"):
+        score(mine, ["nope.wav"], None)
+
+
+def test_a_wav_scp_may_separate_by_tabs(mine: Path, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_text(f"a\t{root / ONE}\n")
+    assert score(mine, [str(tmp_path / "wav.scp")], tmp_path / "scores.jsonl") == 0
+    assert json.loads((tmp_path / "scores.jsonl").read_text())["id"] == "a"
 
 
 def test_edited_folds_are_refused(data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -279,6 +280,37 @@ def test_an_interrupted_redo_does_not_pass_old_models_off_as_new(
     commands = cli(*words, "--dry-run").stdout.splitlines()
     assert len(commands) == 2
     assert all(line.endswith("--force") for line in commands)
+
+
+@pytest.mark.parametrize("wrong", [("--fold", "9"), ("--loss", "tripelt"), ("--precision", "fp61"), ("--seed", "x")])
+def test_what_is_wrong_is_told_before_any_stage_runs(
+    recipe: Path, corpus: Path, tmp_path: Path, wrong: tuple[str, str]
+) -> None:
+    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path, "--dry-run", *wrong)
+    assert done.exit_code == 2
+    assert not done.stdout
+
+
+def test_the_device_makes_no_other_run(work: Path, recipe: Path, corpus: Path) -> None:
+    words = ("recipe", recipe, "--root", corpus, "--work", work, "--stage", 3, "--stop-stage", 3, "--dry-run")
+    assert not cli(*words, "--device", "cpu").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_recipe_alone_stops_its_children_too(
+    recipe: Path, corpus: Path, work: Path, tmp_path: Path, number: int
+) -> None:
+    shutil.copytree(work / "data", tmp_path / "data")
+    options = ["--stage", "3", "--fold", "1", "--set", "train.epochs=500"]
+    words = [sys.executable, "-m", "sertk", "recipe", recipe, "--root", corpus, "--work", tmp_path, *options]
+    with subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1 " in line:
+                break
+        process.send_signal(number)
+        process.stderr.read()  # ends when the last of the group let go of it
+        assert process.wait(30) == 130
 
 
 def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,9 +16,31 @@ class Local(Launcher):
     """Runs commands as processes on this machine."""
 
     def run(self, commands: Sequence[Sequence[str]], jobs: int) -> list[int]:
-        """Runs each command, at most `jobs` at a time; gives their exit codes in order."""
+        """Runs each command, at most `jobs` at a time; gives their exit codes in order, 130 for those never begun."""
+        running: set[subprocess.Popen[bytes]] = set()
+        stopped = threading.Event()
+
+        def one(command: Sequence[str]) -> int:
+            if stopped.is_set():
+                return 130
+            with subprocess.Popen(command) as process:
+                running.add(process)
+                if stopped.is_set():  # begun while the others were being told
+                    process.send_signal(signal.SIGINT)
+                try:
+                    return process.wait()
+                finally:
+                    running.discard(process)
+
         with ThreadPoolExecutor(jobs) as pool:
-            return list(pool.map(lambda command: subprocess.run(command, check=False).returncode, commands))
+            try:
+                return list(pool.map(one, commands))
+            except BaseException:
+                # a signal to this process alone (kill, scancel): the commands have not heard of it
+                stopped.set()
+                for process in tuple(running):
+                    process.send_signal(signal.SIGINT)
+                raise
 
 
 @hookimpl

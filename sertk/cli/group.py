@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -39,6 +40,7 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Runs a command; what a user can mend is told in one message, with its exit code."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what clusters send: stop as Ctrl-C does
         if ctx.params.get("debug"):
             return super().invoke(ctx)
         try:

@@ -34,7 +34,9 @@ def explain(error: OSError, path: Path) -> SertkError:
         return SertkError(
             f"Cannot write {path} ({error.strerror}). Choose a writable folder (--out, --work) or mend its rights."
         )
-    return SertkError(f"{path}: {error.strerror or error}.")
+    return SertkError(
+        f"{path}: {error.strerror or error}. Check the path: an output is a file in a folder that can be made."
+    )
 
 
 @contextlib.contextmanager

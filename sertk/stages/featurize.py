@@ -79,6 +79,7 @@ def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
         SertkError: Where a file changed since it was prepared, or a shard cannot be written.
     """
     plugins = Plugins()
+    data.select(list(data.utterances))  # the store would serve what a changed file was
     if not caches(settings, plugins):
         say("nothing to cache: a changed wave or a fitted feature comes in between, so training computes as it goes")
         return

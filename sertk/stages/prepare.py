@@ -44,6 +44,11 @@ def prepare(corpus: str, root: Path, out: Path, protocols: Sequence[str], least:
     chosen = sorted({*protocols, *earlier} & reader.protocols.keys()) if protocols else list(reader.protocols)
     reader.obtain(root)
     utterances, failed = _read(reader, root)
+    if not utterances:
+        first = f"; the first: {failed[0]['reason']}" if failed else ""
+        raise SertkError(
+            f"{root} holds no file of {corpus}{first}. Give the corpus folder with --root: {reader.about}."
+        )
     utterances, facts, unusable = _examine(root, utterances, least, jobs, out / "audio.jsonl")
     failed += unusable
     (out / "corpus.json").unlink(missing_ok=True)  # written last: without it the folder is not prepared

@@ -81,13 +81,16 @@ def score(
     found = _inputs(inputs, scorer, root, protocol, fold, part, failed)
     chosen = found.utterances if shard is None else share(found.utterances, shard)
     lines = scorer.lines(chosen, found.root, batch, failed)
+    scored = 0
     if out is None:
-        for line in lines:
+        for scored, line in enumerate(lines, 1):  # noqa: B007 - counted for what follows
             sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     else:
         shown = track(lines, len(chosen), "scoring")
-        _write(out, shown, scorer, found.stamp, plugins, whole=shard is None)
+        scored = _write(out, shown, scorer, found.stamp, plugins, whole=shard is None)
     _tell(failed, out, len(chosen))
+    if failed and not scored:
+        raise SertkError(f"none of the {len(failed)} inputs could be scored; the first: {failed[0]['reason']}")
     return len(failed)
 
 
@@ -112,7 +115,8 @@ def _write(
     plugins: Plugins,
     *,
     whole: bool,
-) -> None:
+) -> int:
+    """Writes scores and, of a whole with labels, metrics; gives the number of lines."""
     done: list[dict[str, Any]] = []
 
     def kept() -> Iterable[dict[str, Any]]:
@@ -127,7 +131,7 @@ def _write(
     labelled = [line for line in done if line["label"] in classes]
     if not whole or not labelled:  # a share's figures would be taken for the whole's
         say(f"wrote {out}: {len(done)} utterances")
-        return
+        return len(done)
     counts = confusion(((line["label"], line["decision"]) for line in labelled), classes)
     values = figures(counts, plugins)
     content = {
@@ -140,6 +144,7 @@ def _write(
     write_json(metrics, content)
     both = ", ".join(f"{name.upper()} {100 * values[name]:.2f}" for name in ("wa", "ua"))
     say(f"wrote {out}: {len(done)} utterances, {both}, {stamp['stamp']}")
+    return len(done)
 
 
 def beside(out: Path, what: str, suffix: str) -> Path:
@@ -170,7 +175,7 @@ def _inputs(
     part: str,
     failed: list[dict[str, Any]],
 ) -> Inputs:
-    first = Path(inputs[0])
+    first = Path(inputs[0]) if inputs[0].strip() else Path("?")
     if len(inputs) == 1 and (first / "corpus.json").exists():
         return _of_corpus(Data(first, root), scorer, protocol, fold, part, failed)
     if protocol or fold:
@@ -191,6 +196,10 @@ def _inputs(
 
 
 def _files(name: str) -> list[str]:
+    if not name.strip():
+        raise UsageError(
+            "an input is empty text (an unset variable?); give data/NAME, a folder or files, or . for here."
+        )
     path = Path(name)
     if not path.is_dir():
         return [name]
@@ -219,15 +228,16 @@ def _of_scp(path: Path) -> list[Utterance]:
     """Kaldi's `ID PATH` lines."""
     seen: dict[str, Utterance] = {}
     for number, line in enumerate(read_lines(path, "Give Kaldi's ID PATH lines in UTF-8."), 1):
-        name, _, file = line.strip().partition(" ")
+        name, file = (*line.split(maxsplit=1), "", "")[:2]  # blanks or tabs, as Kaldi
         if not name:
             continue
+        file = file.strip()
         if not file or file.endswith("|"):
             what = "a pipe, which would run a command" if file else f"no path behind {name!r}"
             raise SertkError(f"{path}:{number}: {what}. Write ID and PATH of an audio file on each line.")
         if name in seen:
             raise SertkError(f"{path}:{number}: id {name!r} comes twice. Ids must differ; rename one.")
-        seen[name] = Utterance(name, file.strip(), "unknown", None)
+        seen[name] = Utterance(name, file, "unknown", None)
     return list(seen.values())
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -17,19 +17,17 @@ from sertk.brain import EmotionBrain
 from sertk.checkpoint import Checkpoints
 from sertk.console import say
 from sertk.core import BatchSampler, SertkError, Task, UsageError, key
-from sertk.core.paths import digest, read_json, write_json
+from sertk.core.paths import digest, explain, read_json, write_json
 from sertk.data import Data, Loader, Order, Reader, Rows
 from sertk.frontend import Frontend
 from sertk.history import History
 from sertk.model import Model
 from sertk.objective import Mixture
-from sertk.plugins import Plugins, split
+from sertk.plugins import Plugins
 from sertk.protocols import Folds
 from sertk.stages.featurize import caches, stores
 from sertk.training import Training
 
-NORMALIZE = ("dimension", "scalar", "none")
-PRECISIONS = ("fp32", "bf16", "fp16")
 HERE = ("root", "jobs", "folds", "seeds")  # settings that say where and what else, not what this run is
 
 
@@ -62,22 +60,30 @@ def train(
     """
     plugins = Plugins()
     losses, added = build.resolve_losses(plugins, document["losses"], named)
-    if added:
-        say(f"none of the named losses trains the emotion head: the system's own {', '.join(added)} stays beside them")
     document = {**document, "losses": losses, **dict.fromkeys(HERE)}
     folds = data.protocol(document["protocol"])
     if document["fold"] is None:
         raise UsageError(f"no fold is given; give --fold with one of {', '.join(folds.folds)}, or #n by position.")
     document.update(folds="all", seeds=[document["seed"]], jobs=1, fold=folds.name_of(str(document["fold"])))
-    if force:
-        _clear(out)
-    _claim(document, out)
-    settings = config.resolve(document)
-    _check(settings)
+    lock = _lock(out)
+    try:
+        if force:
+            _clear(out)
+        _claim(document, out)
+        _run(plugins, config.resolve(document), data, folds, out, added)
+    finally:
+        lock.close()
+
+
+def _run(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds, out: Path, added: Sequence[str]) -> None:
+    """Trains in a folder that is claimed and locked."""
+    build.check(settings)
     if settings["train"]["threads"]:
         torch.set_num_threads(settings["train"]["threads"])
     setup = _setup(plugins, settings, data, folds, out)
     _claim_data(setup)
+    if added:
+        say(f"none of the named losses trains the emotion head: the system's own {', '.join(added)} stays beside them")
     if (out / "model" / "bundle.json").exists():
         say(f"{out} is trained already")
         return
@@ -95,6 +101,24 @@ def train(
     _write(setup, final, best)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     say(f"wrote {out / 'model'}")
+
+
+def _lock(out: Path) -> IO[bytes]:
+    """Holds the run folder for this process; the kernel lets go of it with the process, however that ends.
+
+    Raises:
+        SertkError: Where another process holds it, or its folder cannot be written.
+    """
+    path = out.with_name(f".{out.name}.lock")  # beside it: the folder itself may be deleted by --force
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SertkError(f"{out} is being trained by another process. Wait for it, or choose another --out.") from None
+    except OSError as error:
+        raise explain(error, path) from error
+    return file
 
 
 def _clear(out: Path) -> None:
@@ -115,36 +139,6 @@ def _clear(out: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _check(settings: Mapping[str, Any]) -> None:
-    """Refuses settings that contradict each other.
-
-    Raises:
-        UsageError: There.
-    """
-    t = settings["train"]
-    for name, allowed in (("normalize", NORMALIZE), ("on_augment", ("error", "recompute"))):
-        if settings[name] not in allowed:
-            raise UsageError(f"{name} is {settings[name]!r}; it is one of {', '.join(allowed)}")
-    if t["precision"] not in PRECISIONS:
-        raise UsageError(f"train.precision is {t['precision']!r}; it is one of {', '.join(PRECISIONS)}")
-    if t["refit"] and split("schedule", t["schedule"])[0] == "plateau":
-        raise UsageError(
-            "train.refit has no dev loss for schedule 'plateau'; take constant, exponential, linear or cosine"
-        )
-    least = {"train.batch": 1, "train.accumulate": 1, "train.epochs": 1, "train.workers": 0, "train.patience": 0}
-    least |= {"train.checkpoint_steps": 0, "train.threads": 0, "score.batch": 1}
-    flat = _flat(settings)
-    for name, bound in least.items():
-        if flat[name] < bound:
-            raise UsageError(f"{name} is {flat[name]}; it is at least {bound}")
-    if t["clip"] <= 0:
-        raise UsageError(f"train.clip is {t['clip']}; it is above 0, and 1e9 never clips")
-    if t["precision"] == "fp16" and build.device(t["device"]) == "cpu":
-        raise UsageError("train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")
-    if "RANK" in os.environ:
-        raise UsageError("several processes (torchrun) cannot train one run yet; start it without.")
-
-
 def _claim(document: Mapping[str, Any], out: Path) -> None:
     """Makes the folder this run's, or finds that it is.
 
@@ -156,9 +150,11 @@ def _claim(document: Mapping[str, Any], out: Path) -> None:
         config.dump(document, path)
         return
     old = config.read(path)
-    if config.text_of(old) != config.text_of(document):
-        there, now = _flat(old), _flat(document)
-        odd = next(name for name in {**now, **there} if there.get(name) != now.get(name))
+    if config.text_of(old) == config.text_of(document):
+        return
+    there, now = config.flat(config.resolve(old)), config.flat(config.resolve(document))  # 5 and 5.0 are one
+    odd = next((n for n in {**now, **there} if there.get(n) != now.get(n) and n not in config.COMPUTED_BY), None)
+    if odd is not None:
         raise SertkError(
             f"{out} is a run with other settings ({odd}: {there.get(odd)!r} there, {now.get(odd)!r} now). "
             "Choose another --out or --tag, or --force to delete it."
@@ -168,14 +164,6 @@ def _claim(document: Mapping[str, Any], out: Path) -> None:
 def _begun(out: Path) -> bool:
     """Whether anything was trained there; a start that failed on its settings claims no folder."""
     return (out / "model" / "bundle.json").exists() or any((out / "checkpoints").glob("*/*.pt"))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted name."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
-    return flat
 
 
 def _claim_data(setup: Setup) -> None:

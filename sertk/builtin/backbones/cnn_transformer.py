@@ -62,6 +62,8 @@ class CNNTransformer(Backbone):
                 f"backbone 'cnn_transformer' has {len(channels)} channels and {len(pools)} pools over {source.width} "
                 "bands do not fit: give as many pools as channels, and frequency strides that leave a band."
             )
+        if layers < 0:
+            raise UsageError(f"backbone 'cnn_transformer': layers is {layers}; it is at least 0")
         if layers and channels[-1] % heads:
             raise UsageError(f"backbone 'cnn_transformer': {heads} heads do not divide the {channels[-1]} channels.")
         self.width, self.frame_seconds = channels[-1], source.frame_seconds * self._stride / rows
