@@ -28,7 +28,7 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".npy", ".joblib")
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
 AUDIO = {"rate", "trim_db", "min_seconds"}
 PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
-KINDS = {"backbone": "backbone", "pooling": "pooling", "decision": "decision"}
+KINDS = ("backbone", "pooling", "decision")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def write(folder: Path, model: Model, frontend: Frontend, about: Mapping[str, An
 
 def _named(components: Mapping[str, Any], heads: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(kind, name) of everything that a registry must know."""
-    named = [(kind, split(kind, components[key])[0]) for key, kind in KINDS.items()]
+    named = [(kind, split(kind, components[kind])[0]) for kind in KINDS]
     named += [("feature", split("feature", spec)[0]) for spec in components["inputs"].values()]
     return named + [("head", spec["kind"]) for spec in heads.values()]
 

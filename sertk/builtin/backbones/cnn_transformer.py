@@ -51,7 +51,7 @@ class CNNTransformer(Backbone):
         self.inputs = (_choose(inputs, reads),)
         source = inputs[self.inputs[0]]
         strides = [*map(tuple, pools), tuple(token_pool)]
-        self._low, self._stride = math.prod(f for f, _ in strides), math.prod(t for _, t in strides)
+        self._stride = math.prod(t for _, t in strides)
         self._strides, self._ceil = strides, tail == "keep"
         self.fixed = source.frames
         rows = source.width
