@@ -115,6 +115,8 @@ def make_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
             raise UsageError(
                 f"input {name!r} reads {feature.reads}, and only waves are read yet; take another feature."
             )
+        if name == "wave" and feature.cached:
+            raise UsageError("the input name 'wave' is the wave's own; give this feature another name in `inputs`.")
     return made
 
 
@@ -241,18 +243,36 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
     return Mixture(losses, weights)
 
 
-def components(plugins: Plugins, settings: Settings, dims: Dims) -> dict[str, Any]:
-    """The settings that a bundle needs to be scored, everything spelled out.
+def components(plugins: Plugins, settings: Settings, body: Body) -> dict[str, Any]:
+    """The settings that a bundle needs to be scored, everything spelled out, nothing that lies elsewhere.
 
     Raises:
         SertkError: Where a component is an object that a recipe's `!new:` made, which no bundle can carry.
     """
     kept = {name: settings[name] for name in COMPONENTS}
     _refuse_objects(kept, "")
-    segments = dims.segments
+    features = body.frontend.features
+    kept["inputs"] = {name: portable("feature", spec, features[name]) for name, spec in kept["inputs"].items()}
+    kept["backbone"] = portable("backbone", kept["backbone"], body.backbone)
+    segments = body.dims.segments
     kept["segments"] = segments and f"{segments.length}:{segments.hop}:{segments.tail}"
     kept["decision"] = resolve_decision(plugins, settings)
     return kept
+
+
+def portable(kind: str, spec: Any, made: Feature | Backbone) -> Any:  # noqa: ANN401
+    """A component's settings with what the component itself has in the place of some."""
+    name, rest = split(kind, spec)
+    return _overlaid({"name": name, **rest}, made.portable())
+
+
+def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for word, value in above.items():
+        under = merged.get(word)
+        under = {"name": under} if isinstance(under, str) else under  # a bare name
+        merged[word] = _overlaid(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged
 
 
 def _refuse_objects(value: object, where: str) -> None:

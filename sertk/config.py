@@ -116,7 +116,20 @@ def resolve(document: Mapping[str, Any]) -> Settings:
         settings: Settings = load_hyperpyyaml(text.getvalue())
     except Exception as error:  # whatever a tag of the user's own recipe runs into
         raise SertkError(f"the settings' tags cannot be resolved: {type(error).__name__}: {error}") from error
-    return settings
+    return _frozen(settings)
+
+
+def _frozen(settings: Settings) -> Settings:
+    """A backbone on waves that is frozen whole, put as what it is: a feature, which is computed once."""
+    backbone, inputs = settings["backbone"], settings["inputs"]
+    waves = inputs and all(spec in ("wave", {"name": "wave"}) for spec in inputs.values())
+    if not waves or not isinstance(backbone, Mapping) or backbone.get("freeze") != "all":
+        return settings
+    inside = {word: value for word, value in backbone.items() if word not in ("freeze", "reads")}
+    weighted = inside.get("layers") == "weighted"
+    inside |= {"layers": "all"} if weighted else {}
+    frames = {"name": "frames", "layers": "weighted" if weighted else "keep"}
+    return {**settings, "inputs": {"frozen": {"name": "frozen", "backbone": inside}}, "backbone": frames}
 
 
 def dump(document: Mapping[str, Any], path: Path) -> None:

@@ -97,23 +97,23 @@ class Data:
 
 
 class Reader:
-    """Gives the inputs of utterances: features from their stores, or waves.
+    """Gives the inputs of utterances: features from their stores, and waves for those that are computed.
 
     Args:
         data: The prepared corpus.
         settings: `audio` of the settings.
-        stores: Features by input name; without any, waves under the name "wave".
+        stores: Features by input name.
+        wave: Whether to give waves too, under the name "wave".
     """
 
-    def __init__(self, data: Data, settings: dict[str, Any], stores: Mapping[str, Store]) -> None:
-        self._data, self._settings, self._stores = data, settings, stores
+    def __init__(self, data: Data, settings: dict[str, Any], stores: Mapping[str, Store], *, wave: bool) -> None:
+        self._data, self._settings, self._stores, self._waves = data, settings, stores, wave
 
     def __call__(self, utterances: Sequence[Utterance]) -> dict[str, Padded]:
-        """{name: (B, T, D)}, or {"wave": (B, S)}."""
-        if not self._stores:
-            return {"wave": Padded.stack([self._wave(one) for one in utterances])}
+        """{name: (B, T, D)}, and {"wave": (B, S)}."""
+        waves = {"wave": Padded.stack([self._wave(one) for one in utterances])} if self._waves else {}
         shas = [self._data.facts[one.id].sha256 for one in utterances]
-        return {name: Padded.stack([store[sha] for sha in shas]) for name, store in self._stores.items()}
+        return waves | {name: Padded.stack([store[sha] for sha in shas]) for name, store in self._stores.items()}
 
     def _wave(self, one: Utterance) -> Tensor:
         return audio.read(self._data.root / one.path, one.id, self._settings, one.start, one.duration)

@@ -29,7 +29,7 @@ class Frontend:
     def inputs(self) -> dict[str, InputSpec]:
         """What the backbone is told of the inputs."""
         return {
-            name: InputSpec(f.width, f.frame_seconds, self._span(f).length if self.crop else None)
+            name: InputSpec(f.width, f.frame_seconds, self._span(f).length if self.crop else None, f.layers)
             for name, f in self.features.items()
         }
 
@@ -37,7 +37,7 @@ class Frontend:
         """B utterances as read -> one row for each crop of each, with the backbone's inputs.
 
         Args:
-            batch: Inputs are waves under "wave", or the features themselves.
+            batch: Inputs are features by name, and raw waves under "wave" where a feature is to be computed.
             epoch: For what is random anew in each.
             partners: Rows for the augmentations that mix.
             train: Whether to augment, and which crops to take.
@@ -45,14 +45,18 @@ class Frontend:
         if train:
             batch = self._augmented(batch, epoch, partners, waves=True)
         if "wave" in batch.inputs:
-            wave = batch.inputs["wave"]
-            batch = replace(batch, inputs={name: feature(wave) for name, feature in self.features.items()})
+            batch = self._computed(batch)
             if train and partners and any(a.partners and "wave" not in a.touches for a in self.augment):
-                wave = partners.inputs["wave"]
-                partners = replace(partners, inputs={name: feature(wave) for name, feature in self.features.items()})
+                partners = self._computed(partners)
         if train:
             batch = self._augmented(batch, epoch, partners, waves=False)
         return self._cropped(batch, epoch, train=train) if self.crop else batch
+
+    def _computed(self, batch: Batch) -> Batch:
+        """Those features that were not read are computed from the wave."""
+        wave, read = batch.inputs["wave"], {name: x for name, x in batch.inputs.items() if name != "wave"}
+        inputs = {name: read[name] if name in read else feature(wave) for name, feature in self.features.items()}
+        return replace(batch, inputs=inputs)
 
     def _augmented(self, batch: Batch, epoch: int, partners: Batch | None, *, waves: bool) -> Batch:
         for place, augmentation in enumerate(self.augment):

@@ -83,6 +83,33 @@ def plateau(optimizer: Optimizer, factor: float = 0.5, patience: int = 0) -> Red
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
 
 
+def layer_rates(groups: Sequence[Sequence[nn.Parameter]], t: Mapping[str, Any]) -> dict[float, list[nn.Parameter]]:
+    """The trained parameters of a backbone's layers by learning rate (Howard and Ruder 2018, section 3.2).
+
+    Args:
+        groups: From the input to the output.
+        t: `train` of the settings.
+
+    Returns:
+        Nothing where they all have the run's own rate.
+
+    Raises:
+        UsageError: Where the optimizer has no `lr` that the rates could be factors of.
+    """
+    factor, decay = t["backbone_rate"], t["layer_decay"]
+    if factor == decay == 1:
+        return {}
+    _, settings = split("optimizer", t["optimizer"])
+    if "lr" not in settings:
+        raise UsageError("train.backbone_rate and train.layer_decay are factors of the optimizer's lr; give it one.")
+    made: dict[float, list[nn.Parameter]] = {}
+    for depth, group in enumerate(reversed(groups)):
+        own = [parameter for parameter in group if parameter.requires_grad]
+        if own:
+            made.setdefault(settings["lr"] * factor * decay**depth, []).extend(own)
+    return made
+
+
 def make_optimizers(
     plugins: Plugins, spec: Mapping[str, Any], own: Mapping[float, Sequence[nn.Parameter]], rest: list[nn.Parameter]
 ) -> dict[str, Optimizer]:

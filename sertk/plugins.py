@@ -62,6 +62,12 @@ _INTERFACES: dict[type, str] = {
 }
 
 
+# what a component gives to one of another kind inside it, from what the run gave it
+_INSIDE: dict[tuple[str, str], Callable[..., tuple[object, ...]]] = {
+    ("feature", "backbone"): lambda rate: ({"wave": core.InputSpec(1, 1 / rate)},)
+}
+
+
 @dataclass(frozen=True)
 class Entry:
     """A registered name: what makes the thing, and the distribution that offers it."""
@@ -222,7 +228,7 @@ class Plugins:
             if not fits(value, hint):
                 raise UsageError(f"{where} must be {_spell(hint)}, got {value!r}")
             return value
-        given = context if inner == kind else ()
+        given = context if inner == kind else _INSIDE.get((kind, inner), lambda *_: ())(*context)
         if isinstance(value, Mapping) and _is_mapping(hint):
             return {name: self.make(inner, spec, *given) for name, spec in value.items()}
         if isinstance(value, list):

@@ -21,7 +21,7 @@ from sertk.core import Corpus, Launcher, UsageError, nearest
 from sertk.core.paths import digest, egs, read_json, write_json
 from sertk.plugins import Plugins, split
 from sertk.protocols import fold_names
-from sertk.stages.featurize import caches, stores
+from sertk.stages.featurize import stores
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
 STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile", "numpy")
@@ -247,8 +247,8 @@ class Recipe:
         settings = {name: self._settings[name] for name in FEATURE_SETTINGS}
         stamp = self._data / "feats" / f".featurize-{digest(settings, 8)}.json"
         words = ["featurize", str(self._data), *self._common(), *self._nj()]
-        cached = stores(self._data, self._settings, self._plugins) if caches(self._settings, self._plugins) else {}
-        makes = [store.folder / "index.jsonl" for store in cached.values()]
+        kept = stores(self._data, self._settings, self._plugins)
+        makes = [store.folder / "index.jsonl" for store in kept.values()]
         yield Step("featurize", words, stamp, settings, self._prepared(), makes)
 
     def _runs(self) -> Iterable[tuple[str, str, Path]]:
@@ -279,6 +279,8 @@ class Recipe:
             name: value for name, value in self._settings.items() if name not in ("root", "jobs", "folds", "seeds")
         }
         settings["named"] = self._ask.choices.losses()
+        settings["features"] = [store.folder.name for store in stores(self._data, self._settings, self._plugins).values()]
+        settings["sources"] = _sources(settings)
         settings["train"] = {n: v for n, v in settings["train"].items() if f"train.{n}" not in config.COMPUTED_BY}
         for fold, seed, out in self._runs():
             place = ["--protocol", self._protocol(), "--fold", fold, "--seed", seed, "--out", str(out)]
@@ -311,6 +313,12 @@ class Recipe:
         makes = [self._system() / "RESULTS.md"]
         needs = [out / "metrics.json" for out in outs]
         yield Step("report", words, self._system() / ".report.json", [self._ask.publish], needs, makes)
+
+
+def _sources(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, int, int]]]:
+    """The files of checkpoints that the settings name by their place: one may be changed there."""
+    found = (value for name, value in config.flat(settings).items() if name.endswith(".source"))
+    return {value: _listing(Path(value)) for value in found if isinstance(value, str) and Path(value).is_dir()}
 
 
 def _bundle(out: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,24 @@ from sertk.core import SertkError
 from sertk.core.paths import SCHEMA, digest, read_jsonl, write_jsonl, writing
 
 
-def feature_key(spec: object, audio: Mapping[str, Any], version: str) -> str:
+def feature_key(spec: object, audio: Mapping[str, Any], version: str, weights: str) -> str:
     """16 hex digits of everything that a feature depends on beside the audio itself.
 
     Args:
-        spec: The feature's name and settings.
+        spec: The feature's name and settings, without the place of its weights.
         audio: `audio` of the settings.
         version: Version of the distribution that computes it.
+        weights: Hash of the pretrained weights.
     """
-    return digest({"feature": spec, "audio": dict(audio), "version": version})
+    return digest({"feature": spec, "audio": dict(audio), "version": version, "weights": weights})
 
 
 class Store:
     """`data/<corpus>/feats/<key>/`: a tensor for each audio content hash.
 
-    Shards have names made of their content's hashes, so writers need no locks; the index is written last.
+    A shard appears whole or not at all, under a name made of its content's hashes, and says itself what it holds: so
+    any number of processes write side by side without locks, and a shard counts from the moment it is there. The index
+    only saves opening every one of them.
 
     Args:
         folder: The store's folder; it need not exist.
@@ -37,9 +40,11 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._shards: dict[str, str] = {}
-        if (folder / "index.jsonl").exists():
-            self._shards = {line["sha256"]: line["shard"] for _, line in read_jsonl(folder / "index.jsonl", "")}
+        here = {path.name for path in folder.glob("*.safetensors")}
+        lines = read_jsonl(folder / "index.jsonl", "") if self.indexed else ()
+        self._shards: dict[str, str] = {x["sha256"]: x["shard"] for _, x in lines if x["shard"] in here}
+        for name in here - set(self._shards.values()):
+            self._shards.update(dict.fromkeys(_open(str(folder / name)).keys(), name))
 
     def __contains__(self, sha: object) -> bool:
         return sha in self._shards
@@ -55,19 +60,22 @@ class Store:
         tensor: Tensor = _open(str(self.folder / self._shards[sha])).get_tensor(sha)
         return tensor
 
-    def write(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-        """Writes one shard, whole or not at all, and says in which file each hash is; `index` makes it count."""
-        name = f"{digest(sorted(tensors))}.safetensors"
-        with writing(self.folder / name) as file:
-            file.write(save(dict(tensors)))
-        return dict.fromkeys(tensors, name)
+    @property
+    def indexed(self) -> bool:
+        """Whether there is an index."""
+        return (self.folder / "index.jsonl").exists()
 
-    def index(self, shards: Sequence[Mapping[str, str]]) -> None:
-        """Adds shards to the index."""
-        for shard in shards:
-            self._shards.update(shard)
+    def index(self) -> None:
+        """Writes down which shard holds what, of all that are there now."""
+        self._shards = Store(self.folder)._shards  # noqa: SLF001
         lines = ({"schema": SCHEMA, "sha256": sha, "shard": shard} for sha, shard in sorted(self._shards.items()))
         write_jsonl(self.folder / "index.jsonl", lines)
+
+
+def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes one shard of a store, whole or not at all."""
+    with writing(folder / f"{digest(sorted(tensors))}.safetensors") as file:
+        file.write(save(dict(tensors)))
 
 
 @functools.lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sertk import audio
-from sertk.builtin.features import MFCC, WINDOWS, Mel
+from sertk.builtin.features.spectral import MFCC, WINDOWS, Mel
 from sertk.core import Batch, Crop, Feature, InputError, Padded, Rng
 from sertk.core.rng import _GOLDEN, _splitmix
 from sertk.frontend import Frontend

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Pooled, Pooling
+from sertk.core import Pooled, Pooling, mean_std
 from sertk.hookspecs import hookimpl
 
 
 class _Projected(Pooling):
-    """A pooling whose embedding may be projected linearly."""
+    """A pooling whose embedding, `parts` times as wide as a frame, may be projected linearly."""
 
-    def __init__(self, width: int, project: int | None = None) -> None:
+    def __init__(self, width: int, project: int | None = None, parts: int = 1) -> None:
         super().__init__()
-        self.out = project or width
-        self.projection = nn.Linear(width, project) if project else nn.Identity()
+        self.out = project or parts * width
+        self.projection = nn.Linear(parts * width, project) if project else nn.Identity()
 
 
 class Mean(_Projected):
@@ -47,7 +47,43 @@ class Max(_Projected):
         return Pooled(self.projection(frames.masked_fill(~mask[..., None], -torch.inf).amax(1)), frames)
 
 
+class MeanStd(_Projected):
+    """Mean and standard deviation of the real frames, side by side.
+
+    Args:
+        width: D; given by the run.
+        project: Width that both together are projected to; null leaves them, 2 D.
+    """
+
+    def __init__(self, width: int, project: int | None = None) -> None:
+        super().__init__(width, project, parts=2)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        """(N, L, D), (N, L) -> (N, E)."""
+        return Pooled(self.projection(torch.cat(mean_std(frames, mask), 1)), frames)
+
+
+class AttentiveStatistics(_Projected):
+    """Mean and standard deviation weighted by attention (Okabe et al. 2018, eq. 3 to 6), a weight a dimension.
+
+    Args:
+        width: D; given by the run.
+        project: Width that both together are projected to; null leaves them, 2 D.
+        bottleneck: Width of the attention's hidden layer.
+    """
+
+    def __init__(self, width: int, project: int | None = None, bottleneck: int = 128) -> None:
+        super().__init__(width, project, parts=2)
+        self.attention = nn.Sequential(nn.Linear(width, bottleneck), nn.Tanh(), nn.Linear(bottleneck, width))
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        """(N, L, D), (N, L) -> (N, E)."""
+        real = mask[..., None]
+        score = self.attention(frames.masked_fill(~real, 0.0)).masked_fill(~real, -torch.inf)
+        return Pooled(self.projection(torch.cat(mean_std(frames, mask, score.softmax(1)), 1)), frames)
+
+
 @hookimpl
 def sertk_poolings() -> Mapping[str, type[Pooling]]:
     """The poolings by name."""
-    return {"mean": Mean, "max": Max}
+    return {"attentive_statistics": AttentiveStatistics, "max": Max, "mean": Mean, "mean_std": MeanStd}

@@ -28,7 +28,7 @@ from sertk.core.interfaces import (
     Protocol,
     Terms,
 )
-from sertk.core.reduce import Reduction, over_rows
+from sertk.core.reduce import Reduction, hash_of, mean_std, over_rows
 from sertk.core.rng import Rng, key
 from sertk.core.task import AuxTask, Task
 from sertk.core.utterance import Rejected, Utterance
@@ -73,7 +73,9 @@ __all__ = [
     "Utterance",
     "View",
     "Views",
+    "hash_of",
     "key",
+    "mean_std",
     "nearest",
     "over_rows",
 ]

@@ -66,11 +66,19 @@ class Corpus(ABC):
 
 
 class InputSpec(NamedTuple):
-    """What a backbone is told of an input: its width, the duration of a frame in seconds, T where it is fixed."""
+    """What a backbone is told of an input.
+
+    Attributes:
+        width: Of its frames.
+        frame_seconds: Seconds between two frames; infinite where an utterance is one frame.
+        frames: T where it is fixed.
+        layers: Equal parts of the width, the layers of an encoder.
+    """
 
     width: int
     frame_seconds: float
     frames: int | None = None
+    layers: int = 1
 
 
 class Feature(ABC):
@@ -78,15 +86,21 @@ class Feature(ABC):
 
     Attributes:
         reads: What it is made of.
+        cached: Whether it is worth keeping on disk.
         width: Width of its frames.
-        frame_seconds: Seconds between two frames.
+        frame_seconds: Seconds between two frames; infinite where an utterance is one frame.
         silence: The frame of digital silence, (width,) or one value for all, for padding.
+        layers: Equal parts of its width, the layers of an encoder.
+        weights: Hash of the pretrained weights that it computes with; what is cached is addressed by it.
     """
 
     reads: ClassVar[Literal["wave", "text"]] = "wave"
+    cached: ClassVar[bool] = True
     width: int
     frame_seconds: float
     silence: float | Tensor = 0.0
+    layers: int = 1
+    weights: str = ""
 
     @abstractmethod
     def __call__(self, inputs: Padded) -> Padded:
@@ -102,6 +116,10 @@ class Feature(ABC):
     def restore(self, files: Mapping[str, bytes]) -> None:  # noqa: B027
         """Takes back from a bundle what `files` gave it."""
 
+    def portable(self) -> Mapping[str, Any]:
+        """The settings that a bundle has instead of those that name a place of this machine."""
+        return {}
+
 
 class Backbone(nn.Module, ABC):
     """Inputs made into frames. Its constructor takes `inputs: Mapping[str, InputSpec]` first, then settings.
@@ -112,6 +130,8 @@ class Backbone(nn.Module, ABC):
         frame_seconds: Seconds between two of its frames.
         fixed: Input frames that it must be given, padding counted as signal; None where it takes any length.
         branches: Slices of its width by branch, where it joins several.
+        layers: Equal parts of its width, where it gives several layers side by side.
+        weights: Hash of the pretrained weights that it begins with, empty where there are none.
     """
 
     inputs: tuple[str, ...]
@@ -119,10 +139,20 @@ class Backbone(nn.Module, ABC):
     frame_seconds: float
     fixed: int | None = None
     branches: Mapping[str, slice] = MappingProxyType({})
+    layers: int = 1
+    weights: str = ""
 
     @abstractmethod
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{name: (B, T', ·)} -> (B, T, D)."""
+
+    def groups(self) -> Sequence[Sequence[nn.Parameter]]:
+        """Its parameters from the input to the output, a group a layer, for layer-wise learning rates."""
+        return [list(self.parameters())]
+
+    def portable(self) -> Mapping[str, Any]:
+        """The settings that a bundle has instead of those that name a place of this machine; its weights it has."""
+        return {}
 
 
 class Pooled(NamedTuple):

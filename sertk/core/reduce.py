@@ -1,7 +1,8 @@
-"""From the losses of windows to one number."""
+"""Reductions that several plugins share: losses over windows, statistics over frames, a hash of weights."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -34,3 +35,29 @@ def over_rows(values: Mapping[Span, Tensor], views: Views, target: Target, reduc
         total = total.index_add(0, view.owner, value * counts)
     summed = (total * target.weight).sum()
     return summed / target.weight.sum().clamp(min=1) if reduction == "mean" else summed
+
+
+def mean_std(frames: Tensor, mask: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (of the population) over real frames, (N, D) each.
+
+    Args:
+        frames: (N, L, D).
+        mask: (N, L), true on real frames.
+        weight: (N, L, D) shares that sum to 1 over real frames and are 0 elsewhere; equal ones where None.
+    """
+    if weight is None:
+        weight = (mask / mask.sum(1, keepdim=True)).to(frames.dtype)[..., None]
+    real = frames.masked_fill(~mask[..., None], 0.0)
+    mean = (real * weight).sum(1)
+    # of what is left of the mean, and never of exactly nothing, where the root has no slope
+    variance = ((real - mean[:, None]).square() * weight).sum(1)
+    return mean, variance.clamp(min=1e-10).sqrt()
+
+
+def hash_of(weights: Mapping[str, Tensor]) -> str:
+    """16 hex digits of named tensors: names, types, shapes and bytes."""
+    whole = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        whole.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return whole.hexdigest()[:16]

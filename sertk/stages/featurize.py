@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import math
 import multiprocessing
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -10,14 +15,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sertk import audio
+from sertk import audio, build
 from sertk.console import say, track
-from sertk.core import Feature, Padded, UsageError, Utterance
+from sertk.core import Feature, Padded, SertkError, UsageError, Utterance
 from sertk.data import Data
 from sertk.plugins import Plugins, split
-from sertk.store import Store, feature_key
+from sertk.store import Store, feature_key, write_shard
 
-CHUNK = 128
+CHUNK = 128  # utterances of a shard
+TOGETHER = 60.0  # seconds of audio that a feature gets at once
 
 
 class Job(NamedTuple):
@@ -27,44 +33,47 @@ class Job(NamedTuple):
     folder: Path
     spec: Any
     audio: dict[str, Any]
+    device: str
+    threads: int
     utterances: tuple[Utterance, ...]
     shas: tuple[str, ...]
 
 
-def caches(settings: Mapping[str, Any], plugins: Plugins) -> bool:
-    """Whether training reads features from the cache: not those that are fitted, or that follow a changed wave.
+def cached(settings: Mapping[str, Any], plugins: Plugins) -> tuple[str, ...]:
+    """The inputs that training reads from the cache: not those that are fitted, or that follow a changed wave.
 
     Raises:
         UsageError: Where an augmentation changes the wave in front of a feature and the recipe does not say what to do.
     """
+    kept = []
+    for name, spec in settings["inputs"].items():
+        factory: Any = plugins.factory("feature", split("feature", spec)[0])
+        if factory.cached and factory.fit is Feature.fit:
+            kept.append(name)
     waves = [
         name
         for name, _ in (split("augmentation", spec) for spec in settings["augment"])
         if "wave" in plugins.factory("augmentation", name).touches  # type: ignore[attr-defined]
     ]
-    if waves and settings["on_augment"] != "recompute":
+    if kept and waves and settings["on_augment"] != "recompute":
         raise UsageError(
             f"augmentation {waves[0]!r} changes the wave, and the features are cached before it: it would do nothing. "
             "Set on_augment: recompute (--set on_augment=recompute) to compute them anew in every epoch."
         )
-    fitted = any(_factory(plugins, spec).fit is not Feature.fit for spec in settings["inputs"].values())
-    return not waves and not fitted
-
-
-def _factory(plugins: Plugins, spec: Any) -> type[Feature]:  # noqa: ANN401
-    factory: type[Feature] = plugins.entry("feature", split("feature", spec)[0]).factory  # type: ignore[assignment]
-    return factory
+    return () if waves else tuple(kept)
 
 
 def stores(data: Path, settings: Mapping[str, Any], plugins: Plugins) -> dict[str, Store]:
-    """The store of each input, below a prepared corpus."""
-    versions = {
-        n: plugins.entry("feature", split("feature", spec)[0]).version for n, spec in settings["inputs"].items()
-    }
-    return {
-        name: Store(data / "feats" / feature_key(spec, settings["audio"], versions[name]))
-        for name, spec in settings["inputs"].items()
-    }
+    """The store of each input that is cached, below a prepared corpus."""
+    names = cached(settings, plugins)
+    features = build.make_features(plugins, settings) if names else {}
+    return {name: _store(data, settings, plugins, name, features[name]) for name in names}
+
+
+def _store(data: Path, settings: Mapping[str, Any], plugins: Plugins, name: str, made: Feature) -> Store:
+    spec = build.portable("feature", settings["inputs"][name], made)
+    version = plugins.entry("feature", spec["name"]).version
+    return Store(data / "feats" / feature_key(spec, settings["audio"], version, made.weights))
 
 
 def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
@@ -80,22 +89,27 @@ def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
     """
     plugins = Plugins()
     data.select(list(data.utterances))  # the store would serve what a changed file was
-    if not caches(settings, plugins):
-        say("nothing to cache: a changed wave or a fitted feature comes in between, so training computes as it goes")
+    names = cached(settings, plugins)
+    if not names:
+        say("nothing to cache: training computes its inputs as it goes")
         return
-    for name, store in stores(data.folder, settings, plugins).items():
-        spec = settings["inputs"][name]
+    features = build.make_features(plugins, settings)
+    for name in names:
+        store = _store(data.folder, settings, plugins, name, features[name])
         todo = _missing(data, store)
         if not todo:
             say(f"{name}: nothing to do, {len(data.facts)} utterances in {store.folder}")
-            continue
-        plugins.make("feature", spec, settings["audio"]["rate"])  # a wrong setting is said before any process starts
-        chosen = data.select(todo)
-        parts = [chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK)]
-        work = [_job(data, store, spec, settings, part) for part in parts]
-        for shard in track(_run(work, jobs), len(work), f"{name}: shards of {CHUNK}"):
-            store.index([shard])  # after each shard: a kill loses what was under way and no more
-        say(f"{name}: {len(chosen)} utterances computed into {store.folder}")
+        else:
+            _announce(name, features[name], data, todo, store)
+            chosen = data.select(todo)
+            # the longest first and like beside like: little padding, and no long shard left for the end
+            chosen.sort(key=lambda one: (-(one.duration or 0.0), one.id))
+            parts = [chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK)]
+            work = [_job(data, store, settings, name, part, jobs) for part in parts]
+            for _ in track(_run(work, jobs), len(work), f"{name}: shards of {CHUNK}"):
+                pass  # a shard counts as soon as it is there: a kill loses what was under way and no more
+        if todo or not store.indexed:
+            store.index()
 
 
 def _missing(data: Data, store: Store) -> list[str]:
@@ -107,24 +121,61 @@ def _missing(data: Data, store: Store) -> list[str]:
     return list(first.values())
 
 
-def _job(data: Data, store: Store, spec: Any, settings: Mapping[str, Any], part: Sequence[Utterance]) -> Job:  # noqa: ANN401
+def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], store: Store) -> None:
+    """Says how much will be written.
+
+    Raises:
+        SertkError: Where the disk has less room.
+    """
+    frames = sum(max(1, math.ceil(data.facts[i].seconds / feature.frame_seconds)) for i in todo)
+    size = frames * feature.width * 4
+    say(
+        f"{name}: {len(todo)} utterances, about {frames} frames of {feature.width}, {size / 1e6:.0f} MB "
+        f"into {store.folder}"
+    )
+    above = next(folder for folder in store.folder.parents if folder.exists())
+    free = shutil.disk_usage(above).free
+    if size > free:
+        raise SertkError(
+            f"{name} needs {size / 1e9:.1f} GB and {above} has {free / 1e9:.1f} GB free. Make room, cache less (one "
+            "layer, or pool: mean_std), or give another --out to prepare and --work to the recipe."
+        )
+
+
+def _job(
+    data: Data, store: Store, settings: Mapping[str, Any], name: str, part: Sequence[Utterance], jobs: int
+) -> Job:
     shas = tuple(data.facts[one.id].sha256 for one in part)
-    return Job(data.root, store.folder, spec, dict(settings["audio"]), tuple(part), shas)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    place = build.device(settings["train"]["device"])
+    spec, sound = settings["inputs"][name], dict(settings["audio"])
+    return Job(data.root, store.folder, spec, sound, place, threads, tuple(part), shas)
 
 
-def _run(work: Sequence[Job], jobs: int) -> Iterator[dict[str, str]]:
+def _run(work: Sequence[Job], jobs: int) -> Iterator[None]:
     if jobs < 2 or len(work) < 2:
         yield from map(_shard, work)
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(jobs, len(work)), multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(_shard, work)
 
 
-def _shard(job: Job) -> dict[str, str]:
-    feature: Feature = Plugins().make("feature", job.spec, job.audio["rate"])
-    tensors = {}
-    for sha, one in zip(job.shas, job.utterances, strict=True):
-        wave = audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration)
-        frames = feature(Padded(wave[None], torch.tensor([len(wave)])))
-        tensors[sha] = frames.data[0, : int(frames.length[0])].contiguous()
-    return Store(job.folder).write(tensors)
+@functools.lru_cache(maxsize=1)
+def _feature(spec: str, rate: int) -> Feature:
+    """The feature of a worker, made once for all its shards."""
+    made: Feature = Plugins().make("feature", json.loads(spec), rate)
+    return made
+
+
+def _shard(job: Job) -> None:
+    torch.set_num_threads(job.threads)
+    feature = _feature(json.dumps(job.spec), job.audio["rate"])
+    waves = [audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration) for one in job.utterances]
+    tensors: dict[str, torch.Tensor] = {}
+    size = max(1, round(TOGETHER * job.audio["rate"] / max(map(len, waves))))
+    for first in range(0, len(waves), size):
+        with torch.inference_mode():
+            frames = feature(Padded.stack(waves[first : first + size]).to(job.device))
+        rows = zip(frames.data.cpu(), frames.length.tolist(), strict=True)
+        tensors.update(zip(job.shas[first : first + size], (row[:n].clone() for row, n in rows), strict=True))
+    write_shard(job.folder, tensors)

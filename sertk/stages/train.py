@@ -25,7 +25,7 @@ from sertk.model import Model
 from sertk.objective import Mixture
 from sertk.plugins import Plugins
 from sertk.protocols import Folds
-from sertk.stages.featurize import caches, stores
+from sertk.stages.featurize import stores
 from sertk.training import Training
 
 HERE = ("root", "jobs", "folds", "seeds")  # settings that say where and what else, not what this run is
@@ -204,10 +204,9 @@ def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds,
             f"protocol {folds.name!r}, fold {settings['fold']}: no training utterance is of class "
             f"{', '.join(absent)}: it cannot be learned. Complete the corpus, or choose another protocol."
         )
-    cached = stores(data.folder, settings, plugins) if caches(settings, plugins) else {}
-    return Setup(
-        plugins, settings, data, folds, Task(folds.classes, counts), Reader(data, settings["audio"], cached), out
-    )
+    kept = stores(data.folder, settings, plugins)
+    reader = Reader(data, settings["audio"], kept, wave=settings["inputs"].keys() != kept.keys())
+    return Setup(plugins, settings, data, folds, Task(folds.classes, counts), reader, out)
 
 
 def _rows(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
@@ -280,7 +279,10 @@ def _training(
     last = None if selected is None else selected.history.best["steps"]
     epochs = t["epochs"] if last is None else -(-last // per_epoch)
     own, rest = mixture.rates()
-    rest = [p for p in (*model.parameters(), *rest) if p.requires_grad]
+    layers = optim.layer_rates(body.backbone.groups(), t)
+    apart = {id(p) for group in layers.values() for p in group}
+    rest = [p for p in (*model.parameters(), *rest) if p.requires_grad and id(p) not in apart]
+    own = {rate: [*own.get(rate, ()), *layers.get(rate, ())] for rate in (*own, *layers)}
     optimizers = optim.make_optimizers(setup.plugins, t["optimizer"], own, rest)
     schedules = optim.make_schedules(setup.plugins, t["schedule"], optimizers, planned, planned * t["epochs"])
     history = History(setup.out / _log_name(phase), epochs, t["patience"], per_epoch, dev=last is None, last_step=last)
@@ -291,7 +293,7 @@ def _training(
         mixture=mixture,
         frontend=body.frontend,
         decider=build.make_decider(setup.plugins, s, body.dims),
-        components=build.components(setup.plugins, s, body.dims),
+        components=build.components(setup.plugins, s, body),
         metric=metric,
         optimizers=optimizers,
         schedules=schedules,

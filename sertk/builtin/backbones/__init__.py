@@ -12,5 +12,7 @@ from sertk.hookspecs import hookimpl
 def sertk_backbones() -> Mapping[str, type[Backbone]]:
     """The backbones by name."""
     from sertk.builtin.backbones.cnn_transformer import CNNTransformer
+    from sertk.builtin.backbones.frames import Frames
+    from sertk.builtin.backbones.whisper import Whisper
 
-    return {"cnn_transformer": CNNTransformer}
+    return {"cnn_transformer": CNNTransformer, "frames": Frames, "whisper": Whisper}

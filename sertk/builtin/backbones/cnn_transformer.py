@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from sertk.builtin.backbones.common import choose
 from sertk.core import Backbone, InputSpec, Padded, UsageError
 
 
@@ -48,7 +49,7 @@ class CNNTransformer(Backbone):
         tail: Literal["keep", "drop"] = "keep",
     ) -> None:
         super().__init__()
-        self.inputs = (_choose(inputs, reads),)
+        self.inputs = (choose("cnn_transformer", inputs, reads),)
         source = inputs[self.inputs[0]]
         strides = [*map(tuple, pools), tuple(token_pool)]
         self._stride = math.prod(t for _, t in strides)
@@ -106,17 +107,6 @@ class CNNTransformer(Backbone):
 
     def _shorter(self, length: Tensor, stride: int) -> Tensor:
         return (length + stride - 1) // stride if self._ceil else length // stride
-
-
-def _choose(inputs: Mapping[str, InputSpec], reads: str | None) -> str:
-    if reads is None and len(inputs) == 1:
-        return next(iter(inputs))
-    if reads is None or reads not in inputs:
-        raise UsageError(
-            f"backbone 'cnn_transformer' reads {reads!r}, but the inputs are {', '.join(inputs) or 'none'}: "
-            "name one, for example inputs: {mel: {name: mel}} and backbone: {name: cnn_transformer, reads: mel}."
-        )
-    return reads
 
 
 def _block(width: int, out: int) -> nn.Sequential:

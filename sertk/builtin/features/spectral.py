@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -10,7 +9,6 @@ import torchaudio
 from torch import Tensor
 
 from sertk.core import Feature, Padded
-from sertk.hookspecs import hookimpl
 
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
 
@@ -107,9 +105,3 @@ class MFCC(Feature):
         """(B, S) waves -> (B, T, n_mfcc)."""
         mel = self._mel(inputs)
         return Padded(mel.data @ self._dct.to(mel.data.device), mel.length).fill(self.silence)
-
-
-@hookimpl
-def sertk_features() -> Mapping[str, type[Feature]]:
-    """The features by name."""
-    return {"mel": Mel, "mfcc": MFCC}

@@ -1,0 +1,225 @@
+"""The encoder of Whisper (Radford et al. 2022), exact at any length and in any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from sertk.builtin.backbones.common import LayerSum, choose
+from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of
+
+if TYPE_CHECKING:  # three seconds that a run without Whisper need not pay
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+RATE, WINDOW, HOP = 16_000, 400, 160
+CONFIG = (
+    "activation_dropout",
+    "activation_function",
+    "attention_dropout",
+    "d_model",
+    "dropout",
+    "encoder_attention_heads",
+    "encoder_ffn_dim",
+    "encoder_layers",
+    "max_source_positions",
+    "num_mel_bins",
+    "scale_embedding",
+)
+
+
+class LogMel(nn.Module):
+    """Whisper's log-mel: log10 of power, at most 8 below the utterance's loudest, (x + 4) / 4.
+
+    The wave is reflected in front as in Whisper's own front end; behind its end there is silence.
+
+    Args:
+        bands: Mel bands (Slaney's scale and norm).
+    """
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.filters: Tensor
+        self.window: Tensor
+        filters = torchaudio.functional.melscale_fbanks(
+            WINDOW // 2 + 1, 0.0, RATE / 2, bands, RATE, norm="slaney", mel_scale="slaney"
+        )
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, waves: Padded) -> Padded:
+        """(B, S) -> (B, T, bands), a frame for each begun hop; padding zero."""
+        data = waves.fill(0.0).data.float()
+        half = WINDOW // 2
+        data = nn.functional.pad(data, (0, max(0, half + 1 - data.shape[1])))
+        data = nn.functional.pad(nn.functional.pad(data, (half, 0), mode="reflect"), (0, WINDOW))
+        with torch.autocast(data.device.type, enabled=False):
+            spectrum = torch.stft(data, WINDOW, HOP, window=self.window, center=False, return_complex=True)
+            power = spectrum.abs().square().transpose(1, 2) @ self.filters
+        length = -(-waves.length // HOP)
+        frames = Padded(power[:, : int(length.max())].clamp(min=1e-10).log10(), length)
+        loudest = frames.fill(-torch.inf).data.amax((1, 2), keepdim=True)
+        return Padded((frames.data.maximum(loudest - 8) + 4) / 4, length).fill(0.0)
+
+
+class Whisper(Backbone):
+    """The encoder of Whisper from a Hugging Face checkpoint, on waves of 16 kHz up to 30 s.
+
+    Computed at the real length, an utterance does not see the padding of its batch: padded frames are zero in front of
+    either convolution, as beyond the end of an utterance alone, and no frame attends to them. `window: 30s` pads every
+    wave to 30 s instead, as Whisper was trained and as Hugging Face computes it, and keeps the frames of the utterance;
+    it costs many times as much and is another front end (its features differ by about a quarter).
+
+    Args:
+        inputs: What the run offers; given by the run.
+        reads: The input that it reads, a wave; the only one when null.
+        source: Folder of the checkpoint, or its name on the Hugging Face hub. A bundle needs none.
+        config: Sizes of an encoder with random weights, in the place of `source`.
+        layers: "last"; the number of one (0 is what the first layer reads); "all" side by side; "weighted" for their
+            learned weighted sum.
+        freeze: "none"; "conv" for the convolutions; the number of layers that are frozen with them; or "all", which makes
+            the output a feature that is computed once (see the feature `frozen`).
+        window: "real" or "30s".
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, InputSpec],
+        reads: str | None = None,
+        source: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        layers: int | Literal["last", "all", "weighted"] = "last",
+        freeze: int | Literal["none", "conv", "all"] = "none",
+        window: Literal["real", "30s"] = "real",
+    ) -> None:
+        super().__init__()
+        self.inputs = (choose("whisper", inputs, reads),)
+        spec = inputs[self.inputs[0]]
+        if spec.width != 1 or abs(spec.frame_seconds * RATE - 1) > 1e-6:
+            raise UsageError(
+                f"backbone 'whisper' reads waves of {RATE} Hz, and {self.inputs[0]!r} is something else: "
+                f"set inputs: {{wave: {{name: wave}}}} and audio: {{rate: {RATE}}}."
+            )
+        if (source is None) == (config is None):
+            raise UsageError("backbone 'whisper' needs a source: the folder of a checkpoint, or its name on the hub.")
+        self.encoder = _load(source) if source is not None else _random(config or {})
+        self.weights = hash_of(self.encoder.state_dict())
+        sizes, depth = self.encoder.config, len(self.encoder.layers)
+        for word, value in (("layers", layers), ("freeze", freeze)):
+            if isinstance(value, int) and not 0 <= value <= depth:
+                raise UsageError(f"backbone 'whisper': {word} is {value}; it is from 0 to {depth}, the encoder's layers")
+        self.log_mel = LogMel(sizes.num_mel_bins)
+        self._layers, self._padded = layers, window == "30s"
+        self.sum = LayerSum(depth + 1) if layers == "weighted" else None
+        self.layers = depth + 1 if layers == "all" else 1
+        self.width, self.frame_seconds = sizes.d_model * self.layers, 2 * HOP / RATE
+        self._freeze(freeze)
+
+    def _freeze(self, what: int | str) -> None:
+        depth = {"none": -1, "conv": 0, "all": len(self.encoder.layers) + 1}.get(str(what), what)
+        self.encoder.embed_positions.requires_grad_(False)
+        for place, group in enumerate(self.groups()):
+            for parameter in group:
+                if place <= int(depth):
+                    parameter.requires_grad_(False)
+
+    def groups(self) -> Sequence[Sequence[nn.Parameter]]:
+        """The convolutions, each layer, and the norm after the last."""
+        encoder = self.encoder
+        front = [*encoder.conv1.parameters(), *encoder.conv2.parameters()]
+        layers = (list(layer.parameters()) for layer in encoder.layers)
+        return [front, *layers, list(encoder.layer_norm.parameters())]
+
+    def portable(self) -> Mapping[str, Any]:
+        """The encoder's sizes in the place of its source."""
+        return {"source": None, "config": {name: getattr(self.encoder.config, name) for name in CONFIG}}
+
+    def forward(self, inputs: Mapping[str, Padded]) -> Padded:
+        """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms.
+
+        Raises:
+            SertkError: On a wave longer than the encoder has positions for.
+        """
+        wave, longest = inputs[self.inputs[0]], self.encoder.config.max_source_positions * 2 * HOP
+        if int(wave.length.max()) > longest:
+            raise SertkError(
+                f"an utterance of {int(wave.length.max()) / RATE:.1f} s is longer than the {longest / RATE:g} s that "
+                "Whisper takes; cut it, for example crop: {length: 30, train: random, score: all}."
+            )
+        mel = self.log_mel(_stretch(wave, longest) if self._padded else Padded(wave.data[..., 0], wave.length))
+        length = -(-wave.length // (2 * HOP))
+        wanted = range(len(self.encoder.layers) + 1) if self._layers in ("all", "weighted") else [self._index()]
+        states = [x[:, : int(length.max())] for i, x in enumerate(self._states(mel, max(wanted))) if i in wanted]
+        if self.sum is not None:
+            return Padded(self.sum(torch.stack(states, 2)), length)
+        return Padded(torch.cat(states, 2), length)
+
+    def _index(self) -> int:
+        return len(self.encoder.layers) if self._layers == "last" else int(self._layers)
+
+    def _states(self, mel: Padded, last: int) -> Iterator[Tensor]:
+        """(B, T, d) what each layer up to `last` reads or, at the end, gives; normalised after the very last."""
+        encoder = self.encoder
+        x = Padded(nn.functional.gelu(encoder.conv1(mel.data.transpose(1, 2))).transpose(1, 2), mel.length).fill(0.0)
+        x = Padded(nn.functional.gelu(encoder.conv2(x.data.transpose(1, 2))).transpose(1, 2), -(-mel.length // 2))
+        state = x.data + encoder.embed_positions.weight[: x.data.shape[1]]
+        state = nn.functional.dropout(state, encoder.dropout, self.training)
+        mask = None if bool(x.mask.all()) else x.mask[:, None, None]  # (B, 1, 1, T): keys that may be seen
+        for layer in encoder.layers[:last]:
+            yield state
+            state = layer(state, mask)
+        yield encoder.layer_norm(state) if last == len(encoder.layers) else state
+
+
+def _stretch(wave: Padded, samples: int) -> Padded:
+    """(B, S, 1) -> (B, samples), silence behind the end counted as signal."""
+    data = wave.fill(0.0).data[:, :samples, 0]
+    return Padded(nn.functional.pad(data, (0, samples - data.shape[1])), torch.full_like(wave.length, samples))
+
+
+def _load(source: str) -> WhisperEncoder:
+    """The encoder of a checkpoint in float32: of an encoder alone, or of a whole Whisper.
+
+    Raises:
+        SertkError: Where it is none, cannot be had, or lacks weights.
+    """
+    from transformers import WhisperConfig, WhisperModel
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        config = WhisperConfig.from_pretrained(source)
+        alone = (config.architectures or [""])[0] == "WhisperEncoder"
+        kind = WhisperEncoder if alone else WhisperModel
+        made, info = kind.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise SertkError(
+            f"no Whisper checkpoint at {source!r} ({first}). Give the folder that holds config.json and "
+            "model.safetensors, or a name on the Hugging Face hub such as openai/whisper-tiny.en."
+        ) from None
+    encoder: WhisperEncoder = made if alone else made.encoder
+    lacking = [name for name in info["missing_keys"] if alone or "encoder." in name]
+    if lacking or config.model_type != "whisper":
+        raise SertkError(f"{source!r} is a {config.model_type} checkpoint that lacks {lacking[:3]}. Give a Whisper one.")
+    return encoder
+
+
+def _random(sizes: Mapping[str, Any]) -> WhisperEncoder:
+    """An encoder with random weights.
+
+    Raises:
+        UsageError: On a size that it does not have.
+    """
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    odd = sorted(sizes.keys() - set(CONFIG))
+    if odd:
+        raise UsageError(f"backbone 'whisper': config has no {odd[0]!r}; it has {', '.join(CONFIG)}")
+    return WhisperEncoder(WhisperConfig(**sizes))
