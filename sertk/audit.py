@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 from sertk.core import Utterance
 from sertk.protocols import PARTS, Folds
 
 Property = Callable[[str], str | None]
+
+
+class Lack(NamedTuple):
+    """Classes of which a part of some folds has no utterance.
+
+    Attributes:
+        part: train, dev or test.
+        classes: In the order of the protocol.
+        folds: Those where that part lacks just these and maybe other classes, by name.
+    """
+
+    part: str
+    classes: tuple[str, ...]
+    folds: tuple[str, ...]
 
 
 def audit(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str, str]) -> dict[str, Any]:
@@ -38,6 +52,26 @@ def audit(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str,
             "counts": {part: _counts(ids, folds, utterances) for part, ids in parts.items()},
         }
     return report
+
+
+def lacking(report: Mapping[str, Any]) -> list[Lack]:
+    """The classes that a part lacks though it is not empty, from the report of `audit`.
+
+    Classes that the same part lacks in the same folds come together.
+    """
+    found = []
+    for part in PARTS:
+        folds: dict[str, tuple[str, ...]] = {}
+        for name, fold in report.items():
+            counts = fold["counts"][part]
+            for label, count in counts["classes"].items():
+                if counts["utterances"] and not count:
+                    folds[label] = (*folds.get(label, ()), name)
+        alike: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for label, names in folds.items():
+            alike[names] = (*alike.get(names, ()), label)
+        found += [Lack(part, labels, names) for names, labels in alike.items()]
+    return found
 
 
 def _shared(parts: Mapping[str, Sequence[str]], get: Property) -> dict[str, list[str]]:

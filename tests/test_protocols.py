@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sertk.audit import audit
+from sertk.audit import Lack, audit, lacking
 from sertk.builtin.corpora.ravdess import EMOTIONS, Ravdess
 from sertk.core import Protocol, Rejected, SertkError, UsageError, Utterance
 from sertk.core.paths import egs, write_json
@@ -371,6 +371,21 @@ def test_the_audit_counts_classes_genders_and_speakers_of_each_part() -> None:
             "speakers": ["m2"],
         },
     }
+
+
+def test_only_a_part_that_has_something_lacks_a_class() -> None:
+    def counts(**classes: int) -> dict[str, object]:
+        return {"utterances": sum(classes.values()), "classes": classes}
+
+    report = {
+        "1": {"counts": {"train": counts(a=0, b=2, c=0), "dev": counts(a=0, b=0, c=0), "test": counts(a=1, b=1, c=1)}},
+        "2": {"counts": {"train": counts(a=0, b=2, c=1), "dev": counts(a=0, b=0, c=0), "test": counts(a=0, b=1, c=0)}},
+    }
+    assert lacking(report) == [
+        Lack("train", ("a",), ("1", "2")),
+        Lack("train", ("c",), ("1",)),
+        Lack("test", ("a", "c"), ("2",)),
+    ]
 
 
 # --- RAVDESS -------------------------------------------------------------------------------------------------------

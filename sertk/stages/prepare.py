@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sertk import audio
-from sertk.audit import audit
+from sertk.audit import audit, lacking
 from sertk.console import say, track
 from sertk.core import Corpus, InputError, Rejected, SertkError, UsageError, Utterance, nearest
 from sertk.core.paths import SCHEMA, write_json, write_jsonl
@@ -131,6 +131,19 @@ def _write_protocol(
     )
     if absent:
         say(f"  {len(absent)} that the folds name are not here, the first: {absent[0]['id']} ({absent[0]['reason']})")
+    for part, classes, names in lacking(report):
+        refused = ": not to be trained" if part == "train" else ""
+        say(f"  no {', '.join(classes)} in {part} of {_some(names, list(report))}{refused}")
+
+
+def _some(folds: Sequence[str], every: Sequence[str]) -> str:
+    """Folds in few words: those, or any but the others."""
+    others = [name for name in every if name not in folds]
+    if len(folds) == 1:
+        return f"fold {folds[0]}"
+    if len(others) < len(folds):
+        return f"any fold but {', '.join(others)}" if others else "any fold"
+    return f"folds {', '.join(folds)}"
 
 
 def _counts(reader: Corpus, utterances: Sequence[Utterance]) -> dict[str, dict[str, int]]:
@@ -149,9 +162,14 @@ def _write_failed(out: Path, failed: Sequence[Mapping[str, Any]]) -> None:
 
 def _tell(corpus: str, counts: Mapping[str, Mapping[str, int]], failed: Sequence[Mapping[str, Any]], out: Path) -> None:
     here, published = (sum(count[which] for count in counts.values()) for which in ("here", "published"))
-    say(f"{corpus}: {here} utterances here of {published} published")
+    say(f"{corpus}: {here} utterances here" + (f" of {published} published" if published else ""))
     for label, count in counts.items():
-        if count["here"] != count["published"]:
-            say(f"  {label}: {count['here']} of {count['published']}")
+        if published and count["here"] != count["published"]:
+            say(f"  {label}: {_compared(count['here'], count['published'])}")
     if failed:
         say(f"{len(failed)} files cannot be used, see {out / 'failed.jsonl'}; the first: {failed[0]['reason']}")
+
+
+def _compared(here: int, published: int) -> str:
+    odd = here - published
+    return f"{here} of {published}, " + (f"{-odd} missing" if odd < 0 else f"{odd} more than published")

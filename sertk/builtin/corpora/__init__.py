@@ -11,7 +11,8 @@ from sertk.hookspecs import hookimpl
 @hookimpl
 def sertk_corpora() -> Mapping[str, type[Corpus]]:
     """The corpora by name."""
+    from sertk.builtin.corpora.emodb import EmoDB
     from sertk.builtin.corpora.mini import Mini
     from sertk.builtin.corpora.ravdess import Ravdess
 
-    return {"mini": Mini, "ravdess": Ravdess}
+    return {"emodb": EmoDB, "mini": Mini, "ravdess": Ravdess}
