@@ -260,6 +260,12 @@ def components(plugins: Plugins, settings: Settings, body: Body) -> dict[str, An
     return kept
 
 
+def weights(body: Body) -> dict[str, str]:
+    """The hashes of the pretrained weights, by input, or "backbone"."""
+    parts: dict[str, Feature | Backbone] = {**body.frontend.features, "backbone": body.backbone}
+    return {name: part.weights for name, part in parts.items() if part.weights}
+
+
 def portable(kind: str, spec: Any, made: Feature | Backbone) -> Any:  # noqa: ANN401
     """A component's settings with what the component itself has in the place of some."""
     name, rest = split(kind, spec)

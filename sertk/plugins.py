@@ -63,8 +63,8 @@ _INTERFACES: dict[type, str] = {
 
 
 # what a component gives to one of another kind inside it, from what the run gave it
-_INSIDE: dict[tuple[str, str], Callable[..., tuple[object, ...]]] = {
-    ("feature", "backbone"): lambda rate: ({"wave": core.InputSpec(1, 1 / rate)},)
+_INSIDE: dict[tuple[str, str], Callable[[Any], object]] = {
+    ("feature", "backbone"): lambda rate: {"wave": core.InputSpec(1, 1 / rate)}
 }
 
 
@@ -228,7 +228,9 @@ class Plugins:
             if not fits(value, hint):
                 raise UsageError(f"{where} must be {_spell(hint)}, got {value!r}")
             return value
-        given = context if inner == kind else _INSIDE.get((kind, inner), lambda *_: ())(*context)
+        given = context if inner == kind else ()
+        if (kind, inner) in _INSIDE:
+            given = (_INSIDE[kind, inner](*context),)
         if isinstance(value, Mapping) and _is_mapping(hint):
             return {name: self.make(inner, spec, *given) for name, spec in value.items()}
         if isinstance(value, list):

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import entry_points, version
 from os import W_OK, access
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any, NamedTuple
 from sertk import build, config
 from sertk.choices import Choices
 from sertk.console import console, say
-from sertk.core import Corpus, Launcher, UsageError, nearest
+from sertk.core import Corpus, Launcher, SertkError, UsageError, nearest
 from sertk.core.paths import digest, egs, read_json, write_json
 from sertk.plugins import Plugins, split
 from sertk.protocols import fold_names
 from sertk.stages.featurize import stores
+from sertk.store import Store
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
 STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile", "numpy")
@@ -247,9 +249,18 @@ class Recipe:
         settings = {name: self._settings[name] for name in FEATURE_SETTINGS}
         stamp = self._data / "feats" / f".featurize-{digest(settings, 8)}.json"
         words = ["featurize", str(self._data), *self._common(), *self._nj()]
-        kept = stores(self._data, self._settings, self._plugins)
-        makes = [store.folder / "index.jsonl" for store in kept.values()]
+        makes = [store.folder / "index.jsonl" for store in self._stores]
         yield Step("featurize", words, stamp, settings, self._prepared(), makes)
+
+    @cached_property
+    def _stores(self) -> list[Store]:
+        """Of the cached features; none where only commands are printed and a checkpoint is not at hand."""
+        try:
+            return list(stores(self._data, self._settings, self._plugins).values())
+        except SertkError as error:
+            if not self._ask.dry or isinstance(error, UsageError):
+                raise
+            return []
 
     def _runs(self) -> Iterable[tuple[str, str, Path]]:
         """(fold, seed, folder) of each run."""
@@ -279,7 +290,7 @@ class Recipe:
             name: value for name, value in self._settings.items() if name not in ("root", "jobs", "folds", "seeds")
         }
         settings["named"] = self._ask.choices.losses()
-        settings["features"] = [store.folder.name for store in stores(self._data, self._settings, self._plugins).values()]
+        settings["features"] = [store.folder.name for store in self._stores]
         settings["sources"] = _sources(settings)
         settings["train"] = {n: v for n, v in settings["train"].items() if f"train.{n}" not in config.COMPUTED_BY}
         for fold, seed, out in self._runs():

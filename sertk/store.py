@@ -67,7 +67,7 @@ class Store:
 
     def index(self) -> None:
         """Writes down which shard holds what, of all that are there now."""
-        self._shards = Store(self.folder)._shards  # noqa: SLF001
+        self._shards = Store(self.folder)._shards
         lines = ({"schema": SCHEMA, "sha256": sha, "shard": shard} for sha, shard in sorted(self._shards.items()))
         write_jsonl(self.folder / "index.jsonl", lines)
 

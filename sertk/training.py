@@ -40,6 +40,7 @@ class Training:
         save_every: Optimizer steps between checkpoints inside an epoch, 0 for none.
         confusion: (C, C) dev counts of the epoch.
         components: What the bundle will say of the model.
+        weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
         nll: Sum of the dev negative log-probabilities of the epoch.
     """
@@ -58,6 +59,7 @@ class Training:
     save_every: int
     confusion: Tensor
     components: dict[str, Any]
+    weights: dict[str, str]
     options: dict[str, Any]
     nll: float = 0.0
 

@@ -13,7 +13,7 @@ from sertk.choices import Choices
 from sertk.core import Feature, Padded, SertkError, UsageError, Utterance
 from sertk.hookspecs import hookimpl
 from sertk.plugins import BUILTINS, Plugins
-from sertk.stages.featurize import caches
+from sertk.stages.featurize import cached
 
 PLUGINS = Plugins()
 
@@ -179,8 +179,8 @@ def registry(*guests: object) -> Plugins:
 def test_a_fitted_feature_is_never_cached() -> None:
     plugins = registry(Guest())
     read = config.resolve(config.load("mini-cnn"))
-    assert caches(read, plugins)
-    assert not caches({**read, "inputs": {"x": "loudest"}}, plugins)
+    assert cached(read, plugins) == ("mel",)
+    assert not cached({**read, "inputs": {"x": "loudest"}}, plugins)
 
 
 def test_what_a_feature_learned_comes_back_from_its_files() -> None:

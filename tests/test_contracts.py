@@ -46,10 +46,21 @@ from sertk.testing.contracts import CHECKS
 PLUGINS = Plugins()
 
 # settings of components that cannot be made without, and others worth the contracts, by kind and name
-NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {}
+SIZES = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("backbone", "whisper"): {"config": SIZES},
+    ("feature", "frozen"): {"backbone": {"name": "whisper", "config": SIZES}},
+}
+WAVE = {"wave": InputSpec(1, 1 / 16_000)}
+OFFERED: Mapping[tuple[str, str], Mapping[str, InputSpec]] = {("backbone", "whisper"): WAVE}
 OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("feature", "mel", {"log": "ln", "power": 1.0, "pre_emphasis": 0.97, "window": "hamming"}),
+    ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "layers": "all"}, "pool": "mean_std"}),
+    ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "window": "30s"}}),
     ("backbone", "cnn_transformer", {"layers": 0}),
+    ("backbone", "whisper", {"config": SIZES, "layers": "weighted", "freeze": 1}),
+    ("backbone", "whisper", {"config": SIZES, "layers": "all", "freeze": "all"}),
+    ("backbone", "whisper", {"config": SIZES, "layers": 1, "window": "30s"}),
     ("loss", "arcface", {"margin": 0.3, "scale": 30.0, "reduction": "sum"}),
     ("loss", "ce", {"balance": "balanced", "smoothing": 0.1, "reduction": "sum"}),
     ("loss", "contrastive", {"distance": "l2"}),
@@ -67,7 +78,7 @@ def everything() -> list[Any]:
     cases = [
         pytest.param(case, id=f"{case.id} {dict(settings) or ''}".strip())
         for kind, name, settings in (*named, *OTHERS)
-        for case in contracts(kind, name, settings, plugins=PLUGINS)
+        for case in contracts(kind, name, settings, inputs=OFFERED.get((kind, name)), plugins=PLUGINS)
     ]
     wide = {"spectrogram": InputSpec(128, 0.01)}
     paper = contracts("backbone", "cnn_transformer", {"tail": "drop"}, inputs=wide, plugins=PLUGINS)

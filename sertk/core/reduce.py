@@ -59,5 +59,5 @@ def hash_of(weights: Mapping[str, Tensor]) -> str:
     whole = hashlib.sha256()
     for name, value in sorted(weights.items()):
         whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        whole.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        whole.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return whole.hexdigest()[:16]

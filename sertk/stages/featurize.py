@@ -142,9 +142,7 @@ def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], stor
         )
 
 
-def _job(
-    data: Data, store: Store, settings: Mapping[str, Any], name: str, part: Sequence[Utterance], jobs: int
-) -> Job:
+def _job(data: Data, store: Store, settings: Mapping[str, Any], name: str, part: Sequence[Utterance], jobs: int) -> Job:
     shas = tuple(data.facts[one.id].sha256 for one in part)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     place = build.device(settings["train"]["device"])

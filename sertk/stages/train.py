@@ -294,6 +294,7 @@ def _training(
         frontend=body.frontend,
         decider=build.make_decider(setup.plugins, s, body.dims),
         components=build.components(setup.plugins, s, body),
+        weights=build.weights(body),
         metric=metric,
         optimizers=optimizers,
         schedules=schedules,
@@ -345,6 +346,7 @@ def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
             "steps": best["steps"],
             "dev": {s["train"]["metric"]: best["score"]},
             "refit": s["train"]["refit"],
+            "weights": final.weights,
         },
     }
     bundle.write(setup.out / "model", final.model, final.frontend, about, setup.plugins)

@@ -33,4 +33,6 @@ class Frames(Backbone):
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{name: (B, T, D)} -> (B, T, D), or D / layers wide."""
         x = inputs[self.inputs[0]]
-        return x if self.sum is None else Padded(self.sum(x.data.unflatten(2, (len(self.sum.weight), -1))), x.length)
+        if self.sum is None:
+            return x
+        return Padded(self.sum(x.data.reshape(*x.data.shape[:2], len(self.sum.weight), -1)), x.length)

@@ -81,8 +81,8 @@ class Whisper(Backbone):
         config: Sizes of an encoder with random weights, in the place of `source`.
         layers: "last"; the number of one (0 is what the first layer reads); "all" side by side; "weighted" for their
             learned weighted sum.
-        freeze: "none"; "conv" for the convolutions; the number of layers that are frozen with them; or "all", which makes
-            the output a feature that is computed once (see the feature `frozen`).
+        freeze: "none"; "conv" for the convolutions; the number of layers that are frozen with them; or "all", which
+            makes the output a feature that is computed once (see the feature `frozen`).
         window: "real" or "30s".
     """
 
@@ -111,7 +111,7 @@ class Whisper(Backbone):
         sizes, depth = self.encoder.config, len(self.encoder.layers)
         for word, value in (("layers", layers), ("freeze", freeze)):
             if isinstance(value, int) and not 0 <= value <= depth:
-                raise UsageError(f"backbone 'whisper': {word} is {value}; it is from 0 to {depth}, the encoder's layers")
+                raise UsageError(f"backbone 'whisper': {word} is {value}; it is from 0 to {depth}, its layers")
         self.log_mel = LogMel(sizes.num_mel_bins)
         self._layers, self._padded = layers, window == "30s"
         self.sum = LayerSum(depth + 1) if layers == "weighted" else None
@@ -191,11 +191,11 @@ def _load(source: str) -> WhisperEncoder:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = WhisperConfig.from_pretrained(source)
         alone = (config.architectures or [""])[0] == "WhisperEncoder"
-        kind = WhisperEncoder if alone else WhisperModel
+        kind: Any = WhisperEncoder if alone else WhisperModel
         made, info = kind.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().partition("\n")[0]
@@ -206,7 +206,7 @@ def _load(source: str) -> WhisperEncoder:
     encoder: WhisperEncoder = made if alone else made.encoder
     lacking = [name for name in info["missing_keys"] if alone or "encoder." in name]
     if lacking or config.model_type != "whisper":
-        raise SertkError(f"{source!r} is a {config.model_type} checkpoint that lacks {lacking[:3]}. Give a Whisper one.")
+        raise SertkError(f"{source!r} is a {config.model_type} checkpoint without {lacking[:3]}; give a Whisper one.")
     return encoder
 
 

@@ -41,7 +41,8 @@ class Frozen(Feature):
             return frames.fill(0.0)
         mean, std = mean_std(frames.data, frames.mask)
         parts = [mean, std] if self._pool == "mean_std" else [mean]
-        layers = torch.stack([part.unflatten(1, (self.layers, -1)) for part in parts], 2)  # (B, layers, 1 or 2, D)
+        rows = len(frames.length)
+        layers = torch.stack([part.view(rows, self.layers, -1) for part in parts], 2)  # (B, layers, 1 or 2, D)
         return Padded(layers.flatten(1)[:, None], torch.ones_like(inputs.length))
 
     def portable(self) -> Mapping[str, Any]:
