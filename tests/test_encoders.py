@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from sertk import bundle, config
 from sertk.builtin.backbones.frames import Frames
@@ -26,7 +27,6 @@ from sertk.plugins import Plugins
 from sertk.scorer import Scorer
 from sertk.stages.featurize import featurize, stores
 from sertk.store import Store, write_shard
-from typer.testing import CliRunner
 
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
 SIZES = {"d_model": 16, "encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
@@ -402,7 +402,7 @@ def test_a_bundle_without_its_frozen_weights_is_refused(data: Path, source: Path
     featurize(own, config.resolve(probe(source)), 1)
     train(probe(source), own, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/model/files")
-    with pytest.raises(SertkError, match="lacks weights.safetensors of its frozen backbone"):
+    with pytest.raises(SertkError, match=r"lacks weights\.safetensors of its frozen backbone"):
         bundle.read(tmp_path / "run/model", Plugins())
 
 
