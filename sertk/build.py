@@ -315,6 +315,8 @@ def check(settings: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} is {values[name]}; it is at least {bound}")
     if t["clip"] <= 0:
         raise UsageError(f"train.clip is {t['clip']}; it is above 0, and 1e9 never clips")
+    if not isinstance(t["init"], str | None):
+        raise UsageError(f"train.init is {t['init']!r}; it is the path of a bundle, or null")
     if t["tensorboard"] and find_spec("tensorboard") is None:
         raise UsageError(
             "train.tensorboard needs the package tensorboard: pip install 'sertk[tensorboard]', or set it to false."

@@ -24,10 +24,10 @@ def files(init: str | None) -> list[Path]:
     """
     if init is None:
         return []
-    found = [Path(str(init)) / name for name in ("bundle.json", "model.safetensors")]
-    lacking = next((path for path in found if not path.is_file()), None)
-    if lacking:
-        raise UsageError(f"train.init is {init!r}, and there is no {lacking}. {bundle.OBTAIN}")
+    found = [Path(init) / name for name in ("bundle.json", "model.safetensors")]
+    for path in found:
+        if not path.is_file():
+            raise UsageError(f"train.init is {init!r}, and there is no {path}. {bundle.OBTAIN}")
     return found
 
 
@@ -78,9 +78,9 @@ def _heard(components: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(there: Mapping[str, object], here: Mapping[str, object]) -> None:
-    odd = next((name for name in {**there, **here} if there.get(name) != here.get(name)), None)
+    odd = next((name for name in {**here, **there} if there.get(name) != here.get(name)), None)
     if odd is not None:
         raise SertkError(
-            f"train.init does not fit this run: {odd} is {there.get(odd, 'none')} in the bundle and "
-            f"{here.get(odd, 'none')} here. Give the run what bundle.json says, or another --init."
+            f"train.init does not fit this run: {odd} is {there.get(odd, 'absent')} in the bundle and "
+            f"{here.get(odd, 'absent')} here. Give the run what bundle.json says, or another --init."
         )
