@@ -92,7 +92,7 @@ class History:
             score: Dev metric; None without a dev set.
             dev_loss: Mean dev loss; None without a dev set.
             model: Whose weights to keep.
-            rates: Learning rates that the epoch ended with, by optimizer.
+            rates: Learning rates of its last step, by optimizer.
         """
         terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
         loss = terms.pop(TOTAL, math.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from sertk.console import console
 from sertk.core import SertkError
 
 T = TypeVar("T")
+_times = itertools.count()
 
 
 def size() -> int:
@@ -44,7 +46,11 @@ def joined() -> Iterator[None]:
     if launched() == 1 or size() > 1:
         yield
         return
-    store, number, count = next(rendezvous("env://"))
+    # the optimizers import it late; its defaults would then keep this group, with threads that outlive the interpreter
+    import torch.distributed.nn
+
+    whole, number, count = next(rendezvous("env://"))
+    store = distributed.PrefixStore(f"sertk {next(_times)}", whole)  # another time finds nothing of this one
     # small sums go by gloo on GPUs too: it sees at once when another process ends
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, store=store, rank=number, world_size=count)

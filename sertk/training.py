@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ class Training:
         components: What the bundle will say of the model.
         options: SpeechBrain's run options.
         nll: Sum of the dev negative log-probabilities of the epoch.
+        rates: Learning rates of the latest step, by the optimizers' names.
     """
 
     model: Model
@@ -61,6 +62,7 @@ class Training:
     components: dict[str, Any]
     options: dict[str, Any]
     nll: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -90,6 +92,8 @@ class Training:
 
     def step_rates(self, dev_loss: float | None = None) -> None:
         """Steps the schedules: those of the dev loss when there is one, the others after an optimizer step."""
+        if dev_loss is None:
+            self.rates = {name: one.param_groups[0]["lr"] for name, one in self.optimizers.items()}
         for schedule in self.schedules.values():
             if isinstance(schedule, ReduceLROnPlateau):
                 if dev_loss is not None:
@@ -99,14 +103,13 @@ class Training:
 
     def close_epoch(self) -> None:
         """Ends an epoch; with a dev set its confusion counts select."""
-        rates = {name: one.param_groups[0]["lr"] for name, one in self.optimizers.items()}
         if not self.history.dev:
-            self.history.close(None, None, None, rates)
+            self.history.close(None, None, None, self.rates)
             return
         counts, nll = ranks.total(self.confusion.clone()), ranks.total(torch.tensor(self.nll, dtype=torch.float64))
         # of the utterances; SpeechBrain's mean of batches would depend on their size
         dev_loss = nll.item() / int(counts.sum())
-        self.history.close(self.metric(counts), dev_loss, self.model, rates)
+        self.history.close(self.metric(counts), dev_loss, self.model, self.rates)
         self.confusion.zero_()
         self.nll = 0.0
         self.step_rates(dev_loss)
