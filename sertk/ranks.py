@@ -50,7 +50,8 @@ def joined() -> Iterator[None]:
     import torch.distributed.nn
 
     whole, number, count = next(rendezvous("env://"))
-    store = distributed.PrefixStore(f"sertk {next(_times)}", whole)  # another time finds nothing of this one
+    # a second time would find the addresses of the first
+    store = distributed.PrefixStore(f"sertk {next(_times)}", whole)  # type: ignore[attr-defined]
     # small sums go by gloo on GPUs too: it sees at once when another process ends
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, store=store, rank=number, world_size=count)

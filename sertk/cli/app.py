@@ -143,7 +143,10 @@ def train(
     init: Init = None,
     force: Annotated[bool, typer.Option("--force", help="Delete an earlier run in --out.")] = False,
 ) -> None:
-    """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume."""
+    """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume.
+
+    On two GPUs: torchrun --nproc-per-node=2 -m sertk train ...
+    """
     from sertk.choices import Choices
     from sertk.data import Data
     from sertk.stages.train import train as stage

@@ -150,7 +150,7 @@ def _claim(document: Mapping[str, Any], out: Path, *, force: bool) -> None:
     """
     if force:
         init = document["train"]["init"]
-        if init and Path(init).resolve().is_relative_to(out.resolve()):
+        if init and Path(str(init)).resolve().is_relative_to(out.resolve()):
             raise UsageError(f"--init {init} lies in {out}, which --force would delete. Choose another --out.")
         _clear(out)
     path = out / "config.yaml"
