@@ -9,7 +9,8 @@ import torch
 from speechbrain.core import Brain, Stage
 from torch import Tensor
 
-from sertk.core import Batch, SertkError, Views, key
+from sertk import ranks
+from sertk.core import Batch, Views, key
 from sertk.data import Item, Loader
 from sertk.training import Training
 
@@ -46,11 +47,7 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         with torch.autocast(self.device_type, enabled=False):
             if stage != Stage.TRAIN:
                 return self.training.dev_loss(views, batch, item)
-            terms = self.modules.loss({span: view.float() for span, view in views.items()}, batch.target, batch.groups)
-        # SpeechBrain's own mean lags one batch behind at a checkpoint
-        self.training.history.add(terms)
-        total: Tensor = terms.total
-        return total
+            return self.training.train_loss(views, batch)
 
     def init_optimizers(self) -> None:
         """Hands over the optimizers and, where there is a checkpoint, goes back to it."""
@@ -58,36 +55,37 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         counters = self.training.restore(self.scaler)
         if counters:
             self.step, self.optimizer_step = counters["step"], counters["optimizer_step"]
+        ranks.alike(self.modules)
+
+    def _wrap_distributed(self) -> None:
+        """Wraps nothing in DDP: the rest of an accumulation, which it would not send, is averaged by ourselves too."""
+
+    def optimizers_step(self) -> None:
+        """Steps by the mean gradient of all ranks, over the batches that there were."""
+        whole = self.grad_accumulation_factor
+        ranks.average(self.modules.parameters(), whole / (self.step % whole or whole))
+        super().optimizers_step()
 
     def on_fit_batch_start(self, item: Item, should_step: bool) -> None:
-        """Makes dropout a function of (seed, epoch, step), so that resuming needs no generator state."""
-        torch.manual_seed(key(self.training.seed, "step", self.training.history.epoch, self.step) & (2**63 - 1))
+        """Makes dropout a function of (seed, epoch, step, rank), so that resuming needs no generator state."""
+        seed = key(self.training.seed, "step", self.training.history.epoch, self.step) + ranks.rank()
+        torch.manual_seed(seed & (2**63 - 1))
 
     def on_fit_batch_end(self, item: Item, outputs: object, loss: Tensor, should_step: bool) -> None:
         """Flushes what is left of an accumulation when the epoch ends, steps the rates, saves now and then."""
         left, last = self.step % self.grad_accumulation_factor, self.step == len(self.training.order)
         if left and not last:
             return
-        if left:  # SpeechBrain would drop these; their mean is over the batches that there were
-            for parameter in self.modules.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(self.grad_accumulation_factor / left)
+        if left:  # SpeechBrain would drop these
             self.optimizers_step()
         self.training.step_rates()
         self.since_save += 1
         if 0 < self.training.save_every <= self.since_save and not last:
             self._save()
 
-    def check_loss_isfinite(self, loss: Tensor) -> None:
-        """Raises SertkError on a loss that is no number."""
-        if not torch.isfinite(loss):
-            raise SertkError(
-                f"the loss became {loss.item()} in epoch {self.training.history.epoch}, step {self.step}. "
-                "Lower train.optimizer.lr or train.clip, or use train.precision fp32; earlier checkpoints are intact."
-            )
-
     def on_stage_end(self, stage: Stage, loss: float, epoch: int) -> None:
         """Closes the epoch after dev, or after training where there is no dev set."""
+        ranks.alike(self.modules)  # batch statistics are each rank's own while it trains
         if self.training.history.dev == (stage == Stage.VALID):
             self.training.close_epoch()
             self.step = 0
@@ -95,5 +93,5 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
 
     def _save(self) -> None:
         self.since_save = 0
-        if not self.distributed_launch or not self.rank:
+        if not ranks.rank():
             self.training.save(self.scaler, {"step": self.step, "optimizer_step": self.optimizer_step})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
+from sertk import ranks
 from sertk.config import flat
 from sertk.core import (
     WHOLE,
@@ -295,13 +296,17 @@ def _refuse_objects(value: object, where: str) -> None:
 
 
 def device(name: str) -> str:
-    """The device that a setting means: "auto" is the GPU where there is one.
+    """The device that a setting means: "auto" is the GPU where there is one; each of several ranks has its own.
 
     Raises:
         UsageError: Where it is no device, or torch sees no such GPU.
     """
     if name == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{ranks.local()}" if torch.cuda.is_available() else "cpu"
+    elif ranks.size() > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise UsageError(f"device {name!r} is one GPU, and {ranks.size()} processes need one each; take cuda.")
+        name = f"cuda:{ranks.local()}"
     try:
         asked = torch.device(name)
     except RuntimeError:
@@ -336,7 +341,11 @@ def check(settings: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} is {values[name]}; it is at least {bound}")
     if t["clip"] <= 0:
         raise UsageError(f"train.clip is {t['clip']}; it is above 0, and 1e9 never clips")
+    if not isinstance(t["init"], str | None):
+        raise UsageError(f"train.init is {t['init']!r}; it is the path of a bundle, or null")
+    if t["tensorboard"] and find_spec("tensorboard") is None:
+        raise UsageError(
+            "train.tensorboard needs the package tensorboard: pip install 'sertk[tensorboard]', or set it to false."
+        )
     if t["precision"] == "fp16" and device(t["device"]) == "cpu":
         raise UsageError("train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")
-    if "RANK" in os.environ:
-        raise UsageError("several processes (torchrun) cannot train one run yet; start it without.")

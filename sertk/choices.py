@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sertk.config import COMPUTED_BY, component_of, value_of
@@ -25,6 +26,7 @@ class Choices:
         set: `KEY=VALUE` for any setting.
         device: auto, cpu, cuda, cuda:N.
         precision: fp32, bf16, fp16.
+        init: A bundle.
     """
 
     loss: Sequence[str] = ()
@@ -36,6 +38,7 @@ class Choices:
     set: Sequence[str] = ()
     device: str | None = None
     precision: str | None = None
+    init: Path | None = None
 
     def losses(self) -> list[dict[str, Any]]:
         """The named losses as components."""
@@ -61,12 +64,13 @@ class Choices:
             "augment": [component_of(text) for text in self.augment] or None,
             "train.device": self.device,
             "train.precision": self.precision,
+            "train.init": self.init and str(self.init),
         }
         return found | {word: value for word, value in named.items() if value is not None}
 
     def words(self) -> list[str]:
         """The options again."""
-        single = ("segments", "alpha", "backbone", "pooling", "device", "precision")
+        single = ("segments", "alpha", "backbone", "pooling", "device", "precision", "init")
         words = [
             word for name in ("loss", "augment", "set") for one in getattr(self, name) for word in (f"--{name}", one)
         ]

@@ -20,8 +20,8 @@ from sertk.core.paths import write_text
 
 Settings = dict[str, Any]
 
-COMPUTED_BY = ("train.device", "train.workers")
-"""Settings that say how a run is computed, not which run it is."""
+COMPUTED_BY = ("train.device", "train.workers", "train.tensorboard")
+"""Settings that say how a run is computed and watched, not which run it is."""
 
 CONF = Path(__file__).with_name("conf")
 

@@ -1,17 +1,24 @@
-"""How a run went so far: epochs, the best of them, patience, and the lines of log.jsonl."""
+"""How a run went so far: epochs, the best of them, patience, the lines of log.jsonl and TensorBoard's curves."""
 
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
+from sertk import ranks
 from sertk.checkpoint import State
 from sertk.console import say
-from sertk.core import Terms
+from sertk.core import SertkError, Terms
 from sertk.core.paths import SCHEMA, write_jsonl
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 TOTAL = "total"
 
@@ -26,12 +33,23 @@ class History:
         per_epoch: Optimizer steps of an epoch.
         dev: Whether there is a dev set to select on.
         last_step: The optimizer step to stop after; None for the end of the epochs.
+        curves: Folder for TensorBoard; None for none.
     """
 
     def __init__(
-        self, log: Path, epochs: int, patience: int, per_epoch: int, *, dev: bool, last_step: int | None = None
+        self,
+        log: Path,
+        epochs: int,
+        patience: int,
+        per_epoch: int,
+        *,
+        dev: bool,
+        last_step: int | None = None,
+        curves: Path | None = None,
     ) -> None:
         self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
+        self._curves = curves
+        self._writer: SummaryWriter | None = None
         self.dev, self._last_step = dev, last_step
         self.epoch, self._bad = 1, 0
         self.best: dict[str, Any] = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
@@ -49,22 +67,43 @@ class History:
         return self._last_step is not None and epochs * self.per_epoch >= self._last_step
 
     def add(self, terms: Terms) -> None:
-        """Counts a batch's loss and its terms."""
-        self._batches += 1
-        for name, value in {TOTAL: terms.total.detach(), **terms.terms}.items():
-            self._terms[name] = self._terms.get(name, 0.0) + value.item()
+        """Counts a batch's loss and its terms, those of all ranks.
 
-    def close(self, score: float | None, dev_loss: float | None, model: nn.Module | None) -> None:
+        Raises:
+            SertkError: On a loss that is no number, on all ranks.
+        """
+        named = {TOTAL: terms.total.detach(), **terms.terms}
+        values = dict(zip(named, ranks.total(torch.stack(list(named.values()))).tolist(), strict=True))
+        self._batches += ranks.size()
+        if not math.isfinite(values[TOTAL]):
+            raise SertkError(
+                f"the loss became {values[TOTAL]} in epoch {self.epoch}, step {self._batches // ranks.size()}. "
+                "Lower train.optimizer.lr or train.clip, or use train.precision fp32; earlier checkpoints are intact."
+            )
+        for name, value in values.items():
+            self._terms[name] = self._terms.get(name, 0.0) + value
+
+    def close(
+        self, score: float | None, dev_loss: float | None, model: nn.Module | None, rates: Mapping[str, float]
+    ) -> None:
         """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log.
 
         Args:
             score: Dev metric; None without a dev set.
             dev_loss: Mean dev loss; None without a dev set.
             model: Whose weights to keep.
+            rates: Learning rates of its last step, by optimizer.
         """
         terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
         loss = terms.pop(TOTAL, math.nan)
-        line = {"epoch": self.epoch, "train_loss": loss, "terms": terms, "dev_loss": dev_loss, "dev": score}
+        line = {
+            "epoch": self.epoch,
+            "train_loss": loss,
+            "terms": terms,
+            "dev_loss": dev_loss,
+            "dev": score,
+            "rates": rates,
+        }
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
         if score is not None and model is not None and score > self.best["score"]:
@@ -75,7 +114,24 @@ class History:
         tail = "" if score is None else f", dev {100 * score:.2f}{mark}"
         say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
-        write_jsonl(self._log, self._lines)
+        if not ranks.rank():
+            write_jsonl(self._log, self._lines)
+            self._draw()
+
+    def _draw(self) -> None:
+        """Adds the epoch to TensorBoard's files; a resumed run begins them anew, so that no epoch is there twice."""
+        if self._curves is None:
+            return
+        new = self._lines[-1:]
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            shutil.rmtree(self._curves, ignore_errors=True)
+            self._writer, new = SummaryWriter(str(self._curves), purge_step=0), self._lines
+        for line in new:
+            for tag, value in _scalars(line).items():
+                self._writer.add_scalar(tag, value, line["epoch"])
+        self._writer.flush()
 
     def state(self) -> State:
         """What a checkpoint holds of it."""
@@ -92,3 +148,11 @@ class History:
         """Goes back to a checkpoint."""
         self.epoch, self._bad, self.best = state["epoch"], state["bad"], state["best"]
         self._terms, self._batches, self._lines = state["terms"], state["batches"], state["lines"]
+
+
+def _scalars(line: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a line of the log, by TensorBoard's tags."""
+    figures = {name: line[name] for name in ("train_loss", "dev_loss", "dev") if line[name] is not None}
+    for group in ("terms", "rates"):
+        figures |= {f"{group}/{name}": value for name, value in line[group].items()}
+    return figures

@@ -15,7 +15,7 @@ from os import W_OK, access
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sertk import build, config
+from sertk import build, config, initial, ranks
 from sertk.choices import Choices
 from sertk.console import console, say
 from sertk.core import Corpus, Launcher, SertkError, UsageError, nearest
@@ -141,7 +141,10 @@ class Recipe:
 
     def _check(self) -> None:
         """Tells what is wrong before the work and not after half of it."""
+        if ranks.launched() > 1:
+            raise UsageError("torchrun starts `sertk train` alone; `sertk recipe --dry-run` prints its command.")
         build.check(self._settings)
+        initial.files(self._settings["train"]["init"])
         list(self._runs())
         named = [("loss", one) for one in (*self._settings["losses"], *self._ask.choices.losses())]
         named += [("augmentation", one) for one in self._settings["augment"]]
@@ -292,11 +295,12 @@ class Recipe:
         settings["named"] = self._ask.choices.losses()
         settings["features"] = [store.folder.name for store in self._stores]
         settings["sources"] = _sources(settings)
+        needs = [*self._prepared()[2:], *initial.files(self._settings["train"]["init"])]
         settings["train"] = {n: v for n, v in settings["train"].items() if f"train.{n}" not in config.COMPUTED_BY}
         for fold, seed, out in self._runs():
             place = ["--protocol", self._protocol(), "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
-            yield Step("train", words, out / ".train.json", settings, self._prepared()[2:], _bundle(out))
+            yield Step("train", words, out / ".train.json", settings, needs, _bundle(out))
 
     def _score(self) -> Iterable[Step]:
         for _, _, out in self._runs():
@@ -315,7 +319,9 @@ class Recipe:
         words += [word for fold in ask.folds for word in ("--fold", fold)]
         words += [word for seed in ask.seeds for word in ("--seed", seed)]
         words += ["--tag", ask.tag] if ask.tag else []
-        return shlex.join([*words, *replace(ask.choices, device=None).words()])
+        return shlex.join(
+            [*words, *replace(ask.choices, device=None, init=ask.choices.init and Path("BUNDLE")).words()]
+        )
 
     def _report(self) -> Iterable[Step]:
         outs = [out for _, _, out in self._runs()]

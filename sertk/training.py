@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
+from sertk import ranks
 from sertk.build import Decider
 from sertk.checkpoint import Checkpoints, State
-from sertk.core import Batch, Metric, Rng, Span, Views
+from sertk.core import Batch, Metric, Rng, SertkError, Span, Views
 from sertk.data import Item, Order
 from sertk.frontend import Frontend
 from sertk.history import History
@@ -43,6 +44,7 @@ class Training:
         weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
         nll: Sum of the dev negative log-probabilities of the epoch.
+        rates: Learning rates of the latest step, by the optimizers' names.
     """
 
     model: Model
@@ -62,11 +64,19 @@ class Training:
     weights: dict[str, str]
     options: dict[str, Any]
     nll: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
 
     @property
     def spans(self) -> tuple[Span, ...]:
         """The views that the objective and the decision look at."""
         return tuple(dict.fromkeys((*self.mixture.spans, self.decider.span)))
+
+    def train_loss(self, views: Views, batch: Batch) -> Tensor:
+        """The objective of a training batch, which the history counts."""
+        terms = self.mixture({span: view.float() for span, view in views.items()}, batch.target, batch.groups)
+        self.history.add(terms)  # SpeechBrain's own mean lags one batch behind at a checkpoint
+        total: Tensor = terms.total
+        return total
 
     def dev_loss(self, views: Views, batch: Batch, item: Item) -> Tensor:
         """Counts the decisions of a dev batch; gives the negative log-probability of its labels."""
@@ -84,6 +94,8 @@ class Training:
 
     def step_rates(self, dev_loss: float | None = None) -> None:
         """Steps the schedules: those of the dev loss when there is one, the others after an optimizer step."""
+        if dev_loss is None:
+            self.rates = {name: one.param_groups[0]["lr"] for name, one in self.optimizers.items()}
         for schedule in self.schedules.values():
             if isinstance(schedule, ReduceLROnPlateau):
                 if dev_loss is not None:
@@ -94,11 +106,12 @@ class Training:
     def close_epoch(self) -> None:
         """Ends an epoch; with a dev set its confusion counts select."""
         if not self.history.dev:
-            self.history.close(None, None, None)
+            self.history.close(None, None, None, self.rates)
             return
+        counts, nll = ranks.total(self.confusion.clone()), ranks.total(torch.tensor(self.nll, dtype=torch.float64))
         # of the utterances; SpeechBrain's mean of batches would depend on their size
-        dev_loss = self.nll / int(self.confusion.sum())
-        self.history.close(self.metric(self.confusion), dev_loss, self.model)
+        dev_loss = nll.item() / int(counts.sum())
+        self.history.close(self.metric(counts), dev_loss, self.model, self.rates)
         self.confusion.zero_()
         self.nll = 0.0
         self.step_rates(dev_loss)
@@ -111,14 +124,24 @@ class Training:
                 **{name: part.state_dict() for name, part in parts.items()},
                 "history": self.history.state(),
                 "counters": counters,
+                "ranks": ranks.size(),
             }
         )
 
     def restore(self, scaler: torch.GradScaler) -> State | None:
-        """Goes back to the newest checkpoint; gives its counters, None where there is none."""
+        """Goes back to the newest checkpoint; gives its counters, None where there is none.
+
+        Raises:
+            SertkError: Where another number of processes wrote it, for their shares of an epoch were others.
+        """
         state = self.checkpoints.latest()
         if state is None:
             return None
+        if state.get("ranks", 1) != ranks.size():
+            raise SertkError(
+                f"the checkpoints are of a run of {state['ranks']} processes, and now there are {ranks.size()}. "
+                f"Start {state['ranks']} (torchrun --nproc-per-node), or --force to begin anew."
+            )
         for name, part in {**self._parts(), "scaler": scaler}.items():
             part.load_state_dict(state[name])
         self.history.load(state["history"])

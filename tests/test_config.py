@@ -101,7 +101,8 @@ def test_the_options_can_be_said_again_and_their_tag_tells_variants_apart() -> N
     choices = Choices(loss=["triplet"], segments="140:70", alpha=0.2, set=["train.batch=4"], device="cpu")
     again = ["--loss", "triplet", "--set", "train.batch=4", "--segments", "140:70", "--alpha", "0.2", "--device", "cpu"]
     assert choices.words() == again
-    assert Choices(device="cpu").tag() == Choices().tag() == ""
+    assert Choices(init=Path("model")).words() == ["--init", "model"]
+    assert Choices(device="cpu", set=["train.tensorboard=true"]).tag() == Choices().tag() == ""
     assert len({Choices(alpha=0.1).tag(), Choices(alpha=0.2).tag(), choices.tag()}) == 3
 
 

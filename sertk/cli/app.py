@@ -41,6 +41,9 @@ Set = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
+Init = Annotated[
+    Path | None, typer.Option("--init", resolve_path=True, help="A bundle to continue from: its weights are the first.")
+]
 System = Annotated[str | None, typer.Option(help="A system by name (sertk/conf/systems), or the path of one.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe.yaml, or the config.yaml that a run saved.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the corpus, where it is not the one that was prepared.")]
@@ -105,6 +108,7 @@ def featurize(
     set: Set = [],  # noqa: A002, B006
     device: Device = None,
     precision: Precision = None,
+    init: Init = None,
     nj: Jobs = 1,
 ) -> None:
     """2: audio -> feature shards, addressed by content. Takes the options of train, so that both see one run."""
@@ -113,7 +117,7 @@ def featurize(
     from sertk.data import Data
     from sertk.stages.featurize import featurize as stage
 
-    choices = Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision)
+    choices = Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision, init)
     stage(Data(data, root), resolve(_document(choices, system, config, {})), nj)
 
 
@@ -136,14 +140,18 @@ def train(
     set: Set = [],  # noqa: A002, B006
     device: Device = None,
     precision: Precision = None,
+    init: Init = None,
     force: Annotated[bool, typer.Option("--force", help="Delete an earlier run in --out.")] = False,
 ) -> None:
-    """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume."""
+    """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume.
+
+    On two GPUs: torchrun --nproc-per-node=2 -m sertk train ...
+    """
     from sertk.choices import Choices
     from sertk.data import Data
     from sertk.stages.train import train as stage
 
-    choices = Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision)
+    choices = Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision, init)
     document = _document(choices, system, config, {"protocol": protocol, "fold": fold, "seed": seed})
     stage(document, Data(data, root), out, choices.losses(), force=force)
 
@@ -215,6 +223,7 @@ def recipe(
     set: Set = [],  # noqa: A002, B006
     device: Device = None,
     precision: Precision = None,
+    init: Init = None,
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, runs at once.")
     ] = None,
@@ -246,7 +255,7 @@ def recipe(
         force=force,
         allow_failed=allow_failed,
         publish=publish,
-        choices=Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision),
+        choices=Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision, init),
     )
     raise typer.Exit(recipes.Recipe(path, ask).run())
 

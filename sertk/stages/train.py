@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from sertk import build, bundle, config, optim
+from sertk import build, bundle, config, initial, optim, ranks
 from sertk.brain import EmotionBrain
 from sertk.checkpoint import Checkpoints
 from sertk.console import say
@@ -41,6 +41,7 @@ class Setup(NamedTuple):
     task: Task
     reader: Reader
     out: Path
+    init: str | None
 
 
 def train(
@@ -58,21 +59,21 @@ def train(
     Raises:
         SertkError: On settings that contradict each other, a folder of another run, or a loss that is no number.
     """
-    plugins = Plugins()
-    losses, added = build.resolve_losses(plugins, document["losses"], named)
-    document = {**document, "losses": losses, **dict.fromkeys(HERE)}
-    folds = data.protocol(document["protocol"])
-    if document["fold"] is None:
-        raise UsageError(f"no fold is given; give --fold with one of {', '.join(folds.folds)}, or #n by position.")
-    document.update(folds="all", seeds=[document["seed"]], jobs=1, fold=folds.name_of(str(document["fold"])))
-    lock = _lock(out)
-    try:
-        if force:
-            _clear(out)
-        _claim(document, out)
-        _run(plugins, config.resolve(document), data, folds, out, added)
-    finally:
-        lock.close()
+    with ranks.joined():
+        plugins = Plugins()
+        losses, added = build.resolve_losses(plugins, document["losses"], named)
+        document = {**document, "losses": losses, **dict.fromkeys(HERE)}
+        folds = data.protocol(document["protocol"])
+        if document["fold"] is None:
+            raise UsageError(f"no fold is given; give --fold with one of {', '.join(folds.folds)}, or #n by position.")
+        document.update(folds="all", seeds=[document["seed"]], jobs=1, fold=folds.name_of(str(document["fold"])))
+        lock = ranks.first(lambda: _lock(out))
+        try:
+            ranks.first(lambda: _claim(document, out, force=force))
+            _run(plugins, config.resolve(document), data, folds, out, added)
+        finally:
+            if lock:
+                lock.close()
 
 
 def _run(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds, out: Path, added: Sequence[str]) -> None:
@@ -81,12 +82,15 @@ def _run(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds, o
     if settings["train"]["threads"]:
         torch.set_num_threads(settings["train"]["threads"])
     setup = _setup(plugins, settings, data, folds, out)
-    _claim_data(setup)
+    ranks.first(lambda: _claim_data(setup))
     if added:
         say(f"none of the named losses trains the emotion head: the system's own {', '.join(added)} stays beside them")
     if (out / "model" / "bundle.json").exists():
         say(f"{out} is trained already")
         return
+    batch, accumulate, processes = settings["train"]["batch"], settings["train"]["accumulate"], ranks.size()
+    rows = batch * accumulate * processes
+    say(f"{rows} rows an optimizer step: train.batch {batch} x train.accumulate {accumulate} x processes {processes}")
     selected = _fit(setup, "select", None)
     best = selected.history.best
     if not best["weights"]:
@@ -98,8 +102,7 @@ def _run(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds, o
         final = _fit(setup, "refit", selected)
     else:
         final.model.load_state_dict(best["weights"])
-    _write(setup, final, best)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    ranks.first(lambda: _write(setup, final, best))
     say(f"wrote {out / 'model'}")
 
 
@@ -139,12 +142,17 @@ def _clear(out: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _claim(document: Mapping[str, Any], out: Path) -> None:
-    """Makes the folder this run's, or finds that it is.
+def _claim(document: Mapping[str, Any], out: Path, *, force: bool) -> None:
+    """Makes the folder this run's, of an earlier run only where forced to, or finds that it is.
 
     Raises:
         SertkError: Where it is another run's; the first difference is named.
     """
+    if force:
+        init = document["train"]["init"]
+        if init and Path(str(init)).resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"--init {init} lies in {out}, which --force would delete. Choose another --out.")
+        _clear(out)
     path = out / "config.yaml"
     if not path.exists() or not _begun(out):
         config.dump(document, path)
@@ -177,7 +185,7 @@ def _claim_data(setup: Setup) -> None:
     audio = digest([setup.data.facts[i].sha256 for i in ids])
     versions = {name: version(name) for name in bundle.STACK}
     path = setup.out / "run.json"
-    now = {"protocol": setup.folds.about(fold), "audio": audio, "versions": versions}
+    now = {"protocol": setup.folds.about(fold), "audio": audio, "versions": versions, "init": setup.init}
     if not path.exists() or not _begun(setup.out):
         write_json(path, now)
         return
@@ -206,7 +214,8 @@ def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds,
         )
     kept = stores(data.folder, settings, plugins)
     reader = Reader(data, settings["audio"], kept, wave=settings["inputs"].keys() != kept.keys())
-    return Setup(plugins, settings, data, folds, Task(folds.classes, counts), reader, out)
+    task = Task(folds.classes, counts)
+    return Setup(plugins, settings, data, folds, task, reader, out, initial.digest(settings["train"]["init"]))
 
 
 def _rows(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
@@ -231,19 +240,33 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
     sampler: BatchSampler = setup.plugins.make(
         "sampler", mixture.sampler, rows.labels, rows.lengths, s["train"]["batch"]
     )
+    sampler.shard(ranks.rank(), ranks.size())
     order, dev = Order(sampler, s["seed"]), None
     if selected is None:
         dev_rows = _rows(setup, fold.dev)
-        dev = Loader(dev_rows, dev_rows.in_order(s["score"]["batch"]), s["train"]["workers"], "dev")
+        share = dev_rows.in_order(s["score"]["batch"])[ranks.rank() :: ranks.size()]
+        dev = Loader(dev_rows, share, s["train"]["workers"], "dev")
     training = _training(setup, phase, selected, model, mixture, body, order)
     plain = _rows(setup, ids)
-    for feature in body.frontend.features.values():
-        feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
-    if not training.checkpoints:
-        _normalize(model, body, plain, s)
+    if setup.init:
+        _continue(setup, training)
+    else:
+        for feature in body.frontend.features.values():
+            feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
+        if not training.checkpoints:
+            _normalize(model, body, plain, s)
     brain = EmotionBrain(training)
     brain.train_on(Loader(rows, order, s["train"]["workers"], "train"), dev)
     return training
+
+
+def _continue(setup: Setup, training: Training) -> None:
+    """Begins with the weights, the statistics and the fitted features of `train.init`."""
+    begun = bundle.read(Path(setup.settings["train"]["init"]), setup.plugins)
+    initial.take(begun, training.model, training.components, setup.folds.classes)
+    initial.warn(begun, setup.folds.about(str(setup.settings["fold"])))
+    for name, feature in training.frontend.features.items():
+        feature.restore(begun.frontend.features[name].files())
 
 
 def _check_rows(mixture: Mixture, frontend: Frontend) -> None:
@@ -285,7 +308,9 @@ def _training(
     own = {rate: [*own.get(rate, ()), *layers.get(rate, ())] for rate in (*own, *layers)}
     optimizers = optim.make_optimizers(setup.plugins, t["optimizer"], own, rest)
     schedules = optim.make_schedules(setup.plugins, t["schedule"], optimizers, planned, planned * t["epochs"])
-    history = History(setup.out / _log_name(phase), epochs, t["patience"], per_epoch, dev=last is None, last_step=last)
+    curves = setup.out / "tensorboard" / ("" if last is None else phase) if t["tensorboard"] else None
+    log = setup.out / _log_name(phase)
+    history = History(log, epochs, t["patience"], per_epoch, dev=last is None, last_step=last, curves=curves)
     metric = setup.plugins.factory("metric", t["metric"])
     classes = len(setup.task.classes)
     return Training(
@@ -347,6 +372,9 @@ def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
             "dev": {s["train"]["metric"]: best["score"]},
             "refit": s["train"]["refit"],
             "weights": final.weights,
+            "ranks": ranks.size(),
+            "init": setup.init,
         },
     }
     bundle.write(setup.out / "model", final.model, final.frontend, about, setup.plugins)
+    shutil.rmtree(setup.out / "checkpoints", ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load, save
 
-from sertk.core import Backbone, Feature, Padded, SertkError, mean_std
+from sertk.core import Backbone, Feature, Padded, SertkError, hash_of, mean_std
 
 WEIGHTS = "weights.safetensors"
 
@@ -61,6 +61,7 @@ class Frozen(Feature):
         """
         try:
             self._backbone.load_state_dict(load(files[WEIGHTS]))
+            self.weights = hash_of(self._backbone.state_dict())
         except KeyError:
             raise SertkError(f"the bundle lacks {WEIGHTS} of its frozen backbone. Copy it again, whole.") from None
         except RuntimeError as error:
