@@ -43,13 +43,14 @@ def take(begun: Bundle, model: Model, components: Mapping[str, Any], classes: Se
     Args:
         begun: The bundle.
         model: Gets them.
-        components: Of the run.
+        components: Of the run, and the hashes of the `weights` that its inputs are computed with.
         classes: Of the run.
 
     Raises:
         SertkError: On other audio, inputs or normalisation, or a part of another name or shape; it is named.
     """
-    _compare(*(_heard(of) for of in (begun.about["components"], components)))
+    weights = {name: feature.weights for name, feature in begun.frontend.features.items()}
+    _compare(*(_heard(of) for of in ({**begun.about["components"], "weights": weights}, components)))
     anew = () if begun.classes == tuple(classes) else ("heads.emotion.",)
     old, new = ({n: w for n, w in of.state_dict().items() if not n.startswith(anew)} for of in (begun.model, model))
     _compare(*({name: tuple(weight.shape) for name, weight in of.items()} for of in (old, new)))
@@ -74,7 +75,7 @@ def _heard(components: Mapping[str, Any]) -> dict[str, Any]:
     for name, spec in components["inputs"].items():
         kind, settings = split("feature", spec)
         inputs[name] = {"name": kind, **settings}
-    return flat({"audio": components["audio"], "inputs": inputs, "normalize": components["normalize"]})
+    return flat({"inputs": inputs, **{name: components[name] for name in ("audio", "normalize", "weights")}})
 
 
 def _compare(there: Mapping[str, object], here: Mapping[str, object]) -> None:

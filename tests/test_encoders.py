@@ -394,7 +394,8 @@ def test_a_bundle_needs_no_checkpoint_and_says_which_it_began_with(
     text = (moved / "bundle.json").read_text()
     assert str(tmp_path) not in text
     (began,) = json.loads(text)["training"]["weights"].values()
-    assert began == whisper(source).weights == hash_of(whisper(source).encoder.state_dict())
+    made = whisper(source)
+    assert began == hash_of((made if kind == "probe" else made.encoder).state_dict())
 
 
 def test_a_bundle_without_its_frozen_weights_is_refused(data: Path, source: Path, tmp_path: Path) -> None:
@@ -435,3 +436,14 @@ def test_a_recipe_notices_a_changed_checkpoint(corpus: Path, source: Path, tmp_p
     weights["layers.0.fc1.bias"][0] += 1e-3
     save_file(weights, mine / "model.safetensors", {"format": "pt"})
     assert "sertk train" in CliRunner().invoke(app, [*words, "--dry-run"]).stdout
+
+
+def test_a_run_does_not_continue_a_model_of_other_frozen_weights(data: Path, source: Path, tmp_path: Path) -> None:
+    own, other = copied(data, tmp_path), save_encoder(tmp_path / "other", seed=1)
+    for name in (source, other):
+        featurize(own, config.resolve(probe(name)), 1)
+    train(probe(source), own, tmp_path / "run")
+    begun = {"train.init": str(tmp_path / "run/model")}
+    train(probe(source, **begun), own, tmp_path / "same")
+    with pytest.raises(SertkError, match=r"train\.init does not fit this run: weights\.whisper is \w+ in the bundle"):
+        train(probe(other, **begun), own, tmp_path / "else")

@@ -263,7 +263,8 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
 def _continue(setup: Setup, training: Training) -> None:
     """Begins with the weights, the statistics and the fitted features of `train.init`."""
     begun = bundle.read(Path(setup.settings["train"]["init"]), setup.plugins)
-    initial.take(begun, training.model, training.components, setup.folds.classes)
+    weights = {name: feature.weights for name, feature in training.frontend.features.items()}
+    initial.take(begun, training.model, {**training.components, "weights": weights}, setup.folds.classes)
     initial.warn(begun, setup.folds.about(str(setup.settings["fold"])))
     for name, feature in training.frontend.features.items():
         feature.restore(begun.frontend.features[name].files())

@@ -30,7 +30,7 @@ class Frozen(Feature):
         self._backbone, self._pool = backbone.eval().requires_grad_(False), pool
         self.width, self.layers = backbone.width * (2 if pool == "mean_std" else 1), backbone.layers
         self.frame_seconds = math.inf if pool else backbone.frame_seconds  # one frame, however long the wave
-        self.weights = backbone.weights
+        self.weights = hash_of(self._backbone.state_dict())
 
     @torch.no_grad()
     def __call__(self, inputs: Padded) -> Padded:
