@@ -97,7 +97,8 @@ class Hinge(Loss):
 
     The other term, |w|^2 / 2, is the optimizer's: a loss does not see the head. With `train.optimizer.weight_decay`
     lambda on R training rows the minimum is that of scikit-learn's LinearSVC(C = 1 / (lambda R)), bias included. That
-    holds for adam and sgd, which add lambda w to the gradient, and not for adamw, which does not.
+    holds for adam and sgd, which add lambda w to the gradient, and not for adamw, which does not; and with `train.clip`
+    out of reach, for it would shrink the gradient of this term and not the decay.
 
     The posterior is the softmax of the f: it decides as the SVM does, for the largest f, and orders by it; as a
     probability it is not calibrated (two classes at the margin have 0.88 and 0.12).
