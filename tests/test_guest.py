@@ -17,19 +17,30 @@ from sertk.core import SertkError
 from sertk.plugins import Plugins
 
 ROOT = Path(sertk.__file__).parents[1]
-POLY = ROOT / "plugins" / "sertk-poly"
+PLUGINS = ROOT / "plugins"
 PIP = (sys.executable, "-m", "pip") if importlib.util.find_spec("pip") else ("uv", "pip")  # uv makes none
+
+
+def installed(name: str, folder: Path) -> Path:
+    """The folder, with a guest of plugins/ installed in it as any distribution is."""
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
+    where = [] if PIP[0] == sys.executable else ["--python", sys.executable]
+    words = [*PIP, "install", *where, *options, str(PLUGINS / name)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture(scope="session")
 def poly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that sertk-poly is installed in, as any distribution is."""
-    folder = tmp_path_factory.mktemp("site")
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
-    where = [] if PIP[0] == sys.executable else ["--python", sys.executable]
-    done = subprocess.run([*PIP, "install", *where, *options, str(POLY)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
+    """A folder that sertk-poly is installed in."""
+    return installed("sertk-poly", tmp_path_factory.mktemp("poly"))
+
+
+@pytest.fixture(scope="session")
+def opensmile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that sertk-opensmile is installed in."""
+    return installed("sertk-opensmile", tmp_path_factory.mktemp("opensmile"))
 
 
 def python(words: Sequence[str], site: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -89,10 +100,27 @@ def test_trains_through_its_entry_point_and_is_scored_without_it(poly: Path, dat
     assert all(sum(line["posterior"]) == pytest.approx(1, abs=1e-4) for line in lines)
 
 
-def test_its_own_tests_pass(poly: Path) -> None:
-    done = python(["-m", "pytest", "-p", "no:cacheprovider", str(POLY / "tests")], poly, ROOT)
+@pytest.mark.parametrize("name", ["poly", "opensmile"])
+def test_its_own_tests_pass(name: str, request: pytest.FixtureRequest) -> None:
+    site: Path = request.getfixturevalue(name)
+    done = python(["-m", "pytest", "-p", "no:cacheprovider", str(PLUGINS / f"sertk-{name}" / "tests")], site, ROOT)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+def test_opensmile_is_listed_beside_the_features_and_losses(opensmile: Path, tmp_path: Path) -> None:
+    done = command(["plugins", "feature", "opensmile"], opensmile, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "feature opensmile (sertk-opensmile 0.1.0): Functionals of an openSMILE feature set" in done.stdout
+    assert "ComParE_2016" in done.stdout
+    done = command(["plugins", "loss", "hinge"], opensmile, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "loss hinge (sertk-opensmile 0.1.0)" in done.stdout
+
+
+def test_a_command_without_opensmile_does_not_import_it(opensmile: Path, tmp_path: Path) -> None:
+    source = "import sys; from sertk.plugins import Plugins; Plugins(); sys.exit('opensmile' in sys.modules)"
+    assert python(["-c", source], opensmile, tmp_path).returncode == 0
 
 
 # ---------------------------------------------------------------- those that do not
