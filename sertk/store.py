@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,12 @@ class Store:
         self._shards = Store(self.folder)._shards
         lines = ({"schema": SCHEMA, "sha256": sha, "shard": shard} for sha, shard in sorted(self._shards.items()))
         write_jsonl(self.folder / "index.jsonl", lines)
+
+    def sweep(self, hours: float = 1.0) -> None:
+        """Deletes what a killed process left unfinished; what is younger may be somebody's work."""
+        for path in self.folder.glob(".*"):
+            if time.time() - path.stat().st_mtime > 3600 * hours:
+                path.unlink(missing_ok=True)
 
 
 def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -366,6 +370,40 @@ def test_a_shard_that_is_gone_or_unfinished_does_not_count(tmp_path: Path) -> No
     assert "b" in Store(tmp_path)
 
 
+def featurize_slowly(folder: Path) -> None:
+    """In a process of its own: many small shards."""
+    from sertk.stages import featurize as stage
+
+    stage.CHUNK = 8
+    featurize(Data(folder), config.resolve(config.load("mini-cnn")), 1)
+
+
+def test_a_kill_loses_no_shard_that_was_written_and_leaves_no_half_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, read = copied(data, tmp_path), config.resolve(config.load("mini-cnn"))
+    folder = stores(own.folder, read, Plugins())["mel"].folder
+    process = multiprocessing.get_context("spawn").Process(target=featurize_slowly, args=(own.folder,))
+    process.start()
+    while process.is_alive() and not list(folder.glob("*.safetensors")):
+        time.sleep(0.001)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.safetensors")}
+    assert 0 < len(times) < len(own.utterances) / 8
+    left = folder / ".half.safetensors.x7"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    assert len(Store(folder)._shards) == 8 * len(times)
+    featurize(own, read, 1)
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert not left.exists()
+    whole, found = stores(data, read, Plugins())["mel"], Store(folder)
+    for fact in own.facts.values():
+        torch.testing.assert_close(found[fact.sha256], whole[fact.sha256], atol=1e-4, rtol=0)
+
+
 # ---------------------------------------------------------------- bundles
 
 
@@ -392,6 +430,7 @@ def test_a_bundle_needs_no_checkpoint_and_says_which_it_began_with(
     scorer = Scorer(moved)
     assert [scorer(path) for path in paths] == before
     text = (moved / "bundle.json").read_text()
+    assert '"window": "real"' in text  # the front end is spelled out
     assert str(tmp_path) not in text
     (began,) = json.loads(text)["training"]["weights"].values()
     made = whisper(source)

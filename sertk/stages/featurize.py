@@ -100,6 +100,7 @@ def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
         if not todo:
             say(f"{name}: nothing to do, {len(data.facts)} utterances in {store.folder}")
         else:
+            store.sweep()
             _announce(name, features[name], data, todo, store)
             chosen = data.select(todo)
             # the longest first and like beside like: little padding, and no long shard left for the end
@@ -166,7 +167,7 @@ def _feature(spec: str, rate: int) -> Feature:
 
 
 def _shard(job: Job) -> None:
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(min(job.threads, torch.get_num_threads()))  # no more than OMP_NUM_THREADS says
     feature = _feature(json.dumps(job.spec), job.audio["rate"])
     waves = [audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration) for one in job.utterances]
     tensors: dict[str, torch.Tensor] = {}

@@ -135,8 +135,9 @@ class Whisper(Backbone):
         return [front, *layers, list(encoder.layer_norm.parameters())]
 
     def portable(self) -> Mapping[str, Any]:
-        """The encoder's sizes in the place of its source."""
-        return {"source": None, "config": {name: getattr(self.encoder.config, name) for name in CONFIG}}
+        """The encoder's sizes in the place of its source; and the front end, spelled out."""
+        sizes = {name: getattr(self.encoder.config, name) for name in CONFIG}
+        return {"source": None, "config": sizes, "window": "30s" if self._padded else "real"}
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms.
