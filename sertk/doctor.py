@@ -459,7 +459,8 @@ def recipes() -> Finding:
     found = [folder for folder in (here / "egs", here.parent / "egs") if folder.is_dir()]
     if not found:
         return Finding("recipes", False, f"no egs folder in or beside {here}", "pip install --force-reinstall sertk")
-    note = " (read-only: recipes write to the current folder, or --work)" if writable(found[0]) else ""
+    elsewhere = found[0].parent == here or writable(found[0])
+    note = " (recipes write to the current folder, or --work)" if elsewhere else ""
     return Finding("recipes", True, f"{found[0]}{note}")
 
 

@@ -89,6 +89,12 @@ def find(name: str) -> Path:
     raise UsageError(f"no recipe {name!r} (a folder with recipe.yaml, or a packaged name){nearest(path.name, known)}")
 
 
+def home(folder: Path) -> Path:
+    """Where a recipe's data and runs go: its own folder, or the current one where that is read-only or installed."""
+    installed = folder.is_relative_to(Path(__file__).resolve().parent)  # an upgrade would take them away
+    return folder if access(folder, W_OK) and not installed else Path()
+
+
 def copy(recipe: Path, target: Path) -> None:
     """Copies a recipe's folder, to be changed.
 
@@ -134,7 +140,7 @@ class Recipe:
                 raise UsageError(f"{path} names no {word}; write `{word}: NAME` in it.")
         self._corpus: Corpus = self._plugins.make("corpus", self._settings["corpus"])
         folder = self._path.parent
-        self._work = (ask.work or (folder if access(folder, W_OK) else Path())).resolve()
+        self._work = (ask.work or home(folder)).resolve()
         self._data = self._work / "data" / self._settings["corpus"]
         self._jobs = ask.jobs or self._settings["jobs"]
         self._check()

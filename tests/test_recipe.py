@@ -20,6 +20,7 @@ from sertk.cli.app import app
 from sertk.core import SertkError, UsageError
 from sertk.data import Data
 from sertk.plugins import Plugins
+from sertk.recipe import home
 from sertk.stages.report import Run, report, summarize
 from sertk.stages.score import score, share
 
@@ -321,6 +322,20 @@ def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     done = cli("report", "x")
     assert done.exit_code == 130
     assert "run the same command again to go on" in done.stderr
+
+
+def test_the_version_is_told() -> None:
+    assert cli("--version").output == f"sertk {sertk.__version__}\n"
+
+
+def test_an_installed_recipe_writes_where_it_is_run_and_ones_own_beside_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sertk.recipe.__file__", str(tmp_path / "site/sertk/recipe.py"))
+    inside = tmp_path / "site/sertk/egs/mini"
+    inside.mkdir(parents=True)
+    assert home(inside) == Path()
+    assert home(tmp_path) == tmp_path
 
 
 def test_help_imports_neither_torch_nor_a_plugin() -> None:

@@ -51,9 +51,20 @@ DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME."
 Jobs = Annotated[int, typer.Option("--nj", min=1, help="Files or shards worked on at once.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from sertk import __version__
+
+        typer.echo(f"sertk {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of every command; `debug` is read by the group."""
 
@@ -210,7 +221,12 @@ def recipe(
     seed: Annotated[list[str], typer.Option("--seed", help="Seed, or #n; repeat for more.")] = [],  # noqa: B006
     system: System = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
-    work: Annotated[Path | None, typer.Option(help="Where data/ and exp/ go; the recipe's folder if writable.")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where data/ and exp/ go; the recipe's folder, or here where that is read-only or installed."
+        ),
+    ] = None,
     tag: Annotated[
         str | None, typer.Option(help="Name of this variant; 8 hex digits of the options by default.")
     ] = None,
