@@ -4,7 +4,9 @@ The speed of a shared machine wanders, so a ratio is only taken of runs that lie
 work once as a warm-up, and what they made is compared before anything is timed; then they run in pairs whose order
 alternates (A B, B A, A B, ...). The figure is the median of the pairs' ratios. Its interval is that of order statistics
 (David and Nagaraja 2003, Order Statistics, section 7.1): the median of n independent draws lies between the k-th
-smallest and the k-th largest with probability 1 - 2 P(Binomial(n, 1/2) < k), whatever their distribution.
+smallest and the k-th largest with probability 1 - 2 P(Binomial(n, 1/2) < k), whatever their distribution. Beside it
+stands the ratio of processor time, which other work on the machine disturbs less: where the two ratios disagree, the
+machine was busy, or one of the ways uses more cores.
 """
 
 from __future__ import annotations
@@ -65,31 +67,40 @@ class Interval(NamedTuple):
     coverage: float
 
 
+class Cost(NamedTuple):
+    """Seconds on the clock, and of processor time in all cores and child processes."""
+
+    wall: float
+    cpu: float
+
+
 @dataclass(frozen=True)
 class Result:
-    """Seconds of each pair, and how far the two outputs are apart.
+    """What each pair cost, and how far the two outputs are apart.
 
     Attributes:
-        a: Seconds of A by pair.
-        b: Seconds of B by pair.
+        a: Of A by pair.
+        b: Of B by pair.
         difference: The largest absolute difference between two values.
     """
 
-    a: Sequence[float]
-    b: Sequence[float]
+    a: Sequence[Cost]
+    b: Sequence[Cost]
     difference: float
 
     @property
     def ratios(self) -> list[float]:
         """B / A by pair: how many times faster A was."""
-        return [b / a for a, b in zip(self.a, self.b, strict=True)]
+        return [b.wall / a.wall for a, b in zip(self.a, self.b, strict=True)]
 
     def row(self, work: str, a: str, b: str) -> str:
         """A row of the table below `HEADER`."""
         low, high, coverage = interval(self.ratios)
-        seconds = (f"{statistics.median(times):.2f} ({min(times):.2f}–{max(times):.2f})" for times in (self.a, self.b))
-        middle = f"**{statistics.median(self.ratios):.2f}** | {low:.2f}–{high:.2f} ({100 * coverage:.1f} %)"
-        return f"| {work} | {a} | {b} | {len(self.a)} | {' | '.join(seconds)} | {middle} | {self.difference:.2g} |"
+        walls = ([cost.wall for cost in costs] for costs in (self.a, self.b))
+        seconds = (f"{statistics.median(x):.2f} ({min(x):.2f}–{max(x):.2f})" for x in walls)
+        cpu = statistics.median(b.cpu / a.cpu for a, b in zip(self.a, self.b, strict=True))
+        ratio = f"**{statistics.median(self.ratios):.2f}** | {low:.2f}–{high:.2f} ({100 * coverage:.1f} %) | {cpu:.2f}"
+        return f"| {work} | {a} | {b} | {len(self.a)} | {' | '.join(seconds)} | {ratio} | {self.difference:.2g} |"
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -158,13 +169,14 @@ def compare(a: Way, b: Way, pairs: int, tolerance: float) -> Result:
     interval(range(pairs))  # refused before an hour of work, not after it
     apart = difference(output(a), output(b), tolerance)
     _tell(f"outputs agree: the largest difference is {apart:.3g}")
-    seconds: dict[str, list[float]] = {"A": [], "B": []}
+    costs: dict[str, list[Cost]] = {"A": [], "B": []}
     for pair in range(pairs):
         order = [("A", a), ("B", b)]
         for which, way in order if pair % 2 == 0 else reversed(order):
-            seconds[which].append(_time(way))
-        _tell(f"pair {pair + 1} of {pairs}: A {seconds['A'][-1]:.3f} s, B {seconds['B'][-1]:.3f} s")
-    return Result(seconds["A"], seconds["B"], apart)
+            costs[which].append(_cost(way))
+        a_last, b_last = costs["A"][-1], costs["B"][-1]
+        _tell(f"pair {pair + 1} of {pairs}: A {a_last.wall:.3f} s, B {b_last.wall:.3f} s")
+    return Result(costs["A"], costs["B"], apart)
 
 
 @contextmanager
@@ -184,11 +196,15 @@ def output(way: Way) -> Arrays:
         return way.read(folder)
 
 
-def _time(way: Way) -> float:
+def _cost(way: Way) -> Cost:
     with _folder(way) as folder:
-        start = time.perf_counter()
+        wall, cpu = time.perf_counter(), _cpu()
         way.run(folder)
-        return time.perf_counter() - start
+        return Cost(time.perf_counter() - wall, _cpu() - cpu)
+
+
+def _cpu() -> float:
+    return sum(os.times()[:4])  # user and system, of this process and of the children that ended
 
 
 def _tell(message: str) -> None:

@@ -19,6 +19,7 @@ import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import harness
 import numpy as np
@@ -115,8 +116,8 @@ def usual(bundle: Path, paths: list[Path], device: str, source: str) -> Way:
     @torch.inference_mode()
     def run(folder: Path) -> None:
         extractor = WhisperFeatureExtractor.from_pretrained(source)
-        encoder = (WhisperEncoder if alone else WhisperModel).from_pretrained(source, dtype=torch.float32)
-        encoder = (encoder if alone else encoder.encoder).eval().to(device)
+        loaded: Any = (WhisperEncoder if alone else WhisperModel).from_pretrained(source, dtype=torch.float32)
+        encoder = (loaded if alone else loaded.encoder).eval().to(device)
         scorer, found = Scorer(bundle, device), {}
         for path in paths:
             wave, rate = soundfile.read(path, dtype="float32")
