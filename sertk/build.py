@@ -327,6 +327,10 @@ def check(settings: Mapping[str, Any]) -> None:
     for name, allowed in (("normalize", NORMALIZE), ("on_augment", ("error", "recompute"))):
         if settings[name] not in allowed:
             raise UsageError(f"{name} is {settings[name]!r}; it is one of {', '.join(allowed)}")
+    if t["select"] not in ("best", "last"):
+        raise UsageError(f"train.select is {t['select']!r}; it is best or last")
+    if t["select"] == "last" and t["patience"]:
+        raise UsageError("train.select last takes the last epoch, so nothing is to wait for: set train.patience: 0")
     if t["precision"] not in PRECISIONS:
         raise UsageError(f"train.precision is {t['precision']!r}; it is one of {', '.join(PRECISIONS)}")
     if t["refit"] and split("schedule", t["schedule"])[0] == "plateau":

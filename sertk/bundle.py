@@ -16,11 +16,12 @@ from safetensors.torch import load, save
 import sertk
 from sertk import build
 from sertk.build import COMPONENTS, Decider
+from sertk.config import flat
 from sertk.core import HeadSpec, SertkError
 from sertk.core.paths import SCHEMA, read_json, write_json, writing
 from sertk.frontend import Frontend
 from sertk.model import Model
-from sertk.plugins import Plugins, split
+from sertk.plugins import Plugins
 
 OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
 KEYS = {"schema", "classes", "components", "heads", "plugins", "protocol", "training", "versions"}
@@ -79,15 +80,16 @@ def write(folder: Path, model: Model, frontend: Frontend, about: Mapping[str, An
     fresh.rename(folder)
 
 
-def _named(components: Mapping[str, Any], heads: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(kind, name) of everything that a registry must know."""
-    named = [(kind, split(kind, components[kind])[0]) for kind in KINDS]
-    named += [("feature", split("feature", spec)[0]) for spec in components["inputs"].values()]
+def _named(components: Mapping[str, Any], heads: Mapping[str, Any], plugins: Plugins) -> list[tuple[str, str]]:
+    """(kind, name) of everything that a registry must know, what lies inside others too."""
+    specs = [(kind, components[kind]) for kind in KINDS]
+    specs += [("feature", spec) for spec in components["inputs"].values()]
+    named = [one for kind, spec in specs for one in plugins.inside(kind, spec)]
     return named + [("head", spec["kind"]) for spec in heads.values()]
 
 
 def _distributions(plugins: Plugins, components: Mapping[str, Any], heads: Mapping[str, Any]) -> dict[str, str]:
-    entries = {f"{kind} {name}": plugins.entry(kind, name) for kind, name in _named(components, heads)}
+    entries = {f"{kind} {name}": plugins.entry(kind, name) for kind, name in _named(components, heads, plugins)}
     return {name: f"{entry.distribution} {entry.version}" for name, entry in entries.items()}
 
 
@@ -161,7 +163,7 @@ def _check(about: Mapping[str, Any], folder: Path, plugins: Plugins) -> None:
                 f"{where}: {place} has {what}; it has {', '.join(sorted(known))} in schema {SCHEMA}. {OBTAIN}"
             )
     _check_values(about, where)
-    for kind, name in _named(about["components"], about["heads"]):
+    for kind, name in _named(about["components"], about["heads"], plugins):
         if name not in plugins.names(kind):
             offered = about["plugins"].get(f"{kind} {name}", "")
             mend = f"Install what offers it: pip install {offered.replace(' ', '==')}" if offered else OBTAIN
@@ -175,6 +177,9 @@ def _check_values(about: Mapping[str, Any], where: Path) -> None:
         "heads has no emotion": "emotion" not in heads,
         "components.audio is not rate, trim_db and min_seconds": set(parts["audio"]) != AUDIO,
         f"components.normalize is {parts['normalize']!r}": parts["normalize"] not in ("dimension", "scalar", "none"),
+        "components name a source, and a bundle has its weights itself": any(
+            name.split(".")[-1] == "source" and value is not None for name, value in flat(parts).items()
+        ),
         "protocol lacks corpus, name, fold, hash or stamp": bool(PROTOCOL - set(about["protocol"])),
         "classes are not as many as the emotion head's outputs": (
             len(about["classes"]) != heads.get("emotion", {}).get("out")

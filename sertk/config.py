@@ -120,10 +120,10 @@ def resolve(document: Mapping[str, Any]) -> Settings:
 
 
 def _frozen(settings: Settings) -> Settings:
-    """A backbone on waves that is frozen whole, put as what it is: a feature, which is computed once."""
+    """A backbone on whole waves that is frozen whole, put as what it is: a feature, which is computed once."""
     backbone, inputs = settings["backbone"], settings["inputs"]
     waves = inputs and all(spec in ("wave", {"name": "wave"}) for spec in inputs.values())
-    if not waves or not isinstance(backbone, Mapping) or backbone.get("freeze") != "all":
+    if settings["crop"] or not waves or not isinstance(backbone, Mapping) or backbone.get("freeze") != "all":
         return settings
     inside = {word: value for word, value in backbone.items() if word not in ("freeze", "reads")}
     weighted = inside.get("layers") == "weighted"

@@ -32,6 +32,7 @@ class History:
         patience: Epochs without a better dev metric before training stops; 0 never stops early.
         per_epoch: Optimizer steps of an epoch.
         dev: Whether there is a dev set to select on.
+        newest: Whether every epoch is taken, in the place of the best.
         last_step: The optimizer step to stop after; None for the end of the epochs.
         curves: Folder for TensorBoard; None for none.
     """
@@ -44,13 +45,14 @@ class History:
         per_epoch: int,
         *,
         dev: bool,
+        newest: bool = False,
         last_step: int | None = None,
         curves: Path | None = None,
     ) -> None:
         self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
         self._curves = curves
         self._writer: SummaryWriter | None = None
-        self.dev, self._last_step = dev, last_step
+        self.dev, self._newest, self._last_step = dev, newest, last_step
         self.epoch, self._bad = 1, 0
         self.best: dict[str, Any] = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
         self._terms: dict[str, float] = {}
@@ -106,7 +108,7 @@ class History:
         }
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
-        if score is not None and model is not None and score > self.best["score"]:
+        if score is not None and model is not None and (self._newest or score > self.best["score"]):
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             steps = self.epoch * self.per_epoch
             self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0

@@ -51,6 +51,7 @@ def take(begun: Bundle, model: Model, components: Mapping[str, Any], classes: Se
     """
     weights = {name: feature.weights for name, feature in begun.frontend.features.items()}
     _compare(*(_heard(of) for of in ({**begun.about["components"], "weights": weights}, components)))
+    _compare(*(flat({"backbone": of.backbone.portable()}) for of in (begun.model, model)))
     anew = () if begun.classes == tuple(classes) else ("heads.emotion.",)
     old, new = ({n: w for n, w in of.state_dict().items() if not n.startswith(anew)} for of in (begun.model, model))
     _compare(*({name: tuple(weight.shape) for name, weight in of.items()} for of in (old, new)))

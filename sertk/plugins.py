@@ -200,12 +200,28 @@ class Plugins:
         name, _ = split(kind, spec)
         return self.build(kind, self.factory(kind, name), spec, *context)
 
+    def inside(self, kind: str, spec: object) -> list[tuple[str, str]]:
+        """(kind, name) of a component and of every component that its settings hold; an unknown one ends its branch."""
+        if not isinstance(spec, str | Mapping):
+            return []
+        name, settings = split(kind, spec)
+        found = [(kind, name)]
+        factory = self._of(kind)[name].factory if name in self._of(kind) else None
+        hints = _hints(factory) if factory else {}
+        for word, value in settings.items():
+            inner = _interface(hints.get(word))
+            if inner:
+                listed = isinstance(value, Mapping) and _is_mapping(hints[word])
+                parts = list(value.values()) if listed else value if isinstance(value, list) else [value]
+                found += [one for part in parts for one in self.inside(inner, part)]
+        return found
+
     def build(self, kind: str, factory: Callable[..., Any], spec: str | Mapping[str, Any], *context: object) -> Any:  # noqa: ANN401
         """Calls a factory with checked settings; `make` without the look-up, for tables that are no plugins."""
         name, settings = split(kind, spec)
         where = f"{kind} {name!r}"
         known = {p.name: p for p in _parameters(factory, len(context))}
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        hints = _hints(factory)
         for word, value in settings.items():
             if word not in known:
                 takes = f"it takes {', '.join(known)}" if known else "it takes no settings"
@@ -294,6 +310,10 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table o
 def _parameters(factory: Callable[..., Any], context: int) -> list[inspect.Parameter]:
     parameters = list(inspect.signature(factory).parameters.values())[context:]
     return [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    return typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
 
 
 def _interface(hint: Any) -> str | None:  # noqa: ANN401

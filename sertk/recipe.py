@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -41,6 +42,7 @@ class Step(NamedTuple):
         folder: A folder whose files it depends on, by name, size and time.
         needs: Files that earlier stages wrote.
         makes: Files that it writes.
+        reads: What else it depends on, as data.
     """
 
     stage: str
@@ -50,6 +52,7 @@ class Step(NamedTuple):
     needs: list[Path]
     makes: list[Path]
     folder: Path | None = None
+    reads: Any = None
 
 
 @dataclass(frozen=True)
@@ -299,14 +302,13 @@ class Recipe:
             name: value for name, value in self._settings.items() if name not in ("root", "jobs", "folds", "seeds")
         }
         settings["named"] = self._ask.choices.losses()
-        settings["features"] = [store.folder.name for store in self._stores]
-        settings["sources"] = _sources(settings)
+        reads = [[store.folder.name for store in self._stores], _sources(settings)]
         needs = [*self._prepared()[2:], *initial.files(self._settings["train"]["init"])]
         settings["train"] = {n: v for n, v in settings["train"].items() if f"train.{n}" not in config.COMPUTED_BY}
         for fold, seed, out in self._runs():
             place = ["--protocol", self._protocol(), "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
-            yield Step("train", words, out / ".train.json", settings, needs, _bundle(out))
+            yield Step("train", words, out / ".train.json", settings, needs, _bundle(out), reads=reads)
 
     def _score(self) -> Iterable[Step]:
         for _, _, out in self._runs():
@@ -321,13 +323,12 @@ class Recipe:
         ask, inside = self._ask, self._path.is_relative_to(egs())
         words = [f"egs/{self._path.parent.name}/run.sh"] if inside else ["sertk", "recipe", str(self._path)]
         words += ["--root", "FOLDER"] if ask.root else []
-        words += ["--system", self._settings["system"]]
+        words += ["--system", _anywhere(self._settings["system"])]
         words += [word for fold in ask.folds for word in ("--fold", fold)]
         words += [word for seed in ask.seeds for word in ("--seed", seed)]
         words += ["--tag", ask.tag] if ask.tag else []
-        return shlex.join(
-            [*words, *replace(ask.choices, device=None, init=ask.choices.init and Path("BUNDLE")).words()]
-        )
+        chosen = replace(ask.choices, device=None, init=ask.choices.init and Path("BUNDLE"))
+        return shlex.join([*words, *map(_anywhere, chosen.words())])
 
     def _report(self) -> Iterable[Step]:
         outs = [out for _, _, out in self._runs()]
@@ -336,6 +337,13 @@ class Recipe:
         makes = [self._system() / "RESULTS.md"]
         needs = [out / "metrics.json" for out in outs]
         yield Step("report", words, self._system() / ".report.json", [self._ask.publish], needs, makes)
+
+
+def _anywhere(word: str) -> str:
+    """A word of a command without the places of this machine: checkpoint folders and absolute paths."""
+    if Path(word).is_absolute():
+        return Path(word).name
+    return re.sub(r"(?<=source=)[^,]+", lambda found: "FOLDER" if Path(found[0]).is_dir() else found[0], word)
 
 
 def _sources(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, int, int]]]:
@@ -361,7 +369,7 @@ def fingerprint(step: Step) -> dict[str, Any]:
     """Hashes of what a step depends on: its settings, the installed versions, and what it reads."""
     guests = {f"{point.dist.name} {point.dist.version}" for point in entry_points(group="sertk") if point.dist}
     versions = [*(f"{name} {version(name)}" for name in STACK), *sorted(guests)]
-    needs = [_hashes(step.needs), _listing(step.folder) if step.folder else []]
+    needs = [_hashes(step.needs), _listing(step.folder) if step.folder else [], step.reads]
     return {"settings": digest([step.settings]), "versions": digest(versions), "needs": digest(needs)}
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,16 @@ from sertk.core import SertkError
 from sertk.core.paths import SCHEMA, digest, read_jsonl, write_jsonl, writing
 
 
-def feature_key(spec: object, audio: Mapping[str, Any], version: str, weights: str) -> str:
+def feature_key(spec: object, audio: Mapping[str, Any], versions: Sequence[str], weights: str) -> str:
     """16 hex digits of everything that a feature depends on beside the audio itself.
 
     Args:
         spec: The feature's name and settings, without the place of its weights.
         audio: `audio` of the settings.
-        version: Version of the distribution that computes it.
+        versions: Distributions that compute it, each with its version.
         weights: Hash of the pretrained weights.
     """
-    return digest({"feature": spec, "audio": dict(audio), "version": version, "weights": weights})
+    return digest({"feature": spec, "audio": dict(audio), "versions": list(versions), "weights": weights})
 
 
 class Store:
@@ -42,7 +43,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         here = {path.name for path in folder.glob("*.safetensors")}
-        lines = read_jsonl(folder / "index.jsonl", "") if self.indexed else ()
+        lines = read_jsonl(folder / "index.jsonl", "Delete it: it is made again.") if self.indexed else ()
         self._shards: dict[str, str] = {x["sha256"]: x["shard"] for _, x in lines if x["shard"] in here}
         for name in here - set(self._shards.values()):
             self._shards.update(dict.fromkeys(_open(str(folder / name)).keys(), name))
@@ -75,8 +76,9 @@ class Store:
     def sweep(self, hours: float = 1.0) -> None:
         """Deletes what a killed process left unfinished; what is younger may be somebody's work."""
         for path in self.folder.glob(".*"):
-            if time.time() - path.stat().st_mtime > 3600 * hours:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # its writer was quicker
+                if time.time() - path.stat().st_mtime > 3600 * hours:
+                    path.unlink()
 
 
 def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -137,10 +137,11 @@ class Training:
         state = self.checkpoints.latest()
         if state is None:
             return None
-        if state.get("ranks", 1) != ranks.size():
+        were = state.get("ranks", 1)
+        if were != ranks.size():
             raise SertkError(
-                f"the checkpoints are of a run of {state['ranks']} processes, and now there are {ranks.size()}. "
-                f"Start {state['ranks']} (torchrun --nproc-per-node), or --force to begin anew."
+                f"the checkpoints are of a run of {were} processes, and now there are {ranks.size()}. "
+                f"Start {were} (torchrun --nproc-per-node), or --force to begin anew."
             )
         for name, part in {**self._parts(), "scaler": scaler}.items():
             part.load_state_dict(state[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import time
@@ -175,7 +176,7 @@ def test_wrong_settings_and_waves_are_refused(source: Path) -> None:
         Whisper({"mel": InputSpec(80, 0.01)}, source=str(source))
     with pytest.raises(UsageError, match="config has no 'layers'"):
         Whisper(WAVE, config={"layers": 2})
-    with pytest.raises(SertkError, match=r"of 30.1 s is longer than the 30 s that Whisper takes; cut it"):
+    with pytest.raises(SertkError, match=r"of 30.1 s is longer than the 30 s that Whisper takes\. Cut the file"):
         frames(whisper(source), waves(30.1))
 
 
@@ -285,10 +286,10 @@ def test_its_size_is_said_before_it_is_written_and_a_rerun_is_free(
     assert not place.exists()
     monkeypatch.undo()
     featurize(own, read, 1)
-    said = capsys.readouterr().err
-    size = sum(path.stat().st_size for path in place.glob("*.safetensors"))
-    announced = float(said.split(" MB")[-2].split()[-1]) * 1e6
-    assert announced == pytest.approx(size, rel=0.1, abs=1e6)
+    announced = re.findall(r"about (\d+) frames of (\d+),", capsys.readouterr().err)[-1]
+    store = Store(place)
+    held = [store[sha] for sha in {fact.sha256 for fact in own.facts.values()}]
+    assert announced == (str(sum(len(one) for one in held)), "64")
     times = {path: path.stat().st_mtime_ns for path in place.iterdir()}
     featurize(own, read, 1)
     assert "nothing to do" in capsys.readouterr().err
@@ -471,10 +472,13 @@ def test_a_recipe_notices_a_changed_checkpoint(corpus: Path, source: Path, tmp_p
     assert CliRunner().invoke(app, words).exit_code == 0
     again = CliRunner().invoke(app, [*words, "--dry-run"])
     assert "sertk train" not in again.stdout
+    (bundle_json,) = (tmp_path / "work").rglob("bundle.json")
+    first = json.loads(bundle_json.read_text())["training"]["weights"]
     weights = load_file(mine / "model.safetensors")
     weights["layers.0.fc1.bias"][0] += 1e-3
     save_file(weights, mine / "model.safetensors", {"format": "pt"})
-    assert "sertk train" in CliRunner().invoke(app, [*words, "--dry-run"]).stdout
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert json.loads(bundle_json.read_text())["training"]["weights"] != first  # trained anew, not stamped anew
 
 
 def test_a_run_does_not_continue_a_model_of_other_frozen_weights(data: Path, source: Path, tmp_path: Path) -> None:
@@ -486,3 +490,54 @@ def test_a_run_does_not_continue_a_model_of_other_frozen_weights(data: Path, sou
     train(probe(source, **begun), own, tmp_path / "same")
     with pytest.raises(SertkError, match=r"train\.init does not fit this run: weights\.whisper is \w+ in the bundle"):
         train(probe(other, **begun), own, tmp_path / "else")
+
+
+def test_a_run_does_not_go_on_with_another_checkpoint(data: Path, source: Path, tmp_path: Path) -> None:
+    own, mine = copied(data, tmp_path), shutil.copytree(source, tmp_path / "mine")
+    featurize(own, config.resolve(probe(mine)), 1)
+    train(probe(mine), own, tmp_path / "run")
+    shutil.rmtree(mine)
+    save_encoder(mine, seed=2)
+    featurize(own, config.resolve(probe(mine)), 1)
+    with pytest.raises(SertkError, match="began with another features"):
+        train(probe(mine), own, tmp_path / "run")
+
+
+def test_a_worker_whose_checkpoint_changed_meanwhile_writes_nothing(data: Path, tmp_path: Path) -> None:
+    own = copied(data, tmp_path)
+    random = {"name": "whisper", "config": SIZES, "layers": "last"}
+    read = config.resolve(probe("", inputs={"whisper": {"name": "frozen", "backbone": random}}))
+    with pytest.raises(SertkError, match=r"the checkpoint changed, or they are random ones"):
+        featurize(own, read, 1)
+    assert not list((own.folder / "feats").rglob("*.safetensors"))
+
+
+def test_a_bundle_that_names_a_source_is_refused(data: Path, source: Path, tmp_path: Path) -> None:
+    own = copied(data, tmp_path)
+    featurize(own, config.resolve(probe(source)), 1)
+    train(probe(source), own, tmp_path / "run")
+    about = json.loads((tmp_path / "run/model/bundle.json").read_text())
+    about["components"]["inputs"]["whisper"]["backbone"]["source"] = "some/name"
+    (tmp_path / "run/model/bundle.json").write_text(json.dumps(about))
+    with pytest.raises(SertkError, match="components name a source"):
+        bundle.read(tmp_path / "run/model", Plugins())
+
+
+def test_what_lies_inside_a_component_is_known_to_the_bundle_and_the_key(source: Path) -> None:
+    inside = {"name": "frozen", "backbone": {"name": "whisper", "source": str(source)}}
+    assert Plugins().inside("feature", inside) == [("feature", "frozen"), ("backbone", "whisper")]
+    assert Plugins().inside("feature", {**inside, "backbone": "unheard-of"})[-1] == ("backbone", "unheard-of")
+
+
+def test_layers_that_do_not_count_are_not_trained(source: Path) -> None:
+    made = whisper(source, layers=1)
+    trained = {name for name, value in made.encoder.named_parameters() if value.requires_grad}
+    assert {name.split(".")[0] for name in trained} == {"conv1", "conv2", "layers"}
+    assert not any(name.startswith(("layers.1", "layers.2")) for name in trained)
+    made({"wave": waves(0.2)}).data.sum().backward()
+    assert all(value.grad is not None for name, value in made.encoder.named_parameters() if name in trained)
+
+
+def test_a_frozen_backbone_behind_crops_stays_a_backbone(source: Path) -> None:
+    read = config.resolve(settings(source, crop={"length": 0.5}))
+    assert read["backbone"]["name"] == "whisper"

@@ -115,3 +115,25 @@ def test_tensorboard_that_is_not_installed_is_told_before_training(
     monkeypatch.setattr("sertk.build.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'sertk\[tensorboard\]'"):
         train(data, tmp_path / "run", **{"train.tensorboard": True})
+
+
+def test_the_last_epoch_is_taken_where_the_run_says_so(tmp_path: Path) -> None:
+    from sertk.history import History
+
+    taken = {}
+    for newest in (False, True):
+        history = History(tmp_path / "log.jsonl", 3, 0, 7, dev=True, newest=newest)
+        for score in (0.5, 0.9, 0.7):
+            history.close(score, 1.0, torch.nn.Linear(1, 1), {})
+        taken[newest] = (history.best["epoch"], history.best["steps"], history.best["score"])
+    assert taken == {False: (2, 14, 0.9), True: (3, 21, 0.7)}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"), [({"select": "first"}, "it is best or last"), ({"patience": 3}, "patience: 0")]
+)
+def test_a_selection_that_makes_no_sense_is_refused(more: dict[str, object], says: str) -> None:
+    settings = config.resolve(config.load("mini-cnn"))
+    settings["train"] |= {"select": "last", **more}
+    with pytest.raises(UsageError, match=says):
+        check(settings)

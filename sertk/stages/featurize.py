@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,10 @@ from sertk.data import Data
 from sertk.plugins import Plugins, split
 from sertk.store import Store, feature_key, write_shard
 
-CHUNK = 128  # utterances of a shard
-TOGETHER = 60.0  # seconds of audio that a feature gets at once
+CHUNK = 128  # utterances of a shard, at most
+SHARD = 256e6  # bytes of a shard, about
+TOGETHER = 60.0  # seconds of audio that a feature gets at once, about
+ROWS = 16  # utterances that it gets at once, at most
 
 
 class Job(NamedTuple):
@@ -35,6 +38,7 @@ class Job(NamedTuple):
     audio: dict[str, Any]
     device: str
     threads: int
+    weights: str
     utterances: tuple[Utterance, ...]
     shas: tuple[str, ...]
 
@@ -72,8 +76,9 @@ def stores(data: Path, settings: Mapping[str, Any], plugins: Plugins) -> dict[st
 
 def _store(data: Path, settings: Mapping[str, Any], plugins: Plugins, name: str, made: Feature) -> Store:
     spec = build.portable("feature", settings["inputs"][name], made)
-    version = plugins.entry("feature", spec["name"]).version
-    return Store(data / "feats" / feature_key(spec, settings["audio"], version, made.weights))
+    offered = (plugins.entry(*one) for one in plugins.inside("feature", spec))
+    versions = sorted({f"{entry.distribution} {entry.version}" for entry in offered})
+    return Store(data / "feats" / feature_key(spec, settings["audio"], versions, made.weights))
 
 
 def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
@@ -105,9 +110,13 @@ def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
             chosen = data.select(todo)
             # the longest first and like beside like: little padding, and no long shard left for the end
             chosen.sort(key=lambda one: (-(one.duration or 0.0), one.id))
-            parts = [chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK)]
-            work = [_job(data, store, settings, name, part, jobs) for part in parts]
-            for _ in track(_run(work, jobs), len(work), f"{name}: shards of {CHUNK}"):
+            longest = max(1.0, data.facts[chosen[0].id].seconds / features[name].frame_seconds)
+            size = max(1, min(CHUNK, int(SHARD / (4 * longest * features[name].width))))
+            parts = [chosen[i : i + size] for i in range(0, len(chosen), size)]
+            plain = _job(data, store, settings, name, features[name].weights, jobs)
+            shas = [tuple(data.facts[one.id].sha256 for one in part) for part in parts]
+            work = [plain._replace(utterances=tuple(p), shas=sha) for p, sha in zip(parts, shas, strict=True)]
+            for _ in track(_run(work, jobs), len(work), f"{name}: shards of {size}"):
                 pass  # a shard counts as soon as it is there: a kill loses what was under way and no more
         if todo or not store.indexed:
             store.index()
@@ -143,38 +152,57 @@ def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], stor
         )
 
 
-def _job(data: Data, store: Store, settings: Mapping[str, Any], name: str, part: Sequence[Utterance], jobs: int) -> Job:
-    shas = tuple(data.facts[one.id].sha256 for one in part)
+def _job(data: Data, store: Store, settings: Mapping[str, Any], name: str, weights: str, jobs: int) -> Job:
+    """What all shards share."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     place = build.device(settings["train"]["device"])
     spec, sound = settings["inputs"][name], dict(settings["audio"])
-    return Job(data.root, store.folder, spec, sound, place, threads, tuple(part), shas)
+    return Job(data.root, store.folder, spec, sound, place, threads, weights, (), ())
 
 
 def _run(work: Sequence[Job], jobs: int) -> Iterator[None]:
     if jobs < 2 or len(work) < 2:
         yield from map(_shard, work)
         return
-    with ProcessPoolExecutor(min(jobs, len(work)), multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_shard, work)
+    try:
+        with ProcessPoolExecutor(min(jobs, len(work)), multiprocessing.get_context("spawn")) as pool:
+            yield from pool.map(_shard, work)
+    except BrokenProcessPool:
+        raise SertkError(
+            f"one of {jobs} processes ended without saying why (killed, or out of memory). What was written counts: "
+            "run the same command again, with a smaller --nj."
+        ) from None
 
 
 @functools.lru_cache(maxsize=1)
-def _feature(spec: str, rate: int) -> Feature:
-    """The feature of a worker, made once for all its shards."""
+def _feature(spec: str, rate: int, weights: str) -> Feature:
+    """The feature of a worker, made once for all its shards.
+
+    Raises:
+        SertkError: Where its weights are not those that the store is addressed by.
+    """
     made: Feature = Plugins().make("feature", json.loads(spec), rate)
+    if made.weights != weights:
+        raise SertkError(
+            f"the weights of {spec} are {made.weights} now and were {weights} a moment ago: the checkpoint changed, or "
+            "they are random ones. Run the same command again, with a `source`."
+        )
     return made
 
 
 def _shard(job: Job) -> None:
     torch.set_num_threads(min(job.threads, torch.get_num_threads()))  # no more than OMP_NUM_THREADS says
-    feature = _feature(json.dumps(job.spec), job.audio["rate"])
+    feature = _feature(json.dumps(job.spec), job.audio["rate"], job.weights)
     waves = [audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration) for one in job.utterances]
     tensors: dict[str, torch.Tensor] = {}
-    size = max(1, round(TOGETHER * job.audio["rate"] / max(map(len, waves))))
+    size = min(ROWS, max(1, round(TOGETHER * job.audio["rate"] / max(map(len, waves)))))
     for first in range(0, len(waves), size):
-        with torch.inference_mode():
-            frames = feature(Padded.stack(waves[first : first + size]).to(job.device))
+        try:
+            with torch.inference_mode():
+                frames = feature(Padded.stack(waves[first : first + size]).to(job.device))
+        except SertkError as error:
+            ids = ", ".join(one.id for one in job.utterances[first : first + size])
+            raise type(error)(f"among the utterances {ids}: {error}") from None
         rows = zip(frames.data.cpu(), frames.length.tolist(), strict=True)
         tensors.update(zip(job.shas[first : first + size], (row[:n].clone() for row, n in rows), strict=True))
     write_shard(job.folder, tensors)

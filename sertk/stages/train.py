@@ -40,6 +40,7 @@ class Setup(NamedTuple):
     folds: Folds
     task: Task
     reader: Reader
+    features: dict[str, str]
     out: Path
     init: str | None
 
@@ -185,7 +186,9 @@ def _claim_data(setup: Setup) -> None:
     audio = digest([setup.data.facts[i].sha256 for i in ids])
     versions = {name: version(name) for name in bundle.STACK}
     path = setup.out / "run.json"
-    now = {"protocol": setup.folds.about(fold), "audio": audio, "versions": versions, "init": setup.init}
+    weights = build.weights(build.make_body(setup.plugins, setup.settings))
+    now: dict[str, Any] = {"protocol": setup.folds.about(fold), "audio": audio, "features": setup.features}
+    now |= {"weights": weights, "versions": versions, "init": setup.init}
     if not path.exists() or not _begun(setup.out):
         write_json(path, now)
         return
@@ -215,7 +218,9 @@ def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds,
     kept = stores(data.folder, settings, plugins)
     reader = Reader(data, settings["audio"], kept, wave=settings["inputs"].keys() != kept.keys())
     task = Task(folds.classes, counts)
-    return Setup(plugins, settings, data, folds, task, reader, out, initial.digest(settings["train"]["init"]))
+    features = {name: store.folder.name for name, store in kept.items()}
+    init = initial.digest(settings["train"]["init"])
+    return Setup(plugins, settings, data, folds, task, reader, features, out, init)
 
 
 def _rows(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
@@ -311,7 +316,8 @@ def _training(
     schedules = optim.make_schedules(setup.plugins, t["schedule"], optimizers, planned, planned * t["epochs"])
     curves = setup.out / "tensorboard" / ("" if last is None else phase) if t["tensorboard"] else None
     log = setup.out / _log_name(phase)
-    history = History(log, epochs, t["patience"], per_epoch, dev=last is None, last_step=last, curves=curves)
+    select = {"dev": last is None, "newest": t["select"] == "last"}
+    history = History(log, epochs, t["patience"], per_epoch, **select, last_step=last, curves=curves)
     metric = setup.plugins.factory("metric", t["metric"])
     classes = len(setup.task.classes)
     return Training(
@@ -366,7 +372,7 @@ def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
         "components": final.components,
         "protocol": setup.folds.about(str(s["fold"])),
         "training": {
-            "system": s["system"],
+            "system": Path(s["system"]).stem if s["system"] else None,
             "seed": s["seed"],
             "epoch": best["epoch"],
             "steps": best["steps"],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
+
+from torch import nn
 
 from sertk.builtin.backbones.common import LayerSum, choose
 from sertk.core import Backbone, InputSpec, Padded
@@ -29,6 +31,10 @@ class Frames(Backbone):
         self.sum = LayerSum(source.layers) if layers == "weighted" else None
         self.layers = 1 if self.sum else source.layers
         self.width = source.width // source.layers * self.layers
+
+    def groups(self) -> Sequence[Sequence[nn.Parameter]]:
+        """None: the weights of the sum learn at the run's own rate, as they do inside an encoder."""
+        return []
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{name: (B, T, D)} -> (B, T, D), or D / layers wide."""

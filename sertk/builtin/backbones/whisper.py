@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torchaudio
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sertk.builtin.backbones.common import LayerSum, choose
@@ -107,13 +108,14 @@ class Whisper(Backbone):
         if (source is None) == (config is None):
             raise UsageError("backbone 'whisper' needs a source: the folder of a checkpoint, or its name on the hub.")
         self.encoder = _load(source) if source is not None else _random(config or {})
-        self.weights = hash_of(self.encoder.state_dict())
+        self.weights = hash_of(self.encoder.state_dict()) if source is not None else ""
         sizes, depth = self.encoder.config, len(self.encoder.layers)
         for word, value in (("layers", layers), ("freeze", freeze)):
             if isinstance(value, int) and not 0 <= value <= depth:
                 raise UsageError(f"backbone 'whisper': {word} is {value}; it is from 0 to {depth}, its layers")
         self.log_mel = LogMel(sizes.num_mel_bins)
         self._layers, self._padded = layers, window == "30s"
+        self._last = layers if isinstance(layers, int) else depth
         self.sum = LayerSum(depth + 1) if layers == "weighted" else None
         self.layers = depth + 1 if layers == "all" else 1
         self.width, self.frame_seconds = sizes.d_model * self.layers, 2 * HOP / RATE
@@ -121,23 +123,24 @@ class Whisper(Backbone):
 
     def _freeze(self, what: int | str) -> None:
         depth = {"none": -1, "conv": 0, "all": len(self.encoder.layers) + 1}.get(str(what), what)
-        self.encoder.embed_positions.requires_grad_(False)
-        for place, group in enumerate(self.groups()):
+        self.encoder.requires_grad_(False)  # the positions are never trained, nor what lies above the layers that count
+        for group in self.groups()[int(depth) + 1 :]:
             for parameter in group:
-                if place <= int(depth):
-                    parameter.requires_grad_(False)
+                parameter.requires_grad_(True)
 
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
-        """The convolutions, each layer, and the norm after the last."""
+        """The convolutions, each layer that counts, and the norm after the last."""
         encoder = self.encoder
         front = [*encoder.conv1.parameters(), *encoder.conv2.parameters()]
-        layers = (list(layer.parameters()) for layer in encoder.layers)
-        return [front, *layers, list(encoder.layer_norm.parameters())]
+        layers = [list(layer.parameters()) for layer in encoder.layers[: self._last]]
+        norm = [list(encoder.layer_norm.parameters())] if self._last == len(encoder.layers) else []
+        return [front, *layers, *norm]
 
     def portable(self) -> Mapping[str, Any]:
         """The encoder's sizes in the place of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG}
-        return {"source": None, "config": sizes, "window": "30s" if self._padded else "real"}
+        front = {"layers": self._layers, "window": "30s" if self._padded else "real"}
+        return {"source": None, "config": sizes, **front}
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms.
@@ -149,31 +152,29 @@ class Whisper(Backbone):
         if int(wave.length.max()) > longest:
             raise SertkError(
                 f"an utterance of {int(wave.length.max()) / RATE:.1f} s is longer than the {longest / RATE:g} s that "
-                "Whisper takes; cut it, for example crop: {length: 30, train: random, score: all}."
+                "Whisper takes. Cut the file; or, where the encoder is the backbone and no frozen feature, set "
+                "crop: {length: 30, train: random, score: all}."
             )
         mel = self.log_mel(_stretch(wave, longest) if self._padded else Padded(wave.data[..., 0], wave.length))
         length = -(-wave.length // (2 * HOP))
-        wanted = range(len(self.encoder.layers) + 1) if self._layers in ("all", "weighted") else [self._index()]
-        states = [x[:, : int(length.max())] for i, x in enumerate(self._states(mel, max(wanted))) if i in wanted]
+        every = self._layers in ("all", "weighted")
+        states = [x[:, : int(length.max())] for i, x in enumerate(self._states(mel)) if every or i == self._last]
         if self.sum is not None:
             return Padded(self.sum(torch.stack(states, 2)), length)
         return Padded(torch.cat(states, 2), length)
 
-    def _index(self) -> int:
-        return len(self.encoder.layers) if self._layers == "last" else int(self._layers)
-
-    def _states(self, mel: Padded, last: int) -> Iterator[Tensor]:
-        """(B, T, d) what each layer up to `last` reads or, at the end, gives; normalised after the very last."""
+    def _states(self, mel: Padded) -> Iterator[Tensor]:
+        """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
         encoder = self.encoder
         x = Padded(nn.functional.gelu(encoder.conv1(mel.data.transpose(1, 2))).transpose(1, 2), mel.length).fill(0.0)
         x = Padded(nn.functional.gelu(encoder.conv2(x.data.transpose(1, 2))).transpose(1, 2), -(-mel.length // 2))
         state = x.data + encoder.embed_positions.weight[: x.data.shape[1]]
         state = nn.functional.dropout(state, encoder.dropout, self.training)
         mask = None if bool(x.mask.all()) else x.mask[:, None, None]  # (B, 1, 1, T): keys that may be seen
-        for layer in encoder.layers[:last]:
+        for layer in encoder.layers[: self._last]:
             yield state
             state = layer(state, mask)
-        yield encoder.layer_norm(state) if last == len(encoder.layers) else state
+        yield encoder.layer_norm(state) if self._last == len(encoder.layers) else state
 
 
 def _stretch(wave: Padded, samples: int) -> Padded:
@@ -198,7 +199,7 @@ def _load(source: str) -> WhisperEncoder:
         alone = (config.architectures or [""])[0] == "WhisperEncoder"
         kind: Any = WhisperEncoder if alone else WhisperModel
         made, info = kind.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().partition("\n")[0]
         raise SertkError(
             f"no Whisper checkpoint at {source!r} ({first}). Give the folder that holds config.json and "

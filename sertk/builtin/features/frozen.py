@@ -36,7 +36,9 @@ class Frozen(Feature):
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves -> (B, T, D) frames, or (B, 1, D or 2 D) statistics."""
         backbone = self._backbone.to(inputs.data.device)
-        frames: Padded = backbone({"wave": Padded(inputs.data[..., None], inputs.length)})
+        # a GPU's convolutions would round to TF32, and what is cached is also computed on CPUs
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            frames: Padded = backbone({"wave": Padded(inputs.data[..., None], inputs.length)})
         if self._pool is None:
             return frames.fill(0.0)
         mean, std = mean_std(frames.data, frames.mask)
