@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from sertk import config
+from sertk import build, config
 from sertk.build import Decider
 from sertk.core import UsageError, View
 from sertk.data import Data
@@ -136,4 +136,4 @@ def test_a_selection_that_makes_no_sense_is_refused(more: dict[str, object], say
     settings = config.resolve(config.load("mini-cnn"))
     settings["train"] |= {"select": "last", **more}
     with pytest.raises(UsageError, match=says):
-        check(settings)
+        build.check(settings)
