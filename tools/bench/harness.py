@@ -33,9 +33,8 @@ from sertk.core import SertkError, UsageError
 from sertk.stages.prepare import prepare
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-HEADER = (
-    "| work | A | B | pairs | A, s | B, s | B / A: median | interval of it | largest difference |\n" + "|---" * 9 + "|"
-)
+COLUMNS = ("work", "A", "B", "pairs", "A, s", "B, s", "B / A", "interval of it", "CPU: B / A", "differ by")
+HEADER = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 def nothing(folder: Path) -> None:

@@ -66,7 +66,7 @@ def main() -> None:
         by_design = ask.against == "usual" and ask.window == "real"
         result = harness.compare(ours, theirs, ask.pairs, math.inf if by_design else TOLERANCE)
     work = f"scores of {len(paths)} files, {minutes:.0f} min, window {ask.window}, {ask.device}"
-    print(result.row(work, ours.name, theirs.name) + (" (another front end: differs by design)" if by_design else ""))
+    print(result.row(work + "; differs by design" * by_design, ours.name, theirs.name))
 
 
 def trained(folder: Path, source: str, window: str) -> Path:
