@@ -103,7 +103,7 @@ def read(path: Path, who: str, settings: dict[str, Any], start: float = 0.0, dur
     """
     samples, rate = decode(path, who, start, duration)
     check_length(len(samples) / rate, who, settings["min_seconds"])
-    mono = samples.mean(1)
+    mono = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
     if settings["trim_db"] is not None:
         mono = trim(mono, settings["trim_db"])
     wave = torch.from_numpy(np.ascontiguousarray(mono))

@@ -6,10 +6,9 @@ import functools
 import json
 import math
 import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,7 +153,7 @@ def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], stor
 
 def _job(data: Data, store: Store, settings: Mapping[str, Any], name: str, weights: str, jobs: int) -> Job:
     """What all shards share."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, torch.get_num_threads() // jobs)  # a share of those that the environment gives this process
     place = build.device(settings["train"]["device"])
     spec, sound = settings["inputs"][name], dict(settings["audio"])
     return Job(data.root, store.folder, spec, sound, place, threads, weights, (), ())
@@ -190,10 +189,15 @@ def _feature(spec: str, rate: int, weights: str) -> Feature:
     return made
 
 
+def _wave(job: Job, one: Utterance) -> torch.Tensor:
+    return audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration)
+
+
 def _shard(job: Job) -> None:
-    torch.set_num_threads(min(job.threads, torch.get_num_threads()))  # no more than OMP_NUM_THREADS says
+    torch.set_num_threads(job.threads)
     feature = _feature(json.dumps(job.spec), job.audio["rate"], job.weights)
-    waves = [audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration) for one in job.utterances]
+    with ThreadPoolExecutor(job.threads) as pool:  # decoding lets go of the interpreter
+        waves = list(pool.map(functools.partial(_wave, job), job.utterances))
     tensors: dict[str, torch.Tensor] = {}
     size = min(ROWS, max(1, round(TOGETHER * job.audio["rate"] / max(map(len, waves)))))
     for first in range(0, len(waves), size):
