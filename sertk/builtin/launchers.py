@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ class Local(Launcher):
             with subprocess.Popen(command) as process:
                 running.add(process)
                 if stopped.is_set():  # begun while the others were being told
-                    process.send_signal(signal.SIGINT)
+                    process.terminate()
                 try:
                     return process.wait()
                 finally:
@@ -36,10 +35,11 @@ class Local(Launcher):
             try:
                 return list(pool.map(one, commands))
             except BaseException:
-                # a signal to this process alone (kill, scancel): the commands have not heard of it
+                # a signal to this process alone (kill, scancel): the commands have not heard of it. Not by SIGINT, which
+                # what a script starts in the background ignores
                 stopped.set()
                 for process in tuple(running):
-                    process.send_signal(signal.SIGINT)
+                    process.terminate()
                 raise
 
 
