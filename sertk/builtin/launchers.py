@@ -35,8 +35,8 @@ class Local(Launcher):
             try:
                 return list(pool.map(one, commands))
             except BaseException:
-                # a signal to this process alone (kill, scancel): the commands have not heard of it. Not by SIGINT, which
-                # what a script starts in the background ignores
+                # a signal to this process alone (kill, scancel): the commands have not heard of it; and not by SIGINT,
+                # which what a script starts in the background ignores
                 stopped.set()
                 for process in tuple(running):
                     process.terminate()
