@@ -16,7 +16,6 @@ from safetensors.torch import load, save
 import sertk
 from sertk import build
 from sertk.build import COMPONENTS, Decider
-from sertk.config import flat
 from sertk.core import HeadSpec, SertkError
 from sertk.core.paths import SCHEMA, read_json, write_json, writing
 from sertk.frontend import Frontend
@@ -177,9 +176,7 @@ def _check_values(about: Mapping[str, Any], where: Path) -> None:
         "heads has no emotion": "emotion" not in heads,
         "components.audio is not rate, trim_db and min_seconds": set(parts["audio"]) != AUDIO,
         f"components.normalize is {parts['normalize']!r}": parts["normalize"] not in ("dimension", "scalar", "none"),
-        "components name a source, and a bundle has its weights itself": any(
-            name.split(".")[-1] == "source" and value is not None for name, value in flat(parts).items()
-        ),
+        "components name a source, and a bundle has its weights itself": _names_source(parts),
         "protocol lacks corpus, name, fold, hash or stamp": bool(PROTOCOL - set(about["protocol"])),
         "classes are not as many as the emotion head's outputs": (
             len(about["classes"]) != heads.get("emotion", {}).get("out")
@@ -188,6 +185,13 @@ def _check_values(about: Mapping[str, Any], where: Path) -> None:
     for what, is_wrong in wrong.items():
         if is_wrong:
             raise SertkError(f"{where}: {what}. {OBTAIN}")
+
+
+def _names_source(content: object) -> bool:
+    """Whether anything in it would be loaded from elsewhere: a path of this machine, or the network."""
+    if isinstance(content, Mapping):
+        return content.get("source") is not None or any(map(_names_source, content.values()))
+    return isinstance(content, list) and any(map(_names_source, content))
 
 
 def _refuse_tags(content: object, where: Path) -> None:

@@ -517,10 +517,12 @@ def test_a_bundle_that_names_a_source_is_refused(data: Path, source: Path, tmp_p
     featurize(own, config.resolve(probe(source)), 1)
     train(probe(source), own, tmp_path / "run")
     about = json.loads((tmp_path / "run/model/bundle.json").read_text())
-    about["components"]["inputs"]["whisper"]["backbone"]["source"] = "some/name"
-    (tmp_path / "run/model/bundle.json").write_text(json.dumps(about))
-    with pytest.raises(SertkError, match="components name a source"):
-        bundle.read(tmp_path / "run/model", Plugins())
+    spec = about["components"]["inputs"]["whisper"]
+    for inside in ({**spec["backbone"], "source": "some/name"}, [{"branches": [{"source": "some/name"}]}]):
+        about["components"]["inputs"]["whisper"] = {**spec, "backbone": inside}
+        (tmp_path / "run/model/bundle.json").write_text(json.dumps(about))
+        with pytest.raises(SertkError, match="components name a source"):
+            bundle.read(tmp_path / "run/model", Plugins())
 
 
 def test_what_lies_inside_a_component_is_known_to_the_bundle_and_the_key(source: Path) -> None:

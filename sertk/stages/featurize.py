@@ -112,7 +112,7 @@ def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
             longest = max(1.0, data.facts[chosen[0].id].seconds / features[name].frame_seconds)
             size = max(1, min(CHUNK, int(SHARD / (4 * longest * features[name].width))))
             parts = [chosen[i : i + size] for i in range(0, len(chosen), size)]
-            plain = _job(data, store, settings, name, features[name].weights, jobs)
+            plain = _job(data, store, settings, name, features[name].weights, min(jobs, len(parts)))
             shas = [tuple(data.facts[one.id].sha256 for one in part) for part in parts]
             work = [plain._replace(utterances=tuple(p), shas=sha) for p, sha in zip(parts, shas, strict=True)]
             for _ in track(_run(work, jobs), len(work), f"{name}: shards of {size}"):
