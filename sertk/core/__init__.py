@@ -25,8 +25,20 @@ from sertk.core.interfaces import (
     Plan,
     Pooled,
     Pooling,
-    Protocol,
     Terms,
+)
+from sertk.core.protocol import (
+    PAIRS,
+    PARTS,
+    Cut,
+    Disjoint,
+    Half,
+    LeaveOneOut,
+    Next,
+    Protocol,
+    Share,
+    Stratified,
+    Table,
 )
 from sertk.core.reduce import Reduction, hash_of, mean_std, over_rows
 from sertk.core.rng import Rng, key
@@ -35,6 +47,8 @@ from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, At, Crop, Dims, Output, Span, Tail, View, Views
 
 __all__ = [
+    "PAIRS",
+    "PARTS",
     "WHOLE",
     "At",
     "Augmentation",
@@ -44,16 +58,21 @@ __all__ = [
     "BatchSampler",
     "Corpus",
     "Crop",
+    "Cut",
     "Decision",
     "Dims",
+    "Disjoint",
     "Feature",
+    "Half",
     "Head",
     "HeadSpec",
     "InputError",
     "InputSpec",
     "Launcher",
+    "LeaveOneOut",
     "Loss",
     "Metric",
+    "Next",
     "Output",
     "Padded",
     "Plan",
@@ -64,7 +83,10 @@ __all__ = [
     "Rejected",
     "Rng",
     "SertkError",
+    "Share",
     "Span",
+    "Stratified",
+    "Table",
     "Tail",
     "Target",
     "Task",

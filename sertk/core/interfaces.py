@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -14,44 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from sertk.core.batch import Batch, Padded, Target
+from sertk.core.protocol import Protocol
 from sertk.core.rng import Rng, key
 from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, Output, Span, View, Views
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """Label map + filter + fold rule, as data.
-
-    Attributes:
-        labels: Class by corpus label; an utterance with another label is dropped, with that reason.
-        test: The test groups by fold name, or a table (TSV with `utterance` and `test_folds`) as folds are published.
-        group: The field whose values stay together.
-        dev: The groups that are dev, or how many of each training set become it, genders alternating.
-        keep: Allowed values of `aux` fields; an utterance with another is dropped, with that reason.
-        about: One sentence with the source.
-    """
-
-    labels: Mapping[str, str]
-    test: Mapping[str, Sequence[str]] | Path
-    group: Literal["speaker", "session"] = "speaker"
-    dev: int | Sequence[str] = 2
-    keep: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    about: str = ""
-
-
 class Corpus(ABC):
-    """An official corpus folder, read into utterances.
+    """An official corpus folder, read into utterances. Its constructor takes settings, where it has any.
 
     Attributes:
         about: One sentence: what it is, licence, where to obtain it.
-        published: Utterances by label as the authors publish them.
+        published: Utterances by label as the authors publish them; empty where nobody does.
         protocols: Protocols by name.
+        title: What it is called in folders and scores, where that is not the name of the plugin.
     """
 
-    about: ClassVar[str]
-    published: ClassVar[Mapping[str, int]]
-    protocols: ClassVar[Mapping[str, Protocol]]
+    about: str
+    published: Mapping[str, int]
+    protocols: Mapping[str, Protocol]
+    title: str = ""
 
     @abstractmethod
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
