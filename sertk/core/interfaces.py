@@ -42,6 +42,10 @@ class Corpus(ABC):
             SertkError: Where the folder is not this corpus.
         """
 
+    def notes(self) -> list[str]:
+        """What the last reading found that the user should know: sentences, said by `prepare`."""
+        return []
+
     def obtain(self, root: Path) -> None:  # noqa: B027 - most corpora cannot be made
         """Makes the corpus at `root` where it can be made (the embedded one); the rest do nothing."""
 
