@@ -83,16 +83,13 @@ def _folds(lists: Sequence[str]) -> tuple[str, dict[str, Fold]]:
         return Path(lists[-1].partition("=")[2]).stem, {"1": Fold(*parts)}
     if len(lists) != 1:
         raise UsageError(f"lists {' '.join(lists)!r} are of no known form. {FORMS}")
-    table = read_table(Path(lists[0]))
-    if table.whole:
-        return Path(lists[0]).stem, {
-            name: Fold(*map(_stems, map(parts.get, PARTS))) for name, parts in table.folds.items()
-        }
-    folds = {name: set(parts["test"]) for name, parts in table.folds.items()}
-    return Path(lists[0]).stem, {
-        name: Fold(_stems(i for i in table.ids if i not in tested), (), _stems(i for i in table.ids if i in tested))
-        for name, tested in folds.items()
-    }
+    published = read_table(Path(lists[0]))
+    found = {}
+    for name, parts in published.folds.items():
+        tested = set(parts["test"])
+        train = parts["train"] if published.whole else [i for i in published.ids if i not in tested]
+        found[name] = Fold(*map(_stems, (train, parts["dev"], parts["test"])))
+    return Path(lists[0]).stem, found
 
 
 def _ids(path: Path) -> tuple[str, ...]:
