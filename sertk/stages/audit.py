@@ -86,7 +86,8 @@ def _folds(lists: Sequence[str]) -> tuple[str, dict[str, Fold]]:
     published = read_table(Path(lists[0]))
     found = {}
     for name, ids in published.folds.items():
-        train = ids["train"] if published.whole else [i for i in published.ids if i not in set(ids["test"])]
+        tested = set(ids["test"])
+        train = ids["train"] if published.whole else [i for i in published.ids if i not in tested]
         found[name] = Fold(_stems(train), _stems(ids["dev"]), _stems(ids["test"]))
     return Path(lists[0]).stem, found
 
