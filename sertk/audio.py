@@ -158,7 +158,7 @@ def examine(root: Path, utterance: Utterance, least: float) -> Facts:
     # equal samples at another rate, or dealt to other channels, are another sound
     form = f"{rate} Hz, {samples.shape[1]} channels\n".encode()
     sha = hashlib.sha256(form)
-    sha.update(np.ascontiguousarray(samples))  # as it lies there, uncopied
+    sha.update(np.ascontiguousarray(samples).data)  # as it lies there, uncopied
     cut = (utterance.path, utterance.start, utterance.duration)
     return Facts(
         utterance.id, sha.hexdigest(), len(samples) / rate, rate, samples.shape[1], stat.st_size, stat.st_mtime_ns, *cut
