@@ -76,7 +76,9 @@ def _directory(data: Data, ids: Sequence[str], labels: Mapping[str, str], out: P
         "utt2dur": ((names[one.id], f"{one.duration:.6f}") for one in utterances),
     }
     for name, rows in files.items():
-        lines = [f"{key} {value}\n" for key, value in sorted(rows)]  # by code point: the order of UTF-8 bytes, as C's
+        lines = [
+            f"{key} {value}".rstrip(" ") + "\n" for key, value in sorted(rows)
+        ]  # by code point: the order of UTF-8 bytes, as C's
         if lines:
             write_text(out / name, "".join(lines))
         else:
