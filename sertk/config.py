@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -168,6 +169,18 @@ def component_of(text: str) -> dict[str, Any]:
             raise UsageError(f"{text!r} is not NAME or NAME:SETTING=VALUE[,SETTING=VALUE]: {pair!r} has no '='.")
         settings[word] = value_of(value)
     return settings
+
+
+def spell(component: str | Mapping[str, Any]) -> str:
+    """A component as it is typed: what `component_of` reads."""
+    if isinstance(component, str):
+        return component
+    pairs = [f"{word}={_typed(value)}" for word, value in component.items() if word != "name"]
+    return f"{component['name']}:{','.join(pairs)}" if pairs else str(component["name"])
+
+
+def _typed(value: object) -> str:
+    return value if isinstance(value, str) and value_of(value) == value else json.dumps(value, ensure_ascii=False)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_type_hints
 
-from sertk.core import Protocol, SertkError, UsageError, Utterance, key, nearest
+from sertk.config import read
+from sertk.core import (
+    OVERLAPS,
+    PAIRS,
+    PARTS,
+    Cut,
+    Disjoint,
+    Half,
+    LeaveOneOut,
+    Next,
+    Protocol,
+    SertkError,
+    Share,
+    Stratified,
+    Table,
+    UsageError,
+    Utterance,
+    nearest,
+)
 from sertk.core.paths import digest, read_json
+from sertk.folding import Fold, absent, make_folds, read_table
+from sertk.plugins import fits
 
-PARTS = ("train", "dev", "test")
-
-
-class Fold(NamedTuple):
-    """Utterance ids of the three parts."""
-
-    train: tuple[str, ...]
-    dev: tuple[str, ...]
-    test: tuple[str, ...]
+Shares = Mapping[str, list[str]]  # the PAIRS of parts that share it, by "speaker", "session", "text" and "audio"
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ class Folds:
         classes: In the order of every logit.
         labels: Class by utterance id.
         folds: By name.
-        independent: Whether no fold has a speaker of its test in train or dev.
+        shares: What the parts of some fold have in common, as the audit found it.
     """
 
     corpus: str
@@ -40,7 +52,7 @@ class Folds:
     classes: tuple[str, ...]
     labels: Mapping[str, str]
     folds: Mapping[str, Fold]
-    independent: bool
+    shares: Shares = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -52,12 +64,14 @@ class Folds:
 
     @property
     def stamp(self) -> str:
-        """What every score is stamped with."""
-        return "speaker-independent" if self.independent else "SPEAKER-DEPENDENT"
+        """What every score is stamped with: whether a speaker, or a recording, of a test is in train or dev too."""
+        pairs = {*self.shares.get("speaker", ()), *self.shares.get("audio", ())}
+        return "SPEAKER-DEPENDENT" if pairs & {"train+test", "dev+test"} else "speaker-independent"
 
-    def about(self, fold: str) -> dict[str, str]:
+    def about(self, fold: str) -> dict[str, Any]:
         """What a bundle and its scores say of the fold they come from."""
-        return {"corpus": self.corpus, "name": self.name, "fold": fold, "hash": self.hash, "stamp": self.stamp}
+        own = {"corpus": self.corpus, "name": self.name, "fold": fold, "hash": self.hash}
+        return {**own, "stamp": self.stamp, "shares": self.shares}
 
     def name_of(self, text: str) -> str:
         """The name of a fold that is given by name, or by position as "#1".
@@ -95,125 +109,128 @@ def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Uttera
     """Applies a protocol to a corpus.
 
     Raises:
-        SertkError: Where nothing is left, or dev would take every training group.
+        SertkError: Where nothing is left, or the fold rule cannot be met.
     """
     kept, dropped = _filter(protocol, utterances)
-    absent = _absent(protocol, kept)
-    tests = _tests(protocol, kept, dropped)
-    if isinstance(protocol.test, Path):  # a table lists every utterance; of groups, those no fold tests are trained on
-        inside = {i for ids in tests.values() for i in ids}
-        kept = {i: u for i, u in kept.items() if i in inside}
-    folds = {fold: _fold(fold, ids, kept, protocol) for fold, ids in tests.items()}
+    missing = absent(protocol, kept)
+    if isinstance(protocol.test, Table):
+        listed = set(read_table(protocol.test.path).ids)
+        dropped += [{"id": i, "reason": f"not in {protocol.test.path.name}"} for i in kept if i not in listed]
+        kept = {i: one for i, one in kept.items() if i in listed}
     if not kept:
         raise SertkError(
             f"protocol {name!r} keeps no utterance of {corpus}; the first reasons: {dropped[:3]}. "
             "Check --root, or choose another --protocol."
         )
-    classes = tuple(dict.fromkeys(sorted(protocol.labels.values())))
-    labels = {i: protocol.labels[u.label or ""] for i, u in kept.items()}
-    independent = not any(_speakers(f.test, kept) & _speakers((*f.train, *f.dev), kept) for f in folds.values())
-    return Made(Folds(corpus, name, classes, labels, folds, independent), dropped, absent)
-
-
-def fold_names(protocol: Protocol) -> list[str]:
-    """The folds of a protocol, in the order in which "#n" counts them."""
-    if isinstance(protocol.test, Path):
-        return sorted(set(_read_table(protocol.test).values()))
-    return list(protocol.test)
+    labels = {i: _class(protocol, one) for i, one in kept.items()}
+    classes = sorted(set(labels.values() if protocol.labels is None else protocol.labels.values()))
+    folds = make_folds(protocol, kept, labels)
+    used = {i for fold in folds.values() for part in fold for i in part}
+    dropped += [{"id": i, "reason": "no fold takes it"} for i in kept if i not in used]
+    labels = {i: label for i, label in labels.items() if i in used}
+    return Made(Folds(corpus, name, tuple(classes), labels, folds), dropped, missing)
 
 
 def _filter(protocol: Protocol, utterances: Iterable[Utterance]) -> tuple[dict[str, Utterance], list[dict[str, str]]]:
     kept, dropped = {}, []
     for one in sorted(utterances, key=lambda u: u.id):
-        odd = next((f for f, allowed in protocol.keep.items() if one.aux.get(f) not in allowed), None)
-        if odd is not None:
-            dropped.append(
-                {"id": one.id, "reason": f"{odd} is {one.aux.get(odd)!r}, not one of {list(protocol.keep[odd])}"}
-            )
-        elif one.label not in protocol.labels:
-            dropped.append({"id": one.id, "reason": f"label {one.label!r} is not in the label map"})
-        else:
+        reason = _reason(protocol, one)
+        if reason is None:
             kept[one.id] = one
+        else:
+            dropped.append({"id": one.id, "reason": reason})
     return kept, dropped
 
 
-def _tests(
-    protocol: Protocol, kept: Mapping[str, Utterance], dropped: list[dict[str, str]]
-) -> dict[str, tuple[str, ...]]:
-    """Test ids by fold; what no fold tests is added to `dropped`."""
-    if isinstance(protocol.test, Path):
-        table = _read_table(protocol.test)
-        dropped.extend({"id": i, "reason": f"not in {protocol.test.name}"} for i in kept if i not in table)
-        folds = sorted(set(table.values()))
-        tests = {fold: tuple(i for i in kept if table.get(i) == fold) for fold in folds}
-    else:
-        tests = {f: tuple(i for i, u in kept.items() if _group(u, protocol) in g) for f, g in protocol.test.items()}
-    return {fold: ids for fold, ids in tests.items() if ids}
+def _reason(protocol: Protocol, one: Utterance) -> str | None:
+    """Why a protocol does not keep an utterance; None where it does."""
+    for name, allowed in protocol.keep.items():
+        value = one.aux.get(name, getattr(one, name, None))
+        if value not in allowed:
+            return f"{name} is {value!r}, not one of {list(allowed)}"
+    if one.label is None:
+        return "it has no label"
+    if protocol.labels is not None and one.label not in protocol.labels:
+        return f"label {one.label!r} is not in the label map"
+    return None
 
 
-def _absent(protocol: Protocol, kept: Mapping[str, Utterance]) -> list[dict[str, str]]:
-    """What the fold rule names and the corpus lacks."""
-    if isinstance(protocol.test, Path):
-        where = f"in {protocol.test.name}, not in this corpus folder"
-        return [{"id": i, "reason": where} for i in _read_table(protocol.test) if i not in kept]
-    here = {_group(one, protocol) for one in kept.values()}
-    return [
-        {"id": f"{protocol.group} {group}", "reason": f"tested in fold {fold}, not in this corpus folder"}
-        for fold, groups in protocol.test.items()
-        for group in groups
-        if group not in here
-    ]
+def _class(protocol: Protocol, one: Utterance) -> str:
+    label = one.label or ""
+    return label if protocol.labels is None else protocol.labels[label]
 
 
-def _read_table(path: Path) -> dict[str, str]:
-    """Test fold by utterance, from a TSV with the columns `utterance` and `test_folds`."""
+def expected(protocol: Protocol, published: Mapping[str, int]) -> dict[str, int]:
+    """How many utterances of each class a complete corpus gives; nothing where no source says."""
+    if protocol.published or protocol.keep or protocol.labels is None:
+        return dict(protocol.published)
+    counts: Counter[str] = Counter()
+    for label, name in protocol.labels.items():
+        counts[name] += published.get(label, 0)
+    return dict(counts) if any(counts.values()) else {}
+
+
+YAML: Final = (".yaml", ".yml")  # a protocol that a file states
+RULES: Final[Mapping[str, Mapping[str, type]]] = {
+    "test": {"leave_one_out": LeaveOneOut, "disjoint": Disjoint, "stratified": Stratified, "cut": Cut, "table": Table},
+    "dev": {"share": Share, "half": Half, "next": Next},
+}
+FORMS: Final[Mapping[str, Any]] = {
+    "labels": Mapping[str, str] | None,
+    "test": Mapping[str, Sequence[str]],
+    "dev": int | Sequence[str] | Mapping[str, Sequence[str]],
+    "group": Literal["speaker", "session"],
+    "keep": Mapping[str, Sequence[Any]],
+    "overlaps": Mapping[str, Sequence[Literal[PAIRS]]],  # type: ignore[valid-type]
+    "published": Mapping[str, int],
+    "about": str,
+}
+
+
+def from_file(path: Path) -> Protocol:
+    """Reads a protocol of one's own: the fields of `Protocol`, a rule as {rule: disjoint, k: 5}.
+
+    Raises:
+        UsageError: On an unknown field or rule, or a value of the wrong type.
+        SertkError: Where the file is not YAML.
+    """
+    fields = dict(read(path))
+    for word in ("labels", "test"):
+        if word not in fields:
+            raise UsageError(f"{path} has no {word!r}. A protocol has labels, test, and maybe {', '.join(FORMS)}.")
+    made: dict[str, Any] = {}
+    for word, value in fields.items():
+        if word not in FORMS:
+            raise UsageError(f"{path}: unknown field {word!r}{nearest(word, FORMS)}")
+        if isinstance(value, Mapping) and "rule" in value:
+            made[word] = _rule(path, word, dict(value))
+        elif fits(value, FORMS[word]):
+            made[word] = value
+        else:
+            raise UsageError(f"{path}: {word} is {value!r}; it takes {FORMS[word]}, or a rule.")
+    odd = [what for what in made.get("overlaps", ()) if what not in OVERLAPS]
+    if odd:
+        raise UsageError(f"{path}: overlaps of {odd[0]!r}{nearest(odd[0], OVERLAPS)}")
+    return Protocol(**made)
+
+
+def _rule(path: Path, word: str, value: dict[str, Any]) -> object:
+    """A rule from its name and settings."""
+    name, rules = value.pop("rule"), RULES.get(word, {})
+    if name not in rules:
+        raise UsageError(f"{path}: {word} has no rule {name!r}{nearest(str(name), rules)}")
+    hints = get_type_hints(rules[name])
+    for setting, given in value.items():
+        wanted = str if hints.get(setting) is Path else hints.get(setting, type(None))
+        if setting not in hints or not fits(given, wanted):
+            known = ", ".join(f"{one}: {hint.__name__}" for one, hint in hints.items()) or "nothing"
+            raise UsageError(f"{path}: rule {name!r} of {word} takes no {setting}: {given!r}; it takes {known}.")
+    if "path" in value:
+        value["path"] = path.parent / value["path"]
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {row["utterance"]: row["test_folds"] for row in csv.DictReader(file, delimiter="\t")}
-    except (OSError, KeyError) as error:
-        raise SertkError(f"fold table {path}: {error}. It needs the columns utterance and test_folds.") from None
-
-
-def _group(utterance: Utterance, protocol: Protocol) -> str:
-    group: str | None = getattr(utterance, protocol.group)
-    return group or ""
-
-
-def _fold(name: str, test: Sequence[str], kept: Mapping[str, Utterance], protocol: Protocol) -> Fold:
-    """Trains on the groups that the test has none of, and carves dev out of them."""
-    tested = {_group(kept[i], protocol) for i in test}
-    rest = {i: group for i, group in ((i, _group(u, protocol)) for i, u in kept.items()) if group not in tested}
-    dev = _carve(name, [kept[i] for i in rest], protocol)
-    parts: dict[bool, list[str]] = {False: [], True: []}
-    for i, group in rest.items():
-        parts[group in dev].append(i)
-    return Fold(tuple(parts[False]), tuple(parts[True]), tuple(test))
-
-
-def _carve(fold: str, utterances: Collection[Utterance], protocol: Protocol) -> set[str]:
-    """The dev groups: in an order that only fold and group name decide, genders alternating."""
-    if not isinstance(protocol.dev, int):
-        return set(protocol.dev)
-    found: dict[str, set[str]] = {}
-    for one in utterances:
-        found.setdefault(_group(one, protocol), set()).add(one.gender or "")
-    if 0 < len(found) <= protocol.dev:
-        raise SertkError(
-            f"fold {fold}: dev takes {protocol.dev} {protocol.group}s of the {len(found)} beside the test, and none is "
-            "left for train. Complete the corpus, or take a protocol with a smaller dev."
-        )
-    genders: dict[str, list[str]] = {}
-    for group, sexes in found.items():
-        # a session of both has no gender to alternate by
-        genders.setdefault(next(iter(sexes)) if len(sexes) == 1 else "", []).append(group)
-    for groups in genders.values():
-        groups.sort(key=lambda group: key("dev", fold, group))
-    ranked = sorted((place, gender, group) for gender, gs in genders.items() for place, group in enumerate(gs))
-    return {group for _, _, group in ranked[: protocol.dev]}
-
-
-def _speakers(ids: Iterable[str], kept: Mapping[str, Utterance]) -> set[str]:
-    return {kept[i].speaker for i in ids}
+        return rules[name](**value)
+    except TypeError as error:
+        raise UsageError(f"{path}: rule {name!r} of {word}: {error}.") from None
 
 
 def to_json(folds: Folds) -> dict[str, object]:
@@ -223,6 +240,7 @@ def to_json(folds: Folds) -> dict[str, object]:
         "name": folds.name,
         "hash": folds.hash,
         "stamp": folds.stamp,
+        "shares": folds.shares,
         "classes": list(folds.classes),
         "labels": dict(folds.labels),
         "folds": {name: fold._asdict() for name, fold in folds.folds.items()},
@@ -244,7 +262,7 @@ def load(path: Path) -> Folds:
         tuple(content["classes"]),
         content["labels"],
         {name: Fold(*(tuple(fold[part]) for part in PARTS)) for name, fold in content["folds"].items()},
-        content["stamp"] == "speaker-independent",
+        content.get("shares", {}),
     )
     if folds.hash != content["hash"]:
         raise SertkError(f"{path} was edited: its folds hash to {folds.hash}, not {content['hash']}. Prepare again.")

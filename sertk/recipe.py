@@ -16,13 +16,12 @@ from os import W_OK, access
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sertk import build, config, initial, ranks
+from sertk import build, config, folding, initial, protocols, ranks
 from sertk.choices import Choices
 from sertk.console import console, say
 from sertk.core import Corpus, Launcher, SertkError, UsageError, nearest
 from sertk.core.paths import digest, egs, read_json, write_json
 from sertk.plugins import Plugins, split
-from sertk.protocols import fold_names
 from sertk.stages.featurize import stores
 from sertk.store import Store
 
@@ -144,7 +143,7 @@ class Recipe:
         self._corpus: Corpus = self._plugins.make("corpus", self._settings["corpus"])
         folder = self._path.parent
         self._work = (ask.work or home(folder)).resolve()
-        self._data = self._work / "data" / self._settings["corpus"]
+        self._data = self._work / "data" / (self._corpus.title or split("corpus", self._settings["corpus"])[0])
         self._jobs = ask.jobs or self._settings["jobs"]
         self._check()
 
@@ -170,6 +169,12 @@ class Recipe:
         launcher: Launcher = self._plugins.make("launcher", "local")
         due = self._ask.force
         for stage in stages:
+            if stage in ("train", "score", "report") and self._folds() is None:
+                text = f"{stage}: the folds of {self._protocol()} follow from the corpus; prepare it first (--stage 1)."
+                if not self._ask.dry:
+                    raise SertkError(text)
+                say(text)
+                continue
             steps: list[Step] = list(getattr(self, f"_{stage}")())
             todo = [step for step in steps if due or not fresh(step)]
             due = due or (self._ask.dry and bool(todo))  # what follows a stage that will run cannot be judged yet
@@ -220,21 +225,16 @@ class Recipe:
         return [*step.words, "--force"] if self._ask.force or stale else step.words
 
     def _prepare(self) -> Iterable[Step]:
-        root, protocol = self._root(), self._settings["protocol"]
-        words = [
-            "prepare",
-            self._settings["corpus"],
-            "--root",
-            str(root),
-            "--out",
-            str(self._data),
-            "--protocol",
-            protocol,
-        ]
+        root, file = self._root(), self._file()
+        corpus, protocol = self._settings["corpus"], self._protocol()
+        words = ["prepare", config.spell(corpus), "--root", str(root), "--out", str(self._data)]
+        words += ["--protocol", str(file or protocol)]
         least = self._settings["audio"]["min_seconds"]
         words += ["--min-seconds", str(least), *self._nj()]
         stamp = self._data / f".prepare-{protocol}.json"
-        yield Step("prepare", words, stamp, [protocol, least], [], self._prepared(), root)
+        settings = [corpus, str(file) if file else protocol, least]
+        needs = [file] if file else []
+        yield Step("prepare", words, stamp, settings, needs, self._prepared(), root)
 
     def _root(self) -> Path:
         root = self._ask.root or self._settings["root"]
@@ -242,12 +242,12 @@ class Recipe:
             return Path(root).resolve()
         if type(self._corpus).obtain is Corpus.obtain:
             raise UsageError(
-                f"the corpus {self._settings['corpus']} must be obtained first; then give its folder: --root FOLDER."
+                f"the corpus {self._data.name} must be obtained first; then give its folder: --root FOLDER."
             )
         return self._work / "corpus"
 
     def _prepared(self) -> list[Path]:
-        protocol = f"protocols/{self._settings['protocol']}.json"
+        protocol = f"protocols/{self._protocol()}.json"
         return [self._data / name for name in ("corpus.json", "manifest.jsonl", "audio.jsonl", protocol)]
 
     def _nj(self) -> list[str]:
@@ -275,8 +275,10 @@ class Recipe:
             return []
 
     def _runs(self) -> Iterable[tuple[str, str, Path]]:
-        """(fold, seed, folder) of each run."""
-        known = fold_names(self._corpus.protocols[self._protocol()])
+        """(fold, seed, folder) of each run; none where the corpus decides on the folds and is not prepared yet."""
+        known = self._folds()
+        if known is None:
+            return
         asked = self._ask.folds or (known if self._settings["folds"] == "all" else map(str, self._settings["folds"]))
         seeds = list(map(str, self._settings["seeds"]))
         for fold in asked:
@@ -284,11 +286,30 @@ class Recipe:
                 name, number = _pick(fold, known, "fold"), _pick(seed, seeds, "seed", closed=False)
                 yield name, number, self._system() / f"fold={name}" / f"seed={number}"
 
+    def _folds(self) -> list[str] | None:
+        """The folds by name; None where the corpus decides on them and is not prepared yet."""
+        file, name = self._file(), self._protocol()
+        known = folding.names(protocols.from_file(file) if file else self._corpus.protocols[name])
+        path = self._data / "protocols" / f"{name}.json"
+        return list(protocols.load(path).folds) if known is None and path.exists() else known
+
+    def _file(self) -> Path | None:
+        """The file that states the protocol, where it is not one of the corpus's; beside the recipe, or from here."""
+        path = Path(self._settings["protocol"])
+        if path.suffix not in protocols.YAML:
+            return None
+        beside = self._path.parent / path
+        return (beside if beside.is_file() else path).resolve()
+
     def _protocol(self) -> str:
+        file = self._file()
+        if file:
+            return file.stem
         name: str = self._settings["protocol"]
         if name not in self._corpus.protocols:
             raise UsageError(
-                f"corpus {self._settings['corpus']} has no protocol {name!r}{nearest(name, self._corpus.protocols)}"
+                f"corpus {self._data.name} has no protocol {name!r}{nearest(name, self._corpus.protocols)}, "
+                "or a .yaml file"
             )
         return name
 

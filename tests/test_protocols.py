@@ -13,9 +13,10 @@ import pytest
 
 from sertk.audit import Lack, audit, lacking
 from sertk.builtin.corpora.ravdess import EMOTIONS, Ravdess
-from sertk.core import Protocol, Rejected, SertkError, UsageError, Utterance
+from sertk.core import Protocol, Rejected, SertkError, Table, UsageError, Utterance
 from sertk.core.paths import egs, write_json
-from sertk.protocols import Fold, Folds, fold_names, load, make, to_json
+from sertk.folding import Fold, names
+from sertk.protocols import Folds, load, make, to_json
 
 LABELS = {"anger": "anger", "joy": "happiness", "excitement": "happiness"}
 
@@ -55,7 +56,7 @@ def speakers(ids: Sequence[str]) -> set[str]:
 
 def test_a_fold_tests_its_groups_and_trains_on_the_others() -> None:
     folds = folds_of()
-    assert list(folds.folds) == ["a", "b"] == fold_names(PROTOCOL)
+    assert list(folds.folds) == ["a", "b"] == names(PROTOCOL)
     for name, fold in folds.folds.items():
         assert speakers(fold.test) == set(HALVES[name])
         assert sorted(i for part in fold for i in part) == sorted(u.id for u in corpus())  # each id in one part
@@ -72,10 +73,10 @@ def test_labels_are_mapped_and_classes_sorted() -> None:
     assert folds.labels["f1_excitement_1"] == folds.labels["f1_joy_1"] == "happiness"
 
 
-def table(path: Path, rows: Mapping[str, str]) -> Path:
+def table(path: Path, rows: Mapping[str, str]) -> Table:
     lines = ["utterance\temotion\ttest_folds", *(f"{i}\tx\t{fold}" for i, fold in rows.items())]
     path.write_text("\n".join(lines) + "\n")
-    return path
+    return Table(path)
 
 
 def test_a_table_gives_each_utterance_its_test_fold(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_table_gives_each_utterance_its_test_fold(tmp_path: Path) -> None:
     rows = {"f1_anger_1": "1", "f1_anger_2": "1", "f2_anger_1": "1", "f2_anger_2": "2", "m1_joy_1": "2"}
     protocol = Protocol(LABELS, table(tmp_path / "t.tsv", rows), dev=0)
     folds, dropped, _ = make("toy", "p", protocol, corpus())
-    assert fold_names(protocol) == ["1", "2"]
+    assert names(protocol) == ["1", "2"]
     assert folds.folds["1"] == Fold(("m1_joy_1",), (), ("f1_anger_1", "f1_anger_2", "f2_anger_1"))
     assert folds.folds["2"] == Fold(("f1_anger_1", "f1_anger_2"), (), ("f2_anger_2", "m1_joy_1"))
     assert {"id": "m6_joy_2", "reason": "not in t.tsv"} in dropped
@@ -93,8 +94,8 @@ def test_a_table_gives_each_utterance_its_test_fold(tmp_path: Path) -> None:
 def test_a_table_of_the_wrong_form_is_an_error_that_names_its_columns(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("id\tfold\na\t1\n")
     for path in (tmp_path / "t.tsv", tmp_path / "missing.tsv"):
-        with pytest.raises(SertkError, match="utterance and test_folds"):
-            make("toy", "p", Protocol(LABELS, path), corpus())
+        with pytest.raises(SertkError, match="column utterance, and test_folds"):
+            make("toy", "p", Protocol(LABELS, Table(path)), corpus())
 
 
 @pytest.mark.parametrize("dev", [0, 1])
@@ -108,8 +109,6 @@ def test_sessions_are_kept_together_and_speakers_in_several_are_stamped(dev: int
         assert held[2] == {name}
         assert [len(part) for part in held] == [3 - dev, dev, 1]
         assert not held[0] & held[1]
-    assert folds.stamp == "SPEAKER-DEPENDENT"
-    assert folds_of().stamp == "speaker-independent"
 
 
 def test_a_fold_is_found_by_name_or_place() -> None:
@@ -211,7 +210,7 @@ def test_what_no_fold_holds_is_listed_with_the_reason() -> None:
         "f1_anger_7": "channel is 'song', not one of ['speech']",
         "f1_anger_8": "channel is None, not one of ['speech']",
         "f1_boredom_1": "label 'boredom' is not in the label map",
-        "f1_None_1": "label None is not in the label map",
+        "f1_None_1": "it has no label",
     }
     assert folds == make("toy", "p", replace(EVERYONE), spoken)[0]
 
@@ -277,7 +276,7 @@ def edited(path: Path, old: str, new: str) -> Path:
         ('"f1_anger_1": "anger"', '"f1_anger_1": "happiness"'),
         ('"classes": [\n  "anger"', '"classes": [\n  "happiness"'),
         ('"b": {', '"c": {'),
-        ('"speaker-independent"', '"SPEAKER-DEPENDENT"'),
+        ('"shares": {}', '"shares": {"speaker": ["train+test"]}'),
     ],
 )
 def test_an_edited_protocol_file_is_refused(tmp_path: Path, old: str, new: str) -> None:
@@ -314,9 +313,7 @@ def test_a_file_that_is_no_protocol_says_what_it_is_and_how_to_make_one(
 
 def audited(utterances: Sequence[Utterance], audio: Mapping[str, str], fold: Fold) -> Mapping[str, object]:
     by_id = {u.id: u for u in utterances}
-    folds = Folds(
-        "toy", "p", ("anger", "happiness"), {i: LABELS[u.label or ""] for i, u in by_id.items()}, {"1": fold}, True
-    )
+    folds = Folds("toy", "p", ("anger", "happiness"), {i: LABELS[u.label or ""] for i, u in by_id.items()}, {"1": fold})
     report: Mapping[str, object] = audit(folds, by_id, audio)["1"]
     return report
 
@@ -336,7 +333,7 @@ def test_the_audit_finds_what_parts_share() -> None:
         "speaker": {"train+dev": ["f1"]},
         "session": {},  # what is not known is not shared
         "text": {"train+dev": ["b"]},
-        "audio": {"train+test": ["h1"]},
+        "audio": {"train+test": ["f1_anger_1 = m2_joy_1"]},
     }
     parts[3] = replace(parts[3], text="b", session="s2")
     assert audited(parts, {}, Fold(ids[:2], ids[2:3], ids[3:]))["shared"] == {

@@ -28,6 +28,7 @@ from sertk.core.interfaces import (
     Terms,
 )
 from sertk.core.protocol import (
+    OVERLAPS,
     PAIRS,
     PARTS,
     Cut,
@@ -47,6 +48,7 @@ from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, At, Crop, Dims, Output, Span, Tail, View, Views
 
 __all__ = [
+    "OVERLAPS",
     "PAIRS",
     "PARTS",
     "WHOLE",

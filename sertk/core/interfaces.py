@@ -29,9 +29,9 @@ class Corpus(ABC):
         title: What it is called in folders and scores, where that is not the name of the plugin.
     """
 
-    about: str
-    published: Mapping[str, int]
-    protocols: Mapping[str, Protocol]
+    about: ClassVar[str]
+    published: ClassVar[Mapping[str, int]]
+    protocols: ClassVar[Mapping[str, Protocol]]
     title: str = ""
 
     @abstractmethod

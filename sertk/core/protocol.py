@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 PARTS: Final = ("train", "dev", "test")
+OVERLAPS: Final = ("speaker", "session", "text", "audio")
 PAIRS: Final = ("train+dev", "train+test", "dev+test")
 
 
@@ -79,8 +80,8 @@ class Protocol:
             all folds or by fold; or a rule of this module. Not asked where the fold rule gives dev itself.
         group: The field whose values stay together.
         keep: Allowed values of fields (of `aux`, or of the utterance); an utterance with another is dropped, and told.
-        overlaps: What the parts may share, "speaker", "session", "text" or "audio", with the `PAIRS` that may. What is
-            declared here stamps the scores; what is shared and not declared here is an error.
+        overlaps: Which of `OVERLAPS` the parts may share, with the `PAIRS` that may. What is shared stamps the scores;
+            what is shared and not declared here is an error.
         published: Utterances by class as the source of the protocol counts them; empty where it does not.
         about: One sentence with the source.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,22 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from sertk import audio
-from sertk.audit import audit, lacking
+from sertk.audit import audit, duplicates, lacking, shares, table, told, undeclared
+from sertk.config import component_of
 from sertk.console import say, track
-from sertk.core import Corpus, InputError, Rejected, SertkError, UsageError, Utterance, nearest
-from sertk.core.paths import SCHEMA, write_json, write_jsonl
+from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
+from sertk.core.paths import SCHEMA, write_json, write_jsonl, write_text
 from sertk.plugins import Plugins
-from sertk.protocols import make, to_json
+from sertk.protocols import YAML, Made, expected, from_file, make, to_json
+
+
+class OverlapError(SertkError):
+    """Parts of a fold share what their protocol does not declare."""
 
 
 def prepare(corpus: str, root: Path, out: Path, protocols: Sequence[str], least: float, jobs: int) -> int:
     """Prepares a corpus.
 
     Args:
-        corpus: Name of the corpus plugin.
+        corpus: The corpus plugin, `NAME[:SETTING=VALUE,...]`.
         root: The corpus folder.
         out: data/<corpus>.
-        protocols: Which to write; all of the corpus where empty.
+        protocols: Which to write, by name or as files that state them; all of the corpus where empty.
         least: `audio.min_seconds`.
         jobs: Files read at once.
 
@@ -33,36 +39,61 @@ def prepare(corpus: str, root: Path, out: Path, protocols: Sequence[str], least:
         Files that could not be used; they are in `failed.jsonl`.
 
     Raises:
-        SertkError: Where the folder is not the corpus or two utterances have one id.
+        SertkError: Where the folder is not the corpus, two utterances have one id, or parts of a protocol share what it
+            does not declare.
     """
-    reader: Corpus = Plugins().make("corpus", corpus)
-    for name in protocols:
-        if name not in reader.protocols:
-            raise UsageError(f"corpus {corpus!r} has no protocol {name!r}{nearest(name, reader.protocols)}")
-    # those of an earlier call are made again too, or they would speak of a manifest that is no more
-    earlier = (path.stem for path in (out / "protocols").glob("*.json"))
-    chosen = sorted({*protocols, *earlier} & reader.protocols.keys()) if protocols else list(reader.protocols)
+    component = component_of(corpus)
+    reader: Corpus = Plugins().make("corpus", component)
+    name = reader.title or component["name"]
+    chosen = _chosen(name, reader, protocols, out / "protocols")
     reader.obtain(root)
     utterances, failed = _read(reader, root)
     if not utterances:
         first = f"; the first: {failed[0]['reason']}" if failed else ""
-        raise SertkError(
-            f"{root} holds no file of {corpus}{first}. Give the corpus folder with --root: {reader.about}."
-        )
+        raise SertkError(f"{root} holds no file of {name}{first}. Give the corpus folder with --root: {reader.about}.")
     utterances, facts, unusable = _examine(root, utterances, least, jobs, out / "audio.jsonl")
     failed += unusable
+    shas = {i: fact.sha256 for i, fact in facts.items()}
+    contents = _contents(name, reader, chosen, utterances, shas, asked=bool(protocols))
+    counts, twins = _counts(reader, utterances), duplicates(utterances, shas)
     (out / "corpus.json").unlink(missing_ok=True)  # written last: without it the folder is not prepared
     write_jsonl(out / "manifest.jsonl", (one.to_json() for one in utterances))
     write_jsonl(out / "audio.jsonl", ({"schema": SCHEMA, **facts[one.id]._asdict()} for one in utterances))
-    for name in chosen:
-        _write_protocol(corpus, name, reader, utterances, facts, out)
-    counts = _counts(reader, utterances)
-    write_json(
-        out / "corpus.json", {"corpus": corpus, "root": str(root.resolve()), "counts": counts, "failed": len(failed)}
-    )
+    _write_protocols(out / "protocols", contents)
+    about = {"corpus": name, "root": str(root.resolve()), "counts": counts, "failed": len(failed)}
+    write_json(out / "corpus.json", {**about, "duplicates": twins, "notes": reader.notes()})
     _write_failed(out, failed)
-    _tell(corpus, counts, failed, out)
+    _tell(name, counts, failed, out)
+    for note in [*reader.notes(), *_twice(twins)]:
+        say(f"  {note}")
     return len(failed)
+
+
+def _chosen(corpus: str, reader: Corpus, asked: Sequence[str], folder: Path) -> dict[str, tuple[Protocol, str]]:
+    """Protocols by name, each with the file that states it.
+
+    Those of an earlier call are made again too, or they would speak of a manifest that is no more.
+    """
+    if not asked:
+        return {name: (protocol, "") for name, protocol in reader.protocols.items()}
+    old = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json")))
+    earlier = [one.get("file") or one["name"] for one in old]
+    known = [word for word in earlier if word in reader.protocols or Path(word).is_file()]
+    return {name: found for word in (*known, *asked) for name, found in [_named(corpus, reader, word)]}
+
+
+def _named(corpus: str, reader: Corpus, word: str) -> tuple[str, tuple[Protocol, str]]:
+    """A protocol by its name, or by the file that states it."""
+    path = Path(word)
+    if path.suffix in YAML:
+        if path.stem in reader.protocols:
+            raise UsageError(f"corpus {corpus!r} has a protocol {path.stem!r} of its own; give {path} another name.")
+        return path.stem, (from_file(path), str(path.resolve()))
+    if word not in reader.protocols:
+        raise UsageError(
+            f"corpus {corpus!r} has no protocol {word!r}{nearest(word, reader.protocols)}, or a .yaml file"
+        )
+    return word, (reader.protocols[word], "")
 
 
 def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[dict[str, Any]]]:
@@ -111,29 +142,94 @@ def _examine(
     return kept, facts, failed
 
 
-def _write_protocol(
-    corpus: str, name: str, reader: Corpus, utterances: Sequence[Utterance], facts: Mapping[str, audio.Facts], out: Path
-) -> None:
-    folds, dropped, absent = make(corpus, name, reader.protocols[name], utterances)
-    by_id = {one.id: one for one in utterances}
-    report = audit(folds, by_id, {i: fact.sha256 for i, fact in facts.items()})
-    content = {
-        **to_json(folds),
-        "about": reader.protocols[name].about,
-        "dropped": dropped,
-        "absent": absent,
-        "audit": report,
-    }
-    write_json(out / "protocols" / f"{name}.json", content)
+def _contents(
+    corpus: str,
+    reader: Corpus,
+    chosen: Mapping[str, tuple[Protocol, str]],
+    utterances: Sequence[Utterance],
+    audio: Mapping[str, str],
+    *,
+    asked: bool,
+) -> dict[str, dict[str, Any]]:
+    """The protocol files to be, by name. Where none was asked for, one that the folder cannot fill is left out.
+
+    Raises:
+        SertkError: Where one that was asked for cannot be made, or none can; where parts share what is not declared.
+    """
+    contents, reasons = {}, []
+    for name, (protocol, file) in chosen.items():
+        try:
+            made = make(corpus, name, protocol, utterances)
+        except SertkError as error:
+            if asked:
+                raise
+            reasons.append(f"protocol {name} is left out: {error}")
+            continue
+        contents[name] = _content(made, protocol, file, expected(protocol, reader.published), utterances, audio)
+    if not contents:
+        raise SertkError("\n".join(reasons))
+    for reason in reasons:
+        say(reason)
+    return contents
+
+
+def _content(
+    made: Made,
+    protocol: Protocol,
+    file: str,
+    published: Mapping[str, int],
+    utterances: Sequence[Utterance],
+    audio: Mapping[str, str],
+) -> dict[str, Any]:
+    report = audit(made.folds, {one.id: one for one in utterances}, audio)
+    found = undeclared(report, protocol.overlaps)
+    if found:
+        raise OverlapError(
+            f"protocol {made.folds.name!r} of {made.folds.corpus} does not declare what its parts share: "
+            f"{'; '.join(found)}. Mend the corpus folder, or declare it under `overlaps` in a protocol of your own."
+        )
+    folds = replace(made.folds, shares=shares(report))
+    content = {**to_json(folds), "about": protocol.about, "file": file, "expected": dict(published)}
+    return {**content, "dropped": made.dropped, "absent": made.absent, "audit": report}
+
+
+def _write_protocols(folder: Path, contents: Mapping[str, Mapping[str, Any]]) -> None:
+    for path in folder.glob("*.json"):
+        if path.stem not in contents:
+            say(f"protocol {path.stem} is removed: it is of an earlier state of the corpus, and nothing states it now")
+            path.unlink()
+            path.with_suffix(".md").unlink(missing_ok=True)
+    for name, content in contents.items():
+        write_json(folder / f"{name}.json", content)
+        write_text(folder / f"{name}.md", table(content))
+        _tell_protocol(name, content)
+
+
+def _tell_protocol(name: str, content: Mapping[str, Any]) -> None:
+    also = told(content["shares"])
     say(
-        f"protocol {name}: {len(folds.classes)} classes, {len(folds.folds)} folds, {len(folds.labels)} utterances "
-        f"kept, {len(dropped)} dropped, {folds.stamp}, hash {folds.hash}"
+        f"protocol {name}: {len(content['classes'])} classes, {len(content['folds'])} folds, {len(content['labels'])} "
+        f"utterances kept, {len(content['dropped'])} dropped, {content['stamp']}{f' ({also})' if also else ''}, "
+        f"hash {content['hash']}"
     )
+    here = Counter(content["labels"].values())
+    for label, published in content["expected"].items():
+        if here[label] != published:
+            say(f"  {label}: {_compared(here[label], published)}")
+    absent = content["absent"]
     if absent:
         say(f"  {len(absent)} that the folds name are not here, the first: {absent[0]['id']} ({absent[0]['reason']})")
-    for part, classes, names in lacking(report):
+    for part, classes, names in lacking(content["audit"]):
         refused = ": not to be trained" if part == "train" else ""
-        say(f"  no {', '.join(classes)} in {part} of {_some(names, list(report))}{refused}")
+        say(f"  no {', '.join(classes)} in {part} of {_some(names, list(content['audit']))}{refused}")
+
+
+def _twice(groups: Sequence[Sequence[str]]) -> list[str]:
+    """What is said of utterances that are one recording."""
+    if not groups:
+        return []
+    more = f", and {len(groups) - 1} more such groups, see corpus.json" if len(groups) > 1 else ""
+    return [f"the same recording under several names: {' = '.join(groups[0])}{more}"]
 
 
 def _some(folds: Sequence[str], every: Sequence[str]) -> str:

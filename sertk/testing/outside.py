@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from sertk.core import Corpus, Launcher, Protocol, SertkError
-from sertk.protocols import fold_names
+from sertk.core import Corpus, Disjoint, Launcher, Protocol, SertkError, Stratified, Table
+from sertk.folding import read_table
 from sertk.testing.cases import Check, Subject, require
 
 # ---------------------------------------------------------------- corpora
@@ -32,6 +32,8 @@ def corpus_protocols(subject: Subject) -> None:
 
 
 def _labels(what: str, protocol: Protocol, published: Mapping[str, int]) -> None:
+    if protocol.labels is None:
+        return
     words: list[object] = [word for pair in protocol.labels.items() for word in pair]
     fine = all(isinstance(word, str) and word for word in words)
     require(fine and len(protocol.labels) > 0, f"{what}: labels are {dict(protocol.labels)}; words to words.")
@@ -40,9 +42,11 @@ def _labels(what: str, protocol: Protocol, published: Mapping[str, int]) -> None
 
 
 def _folds(what: str, protocol: Protocol) -> None:
-    if isinstance(protocol.test, Path):
-        require(protocol.test.is_file(), f"{what}: its table {protocol.test.name} is missing.")
-        require(len(fold_names(protocol)) > 0, f"{what}: its table {protocol.test.name} names no fold.")
+    if isinstance(protocol.test, Table):
+        require(len(read_table(protocol.test.path).folds) > 0, f"{what}: its table names no fold.")
+    if isinstance(protocol.test, Disjoint | Stratified):
+        require(protocol.test.k > 1, f"{what}: it has {protocol.test.k} folds; at least 2.")
+    if not isinstance(protocol.test, Mapping):
         return
     require(len(protocol.test) > 0, f"{what}: it has no fold; it has at least one.")
     for fold, groups in protocol.test.items():

@@ -9,7 +9,7 @@ from string import ascii_lowercase
 from typing import ClassVar, Final
 
 from sertk.builtin.corpora.files import audio_files
-from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, Utterance
+from sertk.core import PAIRS, Corpus, InputError, Protocol, Rejected, SertkError, Utterance
 
 SPEAKERS: Final[Mapping[str, str]] = {
     "03": "male",
@@ -65,6 +65,7 @@ def _one_speaker_out(classes: Collection[str], about: str) -> Protocol:
         labels={label: label for label in sorted(classes)},
         test={speaker: [speaker] for speaker in SPEAKERS},
         dev=2,
+        overlaps={"text": PAIRS},
         about=f"{about}, 10 folds, each tests the speaker of its name; dev: a woman and a man of the other 9",
     )
 

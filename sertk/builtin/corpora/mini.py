@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sertk.builtin.corpora import espeak
 from sertk.builtin.corpora.files import audio_files
-from sertk.core import Corpus, Protocol, Rejected, Utterance
+from sertk.core import PAIRS, Corpus, Protocol, Rejected, Utterance
 
 KNOWN = (
     espeak.SPEAKERS,
@@ -30,6 +30,7 @@ class Mini(Corpus):
             labels={label: label for label in espeak.EMOTIONS},
             test={str(fold): [f"f{fold}", f"m{fold}"] for fold in range(1, 5)},
             dev=2,
+            overlaps={"text": PAIRS},
             about="4 classes, 4 folds; test on one female and one male voice, dev on two others",
         )
     }

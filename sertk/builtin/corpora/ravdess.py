@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sertk.builtin.corpora.files import audio_files
-from sertk.core import Corpus, Protocol, Rejected, Utterance
+from sertk.core import PAIRS, Corpus, Protocol, Rejected, Table, Utterance
 from sertk.core.paths import egs
 
 EMOTIONS = {
@@ -43,8 +43,9 @@ class Ravdess(Corpus):
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "emobox": Protocol(
             labels={label: label for label in EMOTIONS.values()},
-            test=egs() / "ravdess" / "emobox.tsv",
+            test=Table(egs() / "ravdess" / "emobox.tsv"),
             dev=4,
+            overlaps={"text": PAIRS},
             keep={"channel": ["speech"]},
             about="8 classes, the 6 speaker-disjoint test folds of EmoBox (Ma et al. 2024); dev: 4 training actors",
         )
