@@ -49,18 +49,13 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         about="labels as they are, 5 folds of each class at random, dev 10 % of train: speaker-dependent",
     ),
 }
-SPEAKERS: Final = ("speakers", "disjoint5")
-RANDOM: Final = ("random", "random5")
+# for the corpora that say nothing of sessions
+BY_SPEAKER: Final = {name: one for name, one in PROTOCOLS.items() if one.group == "speaker"}
 
 GENDERS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("f", "female", "w", "woman"), "female"),
     **dict.fromkeys(("m", "male", "man"), "male"),
 }
-
-
-def protocols(*names: str) -> Mapping[str, Protocol]:
-    """Those of `PROTOCOLS`, in the order given."""
-    return {name: PROTOCOLS[name] for name in names}
 
 
 def gender_of(value: str, where: str) -> str:

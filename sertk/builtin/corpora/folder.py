@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
-from sertk.builtin.corpora.anybody import RANDOM, SPEAKERS, protocols, some
+from sertk.builtin.corpora.anybody import BY_SPEAKER, some
 from sertk.builtin.corpora.files import AUDIO, audio_files
 from sertk.core import Corpus, Protocol, Rejected, UsageError, Utterance
 
@@ -19,19 +19,17 @@ class Folder(Corpus):
 
     Args:
         speaker: Regular expression that is searched in the path below --root; its first group is the speaker. Without
-            it every speaker is "unknown", and there are the random protocols only.
+            it every speaker is "unknown", and only the random protocols can be made.
         title: What the corpus is called in folders and scores.
     """
 
     about = "folder: your own corpus, a folder for each class (anger/ann_01.wav); the licence is your corpus's"
-    published: Mapping[str, int] = {}
-    protocols: Mapping[str, Protocol] = protocols(*SPEAKERS, *RANDOM)
+    published: ClassVar[Mapping[str, int]] = {}
+    protocols: ClassVar[Mapping[str, Protocol]] = BY_SPEAKER
 
     def __init__(self, speaker: str = "", title: str = "") -> None:
         self.title = title
         self._speaker = _pattern(speaker) if speaker else None
-        if not speaker:
-            self.protocols = protocols(*RANDOM)
         self._notes: list[str] = []
 
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:

@@ -7,9 +7,9 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
-from sertk.builtin.corpora.anybody import RANDOM, SPEAKERS, gender_of, protocols, relative, some
+from sertk.builtin.corpora.anybody import BY_SPEAKER, gender_of, relative, some
 from sertk.core import Corpus, InputError, Protocol, Rejected, Utterance
 from sertk.core.paths import digest, read_lines, writing
 
@@ -47,8 +47,8 @@ class Kaldi(Corpus):
     """
 
     about = "kaldi: your own corpus, a Kaldi data directory with utt2emo; the licence is your corpus's"
-    published: Mapping[str, int] = {}
-    protocols: Mapping[str, Protocol] = protocols(*SPEAKERS, *RANDOM)
+    published: ClassVar[Mapping[str, int]] = {}
+    protocols: ClassVar[Mapping[str, Protocol]] = BY_SPEAKER
 
     def __init__(self, pipes: str = "", title: str = "") -> None:
         self.title = title

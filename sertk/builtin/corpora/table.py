@@ -9,7 +9,7 @@ import math
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from sertk.builtin.corpora.anybody import PROTOCOLS, gender_of, relative, some
 from sertk.builtin.corpora.files import AUDIO
@@ -37,7 +37,7 @@ class Table(Corpus):
         speaker: Column of the speakers.
         label: Column of the emotions; an empty one is no label.
         gender: Column of the genders: f, female, w, woman, m, male, man.
-        session: Column of the recording sessions; named, it adds the protocol `sessions`.
+        session: Column of the recording sessions.
         text: Column of the transcripts.
         start: Column of the offsets in the file, s.
         duration: Column of the durations, s; an empty one is to the end of the file.
@@ -45,8 +45,8 @@ class Table(Corpus):
     """
 
     about = "table: your own corpus, a CSV, TSV or JSONL list of utterances; the licence is your corpus's"
-    published: Mapping[str, int] = {}
-    protocols: Mapping[str, Protocol] = PROTOCOLS
+    published: ClassVar[Mapping[str, int]] = {}
+    protocols: ClassVar[Mapping[str, Protocol]] = PROTOCOLS
 
     def __init__(
         self,
@@ -75,8 +75,6 @@ class Table(Corpus):
             "start": start,
             "duration": duration,
         }
-        if not session:
-            self.protocols = {name: one for name, one in PROTOCOLS.items() if one.group != "session"}
         self._notes: Notes = []
 
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
