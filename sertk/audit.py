@@ -103,6 +103,12 @@ def told(found: Shares) -> str:
     return "; ".join(f"{names.get(what, what)} shared by {', '.join(pairs)}" for what, pairs in found.items())
 
 
+def stamped(about: Mapping[str, Any]) -> str:
+    """The stamp of scores with what the parts share."""
+    also = told(about.get("shares", {}))
+    return f"{about['stamp']} ({also})" if also else str(about["stamp"])
+
+
 def duplicates(utterances: Iterable[Utterance], audio: Mapping[str, str]) -> list[list[str]]:
     """Ids of utterances whose samples are the same, group by group."""
     groups: dict[str, list[str]] = {}
@@ -209,7 +215,7 @@ def _named(shared: Mapping[str, list[str]], fold: Fold, audio: Mapping[str, str]
     ids: dict[str, list[str]] = {}
     for i in chain(*fold):
         ids.setdefault(audio.get(i, ""), []).append(i)
-    return {pair: sorted(" = ".join(sorted(ids[sha])) for sha in shas) for pair, shas in shared.items()}
+    return {pair: sorted(" = ".join(sorted({*ids[sha]})) for sha in shas) for pair, shas in shared.items()}
 
 
 def _shared(parts: Mapping[str, Sequence[str]], get: Property) -> dict[str, list[str]]:

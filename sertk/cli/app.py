@@ -78,11 +78,14 @@ def _document(choices: Choices, system: str | None, path: Path | None, more: dic
 
 @app.command()
 def prepare(
-    corpus: Annotated[str | None, typer.Argument(help="Corpus by name; --list shows them.")] = None,
+    corpus: Annotated[
+        str | None, typer.Argument(help="Corpus, NAME[:SETTING=VALUE,...]; --list shows the names.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="The corpus folder as its authors distribute it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write; data/CORPUS by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write; data/NAME by default.")] = None,
     protocol: Annotated[
-        list[str], typer.Option("--protocol", help="Which protocols; all of the corpus by default.")
+        list[str],
+        typer.Option("--protocol", help="Which protocols, by name or as FILE.yaml; all of the corpus by default."),
     ] = [],  # noqa: B006
     min_seconds: Annotated[float, typer.Option(help="Shortest audio that is taken, s.")] = 0.1,
     nj: Jobs = 1,
@@ -100,7 +103,7 @@ def prepare(
         raise UsageError("give a corpus and its folder: sertk prepare CORPUS --root FOLDER; --list shows the corpora.")
     from sertk.stages.prepare import prepare as stage
 
-    failed = stage(corpus, root, out or Path("data") / corpus, protocol, min_seconds, nj)
+    failed = stage(corpus, root, out, protocol, min_seconds, nj)
     raise typer.Exit(3 if failed else 0)
 
 
@@ -210,6 +213,22 @@ def report(
     from sertk.stages.report import report as stage
 
     stage(folders, command=command, publish=publish)
+
+
+@app.command()
+def audit(
+    lists: Annotated[
+        list[str],
+        typer.Argument(help="data/NAME; or, with --data, a table of folds, or train=FILE dev=FILE test=FILE."),
+    ],
+    data: Annotated[Path | None, typer.Option(help="The prepared corpus that the lists are of.")] = None,
+    protocol: Annotated[list[str], typer.Option("--protocol", help="Of data/NAME; all by default.")] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Write the audit of the lists as JSON too.")] = None,
+) -> None:
+    """Show what train, dev and test of anybody's folds share, and what each part holds."""
+    from sertk.stages.audit import audit_lists
+
+    raise typer.Exit(3 if audit_lists(lists, data, protocol, out) else 0)
 
 
 @app.command()

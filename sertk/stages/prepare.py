@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sertk import audio
-from sertk.audit import audit, duplicates, lacking, shares, table, told, undeclared
+from sertk.audit import audit, duplicates, lacking, shares, stamped, table, undeclared
 from sertk.config import component_of
 from sertk.console import say, track
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
@@ -24,13 +24,13 @@ class OverlapError(SertkError):
     """Parts of a fold share what their protocol does not declare."""
 
 
-def prepare(corpus: str, root: Path, out: Path, protocols: Sequence[str], least: float, jobs: int) -> int:
+def prepare(corpus: str, root: Path, out: Path | None, protocols: Sequence[str], least: float, jobs: int) -> int:
     """Prepares a corpus.
 
     Args:
         corpus: The corpus plugin, `NAME[:SETTING=VALUE,...]`.
         root: The corpus folder.
-        out: data/<corpus>.
+        out: data/<corpus> where None.
         protocols: Which to write, by name or as files that state them; all of the corpus where empty.
         least: `audio.min_seconds`.
         jobs: Files read at once.
@@ -45,6 +45,7 @@ def prepare(corpus: str, root: Path, out: Path, protocols: Sequence[str], least:
     component = component_of(corpus)
     reader: Corpus = Plugins().make("corpus", component)
     name = reader.title or component["name"]
+    out = out or Path("data") / name
     chosen = _chosen(name, reader, protocols, out / "protocols")
     reader.obtain(root)
     utterances, failed = _read(reader, root)
@@ -206,10 +207,9 @@ def _write_protocols(folder: Path, contents: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _tell_protocol(name: str, content: Mapping[str, Any]) -> None:
-    also = told(content["shares"])
     say(
         f"protocol {name}: {len(content['classes'])} classes, {len(content['folds'])} folds, {len(content['labels'])} "
-        f"utterances kept, {len(content['dropped'])} dropped, {content['stamp']}{f' ({also})' if also else ''}, "
+        f"utterances kept, {len(content['dropped'])} dropped, {stamped(content)}, "
         f"hash {content['hash']}"
     )
     here = Counter(content["labels"].values())

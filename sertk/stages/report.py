@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import sertk
+from sertk.audit import stamped
 from sertk.console import console, say
 from sertk.core import SertkError
 from sertk.core.paths import egs, read_json, write_text, writing
@@ -52,8 +53,9 @@ def report(folders: Sequence[Path], *, command: str | None = None, publish: bool
     """
     plugins = Plugins()
     written = []
-    for system, runs in _find(folders).items():
-        about = _about(system, runs)
+    found = {system: (runs, _about(system, runs)) for system, runs in _find(folders).items()}
+    _check_one_hash([(str(system), about) for system, (_, about) in found.items()])
+    for system, (runs, about) in found.items():
         text = _text(system, runs, about, command, plugins)
         _draw(system / "figures" / "confusion.png", runs)
         write_text(system / "RESULTS.md", f"# {system.parent.name} / {system.name}\n\n{text}")
@@ -88,7 +90,7 @@ def _lacking(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return sorted(grid - {(run.fold, run.seed) for run in runs})
 
 
-def _about(system: Path, runs: Sequence[Run]) -> dict[str, str]:
+def _about(system: Path, runs: Sequence[Run]) -> dict[str, Any]:
     """The protocol of the runs.
 
     Raises:
@@ -98,8 +100,25 @@ def _about(system: Path, runs: Sequence[Run]) -> dict[str, str]:
         kinds = sorted({run.metrics["protocol"].get(what, "none") for run in runs})
         if len(kinds) > 1:
             raise SertkError(f"{system} mixes runs of different {what} ({', '.join(kinds)}). Report them apart.")
-    about: dict[str, str] = runs[0].metrics["protocol"]
+    about: dict[str, Any] = runs[0].metrics["protocol"]
     return about
+
+
+def _check_one_hash(systems: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Refuses systems whose folds differ under one name: their figures would be read side by side.
+
+    Raises:
+        SertkError: Where two have different hashes of one protocol.
+    """
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    for system, about in systems:
+        name, own = (about.get("corpus", "?"), about.get("name", "?")), about.get("hash", "none")
+        other, known = first.setdefault(name, (system, own))
+        if own != known:
+            raise SertkError(
+                f"{other} and {system} are of different folds of {' / '.join(name)} (hash {known} and {own}). "
+                "Score both on the same folds, or report them apart."
+            )
 
 
 class Summary(NamedTuple):
@@ -146,14 +165,14 @@ def _table(runs: Sequence[Run], plugins: Plugins) -> str:
     return "\n".join(lines)
 
 
-def _text(system: Path, runs: Sequence[Run], about: Mapping[str, str], command: str | None, plugins: Plugins) -> str:
+def _text(system: Path, runs: Sequence[Run], about: Mapping[str, Any], command: str | None, plugins: Plugins) -> str:
     classes = runs[0].metrics["classes"]
     counts = sum((run.counts for run in runs), torch.zeros(len(classes), len(classes), dtype=torch.int64))
     matrix = [f"| | {' | '.join(classes)} |", f"|---|{'---|' * len(classes)}"]
     matrix += [f"| {name} | {' | '.join(map(str, row))} |" for name, row in zip(classes, counts.tolist(), strict=True)]
     versions = ", ".join([f"sertk {sertk.__version__}", *(f"{name} {version(name)}" for name in STACK)])
     facts = [
-        f"- protocol: {about.get('corpus', '?')} / {about.get('name', '?')}, {about['stamp']}, "
+        f"- protocol: {about.get('corpus', '?')} / {about.get('name', '?')}, {stamped(about)}, "
         f"part {about.get('part', '?')}, hash `{about.get('hash', '?')}`",
         f"- command: `{command or f'sertk report {system.name}'}`",
         f"- versions: {versions}; commit {_commit()}",
@@ -202,12 +221,14 @@ def _draw(path: Path, runs: Sequence[Run]) -> None:
     plt.close(figure)
 
 
-def _publish(system: Path, about: Mapping[str, str], text: str) -> Path:
+def _publish(system: Path, about: Mapping[str, Any], text: str) -> Path:
     """Puts the system's section into the recipe's RESULTS.md, in the place of an older one."""
-    path = egs() / about["corpus"] / "RESULTS.md"
+    path: Path = egs() / about["corpus"] / "RESULTS.md"
     title = f"## {system.parent.name} / {system.name}"
     old = path.read_text(encoding="utf-8") if path.exists() else f"# {about['corpus']}: results\n"
     others = re.sub(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", "", old, flags=re.MULTILINE | re.DOTALL)
+    stated = re.findall(rf"^- protocol: {about['corpus']} / {about['name']},.* hash `(\w+)`", others, re.MULTILINE)
+    _check_one_hash([(str(path), {**about, "hash": one}) for one in stated] + [(str(system), about)])
     write_text(path, f"{others.rstrip()}\n\n{title}\n\n{text}")
     say(f"wrote {path}")
     return path

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sertk import build
+from sertk.audit import stamped
 from sertk.console import say, track
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.paths import read_json, read_jsonl, read_lines, write_json, write_jsonl
@@ -35,7 +36,7 @@ class Inputs:
 
     utterances: Sequence[Utterance]
     root: Path
-    stamp: Mapping[str, str]
+    stamp: Mapping[str, Any]
 
 
 def score(
@@ -143,7 +144,7 @@ def _write(
     }
     write_json(metrics, content)
     both = ", ".join(f"{name.upper()} {100 * values[name]:.2f}" for name in ("wa", "ua"))
-    say(f"wrote {out}: {len(done)} utterances, {both}, {stamp['stamp']}")
+    say(f"wrote {out}: {len(done)} utterances, {both}, {stamped(stamp)}")
     return len(done)
 
 
@@ -257,10 +258,10 @@ def _of_corpus(
     return Inputs(utterances, data.root, _stamp(folds, name, part, own))
 
 
-def _stamp(folds: Folds, fold: str, part: str, own: Mapping[str, str]) -> dict[str, str]:
+def _stamp(folds: Folds, fold: str, part: str, own: Mapping[str, Any]) -> dict[str, Any]:
     stamp = {**folds.about(fold), "part": part}
     if folds.corpus != own["corpus"]:
-        return {**stamp, "stamp": "cross-corpus"}
+        return {**stamp, "stamp": "cross-corpus", "shares": {}}
     if folds.hash != own["hash"] or fold != own["fold"]:
         raise SertkError(
             f"the bundle was trained on fold {own['fold']} of {own['name']} (hash {own['hash']}), these are fold "
