@@ -10,21 +10,22 @@ from typing import Final
 from sertk.core import PAIRS, Cut, Disjoint, InputError, LeaveOneOut, Next, Protocol, Share, Stratified
 
 TEXT: Final = {"text": PAIRS}  # nobody knows which sentences are read twice
-ALL: Final = {"speaker": PAIRS, "session": PAIRS, **TEXT}
+SESSION: Final = {"session": PAIRS, **TEXT}  # two speakers may talk in one session; the audit names what is shared
+ALL: Final = {"speaker": PAIRS, **SESSION}
 
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
     "speakers": Protocol(
         labels=None,
         test=LeaveOneOut(),
         dev=Next(),
-        overlaps=TEXT,
+        overlaps=SESSION,
         about="labels as they are, one speaker out; a fold is named by the speaker it tests, dev is the next one",
     ),
     "disjoint5": Protocol(
         labels=None,
         test=Disjoint(5),
         dev=Next(),
-        overlaps=TEXT,
+        overlaps=SESSION,
         about="labels as they are, 5 folds that share no speaker, balanced by class and gender; dev: the next fold",
     ),
     "sessions": Protocol(
