@@ -77,18 +77,18 @@ def _prepared(folder: Path, protocols: Sequence[str]) -> None:
 
 def _folds(lists: Sequence[str]) -> tuple[str, dict[str, Fold]]:
     """What the lists are called, and the ids of each part as they are written there."""
-    pairs = dict(text.partition("=")[::2] for text in lists)
-    if set(pairs) <= set(PARTS) and len(pairs) == len(lists):
-        parts = [_ids(Path(pairs[part])) if part in pairs else () for part in PARTS]
+    named = dict(text.partition("=")[::2] for text in lists)
+    if set(named) <= set(PARTS) and len(named) == len(lists):
+        parts = [_ids(Path(named[part])) if part in named else () for part in PARTS]
         return Path(lists[-1].partition("=")[2]).stem, {"1": Fold(*parts)}
     if len(lists) != 1:
         raise UsageError(f"lists {' '.join(lists)!r} are of no known form. {FORMS}")
     published = read_table(Path(lists[0]))
     found = {}
-    for name, parts in published.folds.items():
-        tested = set(parts["test"])
-        train = parts["train"] if published.whole else [i for i in published.ids if i not in tested]
-        found[name] = Fold(*map(_stems, (train, parts["dev"], parts["test"])))
+    for name, ids in published.folds.items():
+        tested = set(ids["test"])
+        train = ids["train"] if published.whole else [i for i in published.ids if i not in tested]
+        found[name] = Fold(_stems(train), _stems(ids["dev"]), _stems(ids["test"]))
     return Path(lists[0]).stem, found
 
 
