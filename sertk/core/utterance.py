@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class Utterance:
 
     def to_json(self) -> dict[str, Any]:
         """The manifest line as a dictionary, the fields that say nothing left out."""
-        kept = {name: value for name, value in asdict(self).items() if value not in (None, {})}
+        kept = {name: value for name, value in vars(self).items() if value not in (None, {})}
         return {"schema": 1, **kept}
 
     @classmethod

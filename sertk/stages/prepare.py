@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,10 @@ def _examine(
             return error
 
     kept, facts, failed = [], {}, []
+    chunks = [utterances[start : start + 64] for start in range(0, len(utterances), 64)]  # a task each costs more
     with ThreadPoolExecutor(jobs) as pool:
-        for one, found in zip(
-            utterances, track(pool.map(look, utterances), len(utterances), "reading audio"), strict=True
-        ):
+        looked = chain.from_iterable(pool.map(lambda chunk: [look(one) for one in chunk], chunks))
+        for one, found in zip(utterances, track(looked, len(utterances), "reading audio"), strict=True):
             if isinstance(found, InputError):
                 failed.append({"schema": SCHEMA, "id": one.id, "path": one.path, "reason": str(found)})
             else:
