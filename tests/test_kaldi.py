@@ -7,8 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from sertk.builtin.corpora.kaldi import Kaldi
+from sertk.cli.app import app
 from sertk.core import InputError, Rejected, SertkError, UsageError, Utterance
 from sertk.data import Data
 from sertk.kaldi import write
@@ -303,3 +305,10 @@ def test_a_directory_written_is_prepared_and_trained_on_like_any_corpus(made: Da
     again, was = Data(tmp_path / "out").protocol("speakers"), made.protocol("speakers")
     assert dict(again.folds) == dict(was.folds)
     assert again.labels == was.labels
+
+
+def test_the_command_writes_what_it_is_asked_for(made: Data, tmp_path: Path) -> None:
+    words = ["kaldi", str(made.folder), str(tmp_path / "out"), "--protocol", "speakers", "--fold"]
+    assert CliRunner().invoke(app, [*words, "#2"]).exit_code == 0
+    assert set(lines(tmp_path / "out/test/utt2spk").values()) == {"ben"}
+    assert CliRunner().invoke(app, [*words, "bob"]).exit_code == 2
