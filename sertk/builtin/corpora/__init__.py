@@ -12,7 +12,10 @@ from sertk.hookspecs import hookimpl
 def sertk_corpora() -> Mapping[str, type[Corpus]]:
     """The corpora by name."""
     from sertk.builtin.corpora.emodb import EmoDB
+    from sertk.builtin.corpora.folder import Folder
+    from sertk.builtin.corpora.kaldi import Kaldi
     from sertk.builtin.corpora.mini import Mini
     from sertk.builtin.corpora.ravdess import Ravdess
+    from sertk.builtin.corpora.table import Table
 
-    return {"emodb": EmoDB, "mini": Mini, "ravdess": Ravdess}
+    return {"emodb": EmoDB, "folder": Folder, "kaldi": Kaldi, "mini": Mini, "ravdess": Ravdess, "table": Table}
