@@ -33,8 +33,8 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         test=LeaveOneOut(),
         dev=Next(),
         group="session",
-        overlaps=TEXT,
-        about="labels as they are, one session out; a fold is named by the session it tests, dev is the next one",
+        overlaps={"speaker": PAIRS, **TEXT},
+        about="labels as they are, one session out, dev the next; speakers may be in several sessions",
     ),
     "random": Protocol(
         labels=None,
