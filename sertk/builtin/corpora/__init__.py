@@ -14,5 +14,15 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
     from sertk.builtin.corpora.emodb import EmoDB
     from sertk.builtin.corpora.mini import Mini
     from sertk.builtin.corpora.ravdess import Ravdess
+    from sertk.builtin.corpora.ravdess_savee_tess import RavdessSaveeTess
+    from sertk.builtin.corpora.savee import Savee
+    from sertk.builtin.corpora.tess import Tess
 
-    return {"emodb": EmoDB, "mini": Mini, "ravdess": Ravdess}
+    return {
+        "emodb": EmoDB,
+        "mini": Mini,
+        "ravdess": Ravdess,
+        "ravdess_savee_tess": RavdessSaveeTess,
+        "savee": Savee,
+        "tess": Tess,
+    }
