@@ -46,7 +46,7 @@ class RavdessSaveeTess(Corpus):
             },
             dev={"1": [*_actors(21, 24), "KL"], "2": [*_actors(9, 12), "JE"]},
             overlaps={"text": PAIRS},
-            about="8 classes, 2 folds of 12 actors, 2 men of SAVEE and a woman of TESS; dev: 4 training actors and a man",
+            about="8 classes, 2 folds of 12 actors, 2 men of SAVEE and a woman of TESS; dev: 4 actors and a man",
         ),
     }
 

@@ -40,7 +40,7 @@ class Savee(Corpus):
             test={speaker: [speaker] for speaker in SPEAKERS},
             dev=1,
             overlaps={"text": PAIRS},
-            about="7 classes, 4 folds, each tests the speaker of its name (P2 3.1, P4 5.1); dev: one of the other three",
+            about="7 classes, 4 folds, each tests the speaker of its name (P2 3.1, P4 5.1); dev: another speaker",
         ),
         "random5": Protocol(
             CLASSES,
@@ -54,7 +54,7 @@ class Savee(Corpus):
             test=Table(egs() / "savee" / "emobox.tsv"),
             dev=1,
             overlaps={"text": PAIRS},
-            about="7 classes, the 4 test folds of EmoBox (Ma et al. 2024), one speaker each; dev: one of the other three",
+            about="7 classes, the 4 test folds of EmoBox (Ma et al. 2024), one speaker each; dev: another speaker",
         ),
     }
 

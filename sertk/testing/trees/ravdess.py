@@ -14,7 +14,7 @@ TWINS: Final = ("03-01-03-01-02-01-07", "03-01-03-01-02-02-07")  # one recording
 
 
 def names(modality: str) -> Iterator[str]:
-    """The names of the speech (1,440) or of the song (1,012): neutral is in one intensity, and actor 18 does not sing."""
+    """The names of the speech (1,440) or of the song (1,012): neutral in one intensity, actor 18 does not sing."""
     emotions, channel = (8, "01") if modality == "speech" else (6, "02")
     for actor, emotion, *take in product(range(1, 25), range(1, emotions + 1), (1, 2), (1, 2), (1, 2)):
         if (emotion, take[0]) != (1, 2) and (modality, actor) != ("song", 18):
