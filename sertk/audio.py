@@ -17,6 +17,9 @@ from sertk.core.paths import read_jsonl
 
 Samples = npt.NDArray[np.float32]
 
+OVERSHOOT = 0.5
+"""Seconds by which a cut may end behind its file, as Kaldi's extract-segments allows."""
+
 
 class Facts(NamedTuple):
     """What `prepare` writes down of an utterance's audio, in `audio.jsonl`.
@@ -149,16 +152,22 @@ def examine(root: Path, utterance: Utterance, least: float) -> Facts:
     """Reads an utterance once and writes down what must not change afterwards.
 
     Raises:
-        InputError: See `read`.
+        InputError: See `read`; also on a cut that ends behind the file.
     """
     path = root / utterance.path
     samples, rate = decode(path, utterance.id, utterance.start, utterance.duration)
     check_length(len(samples) / rate, utterance.id, least)
+    lacking = (utterance.duration or 0.0) - len(samples) / rate
+    if lacking > OVERSHOOT:
+        raise InputError(
+            f"{utterance.id}: its cut of {path} ends {lacking:.2f} s behind the end of the file. "
+            "Mend its start and duration."
+        )
     stat = path.stat()
     # equal samples at another rate, or dealt to other channels, are another sound
     form = f"{rate} Hz, {samples.shape[1]} channels\n".encode()
     sha = hashlib.sha256(form)
-    sha.update(np.ascontiguousarray(samples))  # as it lies there, uncopied
+    sha.update(np.ascontiguousarray(samples).data)  # as it lies there, uncopied
     cut = (utterance.path, utterance.start, utterance.duration)
     return Facts(
         utterance.id, sha.hexdigest(), len(samples) / rate, rate, samples.shape[1], stat.st_size, stat.st_mtime_ns, *cut

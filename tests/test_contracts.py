@@ -48,6 +48,7 @@ PLUGINS = Plugins()
 # settings of components that cannot be made without, and others worth the contracts, by kind and name
 SIZES = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
 NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("corpus", "table"): {"list": "list.csv"},
     ("backbone", "whisper"): {"config": SIZES},
     ("feature", "frozen"): {"backbone": {"name": "whisper", "config": SIZES}},
 }

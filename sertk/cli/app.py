@@ -296,6 +296,21 @@ def recipe(
 
 
 @app.command()
+def kaldi(
+    data: DataFolder,
+    out: Annotated[Path, typer.Argument(help="Where to write; with a protocol its train/, dev/ and test/.")],
+    protocol: Annotated[str | None, typer.Option(help="Write the parts of a fold, and its classes.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Of the protocol, by name or #n; its only one by default.")] = None,
+    root: Root = None,
+) -> None:
+    """Write a prepared corpus as a Kaldi data directory; the corpus `kaldi` reads one."""
+    from sertk.data import Data
+    from sertk.kaldi import write
+
+    write(Data(data, root), out, protocol, fold)
+
+
+@app.command()
 def plugins(
     kind: Annotated[str | None, typer.Argument(help="A kind: loss, backbone, corpus, ...")] = None,
     name: Annotated[str | None, typer.Argument(help="One of that kind: its settings.")] = None,

@@ -67,7 +67,8 @@ def audit_lists(lists: Sequence[str], data: Path | None, protocols: Sequence[str
 
 
 def _prepared(folder: Path, protocols: Sequence[str]) -> None:
-    read_json(folder / "corpus.json", f"{MEND} {FORMS}")
+    if not (folder / "corpus.json").is_file():
+        raise SertkError(f"{folder} is no prepared corpus. {FORMS} {MEND}")
     known = {path.stem: path for path in sorted((folder / "protocols").glob("*.json"))}
     for name in protocols or known:
         if name not in known:

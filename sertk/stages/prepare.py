@@ -188,7 +188,8 @@ def _content(
     if found:
         raise OverlapError(
             f"protocol {made.folds.name!r} of {made.folds.corpus} does not declare what its parts share: "
-            f"{'; '.join(found)}. Mend the corpus folder, or declare it under `overlaps` in a protocol of your own."
+            f"{'; '.join(found)}. Mend the corpus folder, choose another "
+            "with --protocol, or declare it under `overlaps` in a protocol of your own."
         )
     folds = replace(made.folds, shares=shares(report))
     content = {**to_json(folds), "about": protocol.about, "file": file, "expected": dict(published)}

@@ -1,0 +1,74 @@
+"""A folder for each class: ROOT/<label>/**/*.wav, as many small corpora and demonstrations have it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, Final
+
+from sertk.builtin.corpora.anybody import BY_SPEAKER, some
+from sertk.builtin.corpora.files import AUDIO, audio_files
+from sertk.core import Corpus, Protocol, Rejected, UsageError, Utterance
+
+LAYOUT: Final = "a folder for each class, such as anger/ann_01.wav"
+
+
+class Folder(Corpus):
+    """Anybody's corpus with a folder for each class; the folders' names are the labels.
+
+    Args:
+        speaker: Regular expression that is searched in the path below --root; its first group is the speaker. Without
+            it every speaker is "unknown", and only the random protocols can be made.
+        title: What the corpus is called in folders and scores.
+    """
+
+    about = "folder: your own corpus, a folder for each class (anger/ann_01.wav); the licence is your corpus's"
+    published: ClassVar[Mapping[str, int]] = {}
+    protocols: ClassVar[Mapping[str, Protocol]] = BY_SPEAKER
+
+    def __init__(self, speaker: str = "", title: str = "") -> None:
+        self.title = title
+        self._speaker = _pattern(speaker) if speaker else None
+        self._notes: list[str] = []
+
+    def read(self, root: Path) -> Iterator[Utterance | Rejected]:
+        """Every audio file below `root`; its first folder is its label."""
+        paths = list(audio_files(root, LAYOUT))
+        self._notes = [] if self._speaker else ["no speakers are known: folder:speaker=REGEX finds them in the paths"]
+        self._notes += some(_strange(root), f"files are not {' or '.join(AUDIO)} and are not read")
+        for path in paths:
+            yield self._utterance(path, path.relative_to(root))
+
+    def notes(self) -> list[str]:
+        """That no speakers are known, and files that are no audio that can be read."""
+        return self._notes
+
+    def _utterance(self, path: Path, relative: Path) -> Utterance | Rejected:
+        if len(relative.parts) == 1:
+            return Rejected(path, f"{relative} is in no class folder; expected: {LAYOUT}")
+        found = self._speaker.search(relative.as_posix()) if self._speaker else None
+        if self._speaker and not (found and found[1]):
+            return Rejected(path, f"{relative}: speaker={self._speaker.pattern} finds no speaker in it")
+        return Utterance(
+            id=relative.with_suffix("").as_posix(),
+            path=relative.as_posix(),
+            speaker=found[1] if found else "unknown",
+            label=relative.parts[0],
+        )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(f"corpus 'folder': speaker {text!r} is not a regular expression ({error}).") from None
+    if not pattern.groups:
+        raise UsageError(f"corpus 'folder': speaker {text!r} has no group; put brackets around the speaker: ([a-z]+)_")
+    return pattern
+
+
+def _strange(root: Path) -> list[str]:
+    """Files that are neither audio that is read nor hidden."""
+    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.suffix.lower() not in AUDIO)
+    return sorted(path.as_posix() for path in found if not path.name.startswith("."))

@@ -1,0 +1,227 @@
+"""A list of utterances: CSV, TSV or JSON lines, with the columns named by settings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Final
+
+from sertk.builtin.corpora.anybody import PROTOCOLS, gender_of, relative, some
+from sertk.builtin.corpora.files import AUDIO
+from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
+from sertk.core.paths import read_jsonl
+
+DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
+NEEDED: Final = ("path", "label", "speaker")
+MEND: Final = "Save the list as UTF-8, or convert it: iconv -f LATIN1 -t UTF-8 OLD > NEW."
+
+Row = Mapping[str, str]
+Notes = list[str]  # `list` is a setting of the class below
+
+
+class Table(Corpus):
+    """Anybody's corpus as a list, a row an utterance; the settings name the columns.
+
+    A column with the name of its setting need not be given. `path`, `label` and `speaker` are needed, the rest is not;
+    columns that no setting names go to `aux` as they are.
+
+    Args:
+        list: The list, .csv, .tsv or .jsonl; relative to --root, or to the current folder.
+        id: Column of the ids; the path without its suffix where there is none.
+        path: Column of the audio files, relative to --root.
+        speaker: Column of the speakers.
+        label: Column of the emotions; an empty one is no label.
+        gender: Column of the genders: f, female, w, woman, m, male, man.
+        session: Column of the recording sessions.
+        text: Column of the transcripts.
+        start: Column of the offsets in the file, s.
+        duration: Column of the durations, s; an empty one is to the end of the file.
+        title: What the corpus is called in folders and scores.
+    """
+
+    about = "table: your own corpus, a CSV, TSV or JSONL list of utterances; the licence is your corpus's"
+    published: ClassVar[Mapping[str, int]] = {}
+    protocols: ClassVar[Mapping[str, Protocol]] = PROTOCOLS
+
+    def __init__(
+        self,
+        list: str,  # noqa: A002 - what it is called on the command line
+        id: str = "",  # noqa: A002
+        path: str = "",
+        speaker: str = "",
+        label: str = "",
+        gender: str = "",
+        session: str = "",
+        text: str = "",
+        start: str = "",
+        duration: str = "",
+        title: str = "",
+    ) -> None:
+        self.title = title
+        self._list = list
+        self._columns = {
+            "id": id,
+            "path": path,
+            "speaker": speaker,
+            "label": label,
+            "gender": gender,
+            "session": session,
+            "text": text,
+            "start": start,
+            "duration": duration,
+        }
+        self._notes: Notes = []
+
+    def read(self, root: Path) -> Iterator[Utterance | Rejected]:
+        """Every row of the list, in its order.
+
+        Raises:
+            SertkError: Where the list or the folder is missing, or a column that is needed.
+            InputError: On a row that cannot be read.
+        """
+        if not root.is_dir():
+            raise SertkError(f"{root} is not a folder. Give the folder that holds the audio with --root.")
+        path = self._find(root)
+        rows = list(_rows(path))
+        columns = self._map([*dict.fromkeys(column for _, row in rows for column in row)], path)
+        here = _audio(root)
+        seen: dict[str, str] = {}
+        named = set()
+        for where, row in rows:
+            one = _utterance(row, columns, where, root, here)
+            if isinstance(one, Utterance):
+                _once(one.id, where, seen)
+                named.add(one.path)
+            yield one
+        self._notes = some(sorted(here - named), f"audio files below {root} are not in {path.name}")
+
+    def notes(self) -> list[str]:
+        """Audio below the corpus folder that the list does not name."""
+        return self._notes
+
+    def _find(self, root: Path) -> Path:
+        for path in (root / self._list, Path(self._list)):
+            if path.is_file():
+                return path
+        raise SertkError(f"the list {self._list} is neither below {root} nor here. Give table:list=FILE.")
+
+    def _map(self, header: Sequence[str], path: Path) -> dict[str, str]:
+        """Column by field: those that are given, and those that have the name of the field."""
+        if not header:
+            raise SertkError(f"{path} has no row. Write a header and a row for each utterance.")
+        names = {field: column or field for field, column in self._columns.items()}
+        for field, name in names.items():
+            if name not in header and (self._columns[field] or field in NEEDED):
+                raise UsageError(f"{path} has no column {name!r}{nearest(name, header)}. Name it: {field}=COLUMN")
+        return {field: name for field, name in names.items() if name in header}
+
+
+def _audio(root: Path) -> set[str]:
+    """The audio below the corpus folder, which may lie elsewhere too where the list has absolute paths."""
+    found = (path for path in root.rglob("*") if path.suffix.lower() in AUDIO and not path.name.startswith("."))
+    return {path.relative_to(root).as_posix() for path in found}
+
+
+def _once(name: str, where: str, seen: dict[str, str]) -> None:
+    if name in seen:
+        raise InputError(f"{where}: id {name!r} comes twice, first at {seen[name]}. Ids must differ: id=COLUMN.")
+    seen[name] = where
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """("file:line", text by column) of each row, lines without any text left out."""
+    if path.suffix.lower() == ".jsonl":
+        for where, line in read_jsonl(path, MEND):
+            yield where, {word: _text(value, f"{where}, {word!r}") for word, value in line.items()}
+    elif path.suffix.lower() in DELIMITERS:
+        yield from _separated(path, DELIMITERS[path.suffix.lower()])
+    else:
+        raise UsageError(f"the list {path} is neither {', '.join(DELIMITERS)} nor .jsonl. Rename or convert it.")
+
+
+def _text(value: object, where: str) -> str:
+    """A JSON value as a CSV would have it."""
+    if isinstance(value, dict | list):
+        raise InputError(f"{where}: {json.dumps(value)} is neither text nor a number. Write it as text.")
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _separated(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8. {MEND}") from None
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    try:
+        for cells in lines:
+            where = f"{path}:{lines.line_num}"
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not header:
+                header = _header(cells, where)
+            elif len(cells) != len(header):
+                raise InputError(
+                    f"{where}: {len(cells)} cells under {len(header)} columns. "
+                    f"Put a cell that holds {delimiter!r} into double quotes."
+                )
+            else:
+                yield where, dict(zip(header, (cell.strip() for cell in cells), strict=True))
+    except csv.Error as error:
+        raise InputError(f"{path}:{lines.line_num}: {error}. Mend the quotes of that line.") from None
+
+
+def _header(cells: list[str], where: str) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    if len(set(header)) < len(header) or "" in header:
+        raise InputError(f"{where}: the columns are {', '.join(map(repr, header))}. Give each a name of its own.")
+    return header
+
+
+def _utterance(row: Row, columns: Mapping[str, str], where: str, root: Path, here: set[str]) -> Utterance | Rejected:
+    cells = {field: row.get(column, "") for field, column in columns.items()}
+    for field in ("id", "path", "speaker"):
+        if field in cells and not cells[field]:
+            raise InputError(f"{where}: no {field} (column {columns[field]!r}). Fill it in, or remove the row.")
+    path = root / cells["path"]
+    given = Path(cells["path"])
+    place = relative(given, root) if given.is_absolute() else posixpath.normpath(given.as_posix())
+    if path.name.startswith("._"):
+        return Rejected(path, f"{where}: {cells['path']} is a companion file of macOS, no audio")
+    if place not in here and not path.is_file():
+        return Rejected(path, f"{where}: {cells['path']} is missing: there is no file {path}")
+    return Utterance(
+        id=cells.get("id") or PurePosixPath(cells["path"]).with_suffix("").as_posix(),
+        path=place,
+        speaker=cells["speaker"],
+        label=cells["label"] or None,
+        start=_seconds(cells, "start", where) or 0.0,
+        duration=_seconds(cells, "duration", where),
+        gender=gender_of(cells["gender"], where) if cells.get("gender") else None,
+        session=cells.get("session") or None,
+        text=cells.get("text") or None,
+        aux=_others(row, columns),
+    )
+
+
+def _others(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
+    return {column: cell for column, cell in row.items() if cell and column not in columns.values()}
+
+
+def _seconds(cells: Mapping[str, str], field: str, where: str) -> float | None:
+    text = cells.get(field, "")
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (0 <= seconds < math.inf) or (field == "duration" and not seconds):
+        raise InputError(f"{where}: {field} {text!r} is not a number of seconds, such as 1.25.")
+    return seconds

@@ -1,0 +1,308 @@
+"""The audit as users meet it: undeclared overlaps, stamps on scores and reports, anybody's lists."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+from typer.testing import CliRunner, Result
+
+from sertk.audit import table, words
+from sertk.cli.app import app
+from sertk.core import PAIRS, SertkError, UsageError
+from sertk.core.paths import read_json
+from sertk.protocols import load
+from sertk.stages.prepare import OverlapError, prepare
+from sertk.stages.report import report
+from sertk.testing import tree
+
+MIXED = """
+about: six random folds, speakers in all parts
+labels: {neutral: calm, calm: calm, happiness: happiness, sadness: sadness}
+test: {rule: stratified, k: 3}
+dev: {rule: share, percent: 25}
+overlaps: {speaker: [train+dev, train+test, dev+test], text: [train+dev, train+test, dev+test]}
+"""
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return tree(tmp_path / "corpus", per_class=2, seconds=0.1)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A protocol of one's own that shares speakers."""
+    (tmp_path / "mixed.yaml").write_text(MIXED)
+    return tmp_path / "mixed.yaml"
+
+
+def cli(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+def clip(corpus: Path, name: str) -> Path:
+    return corpus / f"Actor_{name[-2:]}" / f"{name}.wav"
+
+
+def scored_ua(run: Path) -> float:
+    return float(read_json(run / "fold=1" / "seed=0" / "metrics.json", "")["metrics"]["ua"])
+
+
+# --- overlaps that no protocol declares ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_copy_under_another_speakers_name_fails_prepare_and_loses_nothing(
+    tmp_path: Path, corpus: Path, suffix: str
+) -> None:
+    out = tmp_path / "data"
+    assert prepare("ravdess", corpus, out, [], 0.05, 1) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    samples, rate = soundfile.read(clip(corpus, "03-01-05-01-01-01-01"), dtype="int16")
+    target = clip(corpus, "03-01-05-01-01-01-08").with_suffix(suffix)
+    clip(corpus, "03-01-05-01-01-01-08").unlink()
+    soundfile.write(target, samples, rate, subtype="PCM_16")  # re-encoded, of another actor and fold
+    with pytest.raises(OverlapError) as caught:
+        prepare("ravdess", corpus, out, [], 0.05, 1)
+    text = str(caught.value)
+    assert "protocol 'emobox' of ravdess" in text
+    assert "share 1 recording in fold" in text
+    assert "03-01-05-01-01-01-01 = 03-01-05-01-01-01-08" in text
+    assert "`overlaps`" in text
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_copy_within_a_part_is_told_and_kept(tmp_path: Path, corpus: Path) -> None:
+    shutil.copy(clip(corpus, "03-01-05-01-01-01-01"), clip(corpus, "03-01-05-01-01-02-01"))
+    done = cli("prepare", "ravdess", "--root", corpus, "--out", tmp_path / "data", "--min-seconds", "0.05")
+    assert done.exit_code == 0
+    assert "the same recording under several names: 03-01-05-01-01-01-01 = 03-01-05-01-01-02-01" in done.stderr
+    twins = read_json(tmp_path / "data" / "corpus.json", "")["duplicates"]
+    assert twins == [["03-01-05-01-01-01-01", "03-01-05-01-01-02-01"]]
+
+
+def test_a_protocol_that_shares_speakers_without_saying_so_is_refused(
+    tmp_path: Path, corpus: Path, mixed: Path
+) -> None:
+    mixed.write_text(MIXED.replace("speaker: [train+dev, train+test, dev+test], ", ""))
+    with pytest.raises(
+        OverlapError, match="train and dev share 7 speakers in fold 1 and 2 more, the first '01'; train and test"
+    ):
+        prepare("ravdess", corpus, tmp_path / "data", [str(mixed)], 0.05, 1)
+    mixed.write_text(MIXED.replace("train+dev, train+test, dev+test], text", "train+dev, train+test], text"))
+    with pytest.raises(OverlapError, match=r"what its parts share: dev and test share 7 speakers[^;]*\. Mend the"):
+        prepare("ravdess", corpus, tmp_path / "data", [str(mixed)], 0.05, 1)
+
+
+# --- what is declared is stamped -------------------------------------------------------------------------------------
+
+
+def test_a_declared_overlap_stamps_the_folds_the_scores_and_the_report(
+    tmp_path: Path, corpus: Path, mixed: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    shutil.copy(mixed, folder / "mixed.yaml")
+    (folder / "recipe.yaml").write_text(
+        "corpus: ravdess\nprotocol: mixed.yaml\nsystem: mini-cnn\nfolds: ['1']\naudio: {min_seconds: 0.05}\n"
+        "train: {epochs: 1, batch: 8, threads: 1}\n"
+    )
+    done = cli("recipe", folder, "--root", corpus, "--work", tmp_path / "w")
+    assert done.exit_code == 0, done.stderr
+    folds = load(tmp_path / "w" / "data" / "ravdess" / "protocols" / "mixed.json")
+    assert folds.stamp == "SPEAKER-DEPENDENT"
+    assert folds.shares == {"speaker": list(PAIRS), "text": list(PAIRS)}
+    assert list(folds.folds) == ["1", "2", "3"]
+    assert set(folds.labels.values()) == {"calm", "happiness", "sadness"}
+    run = tmp_path / "w" / "exp" / "mixed" / "mini-cnn"
+    scored = read_json(run / "fold=1" / "seed=0" / "metrics.json", "")["protocol"]
+    assert (scored["stamp"], scored["shares"]) == ("SPEAKER-DEPENDENT", folds.shares)
+    said = "SPEAKER-DEPENDENT (speaker shared by train+dev, train+test, dev+test; text shared by"
+    assert f"UA {100 * scored_ua(run):.2f}, {said}" in capfd.readouterr().err
+    assert said in (run / "RESULTS.md").read_text()
+    again = cli("recipe", folder, "--root", corpus, "--work", tmp_path / "w")
+    assert "prepare: 1 of 1 up to date" in again.stderr
+    (folder / "mixed.yaml").write_text(MIXED.replace("k: 3", "k: 4"))
+    assert "prepare" in cli("recipe", folder, "--root", corpus, "--work", tmp_path / "w", "--dry-run").stdout
+
+
+def test_a_protocol_from_a_file_is_made_again_with_the_corpus_and_removed_with_its_file(
+    tmp_path: Path, corpus: Path, mixed: Path
+) -> None:
+    out = tmp_path / "data"
+    prepare("ravdess", corpus, out, [str(mixed)], 0.05, 1)
+    first = load(out / "protocols" / "mixed.json").hash
+    clip(corpus, "03-01-03-01-01-01-01").unlink()
+    prepare("ravdess", corpus, out, ["emobox"], 0.05, 1)
+    assert load(out / "protocols" / "mixed.json").hash != first
+    mixed.unlink()
+    prepare("ravdess", corpus, out, ["emobox"], 0.05, 1)
+    assert sorted(path.name for path in (out / "protocols").iterdir()) == ["emobox.json", "emobox.md"]
+
+
+def test_a_file_may_not_take_the_name_of_a_protocol_of_the_corpus(tmp_path: Path, corpus: Path) -> None:
+    (tmp_path / "emobox.yaml").write_text(MIXED)
+    with pytest.raises(UsageError, match="a protocol 'emobox' of its own"):
+        prepare("ravdess", corpus, tmp_path / "data", [str(tmp_path / "emobox.yaml")], 0.05, 1)
+
+
+def test_folds_that_follow_from_the_corpus_are_known_once_it_is_prepared(tmp_path: Path, corpus: Path) -> None:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "loso.yaml").write_text(
+        "labels: null\ntest: {rule: leave_one_out}\ndev: {rule: next}\n"
+        "overlaps: {text: [train+dev, train+test, dev+test]}\n"
+    )
+    (folder / "recipe.yaml").write_text(
+        "corpus: ravdess\nprotocol: loso.yaml\nsystem: mini-cnn\naudio: {min_seconds: 0.05}\n"
+    )
+    call = ["recipe", folder, "--root", corpus, "--work", tmp_path / "w"]
+    dry = cli(*call, "--dry-run")
+    assert dry.exit_code == 0
+    assert [line.split()[1] for line in dry.stdout.splitlines()] == ["prepare", "featurize"]
+    assert "the folds of loso follow from the corpus; prepare it first" in dry.stderr
+    early = cli(*call, "--stage", "train")
+    assert early.exit_code == 1
+    assert "prepare it first" in early.stderr
+    assert cli(*call, "--stop-stage", "prepare").exit_code == 0
+    trained = cli(*call, "--dry-run", "--stage", "train", "--stop-stage", "train").stdout.splitlines()
+    assert [line.split("--fold ")[1].split()[0] for line in trained] == ["01", "02", "03", "04", "05", "06", "08", "20"]
+    picked = cli(*call, "--dry-run", "--stage", "train", "--stop-stage", "train", "--fold", "#2").stdout
+    assert "--fold 02" in picked
+    assert cli(*call, "--dry-run", "--fold", "07").exit_code == 2
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_refuses_two_states_of_the_folds_under_one_name(tmp_path: Path) -> None:
+    for system, sha in (("a", "1" * 16), ("b", "2" * 16)):
+        folder = tmp_path / "exp" / "p" / system / "fold=1" / "seed=0"
+        folder.mkdir(parents=True)
+        about = {"corpus": "toy", "name": "p", "hash": sha, "part": "test", "stamp": "speaker-independent"}
+        names = ["wa", "ua", "precision", "recall", "f1"]
+        content = {"schema": 1, "protocol": about, "utterances": 2, "classes": ["x", "y"]}
+        content |= {"confusion": [[1, 0], [0, 1]], "metrics": dict.fromkeys(names, 1.0)}
+        (folder / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(SertkError, match=f"different folds of toy / p .hash {'1' * 16} and {'2' * 16}"):
+        report([tmp_path / "exp"])
+    assert report([tmp_path / "exp" / "p" / "a"])
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_says_what_is_kept_dropped_shared_and_missing(tmp_path: Path, corpus: Path) -> None:
+    clip(corpus, "03-01-03-01-01-01-01").unlink()
+    (corpus / "Actor_01" / "03-02-05-01-01-01-01.wav").write_bytes(clip(corpus, "03-01-05-01-01-01-03").read_bytes())
+    soundfile.write(corpus / "Actor_01" / "03-02-05-01-01-01-01.wav", [0.1, 0.2] * 800, 16_000)
+    prepare("ravdess", corpus, tmp_path / "data", ["emobox"], 0.05, 1)
+    text = (tmp_path / "data" / "protocols" / "emobox.md").read_text()
+    assert text == table(read_json(tmp_path / "data" / "protocols" / "emobox.json", ""))
+    assert "# ravdess / emobox: speaker-independent" in text
+    assert "| happiness | 15 |" in text  # 8 actors, 2 files, one of them gone
+    assert "| text | train+test | all | 1 | kids are talking by the door |" in text
+    assert "is 'song', not one of ['speech'] | 1 | 03-02-05-01-01-01-01 |" in text
+    assert "| 1 | test |" in text
+    shown = cli("audit", tmp_path / "data")
+    assert shown.exit_code == 0
+    assert shown.stdout.strip() == text.strip()
+    assert cli("audit", tmp_path / "data", "--protocol", "emobx").exit_code == 2
+
+
+def test_texts_are_compared_by_their_words() -> None:
+    assert words("Kids are talking, by the DOOR!") == words("kids are talking by the door")
+    assert words("Heute abend könnte ich's") == "heute abend könnte ich s"
+    assert words(" ... ") is None
+    assert words(None) is None
+
+
+# --- anybody's lists -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data(tmp_path: Path, corpus: Path) -> Path:
+    prepare("ravdess", corpus, tmp_path / "data", [], 0.05, 1)
+    return tmp_path / "data"
+
+
+def lists(tmp_path: Path, *, form: str) -> list[str]:
+    """Train on actor 1 and half of actor 3, test on the other half and on a clip that is not there."""
+    train = ["03-01-05-01-01-01-01", "03-01-05-01-01-01-03"]
+    test = ["03-01-04-01-01-01-03", "03-01-04-01-01-01-24"]
+    paths = {part: tmp_path / f"{part}.{form}" for part in ("train", "test")}
+    for part, ids in (("train", train), ("test", test)):
+        lines = {
+            "txt": "\n".join(ids),
+            "scp": "\n".join(f"{i} /data/{i}.wav" for i in ids),
+            "lst": "\n".join(f"C:\\data\\{i}.wav\tanger" for i in ids),
+            "jsonl": "\n".join(json.dumps({"key": i, "wav": f"/x/{i}.wav"}) for i in ids),
+            "json": json.dumps({i: {"wav": f"/x/{i}.wav"} for i in ids}),
+        }
+        paths[part].write_text(lines[form] + "\n")
+    return [f"train={paths['train']}", f"test={paths['test']}"]
+
+
+@pytest.mark.parametrize("form", ["txt", "scp", "lst", "jsonl", "json"])
+def test_lists_of_several_forms_are_audited(tmp_path: Path, data: Path, form: str) -> None:
+    done = cli("audit", *lists(tmp_path, form=form), "--data", data, "--out", tmp_path / "audit.json")
+    assert done.exit_code == 3  # a part of the lists is not in the corpus
+    assert "1 utterances of the lists are not in" in done.stderr
+    content = read_json(tmp_path / "audit.json", "")
+    assert content["stamp"] == "SPEAKER-DEPENDENT"
+    assert content["audit"]["1"]["shared"] == {
+        "speaker": {"train+test": ["03"]},
+        "session": {},
+        "text": {"train+test": ["kids are talking by the door"]},
+        "audio": {},
+    }
+    assert "| speaker | train+test | all | 1 | 03 |" in done.stdout
+
+
+def test_a_table_of_test_folds_is_audited_with_all_others_in_train(tmp_path: Path, data: Path) -> None:
+    rows = ["utterance,test_folds", "03-01-05-01-01-01-01,1", "03-01-05-01-01-01-03,2", "03-01-04-01-01-01-03,"]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    done = cli("audit", tmp_path / "t.csv", "--data", data, "--out", tmp_path / "audit.json")
+    assert done.exit_code == 0, done.stderr
+    content = read_json(tmp_path / "audit.json", "")
+    assert content["folds"]["2"] == {
+        "train": ["03-01-05-01-01-01-01", "03-01-04-01-01-01-03"],
+        "dev": [],
+        "test": ["03-01-05-01-01-01-03"],
+    }
+    assert content["audit"]["1"]["shared"]["speaker"] == {}
+    assert content["audit"]["2"]["shared"]["speaker"] == {"train+test": ["03"]}
+
+
+def test_an_utterance_that_is_in_two_lists_is_a_shared_recording(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "a.txt").write_text("03-01-05-01-01-01-01\n")
+    words = [f"train={tmp_path / 'a.txt'}", f"dev={tmp_path / 'a.txt'}", "--data", data, "--out", tmp_path / "o.json"]
+    assert cli("audit", *words).exit_code == 0
+    shared = read_json(tmp_path / "o.json", "")["audit"]["1"]["shared"]["audio"]
+    assert shared == {"train+dev": ["03-01-05-01-01-01-01"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nothing-of-this\n", "none of the 1 utterances"),
+        ('{"emotion": "anger"}\n', "has none of id, utterance"),
+        ("{\n", "not JSON"),
+    ],
+)
+def test_lists_that_cannot_be_matched_say_why(tmp_path: Path, data: Path, text: str, says: str) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    done = cli("audit", f"train={tmp_path / 'a.txt'}", "--data", data)
+    assert done.exit_code == 1
+    assert says in done.stderr
+
+
+def test_lists_without_a_prepared_corpus_are_refused_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x\n")
+    done = cli("audit", tmp_path / "a.txt")
+    assert done.exit_code == 1
+    assert "sertk prepare" in done.stderr
