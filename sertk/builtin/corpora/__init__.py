@@ -16,6 +16,19 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
     from sertk.builtin.corpora.kaldi import Kaldi
     from sertk.builtin.corpora.mini import Mini
     from sertk.builtin.corpora.ravdess import Ravdess
+    from sertk.builtin.corpora.ravdess_savee_tess import RavdessSaveeTess
+    from sertk.builtin.corpora.savee import Savee
     from sertk.builtin.corpora.table import Table
+    from sertk.builtin.corpora.tess import Tess
 
-    return {"emodb": EmoDB, "folder": Folder, "kaldi": Kaldi, "mini": Mini, "ravdess": Ravdess, "table": Table}
+    return {
+        "emodb": EmoDB,
+        "folder": Folder,
+        "kaldi": Kaldi,
+        "mini": Mini,
+        "ravdess": Ravdess,
+        "ravdess_savee_tess": RavdessSaveeTess,
+        "savee": Savee,
+        "table": Table,
+        "tess": Tess,
+    }

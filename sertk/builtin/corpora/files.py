@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sertk.core import SertkError
+from sertk.core import Rejected, SertkError
 
 AUDIO = (".wav", ".flac")
 
@@ -27,3 +27,17 @@ def audio_files(root: Path, expected: str) -> Iterator[Path]:
     if not paths:
         raise SertkError(f"{root} holds no {' or '.join(AUDIO)} file. Give another --root; expected there: {expected}.")
     yield from paths
+
+
+def strange(path: Path, codes: Sequence[str], tables: Mapping[str, Collection[str]]) -> Rejected | None:
+    """A file whose name has a code that the corpus does not know; None where it knows all.
+
+    Args:
+        path: The file.
+        codes: The codes of its name.
+        tables: What each code says, in their order, with the known ones.
+    """
+    for (what, known), code in zip(tables.items(), codes, strict=True):
+        if code not in known:
+            return Rejected(path, f"unknown {what} {code!r} in {path.name!r}; known: {', '.join(known)}")
+    return None
