@@ -13,8 +13,10 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
     """The corpora by name."""
     from sertk.builtin.corpora.emodb import EmoDB
     from sertk.builtin.corpora.folder import Folder
+    from sertk.builtin.corpora.iemocap import Iemocap
     from sertk.builtin.corpora.kaldi import Kaldi
     from sertk.builtin.corpora.mini import Mini
+    from sertk.builtin.corpora.msp_improv import MspImprov
     from sertk.builtin.corpora.ravdess import Ravdess
     from sertk.builtin.corpora.ravdess_savee_tess import RavdessSaveeTess
     from sertk.builtin.corpora.savee import Savee
@@ -24,8 +26,10 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
     return {
         "emodb": EmoDB,
         "folder": Folder,
+        "iemocap": Iemocap,
         "kaldi": Kaldi,
         "mini": Mini,
+        "msp_improv": MspImprov,
         "ravdess": Ravdess,
         "ravdess_savee_tess": RavdessSaveeTess,
         "savee": Savee,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sertk.core import Rejected, SertkError
@@ -41,3 +41,39 @@ def strange(path: Path, codes: Sequence[str], tables: Mapping[str, Collection[st
         if code not in known:
             return Rejected(path, f"unknown {what} {code!r} in {path.name!r}; known: {', '.join(known)}")
     return None
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, with a mark or without, or in Latin-1, which no byte contradicts."""
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def numbered(path: Path) -> Iterator[tuple[str, str]]:
+    """("file, line 3", the line without blanks at its ends) for the lines of a text file that are not empty."""
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip()
+
+
+def release(root: Path, holds: Iterable[str], expected: str) -> Path:
+    """The folder of the release: `root`, or the one folder right below it that has one of the names of `holds`.
+
+    Raises:
+        SertkError: Where there is none, or several.
+    """
+    names = tuple(holds)
+    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for folders in ([root], below):
+        found = [folder for folder in folders if any((folder / name).exists() for name in names)]
+        if len(found) > 1:
+            raise SertkError(f"{root} holds several releases, {found[0]} and {found[1]}. Give one of them with --root.")
+        if found:
+            return found[0]
+    raise SertkError(
+        f"neither {root} nor a folder in it has one of {', '.join(names)}. Give the corpus folder with --root; "
+        f"expected there: {expected}."
+    )

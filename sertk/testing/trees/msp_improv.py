@@ -1,0 +1,97 @@
+"""MSP-IMPROV's layout with its published counts by scenario and emotion, spread evenly over speakers and sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, cycle
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sertk.testing.trees.audio import clip
+
+EMOTIONS: Final = "ASHNOX"
+# Busso et al. 2017, table 4: anger, sadness, happiness, neutral, other, no agreement
+COUNTS: Final[Mapping[str, Sequence[int]]] = {
+    "S": (115, 106, 136, 283, 1, 11),
+    "R": (169, 80, 88, 241, 3, 39),
+    "T": (470, 633, 1048, 1789, 70, 371),
+    "P": (38, 66, 1372, 1164, 11, 134),
+}
+WORDS: Final[Mapping[str, str]] = {"A": "Angry", "S": "Sad", "H": "Happy", "N": "Neutral", "O": "Other"}
+
+
+class Clip(NamedTuple):
+    """A clip: its session, sentence with the emotion that is meant, scenario, name and label."""
+
+    session: int
+    sentence: str
+    scenario: str
+    name: str
+    label: str
+
+    @property
+    def file(self) -> str:
+        """Where its audio is."""
+        return f"session{self.session}/{self.sentence}/{self.scenario}/MSP-IMPROV-{self.name}.wav"
+
+
+def write(
+    folder: Path,
+    *,
+    seconds: float = 0.005,
+    sessions: Sequence[int] = (1, 2, 3, 4, 5, 6),
+    share: int = 1,
+    newline: str = "\n",
+    audio: str = "Audio",
+    labels: str = "Evalution.txt",
+) -> Path:
+    """Writes the corpus.
+
+    Args:
+        folder: Where to.
+        seconds: Length of a clip.
+        sessions: Which of the six.
+        share: Every so many-th clip only, of each scenario and emotion.
+        newline: Of the label file.
+        audio: The folder of the sessions below the corpus folder; "" for none.
+        labels: Name of the label file.
+
+    Returns:
+        The folder.
+    """
+    clips = [one for one in _clips(share) if one.session in sessions]
+    for seed, one in enumerate(clips):
+        clip(folder / audio / one.file, seed, seconds)
+    text = "".join(line + newline for one in clips for line in _rated(one))
+    (folder / labels).write_bytes(text.encode())
+    return folder
+
+
+def _clips(share: int) -> Iterator[Clip]:
+    taken: Counter[str] = Counter()
+    speakers = cycle([(gender, session) for session in range(1, 7) for gender in "FM"])
+    sentences = (f"S{number // 12 % 20 + 1:02d}" for number in count())
+    for scenario, counts in COUNTS.items():
+        for label, amount in zip(EMOTIONS, counts, strict=True):
+            for number in range(0, amount, share):
+                (gender, session), sentence = next(speakers), next(sentences)
+                sentence += label if label in "ASHN" else "ASHN"[number % 4]
+                pair = gender * 2 if scenario == "R" else "FM"
+                start = f"{sentence}-{gender}0{session}-{scenario}-{pair}"
+                taken[start] += 1
+                yield Clip(session, sentence, scenario, f"{start}{taken[start]:02d}", label)
+
+
+def _rated(one: Clip) -> list[str]:
+    """The lines of a clip: what the raters agreed on, and theirs."""
+    word = WORDS.get(one.label)
+    words = [word, word, "Other"] if word else ["Angry", "Happy", "Sad"]
+    return [
+        f"UTD-IMPROV-{one.name}.avi; {one.label}; A:3.000000; V:3.500000; D:2.500000 ; N:4.000000;",
+        *(
+            f"rater-{n}_p{one.session}; {said}; Annoyed (so-so; maybe); A:3.000000; V:4.000000; D:NaN; N:4.000000;"
+            for n, said in enumerate(words)
+        ),
+        "",
+    ]
