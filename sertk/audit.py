@@ -39,9 +39,10 @@ def audit(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str,
 
     Returns:
         By fold: `shared`, what two parts have in common, and `counts`, classes, genders and speakers by part. Texts are
-        compared by their words, without case and punctuation.
+        compared by their words, without case and punctuation, or where they are not known by `aux.sentence`, the code
+        of a fixed sentence.
     """
-    texts = {i: words(utterances[i].text) for i in folds.labels}
+    texts = {i: words(utterances[i].text) or utterances[i].aux.get("sentence") for i in folds.labels}
     properties: dict[str, Property] = {
         "speaker": lambda i: utterances[i].speaker,
         "session": lambda i: utterances[i].session,

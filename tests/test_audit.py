@@ -10,11 +10,12 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
-from sertk.audit import table, words
+from sertk.audit import audit, table, words
 from sertk.cli.app import app
-from sertk.core import PAIRS, SertkError, UsageError
+from sertk.core import PAIRS, SertkError, UsageError, Utterance
 from sertk.core.paths import read_json
-from sertk.protocols import load
+from sertk.folding import Fold
+from sertk.protocols import Folds, load
 from sertk.stages.prepare import OverlapError, prepare
 from sertk.stages.report import report
 from sertk.testing import tree
@@ -26,6 +27,9 @@ test: {rule: stratified, k: 3}
 dev: {rule: share, percent: 25}
 overlaps: {speaker: [train+dev, train+test, dev+test], text: [train+dev, train+test, dev+test]}
 """
+
+
+SENTENCES = [("p", None), ("q", None), ("r", "Will you tell me why?")]
 
 
 @pytest.fixture
@@ -219,6 +223,14 @@ def test_texts_are_compared_by_their_words() -> None:
     assert words("Heute abend könnte ich's") == "heute abend könnte ich s"
     assert words(" ... ") is None
     assert words(None) is None
+
+
+def test_a_sentence_of_unknown_words_is_compared_by_its_code() -> None:
+    parts = [Utterance(f"{s}_a01", "x.wav", s, "anger", text=text, aux={"sentence": "a01"}) for s, text in SENTENCES]
+    fold = Fold(("p_a01",), ("q_a01",), ("r_a01",))
+    folds = Folds("toy", "p", ("anger",), dict.fromkeys(("p_a01", "q_a01", "r_a01"), "anger"), {"1": fold})
+    shared = audit(folds, {one.id: one for one in parts}, {})["1"]["shared"]["text"]
+    assert shared == {"train+dev": ["a01"]}  # the third says its words
 
 
 # --- anybody's lists -------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,11 @@ import soundfile
 
 from sertk.builtin.corpora.emodb import EMOTIONS, SPEAKERS, TEXTS, EmoDB
 from sertk.core import InputError, Rejected, SertkError, Utterance
+from sertk.core.paths import egs
 from sertk.data import Data
 from sertk.protocols import Folds, make
 from sertk.stages.prepare import prepare
+from sertk.testing.trees import emodb
 
 FOUR = ("anger", "happiness", "neutral", "sadness")
 FEW = [f"{speaker}{text}{letter}a" for speaker in SPEAKERS for text in ("a01", "b10") for letter in "WFNT"]
@@ -219,6 +223,51 @@ def test_loso4_says_why_it_drops_the_other_emotions(everyone: list[Utterance]) -
     }
 
 
+# --- the whole corpus ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """All 535 utterances under their names, prepared."""
+    folder = tmp_path_factory.mktemp("the whole corpus")
+    assert prepare("emodb", emodb.write(folder / "in"), folder / "out", [], 0, 2) == 0
+    return Data(folder / "out")
+
+
+def test_the_whole_corpus_is_535_utterances_and_listeners_judged_each(whole: Data) -> None:
+    assert Counter(one.label for one in whole.utterances.values()) == EmoDB.published
+    assert all(80 <= one.aux["recognised"] <= 100 for one in whole.utterances.values())
+
+
+def test_the_folds_of_one_speaker_out_have_the_hashes_they_had(whole: Data) -> None:
+    assert whole.protocol("loso").hash == "8df66fd4a4f845e8"
+    assert whole.protocol("loso4").hash == "95a7bc88a1af1f2b"
+
+
+def test_random10_cuts_every_class_into_ten(whole: Data) -> None:
+    folds = whole.protocol("random10")
+    assert folds.stamp == "SPEAKER-DEPENDENT"
+    assert sorted(i for fold in folds.folds.values() for i in fold.test) == sorted(whole.utterances)
+    for fold in folds.folds.values():
+        counts = Counter(folds.labels[i] for i in fold.test)
+        assert len(fold.test) in (53, 54)
+        assert all(n // 10 <= counts[label] <= -(-n // 10) for label, n in EmoDB.published.items())
+
+
+def test_emobox_has_its_published_folds_which_share_every_speaker_and_sentence(whole: Data) -> None:
+    folds = whole.protocol("emobox")
+    assert folds.stamp == "SPEAKER-DEPENDENT"
+    with (egs() / "emodb/emobox.tsv").open(newline="") as file:
+        rows = {row["utterance"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert {i: name for name, fold in folds.folds.items() for i in fold.test} == {
+        i: row["test_folds"] for i, row in rows.items()
+    }
+    assert len({(row["emotion"], folds.labels[i]) for i, row in rows.items()}) == 7
+    audit = json.loads((whole.folder / "protocols/emobox.json").read_text())["audit"]
+    for fold in audit.values():
+        assert len(fold["shared"]["speaker"]["train+test"]) == len(fold["shared"]["text"]["train+test"]) == 10
+
+
 # --- a part of the corpus ------------------------------------------------------------------------------------------
 
 
@@ -258,7 +307,7 @@ def test_prepare_tells_of_an_emotion_that_is_missing_whole_or_in_excess(
 def test_prepare_tells_which_folds_lack_which_class(
     part: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare("emodb", part, tmp_path / "data", [], 0.1, 1)
+    prepare("emodb", part, tmp_path / "data", ["loso", "loso4"], 0.1, 1)
     said = capsys.readouterr().err
     folds = Data(tmp_path / "data").protocol("loso")
     dev = with_rare(folds, 1)

@@ -1,4 +1,7 @@
-"""Real corpora, behind the marker `slow`: SERTK_RAVDESS=FOLDER SERTK_EMODB=FOLDER tools/test.sh -m slow."""
+"""Real corpora, behind the marker `slow`: SERTK_RAVDESS=FOLDER SERTK_EMODB=FOLDER tools/test.sh -m slow.
+
+SERTK_TESS is TESS's folder, SERTK_UNION one with the folders of RAVDESS and TESS, and SAVEE's or not.
+"""
 
 import json
 import os
@@ -30,6 +33,18 @@ def ravdess(tmp_path_factory: pytest.TempPathFactory) -> Data:
 def emodb(tmp_path_factory: pytest.TempPathFactory) -> Data:
     """EmoDB, or a part of it that holds the four emotions of loso4 whole, prepared."""
     return prepared("emodb", "SERTK_EMODB", tmp_path_factory.mktemp("data") / "emodb")
+
+
+@pytest.fixture(scope="module")
+def tess(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """TESS, prepared."""
+    return prepared("tess", "SERTK_TESS", tmp_path_factory.mktemp("data") / "tess")
+
+
+@pytest.fixture(scope="module")
+def union(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """RAVDESS and TESS, with SAVEE or without, prepared."""
+    return prepared("ravdess_savee_tess", "SERTK_UNION", tmp_path_factory.mktemp("data") / "union")
 
 
 def test_ravdess_is_complete_and_its_published_duplicate_is_found(ravdess: Data) -> None:
@@ -76,3 +91,28 @@ def test_no_fold_of_emodb_shares_a_speaker_or_a_sound(emodb: Data) -> None:
     for fold in folds.folds.values():  # of loso4
         assert sum(map(len, fold)) == 339
         assert all({folds.labels[i] for i in part} == set(folds.classes) for part in fold)
+
+
+def test_tess_is_complete_and_no_recording_is_twice_in_it(tess: Data) -> None:
+    about = json.loads((tess.folder / "corpus.json").read_text())
+    assert all(count == {"here": 400, "published": 400} for count in about["counts"].values())
+    assert about["duplicates"] == []
+    assert "OAF_bite_neutral" in tess.utterances
+    assert tess.protocol("speakers").stamp == "speaker-independent"
+    assert [len(part) for part in tess.protocol("emobox").folds["1"]] == [1890, 210, 700]
+
+
+def test_a_part_of_emodb_says_what_is_missing(emodb: Data) -> None:
+    counts = json.loads((emodb.folder / "corpus.json").read_text())["counts"]
+    short = {label for label, count in counts.items() if count["here"] < count["published"]}
+    assert short <= {"boredom", "disgust", "fear"}
+    assert len(emodb.utterances) == (342 if short else 535)
+
+
+def test_the_union_is_what_its_notes_say(union: Data) -> None:
+    about = json.loads((union.folder / "corpus.json").read_text())
+    without = [note for note in about["notes"] if note.startswith("savee is missing")]
+    assert len(union.utterances) == (4240 if without else 4720)
+    assert sum(map(len, union.protocol("random").folds["1"])) == len(union.utterances)
+    assert union.protocol("random").stamp == "SPEAKER-DEPENDENT"
+    assert union.protocol("speakers").stamp == "speaker-independent"

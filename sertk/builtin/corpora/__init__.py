@@ -18,7 +18,10 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
     from sertk.builtin.corpora.mini import Mini
     from sertk.builtin.corpora.msp_improv import MspImprov
     from sertk.builtin.corpora.ravdess import Ravdess
+    from sertk.builtin.corpora.ravdess_savee_tess import RavdessSaveeTess
+    from sertk.builtin.corpora.savee import Savee
     from sertk.builtin.corpora.table import Table
+    from sertk.builtin.corpora.tess import Tess
 
     return {
         "emodb": EmoDB,
@@ -28,5 +31,8 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
         "mini": Mini,
         "msp_improv": MspImprov,
         "ravdess": Ravdess,
+        "ravdess_savee_tess": RavdessSaveeTess,
+        "savee": Savee,
         "table": Table,
+        "tess": Tess,
     }

@@ -8,8 +8,20 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files
-from sertk.core import PAIRS, Corpus, InputError, Protocol, Rejected, SertkError, Utterance
+from sertk.builtin.corpora.files import audio_files, strange, text_of
+from sertk.core import (
+    PAIRS,
+    Corpus,
+    InputError,
+    Protocol,
+    Rejected,
+    SertkError,
+    Share,
+    Stratified,
+    Table,
+    Utterance,
+)
+from sertk.core.paths import egs
 
 SPEAKERS: Final[Mapping[str, str]] = {
     "03": "male",
@@ -70,6 +82,16 @@ def _one_speaker_out(classes: Collection[str], about: str) -> Protocol:
     )
 
 
+def _speakers_shared(test: Stratified | Table, about: str) -> Protocol:
+    return Protocol(
+        labels={label: label for label in sorted(EMOTIONS.values())},
+        test=test,
+        dev=Share(10),
+        overlaps={"speaker": PAIRS, "text": PAIRS},
+        about=f"7 classes, {about}, speaker-dependent; dev: a random tenth of train",
+    )
+
+
 class EmoDB(Corpus):
     """EmoDB: ten actors, ten German sentences, seven emotions; CC0-1.0, Zenodo record 7447302."""
 
@@ -86,6 +108,10 @@ class EmoDB(Corpus):
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "loso": _one_speaker_out(EMOTIONS.values(), "7 classes"),
         "loso4": _one_speaker_out(("anger", "happiness", "neutral", "sadness"), "4 of the 7 classes"),
+        "random10": _speakers_shared(Stratified(10), "10 stratified random folds (P4 5.1)"),
+        "emobox": _speakers_shared(
+            Table(egs() / "emodb" / "emobox.tsv"), "the 5 random test folds of EmoBox (Ma et al. 2024)"
+        ),
     }
 
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
@@ -106,9 +132,8 @@ def _utterance(path: Path, relative: str, ratings: Ratings) -> Utterance | Rejec
     if len(name) != 7:
         return Rejected(path, f"name {path.name!r} is not that of an EmoDB file (03a01Fa)")
     codes = speaker, text, emotion, version = name[:2], name[2:5], name[5], name[6]
-    for (what, table), code in zip(TABLES.items(), codes, strict=True):
-        if code not in table:
-            return Rejected(path, f"unknown {what} {code!r} in {path.name!r}; known: {', '.join(table)}")
+    if unknown := strange(path, codes, TABLES):
+        return unknown
     return Utterance(
         id=name,
         path=relative,
@@ -134,13 +159,8 @@ def _ratings(root: Path) -> Ratings:
 
 def _read_ratings(path: Path) -> Ratings:
     """Reads the table as published: Latin-1 with no-break spaces and decimal commas, or as an editor leaves it."""
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
     ratings: dict[str, Mapping[str, float]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text_of(path).split("\n"), 1):
         fields = line.split()  # at no-break spaces too
         if not fields or (number == 1 and fields[0] == "Nr."):
             continue

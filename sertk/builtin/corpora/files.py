@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sertk.core import SertkError
+from sertk.core import Rejected, SertkError
 
 AUDIO = (".wav", ".flac")
 
@@ -63,3 +63,17 @@ def release(root: Path, holds: Iterable[str], expected: str) -> Path:
         f"neither {root} nor a folder in it has one of {', '.join(names)}. Give the corpus folder with --root; "
         f"expected there: {expected}."
     )
+
+
+def strange(path: Path, codes: Sequence[str], tables: Mapping[str, Collection[str]]) -> Rejected | None:
+    """A file whose name has a code that the corpus does not know; None where it knows all.
+
+    Args:
+        path: The file.
+        codes: The codes of its name.
+        tables: What each code says, in their order, with the known ones.
+    """
+    for (what, known), code in zip(tables.items(), codes, strict=True):
+        if code not in known:
+            return Rejected(path, f"unknown {what} {code!r} in {path.name!r}; known: {', '.join(known)}")
+    return None
