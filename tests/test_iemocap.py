@@ -1,0 +1,314 @@
+"""IEMOCAP on generated trees with the published counts: what is read, its protocols, its defects, and the recipe."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sertk.audit import audit, shares, undeclared
+from sertk.builtin.corpora.iemocap import Iemocap
+from sertk.cli.app import app
+from sertk.core import InputError, Rejected, SertkError, Utterance
+from sertk.data import Data
+from sertk.protocols import Made, expected, make
+from sertk.stages.prepare import prepare
+from sertk.testing.trees import iemocap
+
+EGS = Path(__file__).resolve().parents[1] / "egs" / "iemocap"
+TURN = "Ses01F_impro01_F000"
+
+
+def read(root: Path) -> list[Utterance]:
+    found = list(Iemocap().read(root))
+    assert all(isinstance(one, Utterance) for one in found)
+    return [one for one in found if isinstance(one, Utterance)]
+
+
+def rejected(root: Path) -> list[Rejected]:
+    return [one for one in Iemocap().read(root) if isinstance(one, Rejected)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    """Every turn of a tree with the published counts."""
+    return read(iemocap.write(tmp_path_factory.mktemp("whole")))
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """A part of session 1, to be spoilt."""
+    return iemocap.write(tmp_path / "part", sessions=[1], share=60)
+
+
+def edit(root: Path, old: str, new: str, kind: str = "EmoEvaluation") -> Path:
+    """Changes the text files of a kind."""
+    for path in (root / "Session1/dialog" / kind).glob("*.txt"):
+        path.write_text(path.read_text().replace(old, new), newline="")
+    return root
+
+
+# --- counts --------------------------------------------------------------------------------------------------------
+
+
+def test_all_labels_are_counted_as_published(whole: list[Utterance]) -> None:
+    assert len(whole) == 10_039 == sum(Iemocap.published.values())
+    assert Counter(one.label or "unlabelled" for one in whole) == Iemocap.published
+    assert Counter(one.aux["style"] for one in whole) == {"improvised": 4784, "scripted": 5255}
+
+
+def test_a_turn_says_speaker_text_votes_and_values(whole: list[Utterance]) -> None:
+    by_id = {one.id: one for one in whole}
+    assert by_id[TURN] == Utterance(
+        id=TURN,
+        path=f"Session1/sentences/wav/Ses01F_impro01/{TURN}.wav",
+        speaker="Ses01F",
+        gender="female",
+        session="Ses01",
+        text="Yeah.",
+        label="anger",
+        votes={"anger": 3, "other": 1},
+        aux={
+            "dialog": "Ses01F_impro01",
+            "style": "improvised",
+            "valence": 2.5,
+            "activation": 3.0,
+            "dominance": 3.5,
+        },
+    )
+    other = by_id["Ses05F_script01_1_M000"]
+    assert (other.speaker, other.gender, other.session) == ("Ses05M", "male", "Ses05")
+    assert other.aux["style"] == "scripted"
+    assert other.text == "Line 0 of script01_1, café."
+
+
+def test_votes_are_those_of_the_evaluators_and_survive_the_manifest(whole: list[Utterance]) -> None:
+    tie = next(one for one in whole if one.label is None)
+    assert tie.votes == {"anger": 1, "sadness": 1, "neutral": 1, "other": 1}  # surprise is the actor's own opinion
+    assert Utterance.from_json(json.loads(json.dumps(tie.to_json())), "here") == tie
+    assert next(one for one in whole if one.label == "excitement").votes == {"excitement": 3, "other": 1}
+
+
+def test_a_smaller_tree_keeps_every_nth_turn(tmp_path: Path) -> None:
+    found = read(iemocap.write(tmp_path, sessions=[4], share=50))
+    assert {one.session for one in found} == {"Ses04"}
+    assert 30 < len(found) < 70
+    assert len({(tmp_path / one.path).read_bytes() for one in found}) == len(found)  # no two clips are alike
+
+
+# --- protocols -----------------------------------------------------------------------------------------------------
+
+
+def folds(whole: list[Utterance], name: str) -> Made:
+    """A protocol applied, and what its parts share checked against what it declares."""
+    protocol = Iemocap.protocols[name]
+    made = make("iemocap", name, protocol, whole)
+    report = audit(made.folds, {one.id: one for one in whole}, {})
+    assert undeclared(report, protocol.overlaps) == []
+    assert {what: set(pairs) for what, pairs in shares(report).items()} == {
+        what: set(pairs) for what, pairs in protocol.overlaps.items()
+    }
+    return made
+
+
+FOUR = {"anger": 1103, "happiness": 1636, "neutral": 1708, "sadness": 1084}
+PLAIN = {"anger": 289, "happiness": 284, "neutral": 1099, "sadness": 608}
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "total"),
+    [
+        ("sessions", FOUR, 5531),
+        ("speakers", FOUR, 5531),
+        ("improvised", PLAIN, 2280),
+        ("p4", PLAIN, 2280),
+        ("improvised-excited", {**PLAIN, "happiness": 947}, 2943),
+        ("p5", {**PLAIN, "happiness": 947}, 2943),
+    ],
+)
+def test_protocols_merge_and_filter_to_the_counts_of_their_papers(
+    whole: list[Utterance], name: str, counts: Mapping[str, int], total: int
+) -> None:
+    made = folds(whole, name)
+    assert Counter(made.folds.labels.values()) == counts
+    assert len(made.folds.labels) == total
+    assert expected(Iemocap.protocols[name], Iemocap.published) == counts
+    assert len(made.dropped) == 10_039 - total
+    assert made.absent == []
+    tested = Counter(i for fold in made.folds.folds.values() for i in fold.test)
+    assert set(tested) == set(made.folds.labels)
+    assert set(tested.values()) == {1}
+
+
+def test_sessions_tests_each_session_once_with_another_as_dev(whole: list[Utterance]) -> None:
+    made = folds(whole, "sessions")
+    sessions = {one.id: one.session for one in whole}
+    assert [len(fold.test) for fold in made.folds.folds.values()] == [1085, 1023, 1151, 1031, 1241]
+    for name, fold in made.folds.folds.items():
+        assert {sessions[i] for i in fold.test} == {name}
+        (dev,) = {sessions[i] for i in fold.dev}
+        assert {sessions[i] for i in fold.train} == set(sessions.values()) - {name, dev}
+        assert sum(map(len, fold)) == 5531
+    assert made.folds.stamp == "speaker-independent"
+    happy = [i for i in made.folds.folds["Ses01"].test if made.folds.labels[i] == "happiness"]
+    assert len(happy) == 135 + 143
+
+
+def test_the_session_left_out_is_halved_and_the_halves_are_swapped(whole: list[Utterance]) -> None:
+    made = folds(whole, "p4").folds
+    assert list(made.folds) == [f"{n}{half}" for n in range(1, 6) for half in "ab"]
+    for n in range(1, 6):
+        a, b = made.folds[f"{n}a"], made.folds[f"{n}b"]
+        assert (a.train, set(a.dev), set(a.test)) == (b.train, set(b.test), set(b.dev))
+        assert abs(len(a.dev) - len(a.test)) <= len(made.classes)
+        dev, test = (Counter(made.labels[i] for i in ids) for ids in (a.dev, a.test))
+        assert all(abs(dev[label] - test[label]) <= 1 for label in made.classes)
+        assert {i[:5] for i in (*a.dev, *a.test)} == {f"Ses0{n}"}
+        assert f"Ses0{n}" not in {i[:5] for i in a.train}
+
+
+def test_dev_of_p5_is_a_tenth_of_the_training_sessions(whole: list[Utterance]) -> None:
+    made = folds(whole, "p5").folds
+    for name, fold in made.folds.items():
+        assert name not in {i[:5] for i in (*fold.train, *fold.dev)}
+        assert {i[:5] for i in fold.dev} == {i[:5] for i in fold.train}
+        rest = Counter(made.labels[i] for i in (*fold.train, *fold.dev))
+        dev = Counter(made.labels[i] for i in fold.dev)
+        assert all(abs(dev[label] - 0.1 * rest[label]) <= 1 for label in made.classes)
+
+
+def test_each_speaker_is_tested_with_the_partner_as_dev(whole: list[Utterance]) -> None:
+    made = folds(whole, "speakers").folds
+    speakers = {one.id: one.speaker for one in whole}
+    assert len(made.folds) == 10
+    for name, fold in made.folds.items():
+        assert {speakers[i] for i in fold.test} == {name}
+        assert {speakers[i] for i in fold.dev} == {name[:-1] + ("M" if name.endswith("F") else "F")}
+        assert len({speakers[i] for i in fold.train}) == 8
+    assert made.stamp == "speaker-independent"
+
+
+# --- defects -------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_is_missing_is_named_and_the_others_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = iemocap.write(tmp_path / "in", sessions=[1, 2, 4, 5], share=60, seconds=0.1)
+    assert prepare("iemocap", root, tmp_path / "out", ["sessions"], 0.01, 1) == 0
+    said = capsys.readouterr().err
+    assert f"Session3 is not in {root}" in said
+    assert "session Ses03 (tested in fold Ses03, not in this corpus folder)" in said
+    assert list(Data(tmp_path / "out").protocol("sessions").folds) == ["Ses01", "Ses02", "Ses04", "Ses05"]
+
+
+def test_a_turn_without_audio_and_audio_without_a_label_are_rejected_with_the_reason(part: Path) -> None:
+    before = len(read(part))
+    folder = part / "Session1/sentences/wav/Ses01F_impro01"
+    (folder / f"{TURN}.wav").rename(folder / "Ses01F_impro01_F999.wav")
+    found = rejected(part)
+    assert [one.path.stem for one in found] == ["Ses01F_impro01_F999", TURN]
+    assert "EmoEvaluation labels Ses01F_impro01_F999" in found[0].reason
+    assert f"Ses01F_impro01.txt, line 3 labels {TURN}, which has no audio" in found[1].reason
+    assert sum(isinstance(one, Utterance) for one in Iemocap().read(part)) == before - 1
+
+
+def test_a_second_file_of_a_turn_is_rejected(part: Path) -> None:
+    first = part / f"Session1/sentences/wav/Ses01F_impro01/{TURN}.wav"
+    second = part / f"Session1/sentences/wav/copy/{TURN}.wav"
+    second.parent.mkdir()
+    shutil.copy(first, second)
+    assert rejected(part) == [Rejected(second, f"{TURN} is also {first}")]
+
+
+def test_a_turn_that_is_labelled_twice_is_named_with_both_lines(part: Path) -> None:
+    path = part / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines) + lines[2].replace("\tang\t", "\tsad\t"))
+    with pytest.raises(InputError, match=rf"line {len(lines) + 1}: {TURN} is labelled twice, first in .*, line 3"):
+        read(part)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[0.0000 - 1.0000]", "0.0000 - 1.0000", r"line 3: .* is not \[start - end\], turn, emotion"),
+        ("3.0000, 3.5000]", "3.0000]", "line 3: .* is not"),
+        ("Ses01F_impro01", "Ses09F_impro01", "line 3: .* is not"),
+        ("\tang\t", "\tangry\t", "line 3: unknown emotion 'angry'; known: ang, hap, exc"),
+        (f"[0.0000 - 1.0000]\t{TURN}", f"C-E2:\tAnger;\t()\n[0.0 - 1.0]\t{TURN}", r"line 3: 'C-E2:.*' is not"),
+        ("C-E2:", "CE2", "line 4: 'CE2.*' is not"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(part: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(InputError, match=rf"Ses01F_impro01\.txt, {says}"):
+        read(edit(part, old, new))
+
+
+def test_windows_lines_latin_1_and_a_mark_read_alike(tmp_path: Path, part: Path) -> None:
+    ours = read(part)
+    assert any(one.text and "café" in one.text for one in ours)
+    for name, encoding in (("latin-1", "latin-1"), ("mark", "utf-8-sig")):
+        root = iemocap.write(tmp_path / name, sessions=[1], share=60, newline="\r\n", encoding=encoding)
+        assert read(root) == ours
+
+
+def test_hidden_files_are_not_read(part: Path) -> None:
+    before = read(part)
+    for path in list(part.rglob("*.*")):
+        if path.is_file():
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    assert read(part) == before
+
+
+def test_the_release_is_found_one_folder_below_and_with_blanks_in_its_path(tmp_path: Path) -> None:
+    iemocap.write(tmp_path / "my data" / "IEMOCAP full", sessions=[2], share=90)
+    found = read(tmp_path / "my data")
+    assert found == [one for one in found if (tmp_path / "my data" / one.path).is_file()]
+    assert found[0].path.startswith("IEMOCAP full/Session2/sentences/wav/")
+    iemocap.write(tmp_path / "my data" / "copy", sessions=[2], share=90)
+    with pytest.raises(SertkError, match=r"several releases.*--root"):
+        read(tmp_path / "my data")
+    with pytest.raises(SertkError, match=r"Session1.*--root.*EmoEvaluation"):
+        read(tmp_path)
+
+
+def test_turns_without_a_transcript_are_counted(part: Path) -> None:
+    edit(part, f"{TURN} [", "M: [", "transcriptions")
+    reader = Iemocap()
+    texts = {one.id: one.text for one in reader.read(part) if isinstance(one, Utterance)}
+    assert texts[TURN] is None
+    assert reader.notes()[-1] == f"1 turns have no transcript, the first: {TURN}"
+
+
+def test_turns_marked_xx_and_words_of_no_list_are_kept(part: Path) -> None:
+    edit(part, TURN, "Ses01F_impro01_FXX0")
+    edit(part, "C-E2:\tAnger;", "C-E2:\tNeutral state; Puzzled;")
+    folder = part / "Session1/sentences/wav/Ses01F_impro01"
+    (folder / f"{TURN}.wav").rename(folder / "Ses01F_impro01_FXX0.wav")
+    one = next(one for one in read(part) if one.id == "Ses01F_impro01_FXX0")
+    assert one.votes == {"anger": 2, "neutral": 1, "other": 1, "puzzled": 1}
+
+
+# --- the recipe ----------------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(tmp_path: Path) -> None:
+    root = iemocap.write(tmp_path / "in", share=200, seconds=0.5)
+    work = tmp_path / "work"
+    words = ["recipe", EGS, "--work", work, "--root", root, "--fold", "Ses01"]
+    flagship = ["--loss", "triplet", "--segments", "140:70"]
+    small = [word for one in ("train.epochs=1", "train.workers=0", "augment=[]") for word in ("--set", one)]
+    for more in (["--stop-stage", 2], ["--stage", 3, "--stop-stage", 3]):
+        done = CliRunner().invoke(app, [str(word) for word in (*words, *more, *flagship, *small)])
+        assert done.exit_code == 0, done.output
+    assert Data(work / "data/iemocap").protocol("sessions").stamp == "speaker-independent"
+    (log,) = work.rglob("log.jsonl")
+    assert "fold=Ses01" in str(log)
+    assert "triplet" in log.read_text()
+    assert (log.parent / "model/bundle.json").exists()
