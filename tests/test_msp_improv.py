@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sertk.audit import audit, shares
 from sertk.builtin.corpora.msp_improv import MspImprov
 from sertk.cli.app import app
-from sertk.core import InputError, Rejected, SertkError, Utterance
+from sertk.core import PAIRS, InputError, Rejected, SertkError, Utterance
 from sertk.protocols import expected, make
 from sertk.stages.prepare import prepare
 from sertk.testing.trees import msp_improv
@@ -105,7 +105,9 @@ def test_six_folds_by_session_keep_the_four_classes(whole: list[Utterance]) -> N
         assert {sessions[i] for i in fold.train} == set("123456") - {name, str(dev)}
     assert Counter(i for fold in made.folds.folds.values() for i in fold.test).total() == 7798
     assert made.folds.stamp == "speaker-independent"
-    assert shares(audit(made.folds, {one.id: one for one in whole}, {})) == {}
+    assert shares(audit(made.folds, {one.id: one for one in whole}, {})) == {
+        "text": list(PAIRS)
+    }  # the 20 target sentences
 
 
 # --- defects -------------------------------------------------------------------------------------------------------
