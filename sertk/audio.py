@@ -70,7 +70,8 @@ def decode(path: Path, who: str, start: float = 0.0, duration: float | None = No
     try:
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
-            file.seek(min(round(start * rate), file.frames))
+            if start:
+                file.seek(min(round(start * rate), file.frames))
             frames = -1 if duration is None else round(duration * rate)
             samples: Samples = file.read(frames, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
