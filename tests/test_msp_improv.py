@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sertk.audit import audit, shares
 from sertk.builtin.corpora.msp_improv import MspImprov
 from sertk.cli.app import app
-from sertk.core import InputError, Rejected, SertkError, Utterance
+from sertk.core import PAIRS, InputError, Rejected, SertkError, Utterance
 from sertk.protocols import expected, make
 from sertk.stages.prepare import prepare
 from sertk.testing.trees import msp_improv
@@ -76,6 +76,7 @@ def test_a_clip_says_speaker_votes_and_values(whole: list[Utterance]) -> None:
         label="anger",
         votes={"anger": 2, "other": 1},
         aux={
+            "situation": "01A",
             "sentence": "01",
             "target": "anger",
             "scenario": "improvised target",
@@ -105,7 +106,10 @@ def test_six_folds_by_session_keep_the_four_classes(whole: list[Utterance]) -> N
         assert {sessions[i] for i in fold.train} == set("123456") - {name, str(dev)}
     assert Counter(i for fold in made.folds.folds.values() for i in fold.test).total() == 7798
     assert made.folds.stamp == "speaker-independent"
-    assert shares(audit(made.folds, {one.id: one for one in whole}, {})) == {}
+    # the target sentences, known by number; what is said in the other scenarios is not known
+    assert shares(audit(made.folds, {one.id: one for one in whole}, {})) == {"text": list(PAIRS)}
+    fixed = {one.aux["scenario"] for one in whole if "sentence" in one.aux}
+    assert fixed == {"improvised target", "read target"}
 
 
 # --- defects -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
 from sertk.builtin.corpora.files import audio_files, numbered, release
-from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, Utterance
+from sertk.core import PAIRS, Corpus, InputError, Protocol, Rejected, SertkError, Utterance
 
 # X: the raters did not agree
 EMOTIONS: Final[Mapping[str, str | None]] = {
@@ -29,6 +29,7 @@ SCENARIOS: Final[Mapping[str, str]] = {
     "S": "improvised target",
     "T": "improvised",
 }
+FIXED: Final = "RS"  # the scenarios of the target sentences
 SCALES: Final = ("activation", "valence", "dominance", "naturalness")
 FILES: Final = ("Evalution.txt", "Evaluation.txt")  # the release spells it the first way
 LAYOUT: Final = (
@@ -79,6 +80,7 @@ class MspImprov(Corpus):
             test={str(n): [str(n)] for n in range(1, 7)},
             dev=1,
             group="session",
+            overlaps={"text": PAIRS},  # everybody says the target sentences
             published={"anger": 792, "happiness": 2644, "neutral": 3477, "sadness": 885},
             about="4 classes, 7,798 of the 8,438 clips, 6 folds, one session out (P2 3.1); dev: another session",
         )
@@ -116,7 +118,8 @@ class MspImprov(Corpus):
 
 def _utterance(clip: re.Match[str], stem: str, relative: str, rated: Rated) -> Utterance:
     sentence, target, gender, session, scenario = clip.groups()
-    meant = {"sentence": sentence, "target": str(EMOTIONS[target]), "scenario": SCENARIOS[scenario]}
+    meant = {"situation": sentence + target, "target": str(EMOTIONS[target]), "scenario": SCENARIOS[scenario]}
+    said = {"sentence": sentence} if scenario in FIXED else {}  # in the others of a situation anything is said
     return Utterance(
         id=stem,
         path=relative,
@@ -125,7 +128,7 @@ def _utterance(clip: re.Match[str], stem: str, relative: str, rated: Rated) -> U
         session=session,
         label=rated.label,
         votes=dict(Counter(emotion for _, emotion in sorted(rated.votes))),
-        aux={**meant, **rated.scales},
+        aux={**meant, **said, **rated.scales},
     )
 
 
