@@ -118,9 +118,9 @@ def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Uttera
         dropped += [{"id": i, "reason": f"not in {protocol.test.path.name}"} for i in kept if i not in listed]
         kept = {i: one for i, one in kept.items() if i in listed}
     if not kept:
+        first = f" ({dropped[0]['id']}: {dropped[0]['reason']})" if dropped else ""
         raise SertkError(
-            f"protocol {name!r} keeps no utterance of {corpus}; the first reasons: {dropped[:3]}. "
-            "Check --root, or choose another --protocol."
+            f"protocol {name!r} keeps no utterance of {corpus}{first}. Check --root, or choose another --protocol."
         )
     labels = {i: _class(protocol, one) for i, one in kept.items()}
     classes = sorted(set(labels.values() if protocol.labels is None else protocol.labels.values()))

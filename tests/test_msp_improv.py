@@ -76,7 +76,6 @@ def test_a_clip_says_speaker_votes_and_values(whole: list[Utterance]) -> None:
         label="anger",
         votes={"anger": 2, "other": 1},
         aux={
-            "situation": "01A",
             "sentence": "01",
             "target": "anger",
             "scenario": "improvised target",

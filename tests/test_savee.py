@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sertk.builtin.corpora.savee import Savee
-from sertk.core import Rejected, SertkError, Utterance
+from sertk.core import PAIRS, Rejected, SertkError, Utterance
 from sertk.core.paths import egs
 from sertk.data import Data
 from sertk.protocols import Folds, make
@@ -102,6 +102,7 @@ def test_prepare_stamps_the_random_folds_alone_and_says_that_sentences_are_unkno
         "random5": "SPEAKER-DEPENDENT",
         "emobox": "speaker-independent",
     }
+    assert all(Data(tmp_path).protocol(name).shares["text"] == list(PAIRS) for name in stamps)  # by their codes
     said = capsys.readouterr().err
     assert "savee: 480 utterances here of 480 published" in said
     assert "SAVEE has no transcripts" in said

@@ -165,7 +165,7 @@ def _contents(
         except SertkError as error:
             if asked:
                 raise
-            reasons.append(f"protocol {name} is left out: {error}")
+            reasons.append(f"left out: {error}")
             continue
         contents[name] = _content(made, protocol, file, expected(protocol, reader.published), utterances, audio)
     if not contents:
@@ -210,8 +210,8 @@ def _write_protocols(folder: Path, contents: Mapping[str, Mapping[str, Any]]) ->
 
 def _tell_protocol(name: str, content: Mapping[str, Any]) -> None:
     say(
-        f"protocol {name}: {len(content['classes'])} classes, {len(content['folds'])} folds, {len(content['labels'])} "
-        f"utterances kept, {len(content['dropped'])} dropped, {stamped(content)}, "
+        f"protocol {name}: {len(content['classes'])} classes, {_folds(len(content['folds']))}, "
+        f"{len(content['labels'])} utterances kept, {len(content['dropped'])} dropped, {stamped(content)}, "
         f"hash {content['hash']}"
     )
     here = Counter(content["labels"].values())
@@ -224,6 +224,10 @@ def _tell_protocol(name: str, content: Mapping[str, Any]) -> None:
     for part, classes, names in lacking(content["audit"]):
         refused = ": not to be trained" if part == "train" else ""
         say(f"  no {', '.join(classes)} in {part} of {_some(names, list(content['audit']))}{refused}")
+
+
+def _folds(count: int) -> str:
+    return f"{count} fold{'s' * (count > 1)}"
 
 
 def _twice(groups: Sequence[Sequence[str]]) -> list[str]:

@@ -16,10 +16,12 @@ from sertk.testing.cases import ALLOWED, Case, Check, Subject
 from sertk.testing.contracts import contracts
 from sertk.testing.corpora import ACTORS, EMOTIONS, tone_corpus, tree
 from sertk.testing.losses import DIMS, TASK, Scene, scene, views
+from sertk.testing.trees import CORPORA, official
 
 __all__ = [
     "ACTORS",
     "ALLOWED",
+    "CORPORA",
     "DIMS",
     "EMOTIONS",
     "TASK",
@@ -28,6 +30,7 @@ __all__ = [
     "Scene",
     "Subject",
     "contracts",
+    "official",
     "scene",
     "tone_corpus",
     "tree",

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files, strange, text_of
+from sertk.builtin.corpora.files import audio_files, numbered, strange
 from sertk.core import (
     PAIRS,
     Corpus,
@@ -160,11 +160,10 @@ def _ratings(root: Path) -> Ratings:
 def _read_ratings(path: Path) -> Ratings:
     """Reads the table as published: Latin-1 with no-break spaces and decimal commas, or as an editor leaves it."""
     ratings: dict[str, Mapping[str, float]] = {}
-    for number, line in enumerate(text_of(path).split("\n"), 1):
+    for where, line in numbered(path):
         fields = line.split()  # at no-break spaces too
-        if not fields or (number == 1 and fields[0] == "Nr."):
+        if fields[0] == "Nr." and where.endswith(" 1"):
             continue
-        where = f"{path}, line {number}"
         name, rating = _rating(fields, where)
         if name in ratings:
             raise InputError(f"{where}: {name} comes twice. {MEND}")

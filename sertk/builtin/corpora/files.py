@@ -29,6 +29,20 @@ def audio_files(root: Path, expected: str) -> Iterator[Path]:
     yield from paths
 
 
+def strange(path: Path, codes: Sequence[str], tables: Mapping[str, Collection[str]]) -> Rejected | None:
+    """A file whose name has a code that the corpus does not know; None where it knows all.
+
+    Args:
+        path: The file.
+        codes: The codes of its name.
+        tables: What each code says, in their order, with the known ones.
+    """
+    for (what, known), code in zip(tables.items(), codes, strict=True):
+        if code not in known:
+            return Rejected(path, f"unknown {what} {code!r} in {path.name!r}; known: {', '.join(known)}")
+    return None
+
+
 def text_of(path: Path) -> str:
     """The text of a file in UTF-8, with a mark or without, or in Latin-1, which no byte contradicts."""
     raw = path.read_bytes()
@@ -63,17 +77,3 @@ def release(root: Path, holds: Iterable[str], expected: str) -> Path:
         f"neither {root} nor a folder in it has one of {', '.join(names)}. Give the corpus folder with --root; "
         f"expected there: {expected}."
     )
-
-
-def strange(path: Path, codes: Sequence[str], tables: Mapping[str, Collection[str]]) -> Rejected | None:
-    """A file whose name has a code that the corpus does not know; None where it knows all.
-
-    Args:
-        path: The file.
-        codes: The codes of its name.
-        tables: What each code says, in their order, with the known ones.
-    """
-    for (what, known), code in zip(tables.items(), codes, strict=True):
-        if code not in known:
-            return Rejected(path, f"unknown {what} {code!r} in {path.name!r}; known: {', '.join(known)}")
-    return None

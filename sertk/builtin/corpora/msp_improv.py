@@ -29,7 +29,6 @@ SCENARIOS: Final[Mapping[str, str]] = {
     "S": "improvised target",
     "T": "improvised",
 }
-FIXED: Final = "RS"  # the scenarios of the target sentences
 SCALES: Final = ("activation", "valence", "dominance", "naturalness")
 FILES: Final = ("Evalution.txt", "Evaluation.txt")  # the release spells it the first way
 LAYOUT: Final = (
@@ -80,7 +79,7 @@ class MspImprov(Corpus):
             test={str(n): [str(n)] for n in range(1, 7)},
             dev=1,
             group="session",
-            overlaps={"text": PAIRS},  # everybody says the target sentences
+            overlaps={"text": PAIRS},  # the 20 target sentences are said in every session
             published={"anger": 792, "happiness": 2644, "neutral": 3477, "sadness": 885},
             about="4 classes, 7,798 of the 8,438 clips, 6 folds, one session out (P2 3.1); dev: another session",
         )
@@ -118,8 +117,9 @@ class MspImprov(Corpus):
 
 def _utterance(clip: re.Match[str], stem: str, relative: str, rated: Rated) -> Utterance:
     sentence, target, gender, session, scenario = clip.groups()
-    meant = {"situation": sentence + target, "target": str(EMOTIONS[target]), "scenario": SCENARIOS[scenario]}
-    said = {"sentence": sentence} if scenario in FIXED else {}  # in the others of a situation anything is said
+    meant = {"target": str(EMOTIONS[target]), "scenario": SCENARIOS[scenario]}
+    # the sentence that the situation was made for; only in the target clips is it said
+    meant["sentence" if scenario in "RS" else "situation"] = sentence
     return Utterance(
         id=stem,
         path=relative,
@@ -128,7 +128,7 @@ def _utterance(clip: re.Match[str], stem: str, relative: str, rated: Rated) -> U
         session=session,
         label=rated.label,
         votes=dict(Counter(emotion for _, emotion in sorted(rated.votes))),
-        aux={**meant, **said, **rated.scales},
+        aux={**meant, **rated.scales},
     )
 
 

@@ -64,8 +64,10 @@ class Savee(Corpus):
             yield _utterance(path, path.relative_to(root).as_posix())
 
     def notes(self) -> list[str]:
-        """That sentences cannot be compared."""
-        return ["SAVEE has no transcripts: the audit does not compare sentences, which all four speakers share"]
+        """By what the audit compares sentences."""
+        return [
+            "SAVEE has no transcripts: sentences are compared by code (a01); those that emotions share are not seen"
+        ]
 
 
 def _utterance(path: Path, relative: str) -> Utterance | Rejected:
