@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub, and without a network it answers late
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, and CPUs are what every machine has
 
 

@@ -197,18 +197,18 @@ def test_dev_sessions_of_both_genders_stay_when_an_utterance_is_added() -> None:
 
 
 def test_what_no_fold_holds_is_listed_with_the_reason() -> None:
-    protocol = replace(EVERYONE, keep={"channel": ["speech"]})
-    spoken = [replace(u, aux={"channel": "speech"}) for u in corpus()]
+    protocol = replace(EVERYONE, keep={"modality": ["speech"]})
+    spoken = [replace(u, aux={"modality": "speech"}) for u in corpus()]
     odd = [
-        utterance("f1", take=7, aux={"channel": "song"}),
+        utterance("f1", take=7, aux={"modality": "song"}),
         utterance("f1", take=8),
-        utterance("f1", "boredom", aux={"channel": "speech"}),
-        utterance("f1", None, aux={"channel": "speech"}),
+        utterance("f1", "boredom", aux={"modality": "speech"}),
+        utterance("f1", None, aux={"modality": "speech"}),
     ]
     folds, dropped, _ = make("toy", "p", protocol, [*spoken, *odd])
     assert {one["id"]: one["reason"] for one in dropped} == {
-        "f1_anger_7": "channel is 'song', not one of ['speech']",
-        "f1_anger_8": "channel is None, not one of ['speech']",
+        "f1_anger_7": "modality is 'song', not one of ['speech']",
+        "f1_anger_8": "modality is None, not one of ['speech']",
         "f1_boredom_1": "label 'boredom' is not in the label map",
         "f1_None_1": "it has no label",
     }
@@ -415,7 +415,7 @@ def test_ravdess_names_say_everything(ravdess: list[Utterance]) -> None:
         gender="female",
         text="Dogs are sitting by the door.",
         label="anger",
-        aux={"channel": "speech", "intensity": "strong", "repetition": 1},
+        aux={"modality": "speech", "intensity": "strong", "repetition": 1},
     )
     assert by_id["03-01-01-01-01-02-07"].gender == "male"
     for label, count in Ravdess.published.items():
@@ -454,7 +454,7 @@ def test_ravdess_songs_are_read_and_dropped_by_the_protocol(tmp_path: Path, ravd
     (song,) = Ravdess().read(tmp_path)
     assert isinstance(song, Utterance)
     folds, dropped, _ = make("ravdess", "emobox", Ravdess.protocols["emobox"], [*ravdess, song])
-    assert dropped == [{"id": song.id, "reason": "channel is 'song', not one of ['speech']"}]
+    assert dropped == [{"id": song.id, "reason": "modality is 'song', not one of ['speech']"}]
     assert len(folds.labels) == 1440
 
 

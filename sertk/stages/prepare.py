@@ -165,7 +165,7 @@ def _contents(
         except SertkError as error:
             if asked:
                 raise
-            reasons.append(f"left out: {error}")
+            reasons.append(f"protocol {name} is left out: {error}")
             continue
         contents[name] = _content(made, protocol, file, expected(protocol, reader.published), utterances, audio)
     if not contents:
