@@ -1,4 +1,4 @@
-"""`sertk prepare` beside reading the audio headers alone, on a made-up corpus: prepare.py [--files 20000] [--seconds 3].
+"""`sertk prepare` beside reading audio headers alone, on a corpus made up: prepare.py [--files 20000] [--seconds 3].
 
 The files are WAV noise of 40 speakers in four class folders; each way is run in turn, imports are not counted, and each
 figure is the median.
