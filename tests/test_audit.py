@@ -19,6 +19,7 @@ from sertk.protocols import Folds, load
 from sertk.stages.prepare import OverlapError, prepare
 from sertk.stages.report import report
 from sertk.testing import tree
+from sertk.testing.trees.audio import clip as clip_of
 
 MIXED = """
 about: six random folds, speakers in all parts
@@ -100,6 +101,20 @@ def test_a_protocol_that_shares_speakers_without_saying_so_is_refused(
     mixed.write_text(MIXED.replace("train+dev, train+test, dev+test], text", "train+dev, train+test], text"))
     with pytest.raises(OverlapError, match=r"what its parts share: dev and test share 7 speakers[^;]*\. Mend the"):
         prepare("ravdess", corpus, tmp_path / "data", [str(mixed)], 0.05, 1)
+
+
+def test_cuts_of_one_recording_that_overlap_are_one_recording(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a", "b", "c")):
+        clip_of(tmp_path / "c" / f"{name}.wav", seed, 3.0)
+    # of a.wav ann has 0 to 1.5 s, dora 0.01 to 1.51; the others' cuts meet at 1 s at most
+    rows = ["id,path,speaker,label,start,duration", "1,a.wav,ann,joy,0,1.5", "2,a.wav,dora,joy,0.01,1.5"]
+    rows += ["3,b.wav,ben,joy,0,1", "4,b.wav,cleo,joy,1,1", "5,c.wav,ben,joy,0,1.05", "6,c.wav,cleo,joy,1,1.5"]
+    (tmp_path / "c" / "list.csv").write_text("\n".join(rows))
+    with pytest.raises(OverlapError, match="share 1 recording") as caught:
+        prepare("table:list=list.csv", tmp_path / "c", tmp_path / "data", ["speakers"], 0.05, 1)
+    assert "'1 = 2'" in str(caught.value)
+    assert "3 = 4" not in str(caught.value)
+    assert "5 = 6" not in str(caught.value)
 
 
 # --- what is declared is stamped -------------------------------------------------------------------------------------
@@ -221,6 +236,8 @@ def test_the_table_says_what_is_kept_dropped_shared_and_missing(tmp_path: Path, 
 def test_texts_are_compared_by_their_words() -> None:
     assert words("Kids are talking, by the DOOR!") == words("kids are talking by the door")
     assert words("Heute abend könnte ich's") == "heute abend könnte ich s"
+    assert words("Mina\u0308 ole\u006e") == words("Min\u00e4 olen")  # composed or not
+    assert words("कि") != words("का")  # a vowel sign is a mark, and tells two words apart
     assert words(" ... ") is None
     assert words(None) is None
 
@@ -282,12 +299,32 @@ def test_a_table_of_test_folds_is_audited_with_all_others_in_train(tmp_path: Pat
     assert done.exit_code == 0, done.stderr
     content = read_json(tmp_path / "audit.json", "")
     assert content["folds"]["2"] == {
-        "train": ["03-01-05-01-01-01-01", "03-01-04-01-01-01-03"],
+        "train": "all others",
         "dev": [],
         "test": ["03-01-05-01-01-01-03"],
     }
     assert content["audit"]["1"]["shared"]["speaker"] == {}
     assert content["audit"]["2"]["shared"]["speaker"] == {"train+test": ["03"]}
+
+
+def test_lists_of_names_that_repeat_below_the_speakers_are_matched_by_their_paths(tmp_path: Path) -> None:
+    for seed, name in enumerate(f"{s}/anger_{n}.wav" for s in ("ann", "ben") for n in (1, 2)):
+        clip_of(tmp_path / "c" / name, seed, 0.1)
+    rows = "path,speaker,label\n" + "".join(f"{s}/anger_{n}.wav,{s},anger\n" for s in ("ann", "ben") for n in (1, 2))
+    (tmp_path / "c" / "list.csv").write_text(rows)
+    prepare("table:list=list.csv", tmp_path / "c", tmp_path / "data", ["random"], 0.05, 1)
+    (tmp_path / "train.txt").write_text("ann/anger_1\n/elsewhere/ann/anger_2.wav\n")
+    (tmp_path / "test.txt").write_text("\ufeffben/anger_1\nben/anger_2\n")
+    named = [f"{part}={tmp_path / part}.txt" for part in ("train", "test")]
+    done = cli("audit", *named, "--data", tmp_path / "data", "--out", tmp_path / "o.json")
+    assert done.exit_code == 0, done.stderr
+    content = read_json(tmp_path / "o.json", "")
+    assert content["stamp"] == "speaker-independent"
+    assert content["folds"]["1"]["test"] == ["ben/anger_1", "ben/anger_2"]
+    (tmp_path / "test.txt").write_text("anger_1\n")
+    wrong = cli("audit", *named, "--data", tmp_path / "data")
+    assert wrong.exit_code == 1
+    assert "'anger_1' may be ann/anger_1 or ben/anger_1" in wrong.stderr
 
 
 def test_an_utterance_that_is_in_two_lists_is_a_shared_recording(tmp_path: Path, data: Path) -> None:

@@ -242,12 +242,20 @@ def test_a_turn_that_is_labelled_twice_is_named_with_both_lines(part: Path) -> N
         ("Ses01F_impro01", "Ses09F_impro01", "line 3: .* is not"),
         ("\tang\t", "\tangry\t", "line 3: unknown emotion 'angry'; known: ang, hap, exc"),
         (f"[0.0000 - 1.0000]\t{TURN}", f"C-E2:\tAnger;\t()\n[0.0 - 1.0]\t{TURN}", r"line 3: 'C-E2:.*' is not"),
-        ("C-E2:", "CE2", "line 4: 'CE2.*' is not"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(part: Path, old: str, new: str, says: str) -> None:
     with pytest.raises(InputError, match=rf"Ses01F_impro01\.txt, {says}"):
         read(edit(part, old, new))
+
+
+def test_a_line_of_an_evaluator_that_cannot_be_read_is_told_and_does_not_count(part: Path) -> None:
+    corpus = Iemocap()
+    found = {one.id: one for one in corpus.read(edit(part, "C-E2:", "CE2")) if isinstance(one, Utterance)}
+    assert found[TURN].votes == {"anger": 2, "other": 1}  # of the two others
+    (told,) = (note for note in corpus.notes() if "cannot be read" in note)
+    assert " lines of evaluators cannot be read and do not count" in told
+    assert told.endswith("Ses01F_impro01.txt, line 4")
 
 
 def test_windows_lines_latin_1_and_a_mark_read_alike(tmp_path: Path, part: Path) -> None:
@@ -298,7 +306,9 @@ def test_turns_marked_xx_and_words_of_no_list_are_kept(part: Path) -> None:
 # --- the recipe ----------------------------------------------------------------------------------------------------
 
 
-def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(tmp_path: Path) -> None:
+def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     root = iemocap.write(tmp_path / "in", share=200, seconds=0.5)
     work = tmp_path / "work"
     words = ["recipe", EGS, "--work", work, "--root", root, "--fold", "Ses01"]
@@ -307,6 +317,9 @@ def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(tmp_path: Path)
     for more in (["--stop-stage", 2], ["--stage", 3, "--stop-stage", 3]):
         done = CliRunner().invoke(app, [str(word) for word in (*words, *more, *flagship, *small)])
         assert done.exit_code == 0, done.output
+    assert (
+        "segments 140:70: the longest training input has 1 frames of this backbone, so none" in capfd.readouterr().err
+    )
     assert Data(work / "data/iemocap").protocol("sessions").stamp == "speaker-independent"
     (log,) = work.rglob("log.jsonl")
     assert "fold=Ses01" in str(log)
