@@ -235,6 +235,8 @@ def _few(values: Sequence[str], most: int = 4) -> str:
 
 def _named(shared: Mapping[str, list[str]], fold: Fold, audio: Mapping[str, str]) -> dict[str, list[str]]:
     """Shared recordings as the ids that have them, in place of hashes."""
+    if not shared:
+        return {}
     ids: dict[str, list[str]] = {}
     for i in chain(*fold):
         ids.setdefault(audio.get(i, ""), []).append(i)

@@ -10,6 +10,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -211,8 +212,8 @@ def _held_out(protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> dict
             groups = _disjoint(k, _groups(kept.values(), protocol), protocol, labels)
         case _:
             groups = {name: list(own) for name, own in protocol.test.items()}  # type: ignore[union-attr]
-    _groups(kept.values(), protocol)
-    return {name: tuple(i for i, u in kept.items() if _group(u, protocol) in own) for name, own in groups.items()}
+    members = _groups(kept.values(), protocol)
+    return {name: tuple(sorted(u.id for one in own for u in members.get(one, ()))) for name, own in groups.items()}
 
 
 def _group(utterance: Utterance, protocol: Protocol) -> str | None:
@@ -335,8 +336,9 @@ def _rest(held: Collection[str], protocol: Protocol, kept: Kept) -> list[str]:
     out = set(held)
     if isinstance(protocol.test, Stratified) or "train+test" in protocol.overlaps.get(protocol.group, ()):
         return [i for i in kept if i not in out]
-    groups = {_group(kept[i], protocol) for i in out}
-    return [i for i, one in kept.items() if _group(one, protocol) not in groups]
+    get = attrgetter(protocol.group)
+    groups = {get(kept[i]) for i in out}
+    return [i for i, one in kept.items() if get(one) not in groups]
 
 
 def _next(name: str, held: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -269,7 +269,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
 def _say_uncut(body: build.Body, rows: Rows, crop: Mapping[str, Any] | None) -> None:
     """Says so where windows are asked for and no input is long enough to be cut into them."""
     span, longest = body.dims.segments, max(one.duration or 0.0 for one in rows.utterances)
-    frames = min(longest, crop["length"] if crop else longest) / body.backbone.frame_seconds
+    frames = (crop["length"] if crop else longest) / body.backbone.frame_seconds  # a crop pads what is shorter
     if span and frames <= span.length:
         say(
             f"segments {span.length}:{span.hop}: the longest training input has {frames:.0f} frames of this backbone, "
