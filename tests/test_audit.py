@@ -149,6 +149,98 @@ def test_a_declared_overlap_stamps_the_folds_the_scores_and_the_report(
     assert "prepare" in cli("recipe", folder, "--root", corpus, "--work", tmp_path / "w", "--dry-run").stdout
 
 
+def test_scores_of_what_the_weights_have_seen_say_so_on_any_corpus(tmp_path: Path, corpus: Path) -> None:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(
+        "corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nfolds: ['1']\naudio: {min_seconds: 0.05}\n"
+        "train: {epochs: 1, batch: 8, threads: 1}\n"
+    )
+    assert cli("recipe", folder, "--root", corpus, "--work", tmp_path / "w", "--stop-stage", "train").exit_code == 0
+    model = tmp_path / "w/exp/emobox/mini-cnn/fold=1/seed=0/model"
+    data = tmp_path / "w/data/ravdess"
+
+    def stamp(*words: object) -> tuple[str, object]:
+        out = tmp_path / "scores.jsonl"
+        done = cli("score", model, *words, "--out", out)
+        assert done.exit_code == 0, done.stderr
+        about = read_json(tmp_path / "metrics.json", "")["protocol"]
+        (line,) = {json.loads(line)["stamp"] for line in out.read_text().splitlines()}
+        assert line == about["stamp"]
+        assert about["stamp"] in done.stderr
+        return about["stamp"], about["shares"].get("audio")
+
+    assert stamp(data) == ("speaker-independent", None)
+    assert stamp(data, "--part", "train") == ("seen in training", None)
+    assert stamp(data, "--part", "dev") == ("seen in training", None)
+    # the same recordings under another title: a fold that tests an actor of train, and one that tests one of its own
+    rows = ["path,speaker,label"]
+    rows += [
+        f"{path.relative_to(corpus)},a{path.stem[-2:]},{'anger' if '-05-0' in path.name[5:12] else 'joy'}"
+        for path in sorted(corpus.rglob("*.wav"))
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    other = tmp_path / "other"
+    assert prepare(f"table:title=other,list={tmp_path / 'list.csv'}", corpus, other, ["speakers"], 0.05, 1) == 0
+    fold = load(data / "protocols/emobox.json").folds["1"]
+    seen, own = (f"a{ids[0][-2:]}" for ids in (fold.train, fold.test))
+    assert stamp(other, "--protocol", "speakers", "--fold", seen) == ("SPEAKER-DEPENDENT", ["train+test"])
+    assert stamp(other, "--protocol", "speakers", "--fold", own) == ("cross-corpus", None)
+    left = read_json(tmp_path / "metrics.json", "")
+    assert left["left_out"] == {"joy": 14}  # the bundle has no such class
+    assert left["utterances"] == 2
+
+
+def test_an_earlier_protocol_never_blocks_the_one_that_is_asked_for(tmp_path: Path, corpus: Path, mixed: Path) -> None:
+    out = tmp_path / "data"
+    prepare("ravdess", corpus, out, ["emobox", str(mixed)], 0.05, 1)
+    for path in corpus.rglob("*.wav"):
+        if path.parent.name not in ("Actor_01", "Actor_03"):
+            path.unlink()
+    (out / "protocols" / "torn.json").write_text("{")
+    mixed.write_text(MIXED)
+    with pytest.raises(SertkError, match="dev takes 4 speakers of the"):
+        prepare("ravdess", corpus, out, ["emobox"], 0.05, 1)
+    prepare("ravdess", corpus, out, [str(mixed)], 0.05, 1)
+    assert sorted(path.name for path in (out / "protocols").iterdir()) == ["mixed.json", "mixed.md"]
+    prepare("ravdess", corpus, tmp_path / "data2", [str(mixed)], 0.05, 1)
+    (tmp_path / "b").mkdir()
+    shutil.copy(mixed, tmp_path / "b" / "mixed.yaml")
+    with pytest.raises(UsageError, match="two files state a protocol 'mixed'"):
+        prepare("ravdess", corpus, out, [str(mixed), str(tmp_path / "b" / "mixed.yaml")], 0.05, 1)
+
+
+def test_a_changed_table_or_list_is_noticed_and_names_with_slashes_stay_in_one_folder(
+    tmp_path: Path, corpus: Path
+) -> None:
+    files = sorted(corpus.rglob("*.wav"))
+    rows = [f"{path.relative_to(corpus)},g/{path.stem[-2:]},joy" for path in files]
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "list.csv").write_text("\n".join(["path,speaker,label", *rows]))
+    ids = [path.relative_to(corpus).with_suffix("").as_posix() for path in files]
+    (folder / "folds.csv").write_text("\n".join(["utterance,part,fold", *(f"{i},train,g/1" for i in ids[2:])]))
+    with (folder / "folds.csv").open("a") as file:
+        file.write(f"\n{ids[0]},test,g/1\n{ids[1]},dev,g/1\n")
+    (folder / "mine.yaml").write_text(
+        "labels: null\ntest: {rule: table, path: folds.csv}\noverlaps: {speaker: [train+dev, train+test, dev+test]}\n"
+    )
+    (folder / "recipe.yaml").write_text(
+        f"corpus: {{name: table, title: mine, list: {folder / 'list.csv'}}}\nprotocol: mine.yaml\nsystem: mini-cnn\n"
+        "audio: {min_seconds: 0.05}\n"
+    )
+    call = ["recipe", folder, "--root", corpus, "--work", tmp_path / "w"]
+    dry = cli(*call, "--dry-run").stdout
+    assert "mini-cnn/fold=g%2F1/seed=0" in dry
+    assert cli(*call, "--stop-stage", "prepare").exit_code == 0
+    assert "prepare" not in cli(*call, "--stop-stage", "prepare", "--dry-run").stdout
+    for name in ("folds.csv", "list.csv"):
+        whole = (folder / name).read_text()
+        (folder / name).write_text(whole.rstrip().rpartition("\n")[0] + "\n")
+        assert "prepare" in cli(*call, "--stop-stage", "prepare", "--dry-run").stdout
+        (folder / name).write_text(whole)
+
+
 def test_a_protocol_from_a_file_is_made_again_with_the_corpus_and_removed_with_its_file(
     tmp_path: Path, corpus: Path, mixed: Path
 ) -> None:
