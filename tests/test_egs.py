@@ -89,7 +89,9 @@ def test_a_recipe_prepares_its_official_layout_without_a_failure_and_says_its_co
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in ("fesc", "mini")])
-def test_every_protocol_of_a_complete_corpus_keeps_what_is_published_and_has_the_folds_it_had(tmp_path: Path, name: str) -> None:
+def test_every_protocol_of_a_complete_corpus_has_the_published_counts_and_the_folds_it_had(
+    tmp_path: Path, name: str
+) -> None:
     done = cli(
         "prepare", name, "--root", official(name, tmp_path / "c"), "--out", tmp_path / "d", "--min-seconds", "0.001"
     )

@@ -100,7 +100,8 @@ def write(
         spoken = [turn for turn in turns if turn.dialog == dialog]
         again = turns[:1] if "labelled_twice" in defects and dialog == turns[0].dialog else []
         _write_dialog(folder, spoken, again, seconds, defects)
-    spoil(folder, [turn.path(folder) for turn in turns[:2]], f"{turns[0].name[:-3]}999", defects)
+    if defects:
+        spoil(folder, [turn.path(folder) for turn in turns[:2]], f"{turns[0].name[:-3]}999", defects)
     return folder
 
 

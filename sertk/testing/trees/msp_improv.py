@@ -73,7 +73,8 @@ def write(
         clip(folder / audio / one.file, seed, seconds)
     again = clips[:1] if "labelled_twice" in defects else []
     write_text(folder / labels, (line for one in (*clips, *again) for line in _rated(one)), defects)
-    spoil(folder, [folder / audio / one.file for one in here[:2]], f"MSP-IMPROV-{here[0].name[:-2]}99", defects)
+    if defects:
+        spoil(folder, [folder / audio / one.file for one in here[:2]], f"MSP-IMPROV-{here[0].name[:-2]}99", defects)
     return folder
 
 
