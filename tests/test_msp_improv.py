@@ -129,7 +129,9 @@ def test_a_session_without_audio_fails_line_by_line_and_the_folds_of_the_others_
     failed = [json.loads(line) for line in (tmp_path / "out/failed.jsonl").read_text().splitlines()]
     assert {one["id"]: one["reason"] for one in failed} == mute
     assert len(failed) == len(mute)
-    assert "session 4 (tested in fold 4, not in this corpus folder)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "session 4 (tested in fold 4, not in this corpus folder)" in said
+    assert f"session 4 has no audio in {root}" in said
     made = Data(tmp_path / "out").protocol("sessions")
     assert list(made.folds) == ["1", "2", "3", "5", "6"]
     assert all(fold.train and fold.dev and fold.test for fold in made.folds.values())
