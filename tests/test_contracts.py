@@ -55,6 +55,7 @@ NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("backbone", "wav2vec2"): {"config": SPEECH},
     ("backbone", "wavlm"): {"config": SPEECH},
     ("backbone", "whisper"): {"config": SIZES},
+    ("pooling", "flam"): {"heads": 2},
     ("feature", "frozen"): {"backbone": {"name": "whisper", "config": SIZES}},
 }
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
@@ -83,7 +84,10 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("loss", "kl", {"reduction": "sum"}),
     ("loss", "triplet", {"at": "whole"}),
     ("loss", "triplet", {"negatives": "batch"}),
+    ("pooling", "flam", {"heads": 1}),
     ("augmentation", "eam", {"probability": 1.0}),
+    ("augmentation", "eam", {"energy": False}),
+    ("augmentation", "lam", {"probability": 1.0}),
 )
 
 
