@@ -245,6 +245,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
     sampler: BatchSampler = setup.plugins.make(
         "sampler", mixture.sampler, rows.labels, rows.lengths, s["train"]["batch"]
     )
+    pilot = [(1, plan) for plan in sampler.epoch(1, s["seed"])[: s["pilot"] or 0]]  # the same on all ranks
     sampler.shard(ranks.rank(), ranks.size())
     order, dev = Order(sampler, s["seed"]), None
     if selected is None:
@@ -261,6 +262,10 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
         if not training.checkpoints:
             _normalize(model, body, plain, s)
     brain = EmotionBrain(training)
+    if selected is not None:
+        mixture.weight.copy_(selected.mixture.weight)
+    elif pilot and not training.checkpoints:
+        _weigh(setup, brain, Loader(rows, pilot, s["train"]["workers"], "pilot"))
     brain.train_on(Loader(rows, order, s["train"]["workers"], "train"), dev)
     return training
 
@@ -273,6 +278,16 @@ def _continue(setup: Setup, training: Training) -> None:
     initial.warn(begun, setup.folds.about(str(setup.settings["fold"])))
     for name, feature in training.frontend.features.items():
         feature.restore(begun.frontend.features[name].files())
+
+
+def _weigh(setup: Setup, brain: EmotionBrain, batches: Loader) -> None:
+    """Weighs the terms of the objective by their largest value in batches that nothing is learned from."""
+    mixture, largest = brain.training.mixture, brain.largest_terms(batches)
+    mixture.normalize(largest)
+    about = {"batches": len(batches), "largest": largest, "weights": mixture.weights}
+    ranks.first(lambda: write_json(setup.out / "pilot.json", about))
+    weights = ", ".join(f"{name} {weight:.4g}" for name, weight in mixture.weights.items())
+    say(f"weights of the losses, by a pilot of {len(batches)} batches: {weights}")
 
 
 def _check_rows(mixture: Mixture, frontend: Frontend) -> None:
@@ -379,6 +394,7 @@ def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
             "dev": {s["train"]["metric"]: best["score"]},
             "refit": s["train"]["refit"],
             "weights": final.weights,
+            "losses": final.mixture.weights,
             "ranks": ranks.size(),
             "init": setup.init,
         },
