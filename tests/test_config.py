@@ -123,7 +123,10 @@ def test_a_component_inside_a_component_is_made_from_its_settings() -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("tripelt", "no loss named 'tripelt'; did you mean 'triplet'? Known: arcface, ce, contrastive, triplet"),
+        (
+            "tripelt",
+            "no loss named 'tripelt'; did you mean 'triplet'? Known: arcface, ce, center, contrastive, focal, frame_supcon, kl, triplet",
+        ),
         (
             {"name": "triplet", "margn": 1},
             "takes no 'margn'; did you mean 'margin'? it takes margin, at",
