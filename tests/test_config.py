@@ -125,7 +125,8 @@ def test_a_component_inside_a_component_is_made_from_its_settings() -> None:
     [
         (
             "tripelt",
-            "no loss named 'tripelt'; did you mean 'triplet'? Known: arcface, ce, center, contrastive, focal, frame_supcon, kl, triplet",
+            "no loss named 'tripelt'; did you mean 'triplet'? "
+            "Known: arcface, ce, center, contrastive, focal, frame_supcon, kl, triplet",
         ),
         (
             {"name": "triplet", "margn": 1},
