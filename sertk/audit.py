@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, combinations, product
@@ -63,7 +63,12 @@ def audit(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str,
 
 def words(text: str | None) -> str | None:
     """A text without case and punctuation, to compare; None where there is nothing to say."""
-    return None if text is None else " ".join(re.findall(r"[^\W_]+", text.casefold())) or None
+    if text is None:
+        return None
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    # letters, digits and their marks: the vowel signs of some scripts are marks
+    kept = (char if char.isalnum() or unicodedata.category(char)[0] == "M" else " " for char in plain)
+    return " ".join("".join(kept).split()) or None
 
 
 def shares(report: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -108,6 +113,23 @@ def stamped(about: Mapping[str, Any]) -> str:
     """The stamp of scores with what the parts share."""
     also = told(about.get("shares", {}))
     return f"{about['stamp']} ({also})" if also else str(about["stamp"])
+
+
+def recordings(utterances: Iterable[Utterance], audio: Mapping[str, str]) -> dict[str, str]:
+    """The hash of each utterance's samples; cuts of one file that overlap by a tenth of the shorter share theirs."""
+    found = dict(audio)
+    cuts: dict[str, list[Utterance]] = {}
+    for one in utterances:
+        cuts.setdefault(one.path, []).append(one)
+    for own in cuts.values():
+        last, end = own[0], 0.0
+        for one in sorted(own, key=lambda one: (one.start, one.id)):
+            shared = min(end, one.start + (one.duration or 0.0)) - one.start
+            if shared > 0.1 * min(one.duration or 0.0, last.duration or 0.0):
+                found[one.id] = found[last.id]
+            if one.start + (one.duration or 0.0) > end:
+                last, end = one, one.start + (one.duration or 0.0)
+    return found
 
 
 def duplicates(utterances: Iterable[Utterance], audio: Mapping[str, str]) -> list[list[str]]:
@@ -213,6 +235,8 @@ def _few(values: Sequence[str], most: int = 4) -> str:
 
 def _named(shared: Mapping[str, list[str]], fold: Fold, audio: Mapping[str, str]) -> dict[str, list[str]]:
     """Shared recordings as the ids that have them, in place of hashes."""
+    if not shared:
+        return {}
     ids: dict[str, list[str]] = {}
     for i in chain(*fold):
         ids.setdefault(audio.get(i, ""), []).append(i)

@@ -10,6 +10,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from sertk.core import (
     Share,
     Stratified,
     Table,
+    UsageError,
     Utterance,
     key,
 )
@@ -71,6 +73,26 @@ def names(protocol: Protocol) -> list[str] | None:
     return [name + half for name in found for half in "ab"] if isinstance(protocol.dev, Half) else found
 
 
+def check_rules(protocol: Protocol) -> None:
+    """Refuses numbers that no fold can be made of.
+
+    Raises:
+        UsageError: There.
+    """
+    test, dev = protocol.test, protocol.dev
+    wrong = ""
+    if isinstance(test, Disjoint | Stratified) and test.k < 2:
+        wrong = f"k is {test.k}; there are at least 2 folds"
+    elif isinstance(test, Cut) and not (test.train > 0 <= test.dev and test.train + test.dev < 100):
+        wrong = f"train is {test.train} and dev {test.dev} percent; the test has what is left of 100"
+    elif isinstance(dev, Share) and not 0 < dev.percent < 100:
+        wrong = f"dev is {dev.percent} percent of train; it is from 1 to 99"
+    elif isinstance(dev, int) and dev < 0:
+        wrong = f"dev is {dev} groups; it is at least 0"
+    if wrong:
+        raise UsageError(f"the protocol's {wrong}.")
+
+
 def make_folds(protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> dict[str, Fold]:
     """The folds of a protocol that have a test here.
 
@@ -80,8 +102,17 @@ def make_folds(protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> dic
         labels: Their classes.
 
     Raises:
-        SertkError: Where a rule cannot be met: groups unknown or too few, or dev would take every training group.
+        SertkError: Where a rule cannot be met: groups unknown or too few, dev would take every training group, or no
+            fold has a test here.
     """
+    check_rules(protocol)
+    folds = _folds(protocol, kept, labels)
+    if not folds:
+        raise SertkError("no fold has an utterance to test here. Complete the corpus, or mend the fold rule.")
+    return folds
+
+
+def _folds(protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> dict[str, Fold]:
     if isinstance(protocol.test, Cut):
         return {"1": _cut(protocol.test, kept, labels)}
     if isinstance(protocol.test, Table) and (lists := read_table(protocol.test.path)).whole:
@@ -98,15 +129,22 @@ def absent(protocol: Protocol, kept: Kept) -> list[dict[str, str]]:
     if isinstance(protocol.test, Table):
         where = f"in {protocol.test.path.name}, not in this corpus folder"
         return [{"id": i, "reason": where} for i in read_table(protocol.test.path).ids if i not in kept]
-    if not isinstance(protocol.test, Mapping):
-        return []
     here = {_group(one, protocol) for one in kept.values()}
+    dev = protocol.dev
+    named = {"tested in": protocol.test, "dev of": dev if isinstance(dev, Mapping) else {"any": _listed(dev)}}
     return [
-        {"id": f"{protocol.group} {group}", "reason": f"tested in fold {fold}, not in this corpus folder"}
-        for fold, groups in protocol.test.items()
+        {"id": f"{protocol.group} {group}", "reason": f"{what} fold {fold}, not in this corpus folder"}
+        for what, rule in named.items()
+        if isinstance(rule, Mapping)
+        for fold, groups in rule.items()
         for group in groups
         if group not in here
     ]
+
+
+def _listed(dev: object) -> Sequence[str]:
+    """The groups of dev that are named, in the same way for every fold."""
+    return dev if isinstance(dev, Sequence) and not isinstance(dev, str | tuple) else ()
 
 
 def read_table(path: Path) -> Lists:
@@ -117,11 +155,17 @@ def read_table(path: Path) -> Lists:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="," if path.suffix == ".csv" else "\t"))
-        whole = bool(rows) and "part" in rows[0]
-        places = [(row["utterance"], fold, part) for row in rows for fold, part in _places(row)]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+            lines = list(file)
+        rows = list(csv.DictReader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SertkError(f"fold table {path}: {error}. {COLUMNS}") from None
+    for number, row in enumerate(rows, 2):
+        if "utterance" not in row or not {"test_folds", "part"} & row.keys():
+            raise SertkError(f"fold table {path} has the columns {', '.join(map(str, row))}. {COLUMNS}")
+        if None in row.values() or None in row:
+            raise SertkError(f"fold table {path}: row {number} has not as many cells as the header. Mend the row.")
+    whole = bool(rows) and "part" in rows[0]
+    places = [(row["utterance"], fold, part) for row in rows for fold, part in _places(row)]
     odd = next((part for _, _, part in places if part not in PARTS), None)
     if odd is not None or not places:
         raise SertkError(f"fold table {path}: {f'part {odd!r}' if places else 'no fold'}. {COLUMNS}")
@@ -144,7 +188,7 @@ def _places(row: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _natural(name: str) -> tuple[bool, int, str]:
     """Sorts 2 before 10, and numbers before names."""
-    return (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
 
 
 def _here(ids: Iterable[str], kept: Kept) -> tuple[str, ...]:
@@ -168,8 +212,8 @@ def _held_out(protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> dict
             groups = _disjoint(k, _groups(kept.values(), protocol), protocol, labels)
         case _:
             groups = {name: list(own) for name, own in protocol.test.items()}  # type: ignore[union-attr]
-    _groups(kept.values(), protocol)
-    return {name: tuple(i for i, u in kept.items() if _group(u, protocol) in own) for name, own in groups.items()}
+    members = _groups(kept.values(), protocol)
+    return {name: tuple(sorted(u.id for one in own for u in members.get(one, ()))) for name, own in groups.items()}
 
 
 def _group(utterance: Utterance, protocol: Protocol) -> str | None:
@@ -292,8 +336,9 @@ def _rest(held: Collection[str], protocol: Protocol, kept: Kept) -> list[str]:
     out = set(held)
     if isinstance(protocol.test, Stratified) or "train+test" in protocol.overlaps.get(protocol.group, ()):
         return [i for i in kept if i not in out]
-    groups = {_group(kept[i], protocol) for i in out}
-    return [i for i, one in kept.items() if _group(one, protocol) not in groups]
+    get = attrgetter(protocol.group)
+    groups = {get(kept[i]) for i in out}
+    return [i for i, one in kept.items() if get(one) not in groups]
 
 
 def _next(name: str, held: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
@@ -325,8 +370,8 @@ def _carve(fold: str, utterances: Collection[Utterance], protocol: Protocol) -> 
     found = {name: {one.gender or "" for one in own} for name, own in _groups(utterances, protocol).items()}
     if 0 < len(found) <= dev:
         raise SertkError(
-            f"fold {fold}: dev takes {dev} {protocol.group}s of the {len(found)} beside the test, and none is "
-            "left for train. Complete the corpus, or take a protocol with a smaller dev."
+            f"fold {fold}: dev takes {dev} {protocol.group}{'s' * (dev > 1)} of the {len(found)} beside the test, and "
+            "none is left for train. Complete the corpus, or take a protocol with a smaller dev."
         )
     genders: dict[str, list[str]] = {}
     for group, sexes in found.items():

@@ -19,6 +19,8 @@ AUDIO: Mapping[str, Callable[[str], str]] = {
 }
 GENDERS = {"female": "f", "male": "m"}
 
+FILES = ("wav.scp", "segments", "utt2spk", "spk2utt", "spk2gender", "text", "utt2emo", "utt2dur")
+
 Rows = Iterable[tuple[str, str]]
 
 
@@ -38,23 +40,25 @@ def write(data: Data, out: Path, protocol: str | None = None, fold: str | None =
         SertkError: On audio that is neither WAV nor FLAC, and on names with blanks: Kaldi could not read them back.
         UsageError: Where the protocol has several folds and none is named.
     """
+    names = _names(data.utterances.values())  # of the whole corpus, so that an utterance has one id wherever it is
     if protocol is None and fold is None:
         labels = {i: one.label for i, one in data.utterances.items() if one.label}
-        _directory(data, list(data.utterances), labels, out)
+        _directory(data, list(data.utterances), names, labels, out)
         return
     folds = data.protocol(protocol)
     if fold is None and len(folds.folds) > 1:
         raise UsageError(f"protocol {folds.name!r} has {len(folds.folds)} folds; give --fold: {', '.join(folds.folds)}")
     for part, ids in folds.fold(fold or "#1")._asdict().items():
         if ids:
-            _directory(data, ids, folds.labels, out / part)
-        else:
-            say(f"no {part} in fold {fold or next(iter(folds.folds))}: {out / part} is not written")
+            _directory(data, ids, names, folds.labels, out / part)
+            continue
+        say(f"no {part} in fold {fold or next(iter(folds.folds))}: {out / part} is not written")
+        for name in FILES:
+            (out / part / name).unlink(missing_ok=True)  # an earlier call's
 
 
-def _directory(data: Data, ids: Sequence[str], labels: Mapping[str, str], out: Path) -> None:
+def _directory(data: Data, ids: Sequence[str], names: Mapping[str, str], labels: Mapping[str, str], out: Path) -> None:
     utterances = [data.utterances[i] for i in ids]
-    names = _names(utterances)
     paths = {one.path: _path(data.root, one) for one in utterances}
     cut = any(data.facts[i].start or data.facts[i].asked is not None for i in ids)
     recordings = _recordings(paths) if cut else {}

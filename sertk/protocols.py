@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,6 @@ from sertk.config import read
 from sertk.core import (
     OVERLAPS,
     PAIRS,
-    PARTS,
     Cut,
     Disjoint,
     Half,
@@ -27,8 +28,8 @@ from sertk.core import (
     Utterance,
     nearest,
 )
-from sertk.core.paths import digest, read_json
-from sertk.folding import Fold, absent, make_folds, read_table
+from sertk.core.paths import read_json
+from sertk.folding import Fold, absent, check_rules, make_folds, read_table
 from sertk.plugins import fits
 
 Shares = Mapping[str, list[str]]  # the PAIRS of parts that share it, by "speaker", "session", "text" and "audio"
@@ -56,11 +57,15 @@ class Folds:
 
     @property
     def hash(self) -> str:
-        """16 hex digits of the content: classes, folds, the label of every id, and the stamp."""
-        folds = {
-            name: [[(i, self.labels[i]) for i in sorted(part)] for part in fold] for name, fold in self.folds.items()
-        }
-        return digest({"classes": self.classes, "folds": folds, "stamp": self.stamp})
+        """16 hex digits of the content: classes, folds, the label of every id, and the stamp; not of the audio."""
+        # `digest` of the whole, put together: as one document of leave-one-out it would take minutes and gigabytes
+        pairs = {i: _compact([i, label]) for i, label in self.labels.items()}
+        whole = hashlib.sha256(f'{{"classes":{_compact(self.classes)},"folds":{{'.encode())
+        for place, (name, fold) in enumerate(sorted(self.folds.items())):
+            parts = ",".join(f"[{','.join([pairs[i] for i in sorted(part)])}]" for part in fold)
+            whole.update(f"{',' * (place > 0)}{_compact(name)}:[{parts}]".encode())
+        whole.update(f'}},"stamp":{_compact(self.stamp)}}}'.encode())
+        return whole.hexdigest()[:16]
 
     @property
     def stamp(self) -> str:
@@ -80,15 +85,19 @@ class Folds:
             UsageError: Where there is no such fold.
         """
         names = list(self.folds)
+        if text in names:
+            return text
         if text.startswith("#") and text[1:].isdigit() and 0 < int(text[1:]) <= len(names):
             return names[int(text[1:]) - 1]
-        if text not in self.folds:
-            raise UsageError(f"protocol {self.name!r} has no fold {text!r}{nearest(text, names)}")
-        return text
+        raise UsageError(f"protocol {self.name!r} has no fold {text!r}{nearest(text, names)}")
 
     def fold(self, text: str) -> Fold:
         """A fold by its name, or by position as "#1"; raises UsageError where there is none."""
         return self.folds[self.name_of(text)]
+
+
+def _compact(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
 
 
 class Made(NamedTuple):
@@ -170,20 +179,28 @@ def expected(protocol: Protocol, published: Mapping[str, int]) -> dict[str, int]
     return dict(counts) if any(counts.values()) else {}
 
 
+REST: Final = "all others"
 YAML: Final = (".yaml", ".yml")  # a protocol that a file states
-RULES: Final[Mapping[str, Mapping[str, type]]] = {
+RULES: Final[Mapping[str, Mapping[str, Any]]] = {
     "test": {"leave_one_out": LeaveOneOut, "disjoint": Disjoint, "stratified": Stratified, "cut": Cut, "table": Table},
     "dev": {"share": Share, "half": Half, "next": Next},
 }
-FORMS: Final[Mapping[str, Any]] = {
-    "labels": Mapping[str, str] | None,
-    "test": Mapping[str, Sequence[str]],
-    "dev": int | Sequence[str] | Mapping[str, Sequence[str]],
-    "group": Literal["speaker", "session"],
-    "keep": Mapping[str, Sequence[Any]],
-    "overlaps": Mapping[str, Sequence[Literal[PAIRS]]],  # type: ignore[valid-type]
-    "published": Mapping[str, int],
-    "about": str,
+# type, and in words, of each field
+FORMS: Final[Mapping[str, tuple[Any, str]]] = {
+    "labels": (Mapping[str, str] | None, "{label: class}, both text, or null for the labels as they are"),
+    "test": (Mapping[str, Sequence[str]], "{fold: [group, ...]}, all text, or a rule"),
+    "dev": (
+        int | Sequence[str] | Mapping[str, Sequence[str]],
+        "a number, [group, ...], {fold: [group, ...]}, or a rule",
+    ),
+    "group": (Literal["speaker", "session"], "speaker or session"),
+    "keep": (Mapping[str, Sequence[Any]], "{field: [value, ...]}"),
+    "overlaps": (
+        Mapping[str, Sequence[Literal[PAIRS]]],  # type: ignore[valid-type]
+        f"{{what: [pair, ...]}} of {', '.join(OVERLAPS)} and {', '.join(PAIRS)}",
+    ),
+    "published": (Mapping[str, int], "{class: number}"),
+    "about": (str, "a sentence"),
 }
 
 
@@ -197,21 +214,23 @@ def from_file(path: Path) -> Protocol:
     fields = dict(read(path))
     for word in ("labels", "test"):
         if word not in fields:
-            raise UsageError(f"{path} has no {word!r}. A protocol has labels, test, and maybe {', '.join(FORMS)}.")
+            raise UsageError(f"{path} has no {word!r}. A protocol has labels and test, and maybe {', '.join(FORMS)}.")
     made: dict[str, Any] = {}
     for word, value in fields.items():
         if word not in FORMS:
             raise UsageError(f"{path}: unknown field {word!r}{nearest(word, FORMS)}")
         if isinstance(value, Mapping) and "rule" in value:
             made[word] = _rule(path, word, dict(value))
-        elif fits(value, FORMS[word]):
-            made[word] = value
+        elif fits(value, FORMS[word][0]):  # a fold may be called 1
+            made[word] = {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else value
         else:
-            raise UsageError(f"{path}: {word} is {value!r}; it takes {FORMS[word]}, or a rule.")
+            raise UsageError(f"{path}: {word} is {value!r}; it takes {FORMS[word][1]}.")
     odd = [what for what in made.get("overlaps", ()) if what not in OVERLAPS]
     if odd:
         raise UsageError(f"{path}: overlaps of {odd[0]!r}{nearest(odd[0], OVERLAPS)}")
-    return Protocol(**made)
+    protocol = Protocol(**made)
+    check_rules(protocol)
+    return protocol
 
 
 def _rule(path: Path, word: str, value: dict[str, Any]) -> object:
@@ -227,10 +246,12 @@ def _rule(path: Path, word: str, value: dict[str, Any]) -> object:
             raise UsageError(f"{path}: rule {name!r} of {word} takes no {setting}: {given!r}; it takes {known}.")
     if "path" in value:
         value["path"] = path.parent / value["path"]
-    try:
-        return rules[name](**value)
-    except TypeError as error:
-        raise UsageError(f"{path}: rule {name!r} of {word}: {error}.") from None
+    lacking = [one for one in rules[name]._fields if one not in value and one not in rules[name]._field_defaults]
+    if lacking:
+        raise UsageError(
+            f"{path}: rule {name!r} of {word} needs {lacking[0]}, as in {{rule: {name}, {lacking[0]}: ...}}."
+        )
+    return rules[name](**value)
 
 
 def to_json(folds: Folds) -> dict[str, object]:
@@ -243,8 +264,22 @@ def to_json(folds: Folds) -> dict[str, object]:
         "shares": folds.shares,
         "classes": list(folds.classes),
         "labels": dict(folds.labels),
-        "folds": {name: fold._asdict() for name, fold in folds.folds.items()},
+        "folds": {name: _spelled(fold, folds.labels) for name, fold in folds.folds.items()},
     }
+
+
+def _spelled(fold: Fold, labels: Mapping[str, str]) -> dict[str, object]:
+    """The ids of the parts; train in two words where it is all that dev and test leave."""
+    rest = len(fold.train) + len(fold.dev) + len(fold.test) == len(labels) == len({i for part in fold for i in part})
+    return {**fold._asdict(), **({"train": REST} if rest else {})}
+
+
+def _read_fold(parts: Mapping[str, Any], labels: Mapping[str, str]) -> Fold:
+    dev, test = tuple(parts["dev"]), tuple(parts["test"])
+    if parts["train"] != REST:
+        return Fold(tuple(parts["train"]), dev, test)
+    held = {*dev, *test}
+    return Fold(tuple(i for i in labels if i not in held), dev, test)
 
 
 def load(path: Path) -> Folds:
@@ -261,7 +296,7 @@ def load(path: Path) -> Folds:
         content["name"],
         tuple(content["classes"]),
         content["labels"],
-        {name: Fold(*(tuple(fold[part]) for part in PARTS)) for name, fold in content["folds"].items()},
+        {name: _read_fold(fold, content["labels"]) for name, fold in content["folds"].items()},
         content.get("shares", {}),
     )
     if folds.hash != content["hash"]:

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 from sertk import build, config, folding, initial, protocols, ranks
 from sertk.choices import Choices
 from sertk.console import console, say
-from sertk.core import Corpus, Launcher, SertkError, UsageError, nearest
-from sertk.core.paths import digest, egs, read_json, write_json
+from sertk.core import Corpus, Launcher, Protocol, SertkError, Table, UsageError, nearest
+from sertk.core.paths import digest, egs, part_of, read_json, write_json
 from sertk.plugins import Plugins, split
 from sertk.stages.featurize import stores
+from sertk.stages.prepare import title
 from sertk.store import Store
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
@@ -143,7 +144,7 @@ class Recipe:
         self._corpus: Corpus = self._plugins.make("corpus", self._settings["corpus"])
         folder = self._path.parent
         self._work = (ask.work or home(folder)).resolve()
-        self._data = self._work / "data" / (self._corpus.title or split("corpus", self._settings["corpus"])[0])
+        self._data = self._work / "data" / title(self._corpus, split("corpus", self._settings["corpus"])[0])
         self._jobs = ask.jobs or self._settings["jobs"]
         self._check()
 
@@ -233,7 +234,9 @@ class Recipe:
         words += ["--min-seconds", str(least), *self._nj()]
         stamp = self._data / f".prepare-{protocol}.json"
         settings = [corpus, str(file) if file else protocol, least]
-        needs = [file] if file else []
+        needs = [*([file] if file else []), *self._corpus.reads(root)]
+        rule = self._rules().test
+        needs += [rule.path] if isinstance(rule, Table) else []
         yield Step("prepare", words, stamp, settings, needs, self._prepared(), root)
 
     def _root(self) -> Path:
@@ -284,14 +287,19 @@ class Recipe:
         for fold in asked:
             for seed in self._ask.seeds or seeds:
                 name, number = _pick(fold, known, "fold"), _pick(seed, seeds, "seed", closed=False)
-                yield name, number, self._system() / f"fold={name}" / f"seed={number}"
+                yield name, number, self._system() / f"fold={part_of(name)}" / f"seed={number}"
 
     def _folds(self) -> list[str] | None:
         """The folds by name; None where the corpus decides on them and is not prepared yet."""
-        file, name = self._file(), self._protocol()
-        known = folding.names(protocols.from_file(file) if file else self._corpus.protocols[name])
+        name = self._protocol()
         path = self._data / "protocols" / f"{name}.json"
-        return list(protocols.load(path).folds) if known is None and path.exists() else known
+        if path.exists():  # what is not here of the corpus has no fold
+            return list(protocols.load(path).folds)
+        return folding.names(self._rules())
+
+    def _rules(self) -> Protocol:
+        file = self._file()
+        return protocols.from_file(file) if file else self._corpus.protocols[self._protocol()]
 
     def _file(self) -> Path | None:
         """The file that states the protocol, where it is not one of the corpus's; beside the recipe, or from here."""
@@ -299,10 +307,14 @@ class Recipe:
         if path.suffix not in protocols.YAML:
             return None
         beside = self._path.parent / path
+        if not beside.is_file() and not path.is_file():
+            raise UsageError(f"protocol {str(path)!r} is neither {beside.resolve()} nor {path.resolve()}.")
         return (beside if beside.is_file() else path).resolve()
 
     def _protocol(self) -> str:
         file = self._file()
+        if file and file.stem in self._corpus.protocols:
+            raise UsageError(f"corpus {self._data.name} has a protocol {file.stem!r} of its own; rename {file}.")
         if file:
             return file.stem
         name: str = self._settings["protocol"]
@@ -379,9 +391,11 @@ def _bundle(out: Path) -> list[Path]:
 
 def _pick(text: str, known: Sequence[str], what: str, *, closed: bool = True) -> str:
     """A fold or seed by its name, or by position as "#n"."""
+    if text in known:
+        return text
     if text.startswith("#") and text[1:].isdigit() and 1 <= int(text[1:]) <= len(known):
         return known[int(text[1:]) - 1]
-    if text not in known and (closed or not text.isdigit()):
+    if closed or not text.isdigit():
         raise UsageError(f"no {what} {text!r}{nearest(text, known)}, or by position #1 to #{len(known)}")
     return text
 

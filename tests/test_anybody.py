@@ -86,7 +86,23 @@ def test_what_has_no_class_or_no_speaker_is_rejected(tmp_path: Path) -> None:
         "joy/7.wav: speaker=([a-z]+)_ finds no speaker in it",
         "loose.wav is in no class folder; expected: a folder for each class, such as anger/ann_01.wav",
     ]
-    assert corpus.notes() == ["1 files are not .wav or .flac and are not read, the first: joy/ann_2.mp3"]
+    assert corpus.notes() == [
+        "1 files are not .wav or .flac and are not read, the first: joy/ann_2.mp3",
+        "1 speakers: ann",
+    ]
+
+
+def test_links_are_followed_once_and_hidden_folders_left_out(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for seed, name in enumerate(("sad/ann_1.wav", "sad/.Trash/ann_2.wav", "sad/__MACOSX/ann_3.wav")):
+        clip(elsewhere / name, seed, 0.005)
+    root = tmp_path / "root"
+    clip(root / "joy/ann_1.wav", 7, 0.005)
+    (root / "sad").symlink_to(elsewhere / "sad")
+    (root / "joy" / "loop").symlink_to(root)
+    found, rejected = read(Folder(speaker="([a-z]+)_"), root)
+    assert [one.id for one in found] == ["joy/ann_1", "sad/ann_1"]
+    assert not rejected
 
 
 @pytest.mark.parametrize(("speaker", "says"), [("([", "is not a regular expression"), ("[a-z]+", "has no group")])

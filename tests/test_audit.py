@@ -19,6 +19,7 @@ from sertk.protocols import Folds, load
 from sertk.stages.prepare import OverlapError, prepare
 from sertk.stages.report import report
 from sertk.testing import tree
+from sertk.testing.trees.audio import clip as clip_of
 
 MIXED = """
 about: six random folds, speakers in all parts
@@ -102,6 +103,20 @@ def test_a_protocol_that_shares_speakers_without_saying_so_is_refused(
         prepare("ravdess", corpus, tmp_path / "data", [str(mixed)], 0.05, 1)
 
 
+def test_cuts_of_one_recording_that_overlap_are_one_recording(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a", "b", "c")):
+        clip_of(tmp_path / "c" / f"{name}.wav", seed, 3.0)
+    # of a.wav ann has 0 to 1.5 s, dora 0.01 to 1.51; the others' cuts meet at 1 s at most
+    rows = ["id,path,speaker,label,start,duration", "1,a.wav,ann,joy,0,1.5", "2,a.wav,dora,joy,0.01,1.5"]
+    rows += ["3,b.wav,ben,joy,0,1", "4,b.wav,cleo,joy,1,1", "5,c.wav,ben,joy,0,1.05", "6,c.wav,cleo,joy,1,1.5"]
+    (tmp_path / "c" / "list.csv").write_text("\n".join(rows))
+    with pytest.raises(OverlapError, match="share 1 recording") as caught:
+        prepare("table:list=list.csv", tmp_path / "c", tmp_path / "data", ["speakers"], 0.05, 1)
+    assert "'1 = 2'" in str(caught.value)
+    assert "3 = 4" not in str(caught.value)
+    assert "5 = 6" not in str(caught.value)
+
+
 # --- what is declared is stamped -------------------------------------------------------------------------------------
 
 
@@ -132,6 +147,98 @@ def test_a_declared_overlap_stamps_the_folds_the_scores_and_the_report(
     assert "prepare: 1 of 1 up to date" in again.stderr
     (folder / "mixed.yaml").write_text(MIXED.replace("k: 3", "k: 4"))
     assert "prepare" in cli("recipe", folder, "--root", corpus, "--work", tmp_path / "w", "--dry-run").stdout
+
+
+def test_scores_of_what_the_weights_have_seen_say_so_on_any_corpus(tmp_path: Path, corpus: Path) -> None:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(
+        "corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nfolds: ['1']\naudio: {min_seconds: 0.05}\n"
+        "train: {epochs: 1, batch: 8, threads: 1}\n"
+    )
+    assert cli("recipe", folder, "--root", corpus, "--work", tmp_path / "w", "--stop-stage", "train").exit_code == 0
+    model = tmp_path / "w/exp/emobox/mini-cnn/fold=1/seed=0/model"
+    data = tmp_path / "w/data/ravdess"
+
+    def stamp(*words: object) -> tuple[str, object]:
+        out = tmp_path / "scores.jsonl"
+        done = cli("score", model, *words, "--out", out)
+        assert done.exit_code == 0, done.stderr
+        about = read_json(tmp_path / "metrics.json", "")["protocol"]
+        (line,) = {json.loads(line)["stamp"] for line in out.read_text().splitlines()}
+        assert line == about["stamp"]
+        assert about["stamp"] in done.stderr
+        return about["stamp"], about["shares"].get("audio")
+
+    assert stamp(data) == ("speaker-independent", None)
+    assert stamp(data, "--part", "train") == ("seen in training", None)
+    assert stamp(data, "--part", "dev") == ("seen in training", None)
+    # the same recordings under another title: a fold that tests an actor of train, and one that tests one of its own
+    rows = ["path,speaker,label"]
+    rows += [
+        f"{path.relative_to(corpus)},a{path.stem[-2:]},{'anger' if '-05-0' in path.name[5:12] else 'joy'}"
+        for path in sorted(corpus.rglob("*.wav"))
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    other = tmp_path / "other"
+    assert prepare(f"table:title=other,list={tmp_path / 'list.csv'}", corpus, other, ["speakers"], 0.05, 1) == 0
+    fold = load(data / "protocols/emobox.json").folds["1"]
+    seen, own = (f"a{ids[0][-2:]}" for ids in (fold.train, fold.test))
+    assert stamp(other, "--protocol", "speakers", "--fold", seen) == ("SPEAKER-DEPENDENT", ["train+test"])
+    assert stamp(other, "--protocol", "speakers", "--fold", own) == ("cross-corpus", None)
+    left = read_json(tmp_path / "metrics.json", "")
+    assert left["left_out"] == {"joy": 14}  # the bundle has no such class
+    assert left["utterances"] == 2
+
+
+def test_an_earlier_protocol_never_blocks_the_one_that_is_asked_for(tmp_path: Path, corpus: Path, mixed: Path) -> None:
+    out = tmp_path / "data"
+    prepare("ravdess", corpus, out, ["emobox", str(mixed)], 0.05, 1)
+    for path in corpus.rglob("*.wav"):
+        if path.parent.name not in ("Actor_01", "Actor_03"):
+            path.unlink()
+    (out / "protocols" / "torn.json").write_text("{")
+    mixed.write_text(MIXED)
+    with pytest.raises(SertkError, match="dev takes 4 speakers of the"):
+        prepare("ravdess", corpus, out, ["emobox"], 0.05, 1)
+    prepare("ravdess", corpus, out, [str(mixed)], 0.05, 1)
+    assert sorted(path.name for path in (out / "protocols").iterdir()) == ["mixed.json", "mixed.md"]
+    prepare("ravdess", corpus, tmp_path / "data2", [str(mixed)], 0.05, 1)
+    (tmp_path / "b").mkdir()
+    shutil.copy(mixed, tmp_path / "b" / "mixed.yaml")
+    with pytest.raises(UsageError, match="two files state a protocol 'mixed'"):
+        prepare("ravdess", corpus, out, [str(mixed), str(tmp_path / "b" / "mixed.yaml")], 0.05, 1)
+
+
+def test_a_changed_table_or_list_is_noticed_and_names_with_slashes_stay_in_one_folder(
+    tmp_path: Path, corpus: Path
+) -> None:
+    files = sorted(corpus.rglob("*.wav"))
+    rows = [f"{path.relative_to(corpus)},g/{path.stem[-2:]},joy" for path in files]
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "list.csv").write_text("\n".join(["path,speaker,label", *rows]))
+    ids = [path.relative_to(corpus).with_suffix("").as_posix() for path in files]
+    (folder / "folds.csv").write_text("\n".join(["utterance,part,fold", *(f"{i},train,g/1" for i in ids[2:])]))
+    with (folder / "folds.csv").open("a") as file:
+        file.write(f"\n{ids[0]},test,g/1\n{ids[1]},dev,g/1\n")
+    (folder / "mine.yaml").write_text(
+        "labels: null\ntest: {rule: table, path: folds.csv}\noverlaps: {speaker: [train+dev, train+test, dev+test]}\n"
+    )
+    (folder / "recipe.yaml").write_text(
+        f"corpus: {{name: table, title: mine, list: {folder / 'list.csv'}}}\nprotocol: mine.yaml\nsystem: mini-cnn\n"
+        "audio: {min_seconds: 0.05}\n"
+    )
+    call = ["recipe", folder, "--root", corpus, "--work", tmp_path / "w"]
+    dry = cli(*call, "--dry-run").stdout
+    assert "mini-cnn/fold=g%2F1/seed=0" in dry
+    assert cli(*call, "--stop-stage", "prepare").exit_code == 0
+    assert "prepare" not in cli(*call, "--stop-stage", "prepare", "--dry-run").stdout
+    for name in ("folds.csv", "list.csv"):
+        whole = (folder / name).read_text()
+        (folder / name).write_text(whole.rstrip().rpartition("\n")[0] + "\n")
+        assert "prepare" in cli(*call, "--stop-stage", "prepare", "--dry-run").stdout
+        (folder / name).write_text(whole)
 
 
 def test_a_protocol_from_a_file_is_made_again_with_the_corpus_and_removed_with_its_file(
@@ -221,6 +328,8 @@ def test_the_table_says_what_is_kept_dropped_shared_and_missing(tmp_path: Path, 
 def test_texts_are_compared_by_their_words() -> None:
     assert words("Kids are talking, by the DOOR!") == words("kids are talking by the door")
     assert words("Heute abend könnte ich's") == "heute abend könnte ich s"
+    assert words("Mina\u0308 ole\u006e") == words("Min\u00e4 olen")  # composed or not
+    assert words("कि") != words("का")  # a vowel sign is a mark, and tells two words apart
     assert words(" ... ") is None
     assert words(None) is None
 
@@ -282,12 +391,32 @@ def test_a_table_of_test_folds_is_audited_with_all_others_in_train(tmp_path: Pat
     assert done.exit_code == 0, done.stderr
     content = read_json(tmp_path / "audit.json", "")
     assert content["folds"]["2"] == {
-        "train": ["03-01-05-01-01-01-01", "03-01-04-01-01-01-03"],
+        "train": "all others",
         "dev": [],
         "test": ["03-01-05-01-01-01-03"],
     }
     assert content["audit"]["1"]["shared"]["speaker"] == {}
     assert content["audit"]["2"]["shared"]["speaker"] == {"train+test": ["03"]}
+
+
+def test_lists_of_names_that_repeat_below_the_speakers_are_matched_by_their_paths(tmp_path: Path) -> None:
+    for seed, name in enumerate(f"{s}/anger_{n}.wav" for s in ("ann", "ben") for n in (1, 2)):
+        clip_of(tmp_path / "c" / name, seed, 0.1)
+    rows = "path,speaker,label\n" + "".join(f"{s}/anger_{n}.wav,{s},anger\n" for s in ("ann", "ben") for n in (1, 2))
+    (tmp_path / "c" / "list.csv").write_text(rows)
+    prepare("table:list=list.csv", tmp_path / "c", tmp_path / "data", ["random"], 0.05, 1)
+    (tmp_path / "train.txt").write_text("ann/anger_1\n/elsewhere/ann/anger_2.wav\n")
+    (tmp_path / "test.txt").write_text("\ufeffben/anger_1\nben/anger_2\n")
+    named = [f"{part}={tmp_path / part}.txt" for part in ("train", "test")]
+    done = cli("audit", *named, "--data", tmp_path / "data", "--out", tmp_path / "o.json")
+    assert done.exit_code == 0, done.stderr
+    content = read_json(tmp_path / "o.json", "")
+    assert content["stamp"] == "speaker-independent"
+    assert content["folds"]["1"]["test"] == ["ben/anger_1", "ben/anger_2"]
+    (tmp_path / "test.txt").write_text("anger_1\n")
+    wrong = cli("audit", *named, "--data", tmp_path / "data")
+    assert wrong.exit_code == 1
+    assert "'anger_1' may be ann/anger_1 or ben/anger_1" in wrong.stderr
 
 
 def test_an_utterance_that_is_in_two_lists_is_a_shared_recording(tmp_path: Path, data: Path) -> None:

@@ -415,7 +415,7 @@ def test_edited_folds_are_refused(data: Path, tmp_path: Path) -> None:
     mine = Path(shutil.copytree(data, tmp_path / "data"))
     path = mine / "protocols/emobox.json"
     content = json.loads(path.read_text())
-    content["folds"]["1"]["train"] += content["folds"]["1"]["test"][:1]
+    content["folds"]["1"]["dev"] += content["folds"]["1"]["test"][:1]
     path.write_text(json.dumps(content))
     with pytest.raises(SertkError, match=r"was edited: its folds hash to .* Prepare again"):
         Data(mine).protocol("emobox")

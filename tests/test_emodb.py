@@ -96,7 +96,18 @@ def test_every_letter_speaker_and_sentence_is_read(everyone: list[Utterance]) ->
     women = {one.speaker for one in everyone if one.gender == "female"}
     assert men == {"03", "10", "11", "12", "15"}
     assert women == {"08", "09", "13", "14", "16"}
-    assert len({one.text for one in everyone}) == 10
+    assert {one.id[2:5]: one.text for one in everyone} == {
+        "a01": "Der Lappen liegt auf dem Eisschrank.",
+        "a02": "Das will sie am Mittwoch abgeben.",
+        "a04": "Heute abend könnte ich es ihm sagen.",
+        "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+        "a07": "In sieben Stunden wird es soweit sein.",
+        "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+        "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+        "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
+        "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+        "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+    }
 
 
 def test_the_published_counts_are_those_of_535_utterances() -> None:
@@ -237,11 +248,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Data:
 def test_the_whole_corpus_is_535_utterances_and_listeners_judged_each(whole: Data) -> None:
     assert Counter(one.label for one in whole.utterances.values()) == EmoDB.published
     assert all(80 <= one.aux["recognised"] <= 100 for one in whole.utterances.values())
-
-
-def test_the_folds_of_one_speaker_out_have_the_hashes_they_had(whole: Data) -> None:
-    assert whole.protocol("loso").hash == "8df66fd4a4f845e8"
-    assert whole.protocol("loso4").hash == "95a7bc88a1af1f2b"
 
 
 def test_random10_cuts_every_class_into_ten(whole: Data) -> None:

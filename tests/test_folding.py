@@ -235,6 +235,34 @@ def test_a_group_that_is_not_known_is_an_error() -> None:
         folds_of(Protocol(None, LeaveOneOut(), group="session", dev=0), corpus)
 
 
+def test_no_fold_with_a_test_is_an_error(tmp_path: Path) -> None:
+    corpus = utterances({n: {"a": 2} for n in range(4)})
+    only_train = written(tmp_path / "t.tsv", "utterance\tpart\ns1_a_0\ttrain\n")
+    for test in ({"x": ["nobody"]}, Table(only_train)):
+        with pytest.raises(SertkError, match="no fold has an utterance to test here"):
+            folds_of(Protocol(None, test, dev=0), corpus)
+
+
+def test_groups_of_dev_that_are_not_here_are_told() -> None:
+    corpus = utterances({n: {"a": 2} for n in range(4)})
+    for dev in (["s1", "s9"], {"x": ["s1", "s9"]}):
+        (told,) = make("toy", "p", Protocol(None, {"x": ["s0"]}, dev=dev), corpus).absent
+        assert told["id"] == "speaker s9"
+        assert told["reason"].startswith("dev of fold")
+
+
+def test_fold_names_that_are_numbers_are_text(tmp_path: Path) -> None:
+    text = "labels: null\ntest: {2: [s2], 10: [s1]}\ndev: {2: [s1], 10: [s2]}\n"
+    protocol = from_file(written(tmp_path / "p.yaml", text))
+    assert (protocol.test, protocol.dev) == ({"2": ["s2"], "10": ["s1"]}, {"2": ["s1"], "10": ["s2"]})
+
+
+def test_a_fold_whose_name_looks_like_a_place_is_found_by_its_name() -> None:
+    corpus = [replace(one, speaker=f"#{one.speaker[1:]}") for one in utterances({n: {"a": 1} for n in (1, 2, 10)})]
+    folds = make("toy", "p", Protocol(None, LeaveOneOut(), dev=0), corpus).folds
+    assert folds.name_of("#2") == "#2"
+
+
 def test_two_folds_leave_nothing_to_train_on_where_the_next_is_dev() -> None:
     with pytest.raises(SertkError, match="of 2 folds none is left for train"):
         folds_of(Protocol(None, LeaveOneOut(), dev=Next()), utterances({1: {"a": 1}, 2: {"a": 1}}))
@@ -281,6 +309,9 @@ def test_an_empty_test_fold_is_trained_on_and_several_are_tested_in_each(tmp_pat
         ("utterance\tpart\na\ttrain\na\ttest\n", "'a' comes twice in fold 1"),
         ("utterance\ttest_folds\na\t\n", "no fold"),
         ("utterance\ttest_folds\n", "no fold"),
+        ("utterance\ttest_folds\na\n", "row 2 has not as many cells as the header"),
+        ("utterance,test_folds\na,1,2\n", "row 2 has not as many cells"),
+        ("id\tfold\na\t1\n", "has the columns id, fold"),
     ],
 )
 def test_lists_that_say_nothing_clear_are_refused(tmp_path: Path, text: str, says: str) -> None:
@@ -314,13 +345,18 @@ def test_a_protocol_may_be_a_file(tmp_path: Path) -> None:
         ("labels: {a: b}", "has no 'test'"),
         ("labels: {a: b}\ntest: {rule: disjont, k: 5}", "did you mean 'disjoint'"),
         ("labels: {a: b}\ntest: {rule: disjoint, n: 5}", "takes no n: 5; it takes k: int"),
-        ("labels: {a: b}\ntest: {rule: disjoint}", "missing.*'k'"),
+        ("labels: {a: b}\ntest: {rule: disjoint}", "needs k, as in .rule: disjoint, k:"),
         ("labels: {a: b}\ntest: {rule: disjoint, k: five}", "takes no k: 'five'"),
         ("labels: {a: b}\ntest: {x: s1}", "test is"),
         ("labels: {a: b}\ntest: {x: [s1]}\ndevs: 3", "did you mean 'dev'"),
         ("labels: {a: b}\ntest: {x: [s1]}\noverlaps: {speakers: [train+test]}", "did you mean 'speaker'"),
         ("labels: {a: b}\ntest: {x: [s1]}\noverlaps: {speaker: [test+train]}", "overlaps is"),
-        ("labels: {a: b}\ntest: {x: [s1]}\ngroup: sentence", "group is"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ngroup: sentence", "group is 'sentence'; it takes speaker or session"),
+        ("labels: {a: 1}\ntest: {x: [s1]}", "it takes {label: class}, both text"),
+        ("labels: {a: b}\ntest: {rule: disjoint, k: 0}", "k is 0; there are at least 2 folds"),
+        ("labels: {a: b}\ntest: {rule: cut, train: 90, dev: 20}", "train is 90 and dev 20 percent"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ndev: {rule: share, percent: 200}", "dev is 200 percent"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ndev: -1", "dev is -1 groups"),
     ],
 )
 def test_a_file_that_is_no_protocol_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:

@@ -88,7 +88,9 @@ def test_is_listed_with_its_distribution_and_settings(poly: Path, tmp_path: Path
 def test_trains_through_its_entry_point_and_is_scored_without_it(poly: Path, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ["--system", "mini-cnn", "--fold", "1", "--loss", "poly:epsilon=0.5", "--set", "train.epochs=1"]
-    done = command(["train", str(data), *options, "--device", "cpu", "--out", str(run)], poly, tmp_path)
+    done = command(
+        ["train", str(data), "--protocol", "emobox", *options, "--device", "cpu", "--out", str(run)], poly, tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "trains the emotion head" not in done.stderr  # poly does, so no other loss stays beside it
 

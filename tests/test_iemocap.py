@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -14,10 +15,11 @@ from typer.testing import CliRunner
 from sertk.audit import audit, shares, undeclared
 from sertk.builtin.corpora.iemocap import Iemocap
 from sertk.cli.app import app
-from sertk.core import InputError, Rejected, SertkError, Utterance
+from sertk.core import InputError, Rejected, SertkError, UsageError, Utterance
 from sertk.data import Data
 from sertk.protocols import Made, expected, make
 from sertk.stages.prepare import prepare
+from sertk.testing import official
 from sertk.testing.trees import iemocap
 
 EGS = Path(__file__).resolve().parents[1] / "egs" / "iemocap"
@@ -60,6 +62,30 @@ def test_all_labels_are_counted_as_published(whole: list[Utterance]) -> None:
     assert len(whole) == 10_039 == sum(Iemocap.published.values())
     assert Counter(one.label or "unlabelled" for one in whole) == Iemocap.published
     assert Counter(one.aux["style"] for one in whole) == {"improvised": 4784, "scripted": 5255}
+
+
+def test_the_151_dialogs_are_read_by_their_own_names(whole: list[Utterance]) -> None:
+    by_dialog: dict[str, set[str]] = {}
+    for one in whole:
+        by_dialog.setdefault(one.aux["dialog"], set()).add(one.aux["style"])
+    odd = {"Ses03M_impro05a", "Ses03M_impro05b", "Ses03M_impro08a", "Ses03M_impro08b", "Ses05M_script01_1b"}
+    assert odd == {name for name in by_dialog if name[-1] in "ab"}
+    assert {name: styles for name, styles in by_dialog.items() if name in odd} == {
+        name: {"scripted" if "script" in name else "improvised"} for name in odd
+    }
+    assert Counter(name[:5] for name in by_dialog) == {"Ses01": 28, "Ses02": 30, "Ses03": 32, "Ses04": 30, "Ses05": 31}
+    (marked,) = [one for one in whole if "XX" in one.id]
+    assert (marked.id, marked.speaker, marked.text) == ("Ses03F_impro06_FXX0", "Ses03F", "Yeah.")
+
+
+def test_whole_dialogs_and_what_each_evaluator_said_are_not_read(part: Path) -> None:
+    session = part / "Session1"
+    assert (session / "dialog/wav/Ses01F_impro01.wav").is_file()
+    assert (session / "dialog/lab/Ses01_F/Ses01F_impro01.lab").is_file()
+    folders = [path.name for path in (session / "dialog/EmoEvaluation").iterdir() if path.is_dir()]
+    assert sorted(folders) == ["Attribute", "Categorical", "Self-evaluation"]
+    sentences = [path for path in part.rglob("*.wav") if path.parents[1] == session / "sentences/wav"]
+    assert len(read(part)) == len(sentences) < len(list(part.rglob("*.wav")))
 
 
 def test_a_turn_says_speaker_text_votes_and_values(whole: list[Utterance]) -> None:
@@ -207,31 +233,38 @@ def test_a_session_that_is_missing_is_named_and_the_others_are_read(
     assert list(Data(tmp_path / "out").protocol("sessions").folds) == ["Ses01", "Ses02", "Ses04", "Ses05"]
 
 
-def test_a_turn_without_audio_and_audio_without_a_label_are_rejected_with_the_reason(part: Path) -> None:
-    before = len(read(part))
-    folder = part / "Session1/sentences/wav/Ses01F_impro01"
-    (folder / f"{TURN}.wav").rename(folder / "Ses01F_impro01_F999.wav")
-    found = rejected(part)
+def test_a_turn_without_audio_and_audio_without_a_label_are_rejected_with_the_reason(
+    tmp_path: Path, part: Path
+) -> None:
+    root = iemocap.write(
+        tmp_path / "in", sessions=[1], share=60, defects=["label_without_audio", "audio_without_label"]
+    )
+    found = rejected(root)
     assert [one.path.stem for one in found] == ["Ses01F_impro01_F999", TURN]
     assert "EmoEvaluation labels Ses01F_impro01_F999" in found[0].reason
     assert f"Ses01F_impro01.txt, line 3 labels {TURN}, which has no audio" in found[1].reason
-    assert sum(isinstance(one, Utterance) for one in Iemocap().read(part)) == before - 1
+    assert sum(isinstance(one, Utterance) for one in Iemocap().read(root)) == len(read(part)) - 1
 
 
-def test_a_second_file_of_a_turn_is_rejected(part: Path) -> None:
-    first = part / f"Session1/sentences/wav/Ses01F_impro01/{TURN}.wav"
-    second = part / f"Session1/sentences/wav/copy/{TURN}.wav"
-    second.parent.mkdir()
-    shutil.copy(first, second)
-    assert rejected(part) == [Rejected(second, f"{TURN} is also {first}")]
+def test_a_second_file_of_a_turn_is_rejected_and_a_third_too(tmp_path: Path) -> None:
+    root = iemocap.write(tmp_path / "in", sessions=[1], share=60, defects=["second_file"])
+    (found,) = rejected(root)
+    first = root / f"Session1/sentences/wav/{found.path.stem[:-5]}/{found.path.name}"
+    assert found == Rejected(found.path, f"{first.stem} is also {first}")
+    assert found.path == root / f"Session1/sentences/wav/copy/{first.name}"
+    third = found.path.parents[1] / "more" / first.name
+    third.parent.mkdir()
+    shutil.copy(first, third)
+    assert rejected(root) == [found, Rejected(third, found.reason)]
 
 
-def test_a_turn_that_is_labelled_twice_is_named_with_both_lines(part: Path) -> None:
-    path = part / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines) + lines[2].replace("\tang\t", "\tsad\t"))
-    with pytest.raises(InputError, match=rf"line {len(lines) + 1}: {TURN} is labelled twice, first in .*, line 3"):
-        read(part)
+def test_a_turn_that_is_labelled_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+    root = iemocap.write(tmp_path / "in", sessions=[1], share=60, defects=["labelled_twice"])
+    lines = (root / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt").read_text().splitlines()
+    again = max(number for number, line in enumerate(lines, 1) if TURN in line)
+    assert again > 3
+    with pytest.raises(InputError, match=rf"line {again}: {TURN} is labelled twice, first in .*, line 3"):
+        read(root)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +275,6 @@ def test_a_turn_that_is_labelled_twice_is_named_with_both_lines(part: Path) -> N
         ("Ses01F_impro01", "Ses09F_impro01", "line 3: .* is not"),
         ("\tang\t", "\tangry\t", "line 3: unknown emotion 'angry'; known: ang, hap, exc"),
         (f"[0.0000 - 1.0000]\t{TURN}", f"C-E2:\tAnger;\t()\n[0.0 - 1.0]\t{TURN}", r"line 3: 'C-E2:.*' is not"),
-        ("C-E2:", "CE2", "line 4: 'CE2.*' is not"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(part: Path, old: str, new: str, says: str) -> None:
@@ -250,20 +282,40 @@ def test_a_line_that_cannot_be_read_is_named(part: Path, old: str, new: str, say
         read(edit(part, old, new))
 
 
-def test_windows_lines_latin_1_and_a_mark_read_alike(tmp_path: Path, part: Path) -> None:
+def test_a_line_of_an_evaluator_that_cannot_be_read_is_told_and_does_not_count(part: Path) -> None:
+    corpus = Iemocap()
+    found = {one.id: one for one in corpus.read(edit(part, "C-E2:", "CE2")) if isinstance(one, Utterance)}
+    assert found[TURN].votes == {"anger": 2, "other": 1}  # of the two others
+    (told,) = (note for note in corpus.notes() if "cannot be read" in note)
+    assert " lines of evaluators cannot be read and do not count" in told
+    assert told.endswith("Ses01F_impro01.txt, line 4")
+
+
+@pytest.mark.parametrize("defects", [["crlf", "latin1"], ["crlf", "mark"], ["apple_double"]], ids="-".join)
+def test_other_line_ends_encodings_and_hidden_files_change_nothing(
+    tmp_path: Path, part: Path, defects: list[str]
+) -> None:
     ours = read(part)
     assert any(one.text and "café" in one.text for one in ours)
-    for name, encoding in (("latin-1", "latin-1"), ("mark", "utf-8-sig")):
-        root = iemocap.write(tmp_path / name, sessions=[1], share=60, newline="\r\n", encoding=encoding)
-        assert read(root) == ours
+    root = iemocap.write(tmp_path / "in", sessions=[1], share=60, defects=defects)
+    assert read(root) == ours
+    text = (root / "Session1/dialog/transcriptions/Ses01F_script01_1.txt").read_bytes()
+    assert (b"\r\n" in text, b"caf\xe9" in text, text.startswith(b"\xef\xbb\xbf")) == (
+        "crlf" in defects,
+        "latin1" in defects,
+        "mark" in defects,
+    )
+    assert any(path.name.startswith("._") for path in root.rglob("*.txt")) == ("apple_double" in defects)
 
 
-def test_hidden_files_are_not_read(part: Path) -> None:
-    before = read(part)
-    for path in list(part.rglob("*.*")):
-        if path.is_file():
-            path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
-    assert read(part) == before
+@pytest.mark.parametrize(
+    ("defects", "says"), [(["crl"], "'crl'.*did you mean 'crlf'"), (["latin1", "mark"], "not both")]
+)
+def test_a_tree_with_an_unknown_defect_is_not_made(tmp_path: Path, defects: list[str], says: str) -> None:
+    for corpus in ("iemocap", "msp_improv"):
+        with pytest.raises(UsageError, match=says):
+            official(corpus, tmp_path / "in", defects=defects)
+    assert not (tmp_path / "in").exists()
 
 
 def test_the_release_is_found_one_folder_below_and_with_blanks_in_its_path(tmp_path: Path) -> None:
@@ -286,19 +338,18 @@ def test_turns_without_a_transcript_are_counted(part: Path) -> None:
     assert reader.notes()[-1] == f"1 turns have no transcript, the first: {TURN}"
 
 
-def test_turns_marked_xx_and_words_of_no_list_are_kept(part: Path) -> None:
-    edit(part, TURN, "Ses01F_impro01_FXX0")
+def test_words_of_no_list_are_kept(part: Path) -> None:
     edit(part, "C-E2:\tAnger;", "C-E2:\tNeutral state; Puzzled;")
-    folder = part / "Session1/sentences/wav/Ses01F_impro01"
-    (folder / f"{TURN}.wav").rename(folder / "Ses01F_impro01_FXX0.wav")
-    one = next(one for one in read(part) if one.id == "Ses01F_impro01_FXX0")
+    one = next(one for one in read(part) if one.id == TURN)
     assert one.votes == {"anger": 2, "neutral": 1, "other": 1, "puzzled": 1}
 
 
 # --- the recipe ----------------------------------------------------------------------------------------------------
 
 
-def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(tmp_path: Path) -> None:
+def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     root = iemocap.write(tmp_path / "in", share=200, seconds=0.5)
     work = tmp_path / "work"
     words = ["recipe", EGS, "--work", work, "--root", root, "--fold", "Ses01"]
@@ -307,6 +358,10 @@ def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(tmp_path: Path)
     for more in (["--stop-stage", 2], ["--stage", 3, "--stop-stage", 3]):
         done = CliRunner().invoke(app, [str(word) for word in (*words, *more, *flagship, *small)])
         assert done.exit_code == 0, done.output
+    said = capfd.readouterr().err
+    assert re.search(
+        r"segments 140:70: the longest training input has \d frames of this backbone, so none is cut", said
+    )
     assert Data(work / "data/iemocap").protocol("sessions").stamp == "speaker-independent"
     (log,) = work.rglob("log.jsonl")
     assert "fold=Ses01" in str(log)

@@ -14,6 +14,7 @@ from sertk.audit import audit, shares
 from sertk.builtin.corpora.msp_improv import MspImprov
 from sertk.cli.app import app
 from sertk.core import PAIRS, InputError, Rejected, SertkError, Utterance
+from sertk.data import Data
 from sertk.protocols import expected, make
 from sertk.stages.prepare import prepare
 from sertk.testing.trees import msp_improv
@@ -113,42 +114,70 @@ def test_six_folds_by_session_keep_the_four_classes(whole: list[Utterance]) -> N
 # --- defects -------------------------------------------------------------------------------------------------------
 
 
-def test_a_session_that_is_missing_is_told_and_the_others_are_read(
+def test_a_session_without_audio_fails_line_by_line_and_the_folds_of_the_others_are_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = msp_improv.write(tmp_path / "in", sessions=[1, 2, 3, 5, 6], share=60, seconds=0.1)
-    assert prepare("msp_improv", root, tmp_path / "out", [], 0.01, 1) == 0
-    assert "session 4 (tested in fold 4, not in this corpus folder)" in capsys.readouterr().err
-
-
-def test_a_clip_without_audio_and_audio_without_a_label_are_rejected_with_the_reason(part: Path) -> None:
-    before = len(read(part))
-    path = part / f"Audio/session1/S01A/S/MSP-IMPROV-{CLIP}.wav"
-    path.rename(path.with_name("MSP-IMPROV-S20N-F01-S-FM09.wav"))
-    shutil.copy(path.with_name("MSP-IMPROV-S20N-F01-S-FM09.wav"), path.with_name("notes.wav"))
-    found = {one.path.stem: one.reason for one in rejected(part)}
-    assert found == {
-        "MSP-IMPROV-S20N-F01-S-FM09": "no line of Evalution.txt labels MSP-IMPROV-S20N-F01-S-FM09",
-        "notes": "name 'notes.wav' is not that of a clip (MSP-IMPROV-S01A-F01-S-FM01)",
-        f"MSP-IMPROV-{CLIP}": f"{part / 'Evalution.txt'}, line 1 labels {CLIP}, which has no audio",
+    root = msp_improv.write(tmp_path / "in", sessions=[1, 2, 3, 5, 6], share=60)
+    lines = (root / "Evalution.txt").read_text().splitlines()
+    mute = {
+        f"MSP-IMPROV-{name}": f"{root / 'Evalution.txt'}, line {number} labels {name}, which has no audio"
+        for number, name in ((number, line[11:26]) for number, line in enumerate(lines, 1) if line.startswith("UTD"))
+        if name[7] == "4"
     }
-    assert sum(isinstance(one, Utterance) for one in MspImprov().read(part)) == before - 1
+    assert 20 < len(mute) < 30
+    assert prepare("msp_improv", root, tmp_path / "out", [], 0, 1) == len(mute)
+    failed = [json.loads(line) for line in (tmp_path / "out/failed.jsonl").read_text().splitlines()]
+    assert {one["id"]: one["reason"] for one in failed} == mute
+    assert len(failed) == len(mute)
+    assert "session 4 (tested in fold 4, not in this corpus folder)" in capsys.readouterr().err
+    made = Data(tmp_path / "out").protocol("sessions")
+    assert list(made.folds) == ["1", "2", "3", "5", "6"]
+    assert all(fold.train and fold.dev and fold.test for fold in made.folds.values())
+    assert not {*mute} & {*made.labels}
 
 
-def test_a_second_file_of_a_clip_is_rejected(part: Path) -> None:
-    first = part / f"Audio/session1/S01A/S/MSP-IMPROV-{CLIP}.wav"
-    second = part / first.name
-    shutil.copy(first, second)
-    (found,) = rejected(part)
-    assert found == Rejected(second, f"MSP-IMPROV-{CLIP} is also {first}")
+def test_a_clip_without_audio_and_audio_without_a_label_are_rejected_with_the_reason(
+    tmp_path: Path, part: Path
+) -> None:
+    root = msp_improv.write(tmp_path / "in", share=100, defects=["label_without_audio", "audio_without_label"])
+    path = root / f"Audio/session1/S01A/S/MSP-IMPROV-{CLIP[:-2]}99.wav"
+    shutil.copy(path, path.with_name("notes.wav"))
+    found = {one.path.stem: one.reason for one in rejected(root)}
+    assert found == {
+        path.stem: f"no line of Evalution.txt labels {path.stem}",
+        "notes": "name 'notes.wav' is not that of a clip (MSP-IMPROV-S01A-F01-S-FM01)",
+        f"MSP-IMPROV-{CLIP}": f"{root / 'Evalution.txt'}, line 1 labels {CLIP}, which has no audio",
+    }
+    assert sum(isinstance(one, Utterance) for one in MspImprov().read(root)) == len(read(part)) - 1
 
 
-def test_a_clip_that_is_labelled_twice_is_named_with_both_lines(part: Path) -> None:
-    path = part / "Evalution.txt"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines) + lines[0])
-    with pytest.raises(InputError, match=rf"line {len(lines) + 1}: {CLIP} is labelled twice, first in .*, line 1"):
-        read(part)
+def test_a_second_file_of_a_clip_is_rejected_and_a_third_too(tmp_path: Path) -> None:
+    root = msp_improv.write(tmp_path / "in", share=100, defects=["second_file"])
+    (found,) = rejected(root)
+    first = found.path.parents[1] / "S" / found.path.name
+    assert found == Rejected(found.path, f"{first.stem} is also {first}")
+    assert found.path.parent.name == "copy"
+    third = root / "more" / first.name
+    third.parent.mkdir()
+    shutil.copy(first, third)
+    assert rejected(root) == [found, Rejected(third, found.reason)]
+
+
+def test_a_clip_that_is_labelled_twice_is_named_with_both_lines(tmp_path: Path) -> None:
+    root = msp_improv.write(tmp_path / "in", share=100, defects=["labelled_twice"])
+    lines = (root / "Evalution.txt").read_text().splitlines()
+    again = max(number for number, line in enumerate(lines, 1) if CLIP in line)
+    assert again > 1
+    with pytest.raises(InputError, match=rf"line {again}: {CLIP} is labelled twice, first in .*, line 1"):
+        read(root)
+
+
+def test_a_hundredth_turn_is_read(part: Path) -> None:
+    path = part / f"Audio/session1/S01A/S/MSP-IMPROV-{CLIP}.wav"
+    path.rename(path.with_name(f"MSP-IMPROV-{CLIP[:-2]}100.wav"))
+    edit(part, CLIP, f"{CLIP[:-2]}100")
+    (one,) = [one for one in read(part) if one.id.endswith("100")]
+    assert (one.id, one.label, one.speaker) == (f"MSP-IMPROV-{CLIP[:-2]}100", "anger", "F01")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +187,6 @@ def test_a_clip_that_is_labelled_twice_is_named_with_both_lines(part: Path) -> N
         (f"{CLIP}.avi; A; ", f"{CLIP}.avi; Q; ", "line 1: unknown emotion 'Q'; known: A, H, S, N, O, X"),
         (f"UTD-IMPROV-{CLIP}", "UTD-IMPROV-S01A-F07-S-FM01", "line 1: .* is neither"),
         ("A:3.000000; V:3.5", "A:x; V:3.5", "line 1: .* is neither"),
-        ("rater-0_p1; Angry;", "rater-0_p1 Angry", "line 2: .* is neither .* nor the line of a rater"),
         (f"UTD-IMPROV-{CLIP}", f"rater-1_p1; Sad; ; A:1;\nUTD-IMPROV-{CLIP}", "line 1: .* is neither"),
     ],
 )
@@ -167,18 +195,31 @@ def test_a_line_that_cannot_be_read_is_named(part: Path, old: str, new: str, say
         read(edit(part, old, new))
 
 
-def test_windows_lines_and_latin_1_read_alike(tmp_path: Path, part: Path) -> None:
-    root = msp_improv.write(tmp_path / "windows", share=100, newline="\r\n")
-    path = root / "Evalution.txt"
-    path.write_bytes(path.read_text().replace("maybe", "fiancé").encode("latin-1"))
+def test_a_line_of_a_rater_that_cannot_be_read_is_told_and_does_not_count(part: Path) -> None:
+    whole = {one.id: one for one in read(part) if isinstance(one, Utterance)}
+    corpus = MspImprov()
+    edited = edit(part, "rater-0_p1; Angry;", "rater-0_p1 Angry")
+    found = {one.id: one for one in corpus.read(edited) if isinstance(one, Utterance)}
+    name = f"MSP-IMPROV-{CLIP}"
+    assert found[name].votes["anger"] == whole[name].votes["anger"] - 1
+    (told,) = corpus.notes()
+    assert told.startswith("1 lines of raters cannot be read")
+    assert told.endswith("Evalution.txt, line 2")
+
+
+@pytest.mark.parametrize("defects", [["crlf", "latin1"], ["crlf", "mark"], ["apple_double"]], ids="-".join)
+def test_other_line_ends_encodings_and_hidden_files_change_nothing(
+    tmp_path: Path, part: Path, defects: list[str]
+) -> None:
+    root = msp_improv.write(tmp_path / "in", share=100, defects=defects)
     assert read(root) == read(part)
-
-
-def test_hidden_files_are_not_read(part: Path) -> None:
-    before = read(part)
-    for path in list(part.rglob("*.wav")):
-        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
-    assert read(part) == before
+    text = (root / "Evalution.txt").read_bytes()
+    assert (b"\r\n" in text, b"d\xe9j" in text, text.startswith(b"\xef\xbb\xbf")) == (
+        "crlf" in defects,
+        "latin1" in defects,
+        "mark" in defects,
+    )
+    assert any(path.name.startswith("._") for path in root.rglob("*.wav")) == ("apple_double" in defects)
 
 
 def test_the_other_spelling_no_audio_folder_and_blanks_in_the_path_are_read(tmp_path: Path, part: Path) -> None:
@@ -194,7 +235,7 @@ def test_the_other_spelling_no_audio_folder_and_blanks_in_the_path_are_read(tmp_
 
 
 def test_a_rater_counts_once_and_means_that_are_not_there_are_left_out(part: Path) -> None:
-    line = "rater-0_p1; Angry; Annoyed (so-so; maybe); A:3.000000; V:4.000000; D:NaN; N:4.000000;\n"
+    line = "rater-0_p1; Angry; Annoyed (so-so; déjà vu); A:3.000000; V:4.000000; D:NaN; N:4.000000;\n"
     edit(part, line, line + line)
     edit(part, "D:2.500000", "D:NaN")
     one = next(one for one in read(part) if one.id == f"MSP-IMPROV-{CLIP}")

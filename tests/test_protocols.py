@@ -289,7 +289,7 @@ def test_a_moved_id_is_an_edit(tmp_path: Path) -> None:
     content = to_json(folds_of())
     write_json(path, content)
     document = json.loads(path.read_text())
-    document["folds"]["a"]["train"].append(document["folds"]["a"]["test"].pop())
+    document["folds"]["a"]["dev"].append(document["folds"]["a"]["test"].pop())
     path.write_text(json.dumps(document))
     with pytest.raises(SertkError, match="was edited"):
         load(path)

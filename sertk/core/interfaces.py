@@ -42,6 +42,10 @@ class Corpus(ABC):
             SertkError: Where the folder is not this corpus.
         """
 
+    def reads(self, root: Path) -> list[Path]:
+        """Files outside of `root` that a reading depends on, so that a recipe notices when they change."""
+        return []
+
     def notes(self) -> list[str]:
         """What the last reading found that the user should know: sentences, said by `prepare`."""
         return []

@@ -24,6 +24,16 @@ def egs() -> Path:
     return packaged if packaged.is_dir() else package.parent / "egs"
 
 
+def part_of(name: str) -> str:
+    """A name as part of a path: separators are spelled, as in URLs."""
+    return name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
+
+
+def named(part: str) -> str:
+    """The name that `part_of` made a part of a path of."""
+    return part.replace("%5C", "\\").replace("%2F", "/").replace("%25", "%")
+
+
 def explain(error: OSError, path: Path) -> SertkError:
     """An operating system's error as a sentence with the next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -74,3 +74,4 @@ class Rejected(NamedTuple):
 
     path: Path
     reason: str
+    id: str = ""  # of the utterance that it would have been, where that is not the name of the file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +19,7 @@ from sertk.protocols import Folds, to_json
 
 MEND = "Run `sertk prepare` first: it reads the speakers, sessions, texts and audio that an audit compares."
 NAMES = ("id", "utterance", "utt", "key", "wav", "path", "file")  # where a JSON object has its utterance
+AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".aiff", ".sph")
 FORMS = (
     "Give data/NAME; or with --data a TSV or CSV with the column utterance and test_folds or part; or lists as "
     "train=FILE dev=FILE test=FILE."
@@ -48,14 +49,19 @@ def audit_lists(lists: Sequence[str], data: Path | None, protocols: Sequence[str
         return 0
     corpus = Data(data)
     name, folds = _folds(lists)
-    by_name = _by_name(corpus)
-    matched = {
-        fold: Fold(*(tuple(by_name[i] for i in part if i in by_name) for part in parts))
-        for fold, parts in folds.items()
-    }
-    unknown = [i for parts in folds.values() for part in parts for i in part if i not in by_name]
-    if not any(map(any, matched.values())):
-        raise SertkError(f"none of the {len(unknown)} utterances of {name} is in {data}, the first {unknown[0]!r}.")
+    find, unknown, matched = _finder(corpus), list[str](), dict[str, Fold]()
+    for fold, parts in folds.items():
+        found = [[(text, find(text)) for text in part] for part in parts]
+        unknown += [text for part in found for text, i in part if i is None]
+        matched[fold] = Fold(*(tuple(dict.fromkeys(i for _, i in part if i is not None)) for part in found))
+        for part, given, kept in zip(PARTS, parts, matched[fold], strict=True):
+            if given and not kept:
+                raise SertkError(
+                    f"none of the {len(given)} utterances of {part} in {name} is in {data}, the first {given[0]!r}. "
+                    f"{FORMS}"
+                )
+            if len(set(given)) < len(given):
+                say(f"{len(given) - len(set(given))} utterances come twice in {part} of {name}; they count once")
     content = _content(corpus, name, matched)
     if out:
         write_json(out, content)
@@ -89,23 +95,26 @@ def _folds(lists: Sequence[str]) -> tuple[str, dict[str, Fold]]:
     for name, ids in published.folds.items():
         tested = set(ids["test"])
         train = ids["train"] if published.whole else [i for i in published.ids if i not in tested]
-        found[name] = Fold(_stems(train), _stems(ids["dev"]), _stems(ids["test"]))
+        found[name] = Fold(tuple(train), ids["dev"], ids["test"])
     return Path(lists[0]).stem, found
 
 
 def _ids(path: Path) -> tuple[str, ...]:
     """The utterances of a list: one a line (an id, a path, a Kaldi or a JSON line), or a JSON object by id."""
     lines = read_lines(path, f"It is a list of utterances. {FORMS}")
+    lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
     if path.suffix == ".json":
         content = _parsed("\n".join(lines), str(path))
-        return _stems(content if isinstance(content, Mapping) else [_named(one, str(path)) for one in content])
+        if not isinstance(content, Mapping | list):
+            raise SertkError(f"{path} holds a {type(content).__name__}, no utterances. {FORMS}")
+        return tuple(content if isinstance(content, Mapping) else [_named(one, str(path)) for one in content])
     found = []
     for number, line in enumerate(lines, 1):
         if line.lstrip().startswith("{"):
             found.append(_named(_parsed(line, f"{path}:{number}"), f"{path}:{number}"))
         elif line.strip():
             found.append(line.split("\t")[0].strip() if "\t" in line else line.split()[0])
-    return _stems(found)
+    return tuple(found)
 
 
 def _parsed(text: str, where: str) -> Any:  # noqa: ANN401 - whatever JSON holds
@@ -115,24 +124,39 @@ def _parsed(text: str, where: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         raise SertkError(f"{where} is not JSON ({error}). {FORMS}") from None
 
 
-def _named(one: Mapping[str, Any], where: str) -> str:
-    name = next((one[word] for word in NAMES if word in one), None)
+def _named(one: object, where: str) -> str:
+    name = next((one[word] for word in NAMES if word in one), None) if isinstance(one, Mapping) else one
     if not isinstance(name, str):
         raise SertkError(f"{where}: the object has none of {', '.join(NAMES)}. {FORMS}")
     return name
 
 
-def _stems(names: Iterable[str]) -> tuple[str, ...]:
-    """Ids, of paths too: their names without folders and a suffix of audio."""
-    audio = (".wav", ".flac", ".mp3", ".ogg", ".aiff", ".sph")
-    paths = (PurePosixPath(name.replace("\\", "/")) for name in names)
-    return tuple(path.stem if path.suffix.lower() in audio else path.name for path in paths)
+def _finder(corpus: Data) -> Callable[[str], str | None]:
+    """Finds an utterance by what lists call it: its id, its path, or the end of either where only one ends so."""
+    names: dict[str, set[str]] = {}
+    for i, one in corpus.utterances.items():
+        for name in {i, one.path, str(PurePosixPath(one.path).with_suffix(""))}:
+            parts = name.split("/")
+            for start in range(len(parts)):
+                names.setdefault("/".join(parts[start:]), set()).add(i)
 
+    def find(text: str) -> str | None:
+        if text in corpus.utterances:
+            return text
+        path = PurePosixPath(text.replace("\\", "/"))
+        for start in range(len(path.parts)):  # the longest end that is known decides
+            end = PurePosixPath(*path.parts[start:])
+            for name in (str(end), str(end.with_suffix("")) if end.suffix.lower() in AUDIO else ""):
+                found = names.get(name, set())
+                if len(found) > 1:
+                    raise SertkError(
+                        f"{text!r} may be {' or '.join(sorted(found)[:2])}. Write the ids of the manifest."
+                    )
+                if found:
+                    return next(iter(found))
+        return None
 
-def _by_name(corpus: Data) -> dict[str, str]:
-    """Ids of the corpus by the names that lists give them: the id, or its file's."""
-    files = {PurePosixPath(one.path).stem: i for i, one in corpus.utterances.items()}
-    return {**files, **{PurePosixPath(i).name: i for i in corpus.utterances}, **{i: i for i in corpus.utterances}}
+    return find
 
 
 def _content(corpus: Data, name: str, parts: Mapping[str, Fold]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
@@ -12,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from sertk import audio
-from sertk.audit import audit, duplicates, lacking, shares, stamped, table, undeclared
+from sertk.audit import audit, duplicates, lacking, recordings, shares, stamped, table, undeclared
 from sertk.config import component_of
 from sertk.console import say, track
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
 from sertk.core.paths import SCHEMA, write_json, write_jsonl, write_text
 from sertk.plugins import Plugins
 from sertk.protocols import YAML, Made, expected, from_file, make, to_json
+
+Chosen = tuple[Protocol, str]
 
 
 class OverlapError(SertkError):
@@ -45,46 +49,69 @@ def prepare(corpus: str, root: Path, out: Path | None, protocols: Sequence[str],
     """
     component = component_of(corpus)
     reader: Corpus = Plugins().make("corpus", component)
-    name = reader.title or component["name"]
+    name = title(reader, component["name"])
     out = out or Path("data") / name
-    chosen = _chosen(name, reader, protocols, out / "protocols")
+    chosen, earlier = _chosen(name, reader, protocols, out / "protocols")
     reader.obtain(root)
     utterances, failed = _read(reader, root)
+    utterances, facts, unusable = _examine(root, utterances, least, jobs, out / "audio.jsonl")
+    failed += unusable
+    # told before the protocols: what is missing may be why one cannot be made
+    _write_failed(out, failed)
+    for note in [*reader.notes(), *_cases(utterances)]:
+        say(f"{name}: {note}")
     if not utterances:
         first = f"; the first: {failed[0]['reason']}" if failed else ""
         raise SertkError(f"{root} holds no file of {name}{first}. Give the corpus folder with --root: {reader.about}.")
-    utterances, facts, unusable = _examine(root, utterances, least, jobs, out / "audio.jsonl")
-    failed += unusable
     shas = {i: fact.sha256 for i, fact in facts.items()}
-    contents = _contents(name, reader, chosen, utterances, shas, asked=bool(protocols))
-    counts, twins = _counts(reader, utterances), duplicates(utterances, shas)
+    contents = _contents(
+        name, reader, {**earlier, **chosen}, utterances, shas, failed, set(chosen if protocols else ())
+    )
+    counts, twins = _counts(reader, utterances), duplicates(utterances, recordings(utterances, shas))
     (out / "corpus.json").unlink(missing_ok=True)  # written last: without it the folder is not prepared
     write_jsonl(out / "manifest.jsonl", (one.to_json() for one in utterances))
     write_jsonl(out / "audio.jsonl", ({"schema": SCHEMA, **facts[one.id]._asdict()} for one in utterances))
     _write_protocols(out / "protocols", contents)
     about = {"corpus": name, "root": str(root.resolve()), "counts": counts, "failed": len(failed)}
     write_json(out / "corpus.json", {**about, "duplicates": twins, "notes": reader.notes()})
-    _write_failed(out, failed)
-    _tell(name, counts, failed, out)
-    for note in [*reader.notes(), *_twice(twins)]:
-        say(f"  {note}")
+    _tell(name, counts, failed, twins, out)
     return len(failed)
 
 
-def _chosen(corpus: str, reader: Corpus, asked: Sequence[str], folder: Path) -> dict[str, tuple[Protocol, str]]:
-    """Protocols by name, each with the file that states it.
+def title(reader: Corpus, plugin: str) -> str:
+    """What a corpus is called.
 
-    Those of an earlier call are made again too, or they would speak of a manifest that is no more.
+    Raises:
+        UsageError: Where its title is no name of a folder.
     """
-    if not asked:
-        return {name: (protocol, "") for name, protocol in reader.protocols.items()}
-    old = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json")))
-    earlier = [one.get("file") or one["name"] for one in old]
-    known = [word for word in earlier if word in reader.protocols or Path(word).is_file()]
-    return {name: found for word in (*known, *asked) for name, found in [_named(corpus, reader, word)]}
+    name = reader.title or plugin
+    if name != Path(name).name or name in (".", ".."):
+        raise UsageError(f"title {name!r} names the folder of the corpus: it holds no '/' and is not '.' or '..'.")
+    return name
 
 
-def _named(corpus: str, reader: Corpus, word: str) -> tuple[str, tuple[Protocol, str]]:
+def _chosen(
+    corpus: str, reader: Corpus, asked: Sequence[str], folder: Path
+) -> tuple[dict[str, Chosen], dict[str, Chosen]]:
+    """The protocols asked for, by name, each with the file that states it; and those of earlier calls.
+
+    The earlier ones are made again too, or they would speak of a manifest that is no more.
+    """
+    chosen = {name: (protocol, "") for name, protocol in reader.protocols.items()} if not asked else {}
+    for word in asked:
+        name, found = _named(corpus, reader, word)
+        if chosen.setdefault(name, found) != found:
+            raise UsageError(f"two files state a protocol {name!r}: {chosen[name][1]} and {found[1]}. Rename one.")
+    earlier = {}
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(SertkError, ValueError):  # it is removed, and told
+            old = json.loads(path.read_text(encoding="utf-8"))
+            name, found = _named(corpus, reader, old.get("file") or old["name"])
+            earlier[name] = found
+    return chosen, {name: found for name, found in earlier.items() if name not in chosen}
+
+
+def _named(corpus: str, reader: Corpus, word: str) -> tuple[str, Chosen]:
     """A protocol by its name, or by the file that states it."""
     path = Path(word)
     if path.suffix in YAML:
@@ -99,15 +126,24 @@ def _named(corpus: str, reader: Corpus, word: str) -> tuple[str, tuple[Protocol,
 
 
 def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[dict[str, Any]]]:
-    utterances, failed, seen = [], [], dict[str, str]()
+    utterances, failed, twice = [], [], list[tuple[str, str, str]]()
+    seen: dict[str, str] = {}
     for one in reader.read(root):
         if isinstance(one, Rejected):
-            failed.append({"schema": SCHEMA, "id": one.path.stem, "path": str(one.path), "reason": one.reason})
+            name = one.id or one.path.stem
+            failed.append({"schema": SCHEMA, "id": name, "path": str(one.path), "reason": one.reason})
         elif one.id in seen:
-            raise SertkError(f"id {one.id!r} comes twice: {seen[one.id]} and {one.path}. Keep one of the two files.")
+            twice.append((one.id, seen[one.id], one.path))
         else:
             seen[one.id] = one.path
-            utterances.append(one)
+            # composed letters, so that a name is one whatever system wrote it
+            utterances.append(replace(one, speaker=unicodedata.normalize("NFC", one.speaker)))
+    if twice:
+        name, first, second = twice[0]
+        whole = f" {len(twice)} ids do: is the corpus there twice? Give one of the two folders with --root."
+        raise SertkError(
+            f"id {name!r} comes twice: {first} and {second}. Keep one of the two files.{whole * (len(twice) > 1)}"
+        )
     return utterances, failed
 
 
@@ -147,13 +183,13 @@ def _examine(
 def _contents(
     corpus: str,
     reader: Corpus,
-    chosen: Mapping[str, tuple[Protocol, str]],
+    chosen: Mapping[str, Chosen],
     utterances: Sequence[Utterance],
     audio: Mapping[str, str],
-    *,
-    asked: bool,
+    failed: Sequence[Mapping[str, Any]],
+    asked: Collection[str],
 ) -> dict[str, dict[str, Any]]:
-    """The protocol files to be, by name. Where none was asked for, one that the folder cannot fill is left out.
+    """The protocol files to be, by name. One that was not asked for is left out where it cannot be made.
 
     Raises:
         SertkError: Where one that was asked for cannot be made, or none can; where parts share what is not declared.
@@ -163,11 +199,13 @@ def _contents(
         try:
             made = make(corpus, name, protocol, utterances)
         except SertkError as error:
-            if asked:
+            if name in asked:
                 raise
             reasons.append(f"protocol {name} is left out: {error}")
             continue
-        contents[name] = _content(made, protocol, file, expected(protocol, reader.published), utterances, audio)
+        content = _content(made, protocol, file, expected(protocol, reader.published), utterances, audio)
+        lost = [{"id": one["id"], "reason": one["reason"]} for one in failed]
+        contents[name] = {**content, "dropped": [*lost, *content["dropped"]]}
     if not contents:
         raise SertkError("\n".join(reasons))
     for reason in reasons:
@@ -183,7 +221,7 @@ def _content(
     utterances: Sequence[Utterance],
     audio: Mapping[str, str],
 ) -> dict[str, Any]:
-    report = audit(made.folds, {one.id: one for one in utterances}, audio)
+    report = audit(made.folds, {one.id: one for one in utterances}, recordings(utterances, audio))
     found = undeclared(report, protocol.overlaps)
     if found:
         raise OverlapError(
@@ -199,7 +237,7 @@ def _content(
 def _write_protocols(folder: Path, contents: Mapping[str, Mapping[str, Any]]) -> None:
     for path in folder.glob("*.json"):
         if path.stem not in contents:
-            say(f"protocol {path.stem} is removed: it is of an earlier state of the corpus, and nothing states it now")
+            say(f"protocol {path.stem} is removed: it is of an earlier state of the corpus")
             path.unlink()
             path.with_suffix(".md").unlink(missing_ok=True)
     for name, content in contents.items():
@@ -230,12 +268,16 @@ def _folds(count: int) -> str:
     return f"{count} fold{'s' * (count > 1)}"
 
 
-def _twice(groups: Sequence[Sequence[str]]) -> list[str]:
-    """What is said of utterances that are one recording."""
-    if not groups:
-        return []
-    more = f", and {len(groups) - 1} more such groups, see corpus.json" if len(groups) > 1 else ""
-    return [f"the same recording under several names: {' = '.join(groups[0])}{more}"]
+def _cases(utterances: Sequence[Utterance]) -> list[str]:
+    """Speakers and labels whose names differ in case alone: they count as different."""
+    found = []
+    for what in ("speaker", "label"):
+        names: dict[str, set[str]] = {}
+        for one in utterances:
+            name = getattr(one, what) or ""
+            names.setdefault(name.casefold(), set()).add(name)
+        found += [f"the {what}s {', '.join(sorted(own))} count as different" for own in names.values() if len(own) > 1]
+    return found
 
 
 def _some(folds: Sequence[str], every: Sequence[str]) -> str:
@@ -262,12 +304,21 @@ def _write_failed(out: Path, failed: Sequence[Mapping[str, Any]]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _tell(corpus: str, counts: Mapping[str, Mapping[str, int]], failed: Sequence[Mapping[str, Any]], out: Path) -> None:
+def _tell(
+    corpus: str,
+    counts: Mapping[str, Mapping[str, int]],
+    failed: Sequence[Mapping[str, Any]],
+    twins: Sequence[Sequence[str]],
+    out: Path,
+) -> None:
     here, published = (sum(count[which] for count in counts.values()) for which in ("here", "published"))
     say(f"{corpus}: {here} utterances here" + (f" of {published} published" if published else ""))
     for label, count in counts.items():
         if published and count["here"] != count["published"]:
             say(f"  {label}: {_compared(count['here'], count['published'])}")
+    if twins:
+        more = f", and {len(twins) - 1} more such groups, see corpus.json" if len(twins) > 1 else ""
+        say(f"  the same recording under several names: {' = '.join(twins[0])}{more}")
     if failed:
         say(f"{len(failed)} files cannot be used, see {out / 'failed.jsonl'}; the first: {failed[0]['reason']}")
 

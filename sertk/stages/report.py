@@ -17,7 +17,7 @@ import sertk
 from sertk.audit import stamped
 from sertk.console import console, say
 from sertk.core import SertkError
-from sertk.core.paths import egs, read_json, write_text, writing
+from sertk.core.paths import egs, named, read_json, write_text, writing
 from sertk.plugins import Plugins
 
 SHOWN = {"wa": "WA", "ua": "UA", "precision": "precision", "recall": "recall", "f1": "F1"}
@@ -73,7 +73,7 @@ def _find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
     paths = sorted({path.resolve() for folder in folders for path in folder.rglob("seed=*/metrics.json")})
     own = [folder.resolve() / "metrics.json" for folder in folders]
     for path in dict.fromkeys([*(one for one in own if one.exists()), *paths]):
-        fold, seed = path.parent.parent.name.removeprefix("fold="), path.parent.name.removeprefix("seed=")
+        fold, seed = named(path.parent.parent.name.removeprefix("fold=")), path.parent.name.removeprefix("seed=")
         run = Run(fold, seed, read_json(path, "Run `sertk score` again."))
         found.setdefault(path.parent.parent.parent, []).append(run)
     if not found:
@@ -223,6 +223,8 @@ def _draw(path: Path, runs: Sequence[Run]) -> None:
 
 def _publish(system: Path, about: Mapping[str, Any], text: str) -> Path:
     """Puts the system's section into the recipe's RESULTS.md, in the place of an older one."""
+    if "corpus" not in about:
+        raise SertkError(f"{system}: its scores are of no protocol (unaudited), and RESULTS.md has those that are.")
     path: Path = egs() / about["corpus"] / "RESULTS.md"
     title = f"## {system.parent.name} / {system.name}"
     old = path.read_text(encoding="utf-8") if path.exists() else f"# {about['corpus']}: results\n"

@@ -81,7 +81,9 @@ def score(
     failed: list[dict[str, Any]] = []
     found = _inputs(inputs, scorer, root, protocol, fold, part, failed)
     chosen = found.utterances if shard is None else share(found.utterances, shard)
-    lines = scorer.lines(chosen, found.root, batch, failed)
+    # each line is stamped: shares of one run are put together with `cat`
+    stamped_lines = scorer.lines(chosen, found.root, batch, failed)
+    lines = ({**line, "stamp": found.stamp["stamp"]} for line in stamped_lines)
     scored = 0
     if out is None:
         for scored, line in enumerate(lines, 1):  # noqa: B007 - counted for what follows
@@ -131,13 +133,18 @@ def _write(
     classes = scorer.bundle.classes
     labelled = [line for line in done if line["label"] in classes]
     if not whole or not labelled:  # a share's figures would be taken for the whole's
-        say(f"wrote {out}: {len(done)} utterances")
+        say(f"wrote {out}: {len(done)} utterances, {stamped(stamp)}")
         return len(done)
+    left = dict(Counter(str(line["label"]) for line in done if line["label"] not in classes))
+    if left:
+        which = ", ".join(f"{count} {label}" for label, count in left.items())
+        say(f"the figures are without {which}: the bundle's classes are {', '.join(classes)}")
     counts = confusion(((line["label"], line["decision"]) for line in labelled), classes)
     values = figures(counts, plugins)
     content = {
         "protocol": dict(stamp),
         "utterances": len(labelled),
+        "left_out": left,
         "classes": list(classes),
         "confusion": counts.tolist(),
         "metrics": values,
@@ -255,13 +262,20 @@ def _of_corpus(
     name = folds.name_of(name)
     chosen = data.select(getattr(folds.fold(name), part), failed)
     utterances = [replace(one, label=folds.labels[one.id]) for one in chosen]
-    return Inputs(utterances, data.root, _stamp(folds, name, part, own))
+    seen = set(scorer.bundle.about["training"].get("seen", ()))
+    met = any(data.facts[one.id].sha256[:16] in seen for one in utterances)
+    return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met))
 
 
-def _stamp(folds: Folds, fold: str, part: str, own: Mapping[str, Any]) -> dict[str, Any]:
+def _stamp(folds: Folds, fold: str, part: str, own: Mapping[str, Any], *, met: bool) -> dict[str, Any]:
+    """Where scores come from; `met` where the weights learned from one of the recordings."""
     stamp = {**folds.about(fold), "part": part}
+    if part != "test":
+        stamp |= {"stamp": "seen in training", "shares": {}}
+    elif met:
+        stamp |= {"stamp": "SPEAKER-DEPENDENT", "shares": {**folds.shares, "audio": ["train+test"]}}
     if folds.corpus != own["corpus"]:
-        return {**stamp, "stamp": "cross-corpus", "shares": {}}
+        return stamp if met else {**stamp, "stamp": "cross-corpus", "shares": {}}
     if folds.hash != own["hash"] or fold != own["fold"]:
         raise SertkError(
             f"the bundle was trained on fold {own['fold']} of {own['name']} (hash {own['hash']}), these are fold "

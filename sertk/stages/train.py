@@ -253,6 +253,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
         share = dev_rows.in_order(s["score"]["batch"])[ranks.rank() :: ranks.size()]
         dev = Loader(dev_rows, share, s["train"]["workers"], "dev")
     training = _training(setup, phase, selected, model, mixture, body, order)
+    _say_uncut(body, rows, s["crop"])
     plain = _rows(setup, ids)
     if setup.init:
         _continue(setup, training)
@@ -268,6 +269,17 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
         _weigh(setup, brain, Loader(rows, pilot, s["train"]["workers"], "pilot"))
     brain.train_on(Loader(rows, order, s["train"]["workers"], "train"), dev)
     return training
+
+
+def _say_uncut(body: build.Body, rows: Rows, crop: Mapping[str, Any] | None) -> None:
+    """Says so where windows are asked for and no input is long enough to be cut into them."""
+    span, longest = body.dims.segments, max(one.duration or 0.0 for one in rows.utterances)
+    frames = (crop["length"] if crop else longest) / body.backbone.frame_seconds  # a crop pads what is shorter
+    if span and frames <= span.length:
+        say(
+            f"segments {span.length}:{span.hop}: the longest training input has {frames:.0f} frames of this backbone, "
+            "so none is cut. Give fewer frames, or seconds (2.8s:1.4s)"
+        )
 
 
 def _continue(setup: Setup, training: Training) -> None:
@@ -380,6 +392,16 @@ def _normalize(model: Model, body: build.Body, rows: Rows, s: Mapping[str, Any])
         normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s["normalize"] == "scalar")
 
 
+def _seen(setup: Setup) -> list[str]:
+    """16 hex digits of each recording that the weights learned from, those of `train.init` included.
+
+    So scores find it out where a test, of this corpus or another, has one of them.
+    """
+    fold, init = setup.folds.fold(str(setup.settings["fold"])), setup.settings["train"]["init"]
+    before = read_json(Path(init) / "bundle.json", bundle.OBTAIN)["training"].get("seen", ()) if init else ()
+    return sorted({*before, *(setup.data.facts[i].sha256[:16] for i in (*fold.train, *fold.dev))})
+
+
 def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
     s = setup.settings
     about = {
@@ -397,6 +419,7 @@ def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
             "losses": final.mixture.weights,
             "ranks": ranks.size(),
             "init": setup.init,
+            "seen": _seen(setup),
         },
     }
     bundle.write(setup.out / "model", final.model, final.frontend, about, setup.plugins)

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files, numbered, strange
+from sertk.builtin.corpora.files import audio_files, files, numbered, strange
 from sertk.core import (
     PAIRS,
     Corpus,
@@ -121,8 +121,7 @@ class EmoDB(Corpus):
             SertkError: Where the folder holds no audio or several tables of the listeners.
             InputError: On a line of that table that cannot be read.
         """
-        paths = list(audio_files(root, LAYOUT))
-        ratings = _ratings(root)
+        paths, ratings = audio_files(root, LAYOUT), _ratings(root)
         for path in paths:
             yield _utterance(path, path.relative_to(root).as_posix(), ratings)
 
@@ -151,7 +150,7 @@ def _ratings(root: Path) -> Ratings:
     `recognised` is how many took it for the emotion that was meant, `naturalness` how many found it natural. The table
     as published lists all 816 recordings that were judged; 535 of them are the corpus.
     """
-    found = sorted(path for path in root.rglob(RATINGS) if path.is_file())
+    found = [path for path in files(root) if path.name == RATINGS]
     if len(found) > 1:
         raise SertkError(f"{root} holds {len(found)} files {RATINGS}: {found[0]} and {found[1]}. Keep one of them.")
     return _read_ratings(found[0]) if found else {}

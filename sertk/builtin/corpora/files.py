@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +11,29 @@ from sertk.core import Rejected, SertkError
 AUDIO = (".wav", ".flac")
 
 
-def audio_files(root: Path, expected: str) -> Iterator[Path]:
-    """Audio files below a folder in the order of their names; hidden ones (AppleDouble's `._`) are no audio.
+def files(root: Path) -> list[Path]:
+    """Every file below a folder in the order of their names, links followed, hidden files and folders left out.
+
+    Hidden are names with a dot in front (AppleDouble's `._`, `.Trash`) and `__MACOSX`.
+    """
+    found, seen = list[Path](), set[str]()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads back, or twice to one folder
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = [name for name in below if _shown(name)]
+        found += [Path(folder, name) for name in names if _shown(name)]
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def audio_files(root: Path, expected: str) -> list[Path]:
+    """Audio files below a folder in the order of their names, see `files`.
 
     Args:
         root: The corpus folder.
@@ -22,11 +44,10 @@ def audio_files(root: Path, expected: str) -> Iterator[Path]:
     """
     if not root.is_dir():
         raise SertkError(f"{root} is not a folder. Give the corpus folder with --root; expected there: {expected}.")
-    found = (path for path in root.rglob("*") if path.suffix.lower() in AUDIO and not path.name.startswith("."))
-    paths = sorted(found, key=lambda path: path.relative_to(root).as_posix())
+    paths = [path for path in files(root) if path.suffix.lower() in AUDIO]
     if not paths:
         raise SertkError(f"{root} holds no {' or '.join(AUDIO)} file. Give another --root; expected there: {expected}.")
-    yield from paths
+    return paths
 
 
 def strange(path: Path, codes: Sequence[str], tables: Mapping[str, Collection[str]]) -> Rejected | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from sertk.builtin.corpora.anybody import BY_SPEAKER, some
-from sertk.builtin.corpora.files import AUDIO, audio_files
+from sertk.builtin.corpora.files import AUDIO, audio_files, files
 from sertk.core import Corpus, Protocol, Rejected, UsageError, Utterance
 
 LAYOUT: Final = "a folder for each class, such as anger/ann_01.wav"
@@ -34,11 +34,18 @@ class Folder(Corpus):
 
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
         """Every audio file below `root`; its first folder is its label."""
-        paths = list(audio_files(root, LAYOUT))
+        paths = audio_files(root, LAYOUT)
         self._notes = [] if self._speaker else ["no speakers are known: folder:speaker=REGEX finds them in the paths"]
         self._notes += some(_strange(root), f"files are not {' or '.join(AUDIO)} and are not read")
+        speakers = set()
         for path in paths:
-            yield self._utterance(path, path.relative_to(root))
+            one = self._utterance(path, path.relative_to(root))
+            if isinstance(one, Utterance):
+                speakers.add(one.speaker)
+            yield one
+        if self._speaker:
+            first = ", ".join(sorted(speakers)[:4])
+            self._notes.append(f"{len(speakers)} speakers: {first}{', ...' * (len(speakers) > 4)}")
 
     def notes(self) -> list[str]:
         """That no speakers are known, and files that are no audio that can be read."""
@@ -70,5 +77,4 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def _strange(root: Path) -> list[str]:
     """Files that are neither audio that is read nor hidden."""
-    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.suffix.lower() not in AUDIO)
-    return sorted(path.as_posix() for path in found if not path.name.startswith("."))
+    return [path.relative_to(root).as_posix() for path in files(root) if path.suffix.lower() not in AUDIO]

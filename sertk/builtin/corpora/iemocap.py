@@ -160,21 +160,22 @@ class Iemocap(Corpus):
         folder = release(root, SESSIONS, LAYOUT)
         here = [name for name in SESSIONS if (folder / name).is_dir()]
         self._notes = [f"{name} is not in {folder}" for name in SESSIONS if name not in here]
-        mute = []
+        mute, odd = list[str](), list[str]()
         for name in here:
-            for one in _session(folder / name, root):
+            for one in _session(folder / name, root, odd):
                 if isinstance(one, Utterance) and one.text is None:
                     mute.append(one.id)
                 yield one
         self._notes += some(mute, "turns have no transcript")
+        self._notes += some(odd, "lines of evaluators cannot be read and do not count")
 
     def notes(self) -> list[str]:
         """Which sessions are not here, and how many turns have no transcript."""
         return self._notes
 
 
-def _session(folder: Path, root: Path) -> Iterator[Utterance | Rejected]:
-    labels = _labels(folder / "dialog" / "EmoEvaluation")
+def _session(folder: Path, root: Path, odd: list[str]) -> Iterator[Utterance | Rejected]:
+    labels = _labels(folder / "dialog" / "EmoEvaluation", odd)
     texts = _texts(folder / "dialog" / "transcriptions")
     wav = folder / "sentences" / "wav"
     audio: dict[str, Path] = {}
@@ -209,8 +210,11 @@ def _utterance(turn: re.Match[str], relative: str, labelled: Labelled, text: str
     )
 
 
-def _labels(folder: Path) -> dict[str, Labelled]:
-    """What the label files of a session say, by turn; what lies in folders below repeats it by evaluator."""
+def _labels(folder: Path, odd: list[str]) -> dict[str, Labelled]:
+    """What the label files of a session say, by turn; what lies in folders below repeats it by evaluator.
+
+    `odd` gets the places of lines below a turn that cannot be read.
+    """
     labels: dict[str, Labelled] = {}
     for path in _texts_in(folder):
         current: Labelled | None = None
@@ -220,6 +224,9 @@ def _labels(folder: Path) -> dict[str, Labelled]:
             vote = VOTE.fullmatch(line)
             if vote and current:
                 current.votes.update(_votes(*vote.groups()))
+                continue
+            if current and not line.startswith("["):
+                odd.append(where)  # of evaluators, or of their scales: no reason to read nothing
                 continue
             name, current = _labelled(line, where)
             if name in labels:

@@ -71,7 +71,7 @@ class Kaldi(Corpus):
         for name, cut in cuts.items():
             yield self._utterance(name, cut, recordings, speakers, genders, told, root)
         for name in sorted(speakers.keys() - cuts.keys()):
-            yield Rejected(Path(name), f"{speakers[name].where}: {name} has no audio in wav.scp or segments")
+            yield Rejected(Path(name), f"{speakers[name].where}: {name} has no audio in wav.scp or segments", name)
 
     def notes(self) -> list[str]:
         """What Kaldi would object to, and what is not said of every utterance."""
@@ -98,12 +98,12 @@ class Kaldi(Corpus):
         root: Path,
     ) -> Utterance | Rejected:
         if cut.recording not in recordings:
-            return Rejected(Path(name), f"{cut.where}: recording {cut.recording} is not in {root / 'wav.scp'}")
+            return Rejected(Path(name), f"{cut.where}: recording {cut.recording} is not in {root / 'wav.scp'}", name)
         if name not in speakers:
-            return Rejected(Path(name), f"{cut.where}: {name} has no speaker in {root / 'utt2spk'}")
+            return Rejected(Path(name), f"{cut.where}: {name} has no speaker in {root / 'utt2spk'}", name)
         path = self._audio(recordings[cut.recording])
         if not path.is_file():
-            return Rejected(path, f"{recordings[cut.recording].where}: {path} is missing")
+            return Rejected(path, f"{recordings[cut.recording].where}: {path} is missing", name)
         speaker = speakers[name].value
         gender = genders.get(speaker)
         said = {what: lines[name].value for what, lines in told.items() if name in lines}

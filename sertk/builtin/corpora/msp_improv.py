@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
+from sertk.builtin.corpora.anybody import some
 from sertk.builtin.corpora.files import audio_files, numbered, release
 from sertk.core import PAIRS, Corpus, InputError, Protocol, Rejected, SertkError, Utterance
 
@@ -85,6 +86,9 @@ class MspImprov(Corpus):
         )
     }
 
+    def __init__(self) -> None:
+        self._notes: list[str] = []
+
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
         """Every audio file below `root`, labelled by the file Evalution.txt.
 
@@ -96,7 +100,8 @@ class MspImprov(Corpus):
         files = [folder / name for name in FILES if (folder / name).is_file()]
         if len(files) != 1:
             raise SertkError(f"{folder} has {len(files)} label files {' and '.join(FILES)}. Keep one of them.")
-        rated = _rated(files[0])
+        odd: list[str] = []
+        rated = _rated(files[0], odd)
         audio: dict[str, Path] = {}
         for path in audio_files(root, LAYOUT):
             name = path.stem.removeprefix("MSP-IMPROV-")
@@ -112,7 +117,20 @@ class MspImprov(Corpus):
             audio.setdefault(name, path)
         for name, one in rated.items():
             if name not in audio:
-                yield Rejected(folder / f"MSP-IMPROV-{name}.wav", f"{one.where} labels {name}, which has no audio")
+                place = f"session{_session(name)}/{name[:4]}/{name.split('-')[2]}/MSP-IMPROV-{name}.wav"
+                yield Rejected(folder / place, f"{one.where} labels {name}, which has no audio")
+        absent = {_session(name) for name in rated} - {_session(name) for name in audio if NAME.fullmatch(name)}
+        self._notes = [f"session {session} has no audio in {folder}" for session in sorted(absent)]
+        self._notes += some(odd, "lines of raters cannot be read and do not count")
+
+    def notes(self) -> list[str]:
+        """Which sessions are not here, and raters' lines that cannot be read."""
+        return self._notes
+
+
+def _session(name: str) -> str:
+    """The number of the session, S01A-F01-S-FM01 -> 1."""
+    return name.split("-")[1][-1]
 
 
 def _utterance(clip: re.Match[str], stem: str, relative: str, rated: Rated) -> Utterance:
@@ -132,11 +150,15 @@ def _utterance(clip: re.Match[str], stem: str, relative: str, rated: Rated) -> U
     )
 
 
-def _rated(path: Path) -> dict[str, Rated]:
+def _rated(path: Path, odd: list[str]) -> dict[str, Rated]:
+    """What the label file says, by clip; `odd` gets the places of raters' lines that cannot be read."""
     clips: dict[str, Rated] = {}
     current: Rated | None = None
     for where, line in numbered(path):
         found, rater = LINE.fullmatch(line), RATER.fullmatch(line)
+        if found is None and current and not rater and not line.startswith("UTD-"):
+            odd.append(where)  # no protocol asks for votes: one that cannot be read is no reason to read nothing
+            continue
         if found is None and rater and current:
             emotion = rater[2].lower()  # a word that is not of the corpus's list is kept as it is
             current.votes.add((rater[1], VOTES.get(emotion, emotion)))

@@ -114,7 +114,7 @@ class Ravdess(Corpus):
 
     def __init__(self, modality: Literal["found", "speech", "song", "both"] = "found") -> None:
         self._modality = modality
-        self._passed = 0
+        self._passed, self._found = 0, set[str]()
         if modality != "found":
             self._publish(PUBLISHED if modality == "both" else [modality])
 
@@ -129,6 +129,7 @@ class Ravdess(Corpus):
                     self._passed += 1
                     continue
             yield one
+        self._found = found
         if self._modality == "found" and found:
             self._publish(found)
 
@@ -136,8 +137,11 @@ class Ravdess(Corpus):
         self.published = _published(modalities)  # type: ignore[misc] # a corpus with parts has counts of its own
 
     def notes(self) -> list[str]:
-        """How many files were passed over."""
-        return [f"RAVDESS: {self._passed} files are not {self._modality} and are passed over"] if self._passed else []
+        """How many files were passed over, or which modality is not there."""
+        if self._passed:
+            return [f"RAVDESS: {self._passed} files are not {self._modality} and are passed over"]
+        absent = [modality for modality in PUBLISHED if self._modality == "found" and modality not in self._found]
+        return [f"there is no {modality} here: the protocols both and p3 lack it" for modality in absent]
 
 
 def _utterance(path: Path, relative: str) -> Utterance | Rejected:

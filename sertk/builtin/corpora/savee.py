@@ -72,7 +72,7 @@ class Savee(Corpus):
 
 def _utterance(path: Path, relative: str) -> Utterance | Rejected:
     speaker, _, sentence = path.stem.rpartition("_")
-    speaker = speaker or path.parent.name
+    speaker, sentence = (speaker or path.parent.name).upper(), sentence.lower()
     emotion, number = sentence.rstrip(digits), sentence.lstrip(ascii_lowercase)
     numbers = [f"{n:02d}" for n in range(1, 31 if emotion == "n" else 16)]
     tables: Mapping[str, Collection[str]] = {"speaker": SPEAKERS, "emotion": EMOTIONS, "sentence": numbers}

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Final
 
 from sertk.builtin.corpora.anybody import PROTOCOLS, gender_of, relative, some
-from sertk.builtin.corpora.files import AUDIO
+from sertk.builtin.corpora.files import AUDIO, files
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
 from sertk.core.paths import read_jsonl
 
@@ -100,6 +100,10 @@ class Table(Corpus):
             yield one
         self._notes = some(sorted(here - named), f"audio files below {root} are not in {path.name}")
 
+    def reads(self, root: Path) -> list[Path]:
+        """The list."""
+        return [self._find(root)]
+
     def notes(self) -> list[str]:
         """Audio below the corpus folder that the list does not name."""
         return self._notes
@@ -123,8 +127,7 @@ class Table(Corpus):
 
 def _audio(root: Path) -> set[str]:
     """The audio below the corpus folder, which may lie elsewhere too where the list has absolute paths."""
-    found = (path for path in root.rglob("*") if path.suffix.lower() in AUDIO and not path.name.startswith("."))
-    return {path.relative_to(root).as_posix() for path in found}
+    return {path.relative_to(root).as_posix() for path in files(root) if path.suffix.lower() in AUDIO}
 
 
 def _once(name: str, where: str, seen: dict[str, str]) -> None:
@@ -192,12 +195,13 @@ def _utterance(row: Row, columns: Mapping[str, str], where: str, root: Path, her
     path = root / cells["path"]
     given = Path(cells["path"])
     place = relative(given, root) if given.is_absolute() else posixpath.normpath(given.as_posix())
+    name = cells.get("id") or PurePosixPath(cells["path"]).with_suffix("").as_posix()
     if path.name.startswith("._"):
-        return Rejected(path, f"{where}: {cells['path']} is a companion file of macOS, no audio")
+        return Rejected(path, f"{where}: {cells['path']} is a companion file of macOS, no audio", name)
     if place not in here and not path.is_file():
-        return Rejected(path, f"{where}: {cells['path']} is missing: there is no file {path}")
+        return Rejected(path, f"{where}: {cells['path']} is missing: there is no file {path}", name)
     return Utterance(
-        id=cells.get("id") or PurePosixPath(cells["path"]).with_suffix("").as_posix(),
+        id=name,
         path=place,
         speaker=cells["speaker"],
         label=cells["label"] or None,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count, cycle
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sertk.testing.trees.audio import clip
+from sertk.testing.trees.defects import check, spoil, write_text
 
 EMOTIONS: Final = "ASHNOX"
 # Busso et al. 2017, table 4: anger, sadness, happiness, neutral, other, no agreement
@@ -42,29 +43,38 @@ def write(
     seconds: float = 0.005,
     sessions: Sequence[int] = (1, 2, 3, 4, 5, 6),
     share: int = 1,
-    newline: str = "\n",
     audio: str = "Audio",
     labels: str = "Evalution.txt",
+    defects: Collection[str] = (),
 ) -> Path:
     """Writes the corpus.
 
     Args:
         folder: Where to.
         seconds: Length of a clip.
-        sessions: Which of the six.
+        sessions: Those of the six whose audio is there; the label file lists the clips of all.
         share: Every so many-th clip only, of each scenario and emotion.
-        newline: Of the label file.
         audio: The folder of the sessions below the corpus folder; "" for none.
         labels: Name of the label file.
+        defects: What is wrong with it, of `sertk.testing.trees.defects.DEFECTS`: "label_without_audio",
+            "audio_without_label", "labelled_twice" (of the first clip), "second_file" (of the second clip),
+            "apple_double", "crlf", "latin1", "mark".
 
     Returns:
         The folder.
+
+    Raises:
+        UsageError: On an unknown defect.
     """
-    clips = [one for one in _clips(share) if one.session in sessions]
-    for seed, one in enumerate(clips):
+    check(defects)
+    clips = list(_clips(share))
+    here = [one for one in clips if one.session in sessions]
+    for seed, one in enumerate(here):
         clip(folder / audio / one.file, seed, seconds)
-    text = "".join(line + newline for one in clips for line in _rated(one))
-    (folder / labels).write_bytes(text.encode())
+    again = clips[:1] if "labelled_twice" in defects else []
+    write_text(folder / labels, (line for one in (*clips, *again) for line in _rated(one)), defects)
+    if defects:
+        spoil(folder, [folder / audio / one.file for one in here[:2]], f"MSP-IMPROV-{here[0].name[:-2]}99", defects)
     return folder
 
 
@@ -90,7 +100,7 @@ def _rated(one: Clip) -> list[str]:
     return [
         f"UTD-IMPROV-{one.name}.avi; {one.label}; A:3.000000; V:3.500000; D:2.500000 ; N:4.000000;",
         *(
-            f"rater-{n}_p{one.session}; {said}; Annoyed (so-so; maybe); A:3.000000; V:4.000000; D:NaN; N:4.000000;"
+            f"rater-{n}_p{one.session}; {said}; Annoyed (so-so; déjà vu); A:3.000000; V:4.000000; D:NaN; N:4.000000;"
             for n, said in enumerate(words)
         ),
         "",
