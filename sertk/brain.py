@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from speechbrain.core import Brain, Stage
@@ -34,42 +34,22 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             yield self.training.history.epoch
 
     def compute_forward(self, item: Item, stage: Stage) -> tuple[Views, Batch]:
+        """The model's views of a batch, as SpeechBrain asks for them."""
+        return self.views(item, train=stage == Stage.TRAIN)
+
+    def views(self, item: Item, *, train: bool) -> tuple[Views, Batch]:
         """Augments, computes features and runs the model."""
         batch, partners, epoch = item.to(self.device)
         with torch.autocast(self.device_type, enabled=False):  # features as the statistics and the scorer compute them
-            ready = self.training.frontend(batch, epoch, partners, train=stage == Stage.TRAIN)
+            ready = self.training.frontend(batch, epoch, partners, train=train)
         return self.modules.model(ready.inputs, self.training.spans), ready
 
     def compute_objectives(self, outputs: tuple[Views, Batch], item: Item, stage: Stage) -> Tensor:
         """The objective on training batches; on dev the negative log-probability of the labels."""
-        views, batch = outputs
+        (views, batch), training = outputs, self.training
         # float32 whatever the precision: half-precision contrasts and angles are off by a percent
         with torch.autocast(self.device_type, enabled=False):
-            if stage != Stage.TRAIN:
-                return self.training.dev_loss(views, batch, item)
-            return self.training.train_loss(views, batch)
-
-    @torch.no_grad()
-    def largest_terms(self, items: Iterable[Item]) -> dict[str, float]:
-        """The largest value of each term of the objective on some training batches, of which nothing remains.
-
-        Dropout is on, a function of the seed and the batch; batch statistics and generators are put back.
-        """
-        kept = [(buffer, buffer.clone()) for buffer in self.modules.buffers()]
-        found: list[dict[str, float]] = []
-        self.modules.train()
-        with torch.random.fork_rng([self.device] if self.device_type == "cuda" else []):
-            for item in items:
-                torch.manual_seed(key(self.training.seed, "pilot", len(found)) & (2**63 - 1))
-                with self.training_ctx:
-                    outputs = self.compute_forward(item, Stage.TRAIN)
-                with torch.autocast(self.device_type, enabled=False):
-                    terms = self.training.terms(*outputs).terms
-                found.append({name: value.item() for name, value in terms.items()})
-        for buffer, value in kept:
-            buffer.copy_(value)
-        # a value that is no number stays one: max() would pass over it
-        return {name: torch.tensor([one[name] for one in found]).max().item() for name in found[0]}
+            return training.train_loss(views, batch) if stage == Stage.TRAIN else training.dev_loss(views, batch, item)
 
     def init_optimizers(self) -> None:
         """Hands over the optimizers and, where there is a checkpoint, goes back to it."""
