@@ -34,20 +34,22 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             yield self.training.history.epoch
 
     def compute_forward(self, item: Item, stage: Stage) -> tuple[Views, Batch]:
+        """The model's views of a batch, as SpeechBrain asks for them."""
+        return self.views(item, train=stage == Stage.TRAIN)
+
+    def views(self, item: Item, *, train: bool) -> tuple[Views, Batch]:
         """Augments, computes features and runs the model."""
         batch, partners, epoch = item.to(self.device)
         with torch.autocast(self.device_type, enabled=False):  # features as the statistics and the scorer compute them
-            ready = self.training.frontend(batch, epoch, partners, train=stage == Stage.TRAIN)
+            ready = self.training.frontend(batch, epoch, partners, train=train)
         return self.modules.model(ready.inputs, self.training.spans), ready
 
     def compute_objectives(self, outputs: tuple[Views, Batch], item: Item, stage: Stage) -> Tensor:
         """The objective on training batches; on dev the negative log-probability of the labels."""
-        views, batch = outputs
+        (views, batch), training = outputs, self.training
         # float32 whatever the precision: half-precision contrasts and angles are off by a percent
         with torch.autocast(self.device_type, enabled=False):
-            if stage != Stage.TRAIN:
-                return self.training.dev_loss(views, batch, item)
-            return self.training.train_loss(views, batch)
+            return training.train_loss(views, batch) if stage == Stage.TRAIN else training.dev_loss(views, batch, item)
 
     def init_optimizers(self) -> None:
         """Hands over the optimizers and, where there is a checkpoint, goes back to it."""

@@ -323,23 +323,23 @@ def check(settings: Mapping[str, Any]) -> None:
     Raises:
         UsageError: There.
     """
-    t = settings["train"]
-    for name, allowed in (("normalize", NORMALIZE), ("on_augment", ("error", "recompute"))):
-        if settings[name] not in allowed:
-            raise UsageError(f"{name} is {settings[name]!r}; it is one of {', '.join(allowed)}")
+    t, values = settings["train"], flat(settings)
+    choices = {"normalize": NORMALIZE, "on_augment": ("error", "recompute"), "train.precision": PRECISIONS}
+    for name, allowed in choices.items():
+        if values[name] not in allowed:
+            raise UsageError(f"{name} is {values[name]!r}; it is one of {', '.join(allowed)}")
+    if settings["pilot"] is not None and (not fits(settings["pilot"], int) or settings["pilot"] < 1):
+        raise UsageError(f"pilot is {settings['pilot']!r}; it is a number of batches, at least 1, or null")
     if t["select"] not in ("best", "last"):
         raise UsageError(f"train.select is {t['select']!r}; it is best or last")
     if t["select"] == "last" and t["patience"]:
         raise UsageError("train.select last takes the last epoch, so nothing is to wait for: set train.patience: 0")
-    if t["precision"] not in PRECISIONS:
-        raise UsageError(f"train.precision is {t['precision']!r}; it is one of {', '.join(PRECISIONS)}")
     if t["refit"] and split("schedule", t["schedule"])[0] == "plateau":
         raise UsageError(
             "train.refit has no dev loss for schedule 'plateau'; take constant, exponential, linear or cosine"
         )
     least = {"train.batch": 1, "train.accumulate": 1, "train.epochs": 1, "train.workers": 0, "train.patience": 0}
     least |= {"train.checkpoint_steps": 0, "train.threads": 0, "score.batch": 1, "audio.rate": 1}
-    values = flat(settings)
     for name, bound in least.items():
         if values[name] < bound:
             raise UsageError(f"{name} is {values[name]}; it is at least {bound}")

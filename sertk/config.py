@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,19 @@ def load(
     if name and not whole:
         path = system_file(name)
         layers.insert(0, (str(path), read(path)))
+        layers[2:2] = _for_system(Path(name).stem, corpus, str(recipe))
     merged = merge(layers)
-    merged["system"] = name
+    merged["system"], merged["systems"] = name, CommentedMap()
     return merged
+
+
+def _for_system(name: str, corpus: Mapping[str, Any], where: str) -> list[tuple[str, CommentedMap]]:
+    """The layers of a recipe that are for one system alone."""
+    own = corpus.get("systems") or {}
+    for pattern, tree in own.items():
+        if not isinstance(tree, CommentedMap):
+            raise UsageError(f"{_line(where, own, pattern)}: systems.{pattern} is {tree!r}; it takes settings")
+    return [(f"{where}, systems {pattern}", tree) for pattern, tree in own.items() if fnmatchcase(name, pattern)]
 
 
 def resolve(document: Mapping[str, Any]) -> Settings:

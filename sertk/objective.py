@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from sertk.core import HeadSpec, Loss, Span, Target, Terms, UsageError, Views
+from sertk.core import HeadSpec, Loss, SertkError, Span, Target, Terms, UsageError, Views
 
 
 class Mixture(nn.Module):
@@ -15,7 +16,7 @@ class Mixture(nn.Module):
 
     Args:
         losses: By the name they are reported under.
-        weights: By the same names.
+        weights: By the same names; a checkpoint holds them, for `normalize` may have changed them.
 
     Raises:
         UsageError: Where two losses ask for different batches or different heads of one name.
@@ -24,7 +25,8 @@ class Mixture(nn.Module):
     def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
         super().__init__()
         self.losses: Mapping[str, Loss] = nn.ModuleDict(losses)  # type: ignore[assignment]
-        self.weights = dict(weights)
+        self.weight: Tensor
+        self.register_buffer("weight", torch.tensor([weights[name] for name in losses], dtype=torch.float64))
         self.spans: tuple[Span, ...] = tuple(dict.fromkeys(span for loss in losses.values() for span in loss.spans))
         self.sampler = _sampler(losses)
         self.heads = _heads(losses)
@@ -32,8 +34,30 @@ class Mixture(nn.Module):
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Terms:
         """Views of B rows, their labels and groups -> the total and its unweighted terms."""
         values = {name: loss(views, target, groups) for name, loss in self.losses.items()}
-        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
-        return Terms(total, {name: value.detach() for name, value in values.items()})
+        each = torch.stack(list(values.values()))
+        return Terms((self.weight.to(each) * each).sum(), {name: value.detach() for name, value in values.items()})
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights by the names of the losses."""
+        return dict(zip(self.losses, self.weight.tolist(), strict=True))
+
+    def normalize(self, largest: Mapping[str, float]) -> None:
+        """Divides each weight by the largest value that was seen of its term (P2 eq. 11: terms in [0, 1]).
+
+        Args:
+            largest: By the names of the losses.
+
+        Raises:
+            SertkError: Where a term was never above 0, or no number.
+        """
+        for name, value in largest.items():
+            if not 0 < value < math.inf:
+                raise SertkError(
+                    f"loss {name!r} was at most {value} in the pilot, which gives it no weight. Raise `pilot`, so that "
+                    "some batch has what the loss compares, or set pilot: null and give each loss its `weight`."
+                )
+        self.weight /= self.weight.new_tensor([largest[name] for name in self.losses])
 
     def rates(self) -> tuple[dict[float, list[nn.Parameter]], list[nn.Parameter]]:
         """Parameters with a rate of their own, by rate, and the others."""

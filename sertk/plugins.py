@@ -341,7 +341,10 @@ def _default(parameter: inspect.Parameter) -> str:
 
 
 def _argument_notes(factory: Callable[..., Any]) -> dict[str, str]:
-    """The sentences of a Google docstring's Args section, by argument."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(factory) or "", re.MULTILINE | re.DOTALL)
-    found = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", section[1] if section else "", re.MULTILINE | re.DOTALL)
-    return {name: " ".join(text.split()) for name, text in found}
+    """The sentences of a Google docstring's Args section, by argument; a class has those of its bases too."""
+    notes: dict[str, str] = {}
+    for one in getattr(factory, "__mro__", (factory,)):
+        section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(one) or "", re.MULTILINE | re.DOTALL)
+        found = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", section[1] if section else "", re.MULTILINE | re.DOTALL)
+        notes = {name: " ".join(text.split()) for name, text in found} | notes
+    return notes

@@ -14,7 +14,7 @@ from torch.optim.optimizer import Optimizer
 from sertk import ranks
 from sertk.build import Decider
 from sertk.checkpoint import Checkpoints, State
-from sertk.core import Batch, Metric, Rng, SertkError, Span, Views
+from sertk.core import Batch, Metric, Rng, SertkError, Span, Terms, Views
 from sertk.data import Item, Order
 from sertk.frontend import Frontend
 from sertk.history import History
@@ -71,12 +71,16 @@ class Training:
         """The views that the objective and the decision look at."""
         return tuple(dict.fromkeys((*self.mixture.spans, self.decider.span)))
 
+    def terms(self, views: Views, batch: Batch) -> Terms:
+        """The objective of a training batch, in float32."""
+        terms: Terms = self.mixture({span: view.float() for span, view in views.items()}, batch.target, batch.groups)
+        return terms
+
     def train_loss(self, views: Views, batch: Batch) -> Tensor:
         """The objective of a training batch, which the history counts."""
-        terms = self.mixture({span: view.float() for span, view in views.items()}, batch.target, batch.groups)
+        terms = self.terms(views, batch)
         self.history.add(terms)  # SpeechBrain's own mean lags one batch behind at a checkpoint
-        total: Tensor = terms.total
-        return total
+        return terms.total
 
     def dev_loss(self, views: Views, batch: Batch, item: Item) -> Tensor:
         """Counts the decisions of a dev batch; gives the negative log-probability of its labels."""

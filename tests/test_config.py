@@ -123,7 +123,11 @@ def test_a_component_inside_a_component_is_made_from_its_settings() -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("tripelt", "no loss named 'tripelt'; did you mean 'triplet'? Known: arcface, ce, contrastive, triplet"),
+        (
+            "tripelt",
+            "no loss named 'tripelt'; did you mean 'triplet'? "
+            "Known: arcface, ce, center, contrastive, focal, frame_supcon, kl, triplet",
+        ),
         (
             {"name": "triplet", "margn": 1},
             "takes no 'margn'; did you mean 'margin'? it takes margin, at",
@@ -197,3 +201,40 @@ def test_what_a_feature_learned_comes_back_from_its_files() -> None:
 def test_a_name_that_two_plugins_offer_ends_the_run() -> None:
     with pytest.raises(SertkError, match=r"feature 'loudest' is offered by both"):
         registry(Guest(), Guest())
+
+
+def test_a_recipe_has_settings_for_some_systems_alone(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("train: {batch: 7}\nsystems:\n  p3-*: {train: {epochs: 3}}\n  p3-seg*: {segments: '80:40'}\n")
+    for name, expected in (("p3-baseline", (7, 3, None)), ("p3-seg", (7, 3, "80:40")), ("p1-ce", (7, 20, None))):
+        merged = config.load(name, path)
+        found = (merged["train"]["batch"], merged["train"]["epochs"], merged["segments"])
+        assert found[0::2] == expected[0::2]
+        assert (found[1] == 3) == (expected[1] == 3)
+        assert not merged["systems"]  # what is saved beside a run is of one system
+    assert config.load("p3-seg", path, {"segments": "10:5"})["segments"] == "10:5"
+    path.write_text("systems:\n  p3-*: {trian: {epochs: 3}}\n")
+    with pytest.raises(UsageError, match="unknown setting 'trian'; did you mean 'train'"):
+        config.load("p3-seg", path)
+    path.write_text("systems:\n  p3-*: 3\n")
+    with pytest.raises(UsageError, match=r":2: systems\.p3-\* is 3; it takes settings"):
+        config.load("p3-seg", path)
+
+
+def test_the_recipes_give_the_papers_segments_and_alphas() -> None:
+    egs = Path(__file__).resolve().parents[1] / "egs"
+
+    def row(corpus: str, system: str) -> tuple[object, object]:
+        merged = config.load(system, egs / corpus / "recipe.yaml")
+        return merged["segments"], merged["alpha"]
+
+    assert [row("ravdess", f"p3-{name}") for name in ("baseline", "seg", "tri-w", "seg-tri-s", "seg-tri-w")] == [
+        (None, None),
+        ("80:40", None),
+        (None, 0.7),
+        ("80:40", 0.1),
+        ("80:40", 0.2),
+    ]
+    assert row("iemocap", "p3-seg-tri-s") == ("140:70", None)
+    assert row("fesc", "p3-seg-tri-w") == ("120:60", None)
+    assert config.load("p3-seg", egs / "fesc" / "recipe.yaml")["backbone"]["layers"] == 23

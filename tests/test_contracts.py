@@ -47,18 +47,29 @@ PLUGINS = Plugins()
 
 # settings of components that cannot be made without, and others worth the contracts, by kind and name
 SIZES = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+SPEECH = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+SPEECH |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
 NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("corpus", "table"): {"list": "list.csv"},
+    ("backbone", "hubert"): {"config": SPEECH},
+    ("backbone", "wav2vec2"): {"config": SPEECH},
+    ("backbone", "wavlm"): {"config": SPEECH},
     ("backbone", "whisper"): {"config": SIZES},
+    ("pooling", "flam"): {"heads": 2},
     ("feature", "frozen"): {"backbone": {"name": "whisper", "config": SIZES}},
 }
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
-OFFERED: Mapping[tuple[str, str], Mapping[str, InputSpec]] = {("backbone", "whisper"): WAVE}
+OFFERED: Mapping[tuple[str, str], Mapping[str, InputSpec]] = {
+    ("backbone", name): WAVE for name in ("hubert", "wav2vec2", "wavlm", "whisper")
+}
 OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("feature", "mel", {"log": "ln", "power": 1.0, "pre_emphasis": 0.97, "window": "hamming"}),
     ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "layers": "all"}, "pool": "mean_std"}),
     ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "window": "30s"}}),
     ("backbone", "cnn_transformer", {"layers": 0}),
+    ("backbone", "wav2vec2", {"config": {**SPEECH, "feat_extract_norm": "layer", "do_stable_layer_norm": True}}),
+    ("backbone", "wavlm", {"config": SPEECH, "layers": "weighted", "freeze": 1, "normalize": True}),
+    ("backbone", "hubert", {"config": SPEECH, "layers": "all", "freeze": "all"}),
     ("backbone", "whisper", {"config": SIZES, "layers": "weighted", "freeze": 1}),
     ("backbone", "whisper", {"config": SIZES, "layers": "all", "freeze": "all"}),
     ("backbone", "whisper", {"config": SIZES, "layers": 1, "window": "30s"}),
@@ -67,9 +78,16 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("loss", "contrastive", {"distance": "l2"}),
     ("loss", "contrastive", {"distance": "l2", "on": "posterior", "pairs": "balanced"}),
     ("loss", "contrastive", {"on": "logits"}),
+    ("loss", "focal", {"gamma": 0.5, "reduction": "sum"}),
+    ("loss", "frame_supcon", {"normalize": False}),
+    ("loss", "frame_supcon", {"tau": 0.01}),
+    ("loss", "kl", {"reduction": "sum"}),
     ("loss", "triplet", {"at": "whole"}),
     ("loss", "triplet", {"negatives": "batch"}),
+    ("pooling", "flam", {"heads": 1}),
     ("augmentation", "eam", {"probability": 1.0}),
+    ("augmentation", "eam", {"energy": False}),
+    ("augmentation", "lam", {"probability": 1.0}),
 )
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from sertk.core import Augmentation, Batch, Padded, Rng, UsageError
+from sertk.core import Augmentation, Batch, Padded, Rng, Target, UsageError
 from sertk.hookspecs import hookimpl
 
 
@@ -22,20 +23,18 @@ class EAM(Augmentation):
     Args:
         snr: Lowest and highest SNR, dB, uniform between.
         probability: Of mixing a row.
+        energy: False leaves energy out, for an ablation: scale = 1 and lambda = l / l_i.
     """
 
     partners = 1
 
-    def __init__(self, snr: Sequence[float] = (-5.0, 10.0), probability: float = 0.5) -> None:
-        self._snr, self._probability = _ordered(snr, "eam"), probability
-        if not 0 <= probability <= 1:
-            raise UsageError(f"augmentation 'eam': probability is {probability}; it is from 0 to 1")
+    def __init__(self, snr: Sequence[float] = (-5.0, 10.0), probability: float = 0.5, *, energy: bool = True) -> None:
+        self._snr, self._probability, self._energy = _ordered(snr, "eam"), _chance(probability, "eam"), energy
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         """B rows with "wave" (B, S), and B partners -> B rows."""
-        if partners is None or partners.target is None or batch.target is None:
-            raise UsageError("augmentation 'eam' mixes labelled training rows with partners; it has none here.")
-        own, other = batch.inputs["wave"], partners.inputs["wave"].fill(0.0)
+        target, partners_target, other = _labelled(batch, partners, "eam")
+        own = batch.inputs["wave"]
         chance, snr = rng.uniform(2).unbind(1)
         decibel = self._snr[0] + snr * (self._snr[1] - self._snr[0])
         longest = torch.minimum((own.length - 1) // 2, other.length)
@@ -43,13 +42,12 @@ class EAM(Augmentation):
         start = rng.integers((own.length - size + 1).clamp(min=1))
         shift = rng.integers((other.length - size + 1).clamp(min=1)) - start
         wanted = (chance < self._probability) & (longest >= 1)
-        wave, share = overlay(own, other, start, shift, size, decibel, wanted)
-        target = batch.target.blend(partners.target, share)
-        return replace(batch, inputs={**batch.inputs, "wave": wave}, target=target)
+        wave, share = overlay(own, other, start, shift, size, decibel if self._energy else None, wanted)
+        return replace(batch, inputs={**batch.inputs, "wave": wave}, target=target.blend(partners_target, share))
 
 
 def overlay(
-    own: Padded, other: Padded, start: Tensor, shift: Tensor, size: Tensor, decibel: Tensor, wanted: Tensor
+    own: Padded, other: Padded, start: Tensor, shift: Tensor, size: Tensor, decibel: Tensor | None, wanted: Tensor
 ) -> tuple[Padded, Tensor]:
     """Lays other[start + shift : + size] over own[start : + size] at an SNR (P2 eqs. 1 to 4).
 
@@ -59,7 +57,7 @@ def overlay(
         start: (B,) first sample in `own`.
         shift: (B,) first sample in `other` minus `start`.
         size: (B,) samples.
-        decibel: (B,) SNR, dB.
+        decibel: (B,) SNR, dB; None adds the segment as it is, with the share size / length.
         wanted: (B,) bool, which rows to mix.
 
     Returns:
@@ -70,10 +68,40 @@ def overlay(
     piece = other.data.gather(1, (steps + shift[:, None]).clamp(0, other.data.shape[1] - 1)) * inside
     energy, noise = (own.data * inside).pow(2).sum(1), piece.pow(2).sum(1)
     wanted = wanted & (energy > 0) & (noise > 0)
+    if decibel is None:
+        return Padded(own.data + wanted[:, None] * piece, own.length), size / own.length * wanted
     scale = (energy / (10 ** (decibel / 10) * noise.where(wanted, torch.ones_like(noise)))).sqrt() * wanted
     scaled = scale.pow(2) * noise
     share = scaled / (energy + scaled).where(wanted, torch.ones_like(noise)) * size / own.length
     return Padded(own.data + scale[:, None] * piece, own.length), share * wanted
+
+
+class LAM(Augmentation):
+    """Label-adaptive mixup: half of a partner is added to half of the row, labels by length (baseline of P2).
+
+    x = 0.5 x_i + 0.5 x_j, the shorter padded with zeros, so the row becomes as long as the longer, and
+    y = (l_i y_i + l_j y_j) / (l_i + l_j). P2 says only "mixing segments uniformly" and "length-based label weighting";
+    this is how the code of Kang et al. 2023 reads. The partner is any row of the training set.
+
+    Args:
+        probability: Of mixing a row.
+    """
+
+    partners = 1
+
+    def __init__(self, probability: float = 0.5) -> None:
+        self._probability = _chance(probability, "lam")
+
+    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
+        """B rows with "wave" (B, S), and B partners -> B rows."""
+        target, partners_target, other = _labelled(batch, partners, "lam")
+        own, wanted = batch.inputs["wave"].fill(0.0), rng.uniform()[:, 0] < self._probability
+        more = max(own.data.shape[1], other.data.shape[1])
+        first, second = (functional.pad(x.data, (0, more - x.data.shape[1])) for x in (own, other))
+        length = torch.where(wanted, torch.maximum(own.length, other.length), own.length)
+        wave = Padded(torch.where(wanted[:, None], (first + second) / 2, first), length)
+        share = wanted * other.length / (own.length + other.length)
+        return replace(batch, inputs={**batch.inputs, "wave": wave}, target=target.blend(partners_target, share))
 
 
 class Noise(Augmentation):
@@ -101,6 +129,23 @@ class Noise(Augmentation):
         return replace(batch, inputs={**batch.inputs, "wave": noisy})
 
 
+def _labelled(batch: Batch, partners: Batch | None, name: str) -> tuple[Target, Target, Padded]:
+    """The labels of the rows and of their partners, and the partners' waves.
+
+    Raises:
+        UsageError: Where there are none.
+    """
+    if partners is None or partners.target is None or batch.target is None:
+        raise UsageError(f"augmentation {name!r} mixes labelled training rows with partners; it has none here.")
+    return batch.target, partners.target, partners.inputs["wave"].fill(0.0)
+
+
+def _chance(probability: float, name: str) -> float:
+    if not 0 <= probability <= 1:
+        raise UsageError(f"augmentation {name!r}: probability is {probability}; it is from 0 to 1")
+    return probability
+
+
 def _ordered(snr: Sequence[float], name: str) -> tuple[float, float]:
     if len(snr) != 2 or snr[0] > snr[1]:
         raise UsageError(f"augmentation {name!r}: snr must be [lowest, highest] in dB, got {list(snr)}")
@@ -110,4 +155,4 @@ def _ordered(snr: Sequence[float], name: str) -> tuple[float, float]:
 @hookimpl
 def sertk_augmentations() -> Mapping[str, type[Augmentation]]:
     """The augmentations by name."""
-    return {"eam": EAM, "noise": Noise}
+    return {"eam": EAM, "lam": LAM, "noise": Noise}

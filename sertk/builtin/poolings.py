@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Pooled, Pooling, mean_std
+from sertk.core import Pooled, Pooling, UsageError, mean_std
 from sertk.hookspecs import hookimpl
 
 
@@ -83,7 +83,58 @@ class AttentiveStatistics(_Projected):
         return Pooled(self.projection(torch.cat(mean_std(frames, mask, score.softmax(1)), 1)), frames)
 
 
+class First(_Projected):
+    """The first frame alone, which has heard the others where the backbone attends.
+
+    P2's Table 3 has rows with no pooling ticked; the code of their baseline (Kang et al. 2023) takes the first frame.
+
+    Args:
+        width: D; given by the run.
+        project: Width that the frame is projected to; null leaves it.
+    """
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        """(N, L, D), (N, L) -> (N, E)."""
+        return Pooled(self.projection(frames[:, 0]), frames)
+
+
+class FLAM(_Projected):
+    """Frame-level attention: F' = F + MSA(F), then sum_t softmax_t(f'_t w) f'_t over real frames (P2 2.3, eq. 5).
+
+    It refines the frames to F'. There is neither layer norm nor dropout: none is printed.
+
+    Args:
+        width: D; given by the run.
+        project: Width that the sum is projected to; null leaves it.
+        heads: Of the self-attention; they divide D.
+    """
+
+    def __init__(self, width: int, project: int | None = None, heads: int = 16) -> None:
+        super().__init__(width, project)
+        if heads < 1 or width % heads:
+            fitting = ", ".join(str(n) for n in range(1, min(width, 32) + 1) if width % n == 0)
+            raise UsageError(f"pooling 'flam': {heads} heads do not divide frames {width} wide; heads may be {fitting}")
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.score = nn.Linear(width, 1, bias=False)  # w
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        """(N, L, D), (N, L) -> (N, E) and F' (N, L, D), zero in the padding."""
+        real = mask[..., None]
+        frames = frames.masked_fill(~real, 0.0)
+        heard, _ = self.attention(frames, frames, frames, key_padding_mask=~mask, need_weights=False)
+        refined = (frames + heard).masked_fill(~real, 0.0)
+        weight = self.score(refined).masked_fill(~real, -torch.inf).softmax(1)
+        return Pooled(self.projection((weight * refined).sum(1)), refined)
+
+
 @hookimpl
 def sertk_poolings() -> Mapping[str, type[Pooling]]:
     """The poolings by name."""
-    return {"attentive_statistics": AttentiveStatistics, "max": Max, "mean": Mean, "mean_std": MeanStd}
+    return {
+        "attentive_statistics": AttentiveStatistics,
+        "first": First,
+        "flam": FLAM,
+        "max": Max,
+        "mean": Mean,
+        "mean_std": MeanStd,
+    }

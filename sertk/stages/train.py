@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -18,7 +18,7 @@ from sertk.checkpoint import Checkpoints
 from sertk.console import say
 from sertk.core import BatchSampler, SertkError, Task, UsageError, key
 from sertk.core.paths import digest, explain, read_json, write_json
-from sertk.data import Data, Loader, Order, Reader, Rows
+from sertk.data import Data, Item, Loader, Order, Reader, Rows
 from sertk.frontend import Frontend
 from sertk.history import History
 from sertk.model import Model
@@ -245,6 +245,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
     sampler: BatchSampler = setup.plugins.make(
         "sampler", mixture.sampler, rows.labels, rows.lengths, s["train"]["batch"]
     )
+    pilot = [(1, plan) for plan in sampler.epoch(1, s["seed"])[: s["pilot"] or 0]]  # the same on all ranks
     sampler.shard(ranks.rank(), ranks.size())
     order, dev = Order(sampler, s["seed"]), None
     if selected is None:
@@ -262,6 +263,10 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
         if not training.checkpoints:
             _normalize(model, body, plain, s)
     brain = EmotionBrain(training)
+    if selected is not None:
+        mixture.weight.copy_(selected.mixture.weight)
+    elif pilot and not training.checkpoints:
+        _weigh(setup, brain, Loader(rows, pilot, s["train"]["workers"], "pilot"))
     brain.train_on(Loader(rows, order, s["train"]["workers"], "train"), dev)
     return training
 
@@ -285,6 +290,39 @@ def _continue(setup: Setup, training: Training) -> None:
     initial.warn(begun, setup.folds.about(str(setup.settings["fold"])))
     for name, feature in training.frontend.features.items():
         feature.restore(begun.frontend.features[name].files())
+
+
+def _weigh(setup: Setup, brain: EmotionBrain, batches: Loader) -> None:
+    """Weighs the terms of the objective by their largest value in batches that nothing is learned from."""
+    mixture, largest = brain.training.mixture, _largest_terms(brain, batches)
+    mixture.normalize(largest)
+    about = {"batches": len(batches), "largest": largest, "weights": mixture.weights}
+    ranks.first(lambda: write_json(setup.out / "pilot.json", about))
+    weights = ", ".join(f"{name} {weight:.4g}" for name, weight in mixture.weights.items())
+    say(f"weights of the losses, by a pilot of {len(batches)} batches: {weights}")
+
+
+@torch.no_grad()
+def _largest_terms(brain: EmotionBrain, items: Iterable[Item]) -> dict[str, float]:
+    """The largest value of each term of the objective on some training batches, of which nothing remains.
+
+    Dropout is on, a function of the seed and the batch; batch statistics and generators are put back.
+    """
+    kept = [(buffer, buffer.clone()) for buffer in brain.modules.buffers()]
+    found: list[dict[str, float]] = []
+    brain.modules.train()
+    with torch.random.fork_rng([brain.device] if brain.device_type == "cuda" else []):
+        for item in items:
+            torch.manual_seed(key(brain.training.seed, "pilot", len(found)) & (2**63 - 1))
+            with brain.training_ctx:
+                views, batch = brain.views(item, train=True)
+            with torch.autocast(brain.device_type, enabled=False):
+                terms = brain.training.terms(views, batch).terms
+            found.append({name: value.item() for name, value in terms.items()})
+    for buffer, value in kept:
+        buffer.copy_(value)
+    # a value that is no number stays one: max() would pass over it
+    return {name: torch.tensor([one[name] for one in found]).max().item() for name in found[0]}
 
 
 def _check_rows(mixture: Mixture, frontend: Frontend) -> None:
@@ -401,6 +439,7 @@ def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
             "dev": {s["train"]["metric"]: best["score"]},
             "refit": s["train"]["refit"],
             "weights": final.weights,
+            "losses": final.mixture.weights,
             "ranks": ranks.size(),
             "init": setup.init,
             "seen": _seen(setup),

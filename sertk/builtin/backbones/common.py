@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from sertk.core import InputSpec, UsageError
+from sertk.core import InputSpec, SertkError, UsageError
 
 
 def choose(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) -> str:
@@ -24,6 +27,46 @@ def choose(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) ->
             f"name one, for example inputs: {{mel: {{name: mel}}}} and backbone: {{name: {backbone}, reads: mel}}."
         )
     return reads
+
+
+def pretrained(
+    name: str,
+    source: str,
+    config: Any,  # noqa: ANN401 - transformers' classes have no common type that says what is asked of them here
+    model: Callable[[Any], Any],
+    counts: Callable[[str], bool],
+    example: str,
+) -> Any:  # noqa: ANN401
+    """A Hugging Face model in float32 from a folder, or from the hub.
+
+    Args:
+        name: What the checkpoint must be.
+        source: Folder, or name on the hub.
+        config: The class of its configuration.
+        model: The class of the model, by its configuration.
+        counts: Whether a weight of that name is needed.
+        example: A checkpoint's name on the hub.
+
+    Raises:
+        SertkError: Where it is none, cannot be had, or lacks weights.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        sizes = config.from_pretrained(source)
+        made, info = model(sizes).from_pretrained(source, config=sizes, dtype=torch.float32, output_loading_info=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise SertkError(
+            f"no {name} checkpoint at {source!r} ({first}). Give the folder that holds config.json and "
+            f"model.safetensors, or a name on the Hugging Face hub such as {example}. Without the hub, put the "
+            f"checkpoint's files into {Path(source).absolute()}, and the name is found there."
+        ) from None
+    lacking = [word for word in info["missing_keys"] if counts(word)]
+    if lacking or sizes.model_type != config.model_type:
+        raise SertkError(f"{source!r} is a {sizes.model_type} checkpoint without {lacking[:3]}; give a {name} one.")
+    return made
 
 
 class LayerSum(nn.Module):

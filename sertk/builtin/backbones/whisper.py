@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torchaudio
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from sertk.builtin.backbones.common import LayerSum, choose
+from sertk.builtin.backbones.common import LayerSum, choose, pretrained
 from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of
 
 if TYPE_CHECKING:  # three seconds that a run without Whisper need not pay
@@ -184,31 +183,19 @@ def _stretch(wave: Padded, samples: int) -> Padded:
 
 
 def _load(source: str) -> WhisperEncoder:
-    """The encoder of a checkpoint in float32: of an encoder alone, or of a whole Whisper.
-
-    Raises:
-        SertkError: Where it is none, cannot be had, or lacks weights.
-    """
+    """The encoder of a checkpoint in float32: of an encoder alone, or of a whole Whisper."""
     from transformers import WhisperConfig, WhisperModel
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        config = WhisperConfig.from_pretrained(source)
-        alone = (config.architectures or [""])[0] == "WhisperEncoder"
-        kind: Any = WhisperEncoder if alone else WhisperModel
-        made, info = kind.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise SertkError(
-            f"no Whisper checkpoint at {source!r} ({first}). Give the folder that holds config.json and "
-            "model.safetensors, or a name on the Hugging Face hub such as openai/whisper-tiny.en."
-        ) from None
-    encoder: WhisperEncoder = made if alone else made.encoder
-    lacking = [name for name in info["missing_keys"] if alone or "encoder." in name]
-    if lacking or config.model_type != "whisper":
-        raise SertkError(f"{source!r} is a {config.model_type} checkpoint without {lacking[:3]}; give a Whisper one.")
+    made = pretrained(
+        "Whisper",
+        source,
+        WhisperConfig,
+        lambda config: WhisperEncoder if (config.architectures or [""])[0] == "WhisperEncoder" else WhisperModel,
+        lambda name: not name.startswith("decoder."),
+        "openai/whisper-tiny.en",
+    )
+    encoder: WhisperEncoder = made if isinstance(made, WhisperEncoder) else made.encoder
     return encoder
 
 

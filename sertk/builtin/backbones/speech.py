@@ -1,0 +1,312 @@
+"""wav2vec 2.0, HuBERT and WavLM from Hugging Face checkpoints, exact at any length and in any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sertk.builtin.backbones.common import LayerSum, choose, pretrained
+from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of, mean_std
+
+if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
+    from transformers import PretrainedConfig, PreTrainedModel
+
+RATE = 16_000
+# what a configuration says of the sizes and the arithmetic; not all three encoders have all of them
+CONFIG = (
+    "activation_dropout",
+    "attention_dropout",
+    "conv_bias",
+    "conv_dim",
+    "conv_kernel",
+    "conv_pos_batch_norm",
+    "conv_stride",
+    "do_stable_layer_norm",
+    "feat_extract_activation",
+    "feat_extract_norm",
+    "feat_proj_dropout",
+    "feat_proj_layer_norm",
+    "hidden_act",
+    "hidden_dropout",
+    "hidden_size",
+    "intermediate_size",
+    "layer_norm_eps",
+    "max_bucket_distance",
+    "num_attention_heads",
+    "num_buckets",
+    "num_conv_pos_embedding_groups",
+    "num_conv_pos_embeddings",
+    "num_hidden_layers",
+)
+
+
+class RealNorm(nn.GroupNorm):
+    """A normalisation over time with the statistics of the real frames of each row, padding left out.
+
+    It has the names of nn.GroupNorm's parameters, so that it takes its place in a checkpoint.
+    """
+
+    length: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> the same; frames behind `length` (B,) are zero."""
+        length = self.length
+        if length is None or bool((length >= x.shape[2]).all()):
+            return super().forward(x)
+        out = torch.zeros_like(x)
+        # rows of one length at once: a mask would read the widest layer thrice
+        for size in sorted(set(length.tolist())):
+            rows = (length == size).nonzero()[:, 0]
+            out[rows, :, :size] = super().forward(x[rows, :, :size])
+        return out
+
+
+class SpeechEncoder(Backbone):
+    """An encoder of speech from a Hugging Face checkpoint, on waves of 16 kHz.
+
+    An utterance does not see the padding of its batch. The first convolution of the smaller checkpoints (wav2vec2-base)
+    is normalised over time, padding included, in Hugging Face's code and in toolkits that call it: a batch then changes
+    its members by as much as their own size. Here that norm takes its statistics from the real frames (see `RealNorm`),
+    waves are standardised over their real samples, the frames behind an utterance are zero in front of the positional
+    convolution, and no frame attends to them.
+
+    Args:
+        inputs: What the run offers; given by the run.
+        reads: The input that it reads, a wave; the only one when null.
+        source: Folder of the checkpoint, or its name on the Hugging Face hub. A bundle needs none.
+        config: Sizes of an encoder with random weights, in the place of `source`.
+        layers: "last"; the number of one (0 is what the first layer reads, as `hidden_states` counts); "all" side by
+            side; "weighted" for their learned weighted sum.
+        freeze: "none"; "conv" for the convolutions on the wave; the number of layers that are frozen with them and the
+            projection; or "all", which makes the output a feature that is computed once (see the feature `frozen`).
+        normalize: Whether each wave is standardised; null as the checkpoint's own front end does.
+        checkpointing: Compute the layers again in the backward pass in the place of keeping what they need: slower,
+            and much less memory.
+    """
+
+    kind: ClassVar[str]
+    example: ClassVar[str]
+
+    def __init__(
+        self,
+        inputs: Mapping[str, InputSpec],
+        reads: str | None = None,
+        source: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        layers: int | Literal["last", "all", "weighted"] = "last",
+        freeze: int | Literal["none", "conv", "all"] = "conv",
+        normalize: bool | None = None,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs = (choose(self.kind, inputs, reads),)
+        spec = inputs[self.inputs[0]]
+        if spec.width != 1 or abs(spec.frame_seconds * RATE - 1) > 1e-6:
+            raise UsageError(
+                f"backbone {self.kind!r} reads waves of {RATE} Hz, and {self.inputs[0]!r} is something else: "
+                f"set inputs: {{wave: {{name: wave}}}} and audio: {{rate: {RATE}}}."
+            )
+        if (source is None) == (config is None):
+            raise UsageError(
+                f"backbone {self.kind!r} needs a source: the folder of a checkpoint, or its name on the hub."
+            )
+        self.encoder = self._load(source) if source is not None else self._random(config or {})
+        self.weights = hash_of(self.encoder.state_dict()) if source is not None else ""
+        sizes, depth = self.encoder.config, len(self._stack.layers)
+        for word, value in (("layers", layers), ("freeze", freeze)):
+            if isinstance(value, int) and not 0 <= value <= depth:
+                raise UsageError(f"backbone {self.kind!r}: {word} is {value}; it is from 0 to {depth}, its layers")
+        _take_real_norm(self.encoder)
+        self._normalize = _standardised(source) if normalize is None and source is not None else bool(normalize)
+        self._layers, self._checkpointing = layers, checkpointing
+        self._last = layers if isinstance(layers, int) else depth
+        self.sum = LayerSum(depth + 1) if layers == "weighted" else None
+        self.layers = depth + 1 if layers == "all" else 1
+        self.width = sizes.hidden_size * self.layers
+        self.frame_seconds = int(torch.tensor(sizes.conv_stride).prod()) / RATE
+        self._freeze(freeze)
+
+    @property
+    def _stack(self) -> Any:  # noqa: ANN401 - three classes without a common one
+        return self.encoder.encoder
+
+    def _freeze(self, what: int | str) -> None:
+        # group 0 is the convolutions, 1 what lies between them and the layers
+        count = {"none": 0, "conv": 1, "all": len(self.groups())}.get(str(what))
+        frozen = count if count is not None else int(what) + 2
+        self.encoder.requires_grad_(False)  # nor what lies above the layers that count
+        for group in self.groups()[frozen:]:
+            for parameter in group:
+                parameter.requires_grad_(True)
+        if frozen:
+            self.encoder.feature_extractor._freeze_parameters()  # it would ask for the gradient of the wave
+
+    def groups(self) -> Sequence[Sequence[nn.Parameter]]:
+        """The convolutions, the projection with the positions, each layer that counts, and the norm after the last."""
+        stack, stable = self._stack, self._stable
+        between = [*self.encoder.feature_projection.parameters(), *stack.pos_conv_embed.parameters()]
+        norm = list(stack.layer_norm.parameters())
+        layers = [list(layer.parameters()) for layer in stack.layers[: self._last]]
+        top = [norm] if stable and self._last == len(stack.layers) else []
+        front = list(self.encoder.feature_extractor.parameters())
+        return [front, between if stable else [*between, *norm], *layers, *top]
+
+    @property
+    def _stable(self) -> bool:
+        return bool(self.encoder.config.do_stable_layer_norm)
+
+    def portable(self) -> Mapping[str, Any]:
+        """The encoder's sizes in the place of its source; and the front end, spelled out."""
+        sizes = {name: getattr(self.encoder.config, name) for name in CONFIG if hasattr(self.encoder.config, name)}
+        return {"source": None, "config": sizes, "layers": self._layers, "normalize": self._normalize}
+
+    def forward(self, inputs: Mapping[str, Padded]) -> Padded:
+        """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms.
+
+        Raises:
+            SertkError: On a wave shorter than the convolutions reach.
+        """
+        wave = inputs[self.inputs[0]]
+        length = self._lengths(wave.length)
+        if int(length[-1].min()) < 1:
+            raise SertkError(
+                f"an utterance of {int(wave.length.min()) / RATE:.3f} s is shorter than {self.kind} takes "
+                f"({self._reach() / RATE:.3f} s). Remove it, or raise audio.min_seconds."
+            )
+        data = self._standardise(wave) if self._normalize else wave.fill(0.0).data[..., 0]
+        norm = getattr(self.encoder.feature_extractor.conv_layers[0], "layer_norm", None)
+        if isinstance(norm, RealNorm):
+            norm.length = length[0]
+        features = self.encoder.feature_extractor(data).transpose(1, 2)  # (B, T, conv)
+        projected = self.encoder.feature_projection(features)
+        frames = Padded(projected[0] if isinstance(projected, tuple) else projected, length[-1]).fill(0.0)
+        every = self._layers in ("all", "weighted")
+        states = [state for i, state in enumerate(self._states(frames)) if every or i == self._last]
+        if self.sum is not None:
+            return Padded(self.sum(torch.stack(states, 2)), length[-1])
+        return Padded(torch.cat(states, 2), length[-1])
+
+    def _standardise(self, wave: Padded) -> Tensor:
+        """(B, S, 1) -> (B, S) zero mean and unit variance over the real samples, as the checkpoints' front end."""
+        data = wave.data.float()
+        mean, _ = mean_std(data, wave.mask)
+        centred = Padded(data - mean[:, None], wave.length).fill(0.0).data[..., 0]
+        power = centred.square().sum(1, keepdim=True) / wave.length[:, None]
+        return centred * (power + 1e-7).rsqrt()
+
+    def _lengths(self, length: Tensor) -> list[Tensor]:
+        """(B,) frames after each convolution."""
+        sizes, found = self.encoder.config, []
+        for kernel, stride in zip(sizes.conv_kernel, sizes.conv_stride, strict=True):
+            length = (length - kernel).div(stride, rounding_mode="floor") + 1
+            found.append(length)
+        return found
+
+    def _reach(self) -> int:
+        """The samples that one frame sees."""
+        sizes, reach = self.encoder.config, 1
+        for kernel, stride in zip(reversed(sizes.conv_kernel), reversed(sizes.conv_stride), strict=True):
+            reach = (reach - 1) * stride + kernel
+        return reach
+
+    def _states(self, frames: Padded) -> Iterator[Tensor]:
+        """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
+        stack = self._stack
+        state = frames.data + stack.pos_conv_embed(frames.data)
+        state = stack.dropout(state if self._stable else stack.layer_norm(state))
+        mask = None if bool(frames.mask.all()) else frames.mask
+        memory: list[Any] = [None]  # WavLM's first layer makes the position bias of all
+        for layer in stack.layers[: self._last]:
+            yield state
+            if self._checkpointing and self.training and torch.is_grad_enabled():
+                state, *memory = checkpoint(self._layer, layer, state, mask, *memory, use_reentrant=False)
+            else:
+                state, *memory = self._layer(layer, state, mask, *memory)
+        top = self._stable and self._last == len(stack.layers)
+        yield stack.layer_norm(state) if top else state
+
+    def _layer(self, layer: nn.Module, state: Tensor, mask: Tensor | None, memory: object) -> tuple[Tensor, object]:
+        return layer(state, None if mask is None else mask[:, None, None]), None
+
+    @classmethod
+    def _classes(cls) -> tuple[type[PretrainedConfig], type[PreTrainedModel]]:
+        raise NotImplementedError
+
+    def _load(self, source: str) -> Any:  # noqa: ANN401
+        config, model = self._classes()
+        # the vector that masked frames would get is not used: nothing is masked here
+        return pretrained(
+            self.kind, source, config, lambda _: model, lambda name: "masked_spec_embed" not in name, self.example
+        )
+
+    def _random(self, sizes: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        config, model = self._classes()
+        odd = sorted(name for name in sizes if name not in CONFIG)
+        if odd:
+            raise UsageError(f"backbone {self.kind!r}: config has no {odd[0]!r}; it has {', '.join(CONFIG)}")
+        return model(config(**sizes))
+
+
+class Wav2Vec2(SpeechEncoder):
+    """wav2vec 2.0 (Baevski et al. 2020) from a Hugging Face checkpoint, exact in any batch."""
+
+    kind, example = "wav2vec2", "facebook/wav2vec2-base"
+
+    @classmethod
+    def _classes(cls) -> tuple[type[PretrainedConfig], type[PreTrainedModel]]:
+        from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+        return Wav2Vec2Config, Wav2Vec2Model
+
+
+class Hubert(SpeechEncoder):
+    """HuBERT (Hsu et al. 2021) from a Hugging Face checkpoint, exact in any batch."""
+
+    kind, example = "hubert", "facebook/hubert-large-ll60k"
+
+    @classmethod
+    def _classes(cls) -> tuple[type[PretrainedConfig], type[PreTrainedModel]]:
+        from transformers import HubertConfig, HubertModel
+
+        return HubertConfig, HubertModel
+
+
+class WavLM(SpeechEncoder):
+    """WavLM (Chen et al. 2022) from a Hugging Face checkpoint, exact in any batch; its attention has no SDPA."""
+
+    kind, example = "wavlm", "microsoft/wavlm-large"
+
+    def _layer(self, layer: nn.Module, state: Tensor, mask: Tensor | None, memory: object) -> tuple[Tensor, object]:
+        found: tuple[Tensor, object] = layer(
+            state, attention_mask=mask, position_bias=memory, index=0 if memory is None else 1
+        )
+        return found
+
+    @classmethod
+    def _classes(cls) -> tuple[type[PretrainedConfig], type[PreTrainedModel]]:
+        from transformers import WavLMConfig, WavLMModel
+
+        return WavLMConfig, WavLMModel
+
+
+def _take_real_norm(encoder: Any) -> None:  # noqa: ANN401
+    """Puts `RealNorm` in the place of a norm over time behind the first convolution, where there is one."""
+    first = encoder.feature_extractor.conv_layers[0]
+    old = getattr(first, "layer_norm", None)
+    if isinstance(old, nn.GroupNorm):
+        first.layer_norm = RealNorm(old.num_groups, old.num_channels, old.eps)
+        first.layer_norm.load_state_dict(old.state_dict())
+
+
+def _standardised(source: str) -> bool:
+    """Whether the checkpoint's own front end standardises waves; it does where nothing is said."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    try:
+        return bool(Wav2Vec2FeatureExtractor.from_pretrained(source).do_normalize)
+    except OSError:
+        return True

@@ -1,0 +1,40 @@
+"""Centre loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sertk.core import WHOLE, Dims, Loss, Target, Task, UsageError, Views
+
+
+class Center(Loss):
+    """(1/B) sum_b |z_b - c_{y_b}|^2, without Wen et al.'s 1/2 (P2 eq. 8).
+
+    z is the embedding of the whole, so P2's 64 dimensions are `pooling: {name: flam, project: 64}`. The class of a
+    mixed row is its dominant one. The centres are learned at a rate of their own and begin as standard normal numbers
+    (the paper does not say).
+
+    Args:
+        task: Given by the run.
+        dims: Given by the run.
+        rate: Learning rate of the centres.
+    """
+
+    def __init__(self, task: Task, dims: Dims, rate: float = 5e-3) -> None:
+        super().__init__()
+        if not rate > 0:
+            raise UsageError(f"loss 'center': rate is {rate}; a learning rate is above 0, P2's is 5e-3")
+        self._rate = rate
+        self.centers = nn.Parameter(torch.randn(len(task.classes), dims.embedding))
+
+    def own_rate(self) -> Mapping[float, Sequence[nn.Parameter]]:
+        """The centres have their own."""
+        return {self._rate: [self.centers]}
+
+    def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
+        """Views of B rows -> a scalar."""
+        distance = (views[WHOLE].embedding - self.centers[target.hard]).pow(2).sum(1)
+        return (distance * target.weight).sum() / target.weight.sum().clamp(min=1)
