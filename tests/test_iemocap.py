@@ -347,23 +347,39 @@ def test_words_of_no_list_are_kept(part: Path) -> None:
 # --- the recipe ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wav2vec 2.0 with random weights, as Hugging Face writes it."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    Wav2Vec2Model(Wav2Vec2Config(**sizes, conv_dim=[8] * 7)).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("system", "seconds", "cut"), [("p3-baseline", 3.5, True), ("p1-ce", 0.5, False)])
 def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny: Path, capfd: pytest.CaptureFixture[str], system: str, seconds: float, cut: bool
 ) -> None:
-    root = iemocap.write(tmp_path / "in", share=200, seconds=0.5)
+    root = iemocap.write(tmp_path / "in", share=200, seconds=seconds)
     work = tmp_path / "work"
     words = ["recipe", EGS, "--work", work, "--root", root, "--fold", "Ses01"]
+    words += ["--backbone", f"wav2vec2:source={tiny}"] if system == "p3-baseline" else ["--system", system]
     flagship = ["--loss", "triplet", "--segments", "140:70"]
     small = [word for one in ("train.epochs=1", "train.workers=0", "augment=[]") for word in ("--set", one)]
     for more in (["--stop-stage", 2], ["--stage", 3, "--stop-stage", 3]):
         done = CliRunner().invoke(app, [str(word) for word in (*words, *more, *flagship, *small)])
         assert done.exit_code == 0, done.output
     said = capfd.readouterr().err
-    assert re.search(
-        r"segments 140:70: the longest training input has \d frames of this backbone, so none is cut", said
-    )
+    uncut = r"segments 140:70: the longest training input has \d frames of this backbone, so none is cut"
+    assert (re.search(uncut, said) is None) == cut  # 3.5 s are 174 frames of 20 ms
     assert Data(work / "data/iemocap").protocol("sessions").stamp == "speaker-independent"
     (log,) = work.rglob("log.jsonl")
     assert "fold=Ses01" in str(log)
-    assert "triplet" in log.read_text()
+    terms = json.loads(log.read_text().splitlines()[0])["terms"]
+    assert sorted(terms) == ["ce", "triplet"]
+    # both of the whole and of its segments, of which there are two: more than one guess at four classes is worth
+    assert (terms["ce"] > 2 * 1.3) == cut
     assert (log.parent / "model/bundle.json").exists()
