@@ -29,6 +29,35 @@ def choose(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) ->
     return reads
 
 
+RATE = 16_000
+
+
+def choose_wave(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) -> str:
+    """The input that an encoder of waves reads, see `choose`.
+
+    Raises:
+        UsageError: Where it is no wave of 16 kHz.
+    """
+    name = choose(backbone, inputs, reads)
+    if inputs[name].width != 1 or abs(inputs[name].frame_seconds * RATE - 1) > 1e-6:
+        raise UsageError(
+            f"backbone {backbone!r} reads waves of {RATE} Hz, and {name!r} is something else: "
+            f"set inputs: {{wave: {{name: wave}}}} and audio: {{rate: {RATE}}}."
+        )
+    return name
+
+
+def check_depth(backbone: str, depth: int, **choices: object) -> None:
+    """Refuses the number of a layer that an encoder of `depth` layers does not have.
+
+    Raises:
+        UsageError: There.
+    """
+    for word, value in choices.items():
+        if isinstance(value, int) and not 0 <= value <= depth:
+            raise UsageError(f"backbone {backbone!r}: {word} is {value}; it is from 0 to {depth}, its layers")
+
+
 def pretrained(
     name: str,
     source: str,

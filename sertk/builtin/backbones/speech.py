@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -9,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sertk.builtin.backbones.common import LayerSum, choose, pretrained
+from sertk.builtin.backbones.common import RATE, LayerSum, check_depth, choose_wave, pretrained
 from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of, mean_std
 
 if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
     from transformers import PretrainedConfig, PreTrainedModel
 
-RATE = 16_000
 # what a configuration says of the sizes and the arithmetic; not all three encoders have all of them
 CONFIG = (
     "activation_dropout",
@@ -103,13 +103,7 @@ class SpeechEncoder(Backbone):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.inputs = (choose(self.kind, inputs, reads),)
-        spec = inputs[self.inputs[0]]
-        if spec.width != 1 or abs(spec.frame_seconds * RATE - 1) > 1e-6:
-            raise UsageError(
-                f"backbone {self.kind!r} reads waves of {RATE} Hz, and {self.inputs[0]!r} is something else: "
-                f"set inputs: {{wave: {{name: wave}}}} and audio: {{rate: {RATE}}}."
-            )
+        self.inputs = (choose_wave(self.kind, inputs, reads),)
         if (source is None) == (config is None):
             raise UsageError(
                 f"backbone {self.kind!r} needs a source: the folder of a checkpoint, or its name on the hub."
@@ -117,9 +111,7 @@ class SpeechEncoder(Backbone):
         self.encoder = self._load(source) if source is not None else self._random(config or {})
         self.weights = hash_of(self.encoder.state_dict()) if source is not None else ""
         sizes, depth = self.encoder.config, len(self._stack.layers)
-        for word, value in (("layers", layers), ("freeze", freeze)):
-            if isinstance(value, int) and not 0 <= value <= depth:
-                raise UsageError(f"backbone {self.kind!r}: {word} is {value}; it is from 0 to {depth}, its layers")
+        check_depth(self.kind, depth, layers=layers, freeze=freeze)
         _take_real_norm(self.encoder)
         self._normalize = _standardised(source) if normalize is None and source is not None else bool(normalize)
         self._layers, self._checkpointing = layers, checkpointing
@@ -233,8 +225,9 @@ class SpeechEncoder(Backbone):
         return layer(state, None if mask is None else mask[:, None, None]), None
 
     @classmethod
+    @abstractmethod
     def _classes(cls) -> tuple[type[PretrainedConfig], type[PreTrainedModel]]:
-        raise NotImplementedError
+        """Transformers' classes of the configuration and of the encoder."""
 
     def _load(self, source: str) -> Any:  # noqa: ANN401
         config, model = self._classes()

@@ -9,13 +9,13 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from sertk.builtin.backbones.common import LayerSum, choose, pretrained
+from sertk.builtin.backbones.common import RATE, LayerSum, check_depth, choose_wave, pretrained
 from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of
 
 if TYPE_CHECKING:  # three seconds that a run without Whisper need not pay
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-RATE, WINDOW, HOP = 16_000, 400, 160
+WINDOW, HOP = 400, 160
 CONFIG = (
     "activation_dropout",
     "activation_function",
@@ -97,21 +97,13 @@ class Whisper(Backbone):
         window: Literal["real", "30s"] = "real",
     ) -> None:
         super().__init__()
-        self.inputs = (choose("whisper", inputs, reads),)
-        spec = inputs[self.inputs[0]]
-        if spec.width != 1 or abs(spec.frame_seconds * RATE - 1) > 1e-6:
-            raise UsageError(
-                f"backbone 'whisper' reads waves of {RATE} Hz, and {self.inputs[0]!r} is something else: "
-                f"set inputs: {{wave: {{name: wave}}}} and audio: {{rate: {RATE}}}."
-            )
+        self.inputs = (choose_wave("whisper", inputs, reads),)
         if (source is None) == (config is None):
             raise UsageError("backbone 'whisper' needs a source: the folder of a checkpoint, or its name on the hub.")
         self.encoder = _load(source) if source is not None else _random(config or {})
         self.weights = hash_of(self.encoder.state_dict()) if source is not None else ""
         sizes, depth = self.encoder.config, len(self.encoder.layers)
-        for word, value in (("layers", layers), ("freeze", freeze)):
-            if isinstance(value, int) and not 0 <= value <= depth:
-                raise UsageError(f"backbone 'whisper': {word} is {value}; it is from 0 to {depth}, its layers")
+        check_depth("whisper", depth, layers=layers, freeze=freeze)
         self.log_mel = LogMel(sizes.num_mel_bins)
         self._layers, self._padded = layers, window == "30s"
         self._last = layers if isinstance(layers, int) else depth
