@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
@@ -52,6 +53,17 @@ COUNTS_IMPROVISED: Final[Mapping[str, int]] = {"anger": 289, "happiness": 284, "
 COUNTS_IMPROVISED_EXCITED: Final[Mapping[str, int]] = {**COUNTS_IMPROVISED, "happiness": 284 + 663}
 
 
+SESSION_OUT: Final = Protocol(
+    labels=EXCITED,
+    test=BY_SESSION,
+    dev=1,
+    group="session",
+    overlaps=TEXT,
+    published=COUNTS,
+    about="4 classes, excitement into happiness (P2 3.1), 5 folds, one session out; dev: another session",
+)
+
+
 class Labelled(NamedTuple):
     """What a label file says of a turn.
 
@@ -86,32 +98,17 @@ class Iemocap(Corpus):
         "unlabelled": 2507,
     }
     protocols: ClassVar[Mapping[str, Protocol]] = {
-        "sessions": Protocol(
-            labels=EXCITED,
-            test=BY_SESSION,
-            dev=1,
-            group="session",
-            overlaps=TEXT,
-            published=COUNTS,
-            about="4 classes, excitement into happiness (P2 3.1), 5 folds, one session out; dev: another session",
-        ),
-        "improvised": Protocol(
+        "sessions": SESSION_OUT,
+        "improvised": replace(
+            SESSION_OUT,
             labels=FOUR,
-            test=BY_SESSION,
-            dev=1,
-            group="session",
             keep=IMPROVISED,
-            overlaps=TEXT,
             published=COUNTS_IMPROVISED,
             about="improvised turns, 4 classes without excitement, 5 folds, one session out; dev: another session",
         ),
-        "improvised-excited": Protocol(
-            labels=EXCITED,
-            test=BY_SESSION,
-            dev=1,
-            group="session",
+        "improvised-excited": replace(
+            SESSION_OUT,
             keep=IMPROVISED,
-            overlaps=TEXT,
             published=COUNTS_IMPROVISED_EXCITED,
             about="improvised turns, 4 classes, excitement into happiness, 5 folds, one session out; dev: another one",
         ),
