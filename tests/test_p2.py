@@ -138,6 +138,18 @@ def test_centre_loss_is_the_mean_squared_distance_without_a_half() -> None:
     near(centred([[3.0, 4.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]), 11.0)
 
 
+def test_centres_may_have_a_projection_that_the_classifier_does_not_read() -> None:
+    loss = Center(TASK, DIMS, width=1)
+    assert isinstance(loss.projection, nn.Linear)
+    loss.projection.weight.data, loss.projection.bias.data = torch.tensor([[2.0, -1.0]]), torch.tensor([0.5])
+    loss.centers.data = torch.tensor([[0.0], [1.0]])
+    seen = view([[0.0, 0.0]], [[3.0, 4.0]])
+    # 2 x 3 - 4 + 0.5 = 2.5, and (2.5 - 1)^2 = 2.25
+    near(loss({WHOLE: seen}, targets([[0.0, 1.0]]), {}), 2.25)
+    with pytest.raises(UsageError, match="width is 0"):
+        Center(TASK, DIMS, width=0)
+
+
 def test_a_mixed_row_belongs_to_its_dominant_class_and_a_companion_to_none() -> None:
     near(centred([[3.0, 4.0], [1.0, 1.0]], [[0.7, 0.3], [0.4, 0.6]]), 11.0)
     near(centred([[3.0, 4.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]], [1.0, 0.0]), 20.0)
