@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +20,7 @@ from sertk.cli.app import app
 from sertk.core import InputError, Rejected, SertkError, UsageError, Utterance
 from sertk.data import Data
 from sertk.protocols import Made, expected, make
+from sertk.stages import train
 from sertk.stages.prepare import prepare
 from sertk.testing import official
 from sertk.testing.trees import iemocap
@@ -383,3 +386,41 @@ def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(
     # both of the whole and of its segments, of which there are two: more than one guess at four classes is worth
     assert (terms["ce"] > 2 * 1.3) == cut
     assert (log.parent / "model/bundle.json").exists()
+
+
+# P2 Table 3: backbone, mixup, aggregation, losses
+KC = ("kl", "center")
+TABLE3 = [
+    *[("hubert", mix, pool, KC) for mix, pool in (("lam", "first"), (None, "flam"), ("eam", "first"))],
+    *[("hubert", mix, "flam", KC) for mix in ("lam", "eam")],
+    *[("wavlm", mix, pool, KC) for mix, pool in (("lam", "first"), (None, "flam"), ("eam", "first"))],
+    *[("wavlm", "eam", pool, KC) for pool in ("max", "mean")],
+    *[("wavlm", mix, "flam", KC) for mix in ("lam", "eam")],
+    ("wavlm", "eam", "flam", (*KC, "focal")),
+    ("wavlm", "eam", "flam", (*KC, "frame_supcon")),
+    ("wavlm", "eam", "flam", ("kl", "focal", "center", "frame_supcon")),
+]
+
+
+def test_the_rows_of_p2_table_3_are_the_options_that_the_readme_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (EGS / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (?:HuBERT|WavLM) \|.*\| (?:`(.*)`|none) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == [*range(1, 16)]
+    root = iemocap.write(tmp_path / "in", share=200, seconds=0.2)
+    words = ["recipe", EGS, "--work", tmp_path, "--root", root, "--system", "p2-wavlm-eam-flam-all"]
+    assert CliRunner().invoke(app, [str(word) for word in (*words, "--stop-stage", 1)]).exit_code == 0
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(train, "_run", lambda plugins, settings, *rest: found.append(settings))
+    for _, options in rows:
+        more = ["--stage", "3", "--stop-stage", "3", "--fold", "Ses01", "--dry-run", *shlex.split(options)]
+        done = CliRunner().invoke(app, [str(word) for word in (*words, *more)])
+        done = CliRunner().invoke(app, shlex.split(done.output)[1:])
+        assert done.exit_code == 0, done.output
+    for number, (one, (backbone, mix, pool, losses)) in enumerate(zip(found, TABLE3, strict=True), 1):
+        assert one["backbone"]["name"] == backbone, number
+        assert [augmentation["name"] for augmentation in one["augment"]] == ([mix] if mix else []), number
+        assert (one["pooling"]["name"], one["pooling"]["project"]) == (pool, 64), number
+        assert tuple(loss["name"] for loss in one["losses"]) == losses, number
+        assert one["pilot"] == 20
