@@ -105,7 +105,21 @@ def read(path: Path, who: str, settings: dict[str, Any], start: float = 0.0, dur
     Raises:
         InputError: See `decode`; also on audio shorter than `min_seconds`.
     """
-    samples, rate = decode(path, who, start, duration)
+    return wave_of(*decode(path, who, start, duration), who, settings)
+
+
+def wave_of(samples: Samples, rate: int, who: str, settings: dict[str, Any]) -> Tensor:
+    """(S, channels) decoded samples -> (S,) samples at the run's rate.
+
+    Args:
+        samples: As `decode` gives them.
+        rate: Theirs, Hz.
+        who: The utterance, for errors.
+        settings: See `read`.
+
+    Raises:
+        InputError: On audio shorter than `min_seconds`.
+    """
     check_length(len(samples) / rate, who, settings["min_seconds"])
     mono = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
     if settings["trim_db"] is not None:

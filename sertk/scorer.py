@@ -73,9 +73,12 @@ class Scorer:
     ) -> Iterator[dict[str, Any]]:
         """A stretch of utterances: batched by length, given back in their order."""
         waves: dict[str, Tensor] = {}
+        seconds: dict[str, float] = {}
         for one in utterances:
             try:
-                waves[one.id] = audio.read(root / one.path, one.id, self.bundle.audio, one.start, one.duration)
+                samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
+                waves[one.id] = audio.wave_of(samples, rate, one.id, self.bundle.audio)
+                seconds[one.id] = len(samples) / rate  # before trimming: the same for every system
             except InputError as error:
                 failed.append({"schema": SCHEMA, "id": one.id, "reason": str(error)})
         ids = sorted(waves, key=lambda i: len(waves[i]))
@@ -83,13 +86,14 @@ class Scorer:
         for first in range(0, len(ids), batch):
             part = ids[first : first + batch]
             scores.update(zip(part, zip(*self._forward(part, [waves[i] for i in part]), strict=True), strict=True))
-        return (self._line(one, *scores[one.id]) for one in utterances if one.id in scores)
+        return (self._line(one, seconds[one.id], *scores[one.id]) for one in utterances if one.id in scores)
 
-    def _line(self, one: Utterance, posterior: Tensor, logits: Tensor) -> dict[str, Any]:
+    def _line(self, one: Utterance, seconds: float, posterior: Tensor, logits: Tensor) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "id": one.id,
             "label": one.label,
+            "seconds": round(seconds, 6),
             "decision": self.bundle.classes[int(posterior.argmax())],
             "posterior": [round(value, 6) for value in posterior.tolist()],
             "logits": [round(value, 6) for value in logits.tolist()],
