@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
@@ -140,6 +141,19 @@ def test_the_posterior_of_one_file_is_that_of_its_score_line(work: Path, corpus:
     assert sum(posterior.values()) == pytest.approx(1)
 
 
+def test_score_lines_have_the_durations_that_systems_are_compared_by(work: Path, corpus: Path) -> None:
+    system = run(work).parents[1]
+    lines = [line for path in sorted(system.rglob("scores.jsonl")) for line in read(path)]
+    durations = {path.stem: soundfile.info(path).duration for path in corpus.rglob("*.wav")}
+    assert {line["id"]: line["seconds"] for line in lines} == {
+        line["id"]: pytest.approx(durations[str(line["id"])], abs=1e-6) for line in lines
+    }
+    (row,) = [line for line in cli("compare", system).stdout.splitlines() if line.startswith("| mini-cnn |")]
+    (pooled,) = [line for line in (system / "RESULTS.md").read_text().splitlines() if line.startswith("| pooled |")]
+    wa, ua = (cell.strip() for cell in pooled.split("|")[4:6])
+    assert row == f"| mini-cnn | {wa} | {ua} | {ua} ({len(lines)}) | – (0) | / |"
+
+
 def read(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -246,7 +260,7 @@ def metrics(confusion: list[list[int]], hash_: str = "h") -> dict[str, object]:
 
 def test_folds_are_pooled_in_both_ways() -> None:
     # fold 1: recalls 4/4 and 0/2, UA 50; fold 2: 1/2 and 2/2, UA 75; pooled: 5/6 and 2/4, UA 66.67
-    runs = [Run("1", "0", metrics([[4, 0], [2, 0]])), Run("2", "0", metrics([[1, 1], [0, 2]]))]
+    runs = [Run("1", "0", metrics([[4, 0], [2, 0]]), Path()), Run("2", "0", metrics([[1, 1], [0, 2]]), Path())]
     both = summarize(runs, "ua", Plugins())
     assert both.folds == [pytest.approx(0.625)]
     assert both.pooled == [pytest.approx(2 / 3)]

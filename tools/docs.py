@@ -5,7 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("prepare", "featurize", "train", "score", "report", "audit", "recipe", "kaldi", "plugins", "doctor")
+COMMANDS = (
+    "prepare",
+    "featurize",
+    "train",
+    "score",
+    "report",
+    "compare",
+    "audit",
+    "recipe",
+    "kaldi",
+    "plugins",
+    "doctor",
+)
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
 
 

@@ -216,6 +216,21 @@ def report(
 
 
 @app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="System folders, exp/PROTOCOL/SYSTEM, or folders above them.")],
+    seconds: Annotated[float, typer.Option(min=0, help="Longest of the short utterances, s.")] = 10.0,
+    truth: Annotated[
+        str | None, typer.Option(help="The system to agree with, by name; that of the highest UA by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the table as Markdown too.")] = None,
+) -> None:
+    """Show scored systems beside each other: WA, UA, UA by duration, and agreement with the best one's decisions."""
+    from sertk.stages.compare import compare as stage
+
+    stage(folders, seconds=seconds, truth=truth, out=out)
+
+
+@app.command()
 def audit(
     lists: Annotated[
         list[str],

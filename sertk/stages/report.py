@@ -7,6 +7,7 @@ import statistics
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +26,12 @@ STACK = ("torch", "torchaudio", "speechbrain")
 
 
 class Run(NamedTuple):
-    """A scored run: its fold, its seed and its metrics.json."""
+    """A scored run: its fold, its seed, its metrics.json and its folder."""
 
     fold: str
     seed: str
     metrics: dict[str, Any]
+    folder: Path
 
     @property
     def counts(self) -> Tensor:
@@ -53,7 +55,7 @@ def report(folders: Sequence[Path], *, command: str | None = None, publish: bool
     """
     plugins = Plugins()
     written = []
-    found = {system: (runs, _about(system, runs)) for system, runs in _find(folders).items()}
+    found = {system: (runs, protocol_of(system, runs)) for system, runs in find(folders).items()}
     _check_one_hash([(str(system), about) for system, (_, about) in found.items()])
     for system, (runs, about) in found.items():
         text = _text(system, runs, about, command, plugins)
@@ -67,14 +69,18 @@ def report(folders: Sequence[Path], *, command: str | None = None, publish: bool
     return written
 
 
-def _find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
-    """Runs by system folder, sorted by fold and seed."""
+def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
+    """Runs by system folder in the order given, sorted by fold and seed.
+
+    Raises:
+        SertkError: Where there is none.
+    """
     found: dict[Path, list[Run]] = {}
-    paths = sorted({path.resolve() for folder in folders for path in folder.rglob("seed=*/metrics.json")})
+    below = [path.resolve() for folder in folders for path in sorted(folder.rglob("seed=*/metrics.json"))]
     own = [folder.resolve() / "metrics.json" for folder in folders]
-    for path in dict.fromkeys([*(one for one in own if one.exists()), *paths]):
+    for path in dict.fromkeys([*(one for one in own if one.exists()), *below]):
         fold, seed = named(path.parent.parent.name.removeprefix("fold=")), path.parent.name.removeprefix("seed=")
-        run = Run(fold, seed, read_json(path, "Run `sertk score` again."))
+        run = Run(fold, seed, read_json(path, "Run `sertk score` again."), path.parent)
         found.setdefault(path.parent.parent.parent, []).append(run)
     if not found:
         raise SertkError(
@@ -84,13 +90,13 @@ def _find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
     return {system: sorted(runs, key=lambda run: (run.fold, run.seed)) for system, runs in found.items()}
 
 
-def _lacking(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """(fold, seed) of the grid that was not run."""
-    grid = {(fold, seed) for fold in (run.fold for run in runs) for seed in (run.seed for run in runs)}
+def lacking(runs: Sequence[Run], every: Sequence[Run]) -> list[tuple[str, str]]:
+    """(fold, seed) of the grid of every run that is not among these."""
+    grid = set(product({run.fold for run in every}, {run.seed for run in every}))
     return sorted(grid - {(run.fold, run.seed) for run in runs})
 
 
-def _about(system: Path, runs: Sequence[Run]) -> dict[str, Any]:
+def protocol_of(system: Path, runs: Sequence[Run]) -> dict[str, Any]:
     """The protocol of the runs.
 
     Raises:
@@ -102,6 +108,14 @@ def _about(system: Path, runs: Sequence[Run]) -> dict[str, Any]:
             raise SertkError(f"{system} mixes runs of different {what} ({', '.join(kinds)}). Report them apart.")
     about: dict[str, Any] = runs[0].metrics["protocol"]
     return about
+
+
+def stated(about: Mapping[str, Any]) -> str:
+    """A protocol in words."""
+    return (
+        f"{about.get('corpus', '?')} / {about.get('name', '?')}, {stamped(about)}, "
+        f"part {about.get('part', '?')}, hash `{about.get('hash', '?')}`"
+    )
 
 
 def _check_one_hash(systems: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -172,16 +186,15 @@ def _text(system: Path, runs: Sequence[Run], about: Mapping[str, Any], command: 
     matrix += [f"| {name} | {' | '.join(map(str, row))} |" for name, row in zip(classes, counts.tolist(), strict=True)]
     versions = ", ".join([f"sertk {sertk.__version__}", *(f"{name} {version(name)}" for name in STACK)])
     facts = [
-        f"- protocol: {about.get('corpus', '?')} / {about.get('name', '?')}, {stamped(about)}, "
-        f"part {about.get('part', '?')}, hash `{about.get('hash', '?')}`",
+        f"- protocol: {stated(about)}",
         f"- command: `{command or f'sertk report {system.name}'}`",
         f"- versions: {versions}; commit {_commit()}",
     ]
     head = "WA is accuracy, UA is the mean class recall (UAR); precision, recall and F1 are macro means. Percent."
-    lacking = _lacking(runs)
-    if lacking:
+    missing = lacking(runs, runs)
+    if missing:
         facts.append(
-            f"- **incomplete**: {len(lacking)} runs lack, the first fold {lacking[0][0]}, seed {lacking[0][1]}"
+            f"- **incomplete**: {len(missing)} runs lack, the first fold {missing[0][0]}, seed {missing[0][1]}"
         )
     legend = "Confusion counts over all runs, rows the labels, columns the decisions:"
     return "\n".join([_table(runs, plugins), "", head, "", *facts, "", legend, "", *matrix, ""])
@@ -229,8 +242,8 @@ def _publish(system: Path, about: Mapping[str, Any], text: str) -> Path:
     title = f"## {system.parent.name} / {system.name}"
     old = path.read_text(encoding="utf-8") if path.exists() else f"# {about['corpus']}: results\n"
     others = re.sub(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", "", old, flags=re.MULTILINE | re.DOTALL)
-    stated = re.findall(rf"^- protocol: {about['corpus']} / {about['name']},.* hash `(\w+)`", others, re.MULTILINE)
-    _check_one_hash([(str(path), {**about, "hash": one}) for one in stated] + [(str(system), about)])
+    known = re.findall(rf"^- protocol: {about['corpus']} / {about['name']},.* hash `(\w+)`", others, re.MULTILINE)
+    _check_one_hash([(str(path), {**about, "hash": one}) for one in known] + [(str(system), about)])
     write_text(path, f"{others.rstrip()}\n\n{title}\n\n{text}")
     say(f"wrote {path}")
     return path
