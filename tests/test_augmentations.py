@@ -96,6 +96,14 @@ def test_a_silent_segment_is_not_mixed(silent: str) -> None:
     assert share == 0
 
 
+@pytest.mark.parametrize("level", [1e-19, 1e-20, 1e-21, 1e-22])  # squares that float32 still holds, ratios it does not
+def test_a_partner_too_faint_to_be_raised_is_not_mixed(level: float) -> None:
+    mixed, share = lay(0.0, other=level * OTHER)
+    assert mixed.isfinite().all()
+    assert (share == 0) == torch.equal(mixed, OWN)
+    assert share <= 0.1 + 1e-5  # what it is at 0 dB
+
+
 def test_an_unwanted_row_is_not_mixed() -> None:
     mixed, share = lay(0.0, wanted=False)
     assert torch.equal(mixed, OWN)

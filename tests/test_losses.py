@@ -182,6 +182,15 @@ def test_mining_does_not_depend_on_the_order_of_rows() -> None:
     near(Triplet(TASK, UNCUT, negatives="batch")({WHOLE: shuffled}, labels(1, 0, 1, 0), {}), MEAN)
 
 
+def test_negatives_of_one_length_and_one_sum_do_not_depend_on_the_order_either() -> None:
+    points, loss = [[0, 0], [1, 1], [2, 0], [0, 2.5], [2.5, 0]], Triplet(TASK, UNCUT, negatives="batch")
+    found = []
+    for order in ([0, 1, 2, 3, 4], [0, 1, 2, 4, 3]):
+        views = {WHOLE: view(embedding=[points[i] for i in order], lengths=[5] * 5)}
+        found.append(loss(views, labels(0, 0, 0, 1, 1), {}).item())
+    assert found[0] == pytest.approx(found[1])
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_mining_passes_over_companions(label: int) -> None:
     # as long as row 1 and far away: it would be a positive of its class and the nearest negative of the other

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from sertk.builtin.losses.focal import Focal
 from sertk.builtin.losses.frame_supcon import FrameSupCon, broadcast, supcon
 from sertk.builtin.losses.kl import KullbackLeibler
 from sertk.builtin.poolings import FLAM, First
-from sertk.core import WHOLE, Batch, Dims, Loss, Padded, Rng, Span, Target, Task, UsageError, View
+from sertk.core import WHOLE, Batch, Dims, Loss, Padded, Plan, Rng, Span, Target, Task, UsageError, Utterance, View
+from sertk.optim import exponential
 
 TASK = Task(("anger", "sadness"), torch.tensor([6, 2]))
 DIMS = Dims(frame=2, embedding=2)
@@ -121,6 +123,20 @@ def test_segments_and_whole_are_both_looked_at(kind: type[Focal]) -> None:
     dims = Dims(frame=2, embedding=2, segments=PIECES)
     assert kind(TASK, dims).spans == (PIECES, WHOLE)
     assert kind(TASK, dims, at="segments").spans == (PIECES,)
+
+
+@pytest.mark.parametrize(("kind", "hard"), [(KullbackLeibler, math.log(4)), (Focal, 9 / 16 * math.log(4))])
+def test_segments_and_whole_are_added_and_an_uncut_row_counts_once(kind: type[Focal], hard: float) -> None:
+    # row 0 has two segments and its whole, row 1 is its only segment; each posterior (3/4, 1/4), each label the second:
+    # KL -ln 1/4, focal (3/4)^2 of it; three of row 0 and one of row 1, mean over two rows
+    def seen(frames: list[int], owner: list[int], position: list[int]) -> View:
+        rows = view([[LN3, 0]] * len(frames))
+        cut = Padded(torch.zeros(len(frames), max(frames), 2), torch.tensor(frames))
+        return View(cut, rows.embedding, rows.heads, torch.tensor(owner), torch.tensor(position))
+
+    views = {WHOLE: seen([6, 3], [0, 1], [0, 0]), PIECES: seen([4, 4, 3], [0, 0, 1], [0, 1, 0])}
+    loss = kind(TASK, Dims(frame=2, embedding=2, segments=PIECES))
+    near(loss(views, targets([[0.0, 1.0]] * 2), {}), (3 + 1) * hard / 2)
 
 
 # --- centre --------------------------------------------------------------------------------------------------------
@@ -366,13 +382,38 @@ def test_eam_leaves_energy_out_where_it_is_told_to() -> None:
     torch.testing.assert_close(made.target.soft[:, 1], (added > 0).sum(1) / 9)
 
 
+def test_a_partner_is_any_row_of_the_set_and_does_not_depend_on_the_batch() -> None:
+    from sertk.data import Rows
+
+    def reader(chosen: Sequence[Utterance]) -> dict[str, Padded]:
+        return {"wave": Padded.stack([torch.ones(4) for _ in chosen])}
+
+    people = [Utterance(f"u{i}", f"u{i}.wav", "s", None) for i in range(20)]
+    rows = Rows(people, torch.zeros(20, dtype=torch.long), 2, reader, seed=3, partners=1)  # type: ignore[arg-type]
+
+    def drawn(places: list[int], epoch: int) -> tuple[str, ...]:
+        item = rows[epoch, Plan(torch.tensor(places), {}, torch.ones(len(places)))]
+        assert item.partners is not None
+        return item.partners.ids
+
+    assert drawn([7, 1, 3], 1)[0] == drawn([7], 1)[0] == drawn([2, 7], 1)[1]
+    counts = Counter(name for epoch in range(200) for name in drawn([*range(20)], epoch))
+    assert len(counts) == 20
+    assert all(140 <= count <= 260 for count in counts.values())  # 200 expected, deviation 14
+
+
+@pytest.mark.parametrize(("step", "power"), [(0, 0), (9, 0), (10, 1), (199, 19), (200, 20), (299, 20), (1000, 20)])
+def test_the_rate_falls_by_an_eighth_an_epoch_to_the_twentieth(step: int, power: int) -> None:
+    assert exponential(per_epoch=10, total=300)(step) == pytest.approx(0.875**power)
+
+
 # --- weights by pilot ----------------------------------------------------------------------------------------------
 
 LOSSES = [{"name": "kl"}, {"name": "focal", "weight": 0.5}, {"name": "center"}, {"name": "frame_supcon", "width": 8}]
 POOLING = {"name": "flam", "project": 16, "heads": 4}
 
 
-def train(data: Path, out: Path, **more: object) -> None:
+def train(data: Path, out: Path, system: str = "mini-cnn", **more: object) -> None:
     """A run of P2's parts on the embedded corpus."""
     from sertk import config
     from sertk.data import Data
@@ -380,7 +421,8 @@ def train(data: Path, out: Path, **more: object) -> None:
 
     torch.set_num_threads(1)
     settings = {"protocol": "emobox", "fold": "1", "train.epochs": 2, "train.threads": 1, "train.workers": 0, **more}
-    document = config.load("mini-cnn", None, {"pilot": 3, "losses": LOSSES, "pooling": POOLING, **settings})
+    own = {"pilot": 3, "losses": LOSSES, "pooling": POOLING} if system == "mini-cnn" else {}
+    document = config.load(system, None, {**own, **settings})
     stage(document, Data(data), out)
 
 
@@ -408,6 +450,21 @@ def test_a_pilot_weighs_each_term_by_its_largest_value_and_says_so(run: Path) ->
         total = sum(pilot["weights"][name] * value for name, value in line["terms"].items())
         assert line["train_loss"] == pytest.approx(total, rel=1e-5)
     assert all(value <= 1.5 * pilot["largest"][name] for name, value in lines[0]["terms"].items())
+
+
+def test_the_system_of_row_15_trains_a_tiny_wavlm(data: Path, tmp_path: Path) -> None:
+    from transformers import WavLMConfig, WavLMModel
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "feat_extract_norm": "layer"}
+    WavLMModel(WavLMConfig(**sizes, conv_dim=[8] * 7, do_stable_layer_norm=True)).save_pretrained(tmp_path / "tiny")
+    backbone = {"name": "wavlm", "source": str(tmp_path / "tiny")}
+    train(data, tmp_path / "run", "p2-wavlm-eam-flam-all", backbone=backbone, pilot=2)
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    rates = [{"main": 1e-4 * factor, "rate=0.005": 5e-3 * factor} for factor in (1, 0.875)]
+    assert [line["rates"] for line in log] == [pytest.approx(one) for one in rates]
+    about = read(tmp_path / "run/model/bundle.json")["training"]["losses"]
+    assert sorted(about) == sorted(log[0]["terms"]) == ["center", "focal", "frame_supcon", "kl"]
 
 
 def test_nothing_of_a_pilot_remains_but_the_weights(

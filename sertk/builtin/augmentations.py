@@ -70,7 +70,9 @@ def overlay(
     wanted = wanted & (energy > 0) & (noise > 0)
     if decibel is None:
         return Padded(own.data + wanted[:, None] * piece, own.length), size / own.length * wanted
-    scale = (energy / (10 ** (decibel / 10) * noise.where(wanted, torch.ones_like(noise)))).sqrt() * wanted
+    ratio = energy / (10 ** (decibel / 10) * noise)
+    wanted = wanted & ratio.isfinite()  # what is too faint to be raised to the SNR counts as silent
+    scale = ratio.sqrt().where(wanted, torch.zeros_like(ratio))
     scaled = scale.pow(2) * noise
     share = scaled / (energy + scaled).where(wanted, torch.ones_like(noise)) * size / own.length
     return Padded(own.data + scale[:, None] * piece, own.length), share * wanted

@@ -64,7 +64,7 @@ class Target:
 
     @property
     def hard(self) -> Tensor:
-        """(B,) int64, the dominant class."""
+        """(B,) int64, the dominant class; the first of equal shares."""
         return self.soft.argmax(1)
 
     @property

@@ -70,16 +70,18 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 def _mine(view: View, hop: int, rows: Tensor, target: Target) -> Tensor:
     """(G, 3) every anchor and positive of a class, with the row of another class nearest to the positive in length.
 
-    Ties go to the first such row of the batch in length and embedding order, so the order of rows does not matter.
+    Ties are decided by the embeddings, so the order of rows does not matter.
     """
-    # where a row's last window ends, windows overlapping as they do (with tail: align to within a hop)
+    # where a row's last window ends, windows overlapping as they do (with tail: align or drop to within a hop)
     ends = (view.position * hop + view.frames.length).to(target.weight.dtype)
     length = torch.zeros_like(target.weight).scatter_reduce(0, view.owner, ends, "amax")
     same = target.hard[:, None] == target.hard
     real = target.weight > 0
     gap = (length[:, None] - length).abs().masked_fill(same | ~real, torch.inf)
-    # equal gaps: decide by the embeddings' sums, a property of the rows and not of their place
-    order = rows.detach().sum((1, 2)).argsort()
+    # equal gaps: decide by a projection of the embeddings, a property of the rows and not of their place (a plain sum
+    # is zero behind a layer norm)
+    flat = rows.detach().flatten(1).double()
+    order = (flat @ torch.arange(1, flat.shape[1] + 1, dtype=flat.dtype, device=flat.device).sin()).argsort()
     nearest = order[gap[:, order].argmin(1)]
     possible = same & real & real[:, None] & (gap.amin(1) < torch.inf)
     anchor, positive = possible.fill_diagonal_(False).nonzero(as_tuple=True)
