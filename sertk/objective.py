@@ -12,7 +12,7 @@ from sertk.core import HeadSpec, Loss, SertkError, Span, Target, Terms, UsageErr
 
 
 class Mixture(nn.Module):
-    """sum_k weight_k L_k.
+    """sum_k weight_k L_k (P2 eq. 11; P3 eqs. 1 and 4 are sums of two).
 
     Args:
         losses: By the name they are reported under.

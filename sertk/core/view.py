@@ -18,7 +18,7 @@ Output = Literal["softmax", "sigmoid", "linear"]
 
 
 class Span(NamedTuple):
-    """Windows over the backbone's frames; `WHOLE` is the utterance itself.
+    """Windows over the backbone's frames (P3 section 3.1); `WHOLE` is the utterance itself.
 
     Attributes:
         length: Frames of a window, 0 for the whole.
