@@ -369,7 +369,9 @@ def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(
     root = iemocap.write(tmp_path / "in", share=200, seconds=seconds)
     work = tmp_path / "work"
     words = ["recipe", EGS, "--work", work, "--root", root, "--fold", "Ses01"]
-    words += ["--backbone", f"wav2vec2:source={tiny}"] if system == "p3-baseline" else ["--system", system]
+    words += (
+        ["--backbone", f"wav2vec2:source={tiny},normalize=true"] if system == "p3-baseline" else ["--system", system]
+    )
     flagship = ["--loss", "triplet", "--segments", "140:70"]
     small = [word for one in ("train.epochs=1", "train.workers=0", "augment=[]") for word in ("--set", one)]
     for more in (["--stop-stage", 2], ["--stage", 3, *([] if cut else ["--stop-stage", 3])]):

@@ -458,7 +458,7 @@ def test_the_system_of_row_15_trains_a_tiny_wavlm(data: Path, tmp_path: Path) ->
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     sizes |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "feat_extract_norm": "layer"}
     WavLMModel(WavLMConfig(**sizes, conv_dim=[8] * 7, do_stable_layer_norm=True)).save_pretrained(tmp_path / "tiny")
-    backbone = {"name": "wavlm", "source": str(tmp_path / "tiny")}
+    backbone = {"name": "wavlm", "source": str(tmp_path / "tiny"), "normalize": True}
     train(data, tmp_path / "run", "p2-wavlm-eam-flam-all", backbone=backbone, pilot=2)
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     rates = [{"main": 1e-4 * factor, "rate=0.005": 5e-3 * factor} for factor in (1, 0.875)]

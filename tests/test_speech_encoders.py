@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -215,6 +216,17 @@ def test_a_checkpoint_for_recognition_gives_its_encoder_and_its_front_end(saved:
     assert Wav2Vec2(WAVE, source=str(saved), normalize=True).portable()["normalize"] is True
 
 
+def test_a_checkpoint_that_does_not_say_whether_waves_are_standardised_is_asked_about(
+    saved: Path, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(saved, bare)
+    (bare / "preprocessor_config.json").unlink()
+    with pytest.raises(SertkError, match=r"no preprocessor_config.json .* set backbone.normalize to true or false"):
+        Wav2Vec2(WAVE, source=str(bare))
+    assert Wav2Vec2(WAVE, source=str(bare), normalize=True).portable()["normalize"] is True
+
+
 def test_what_is_no_checkpoint_is_refused_with_the_folder_to_fill(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +238,11 @@ def test_what_is_no_checkpoint_is_refused_with_the_folder_to_fill(
     (tmp_path / "facebook").mkdir()
     (tmp_path / "facebook" / "wav2vec2-base").symlink_to(saved)
     assert Wav2Vec2(WAVE, source="facebook/wav2vec2-base").width == 16  # just there the name is found
+
+
+def test_attention_is_torch_s_own_where_the_model_has_it() -> None:
+    chosen = {kind: made(kind).encoder.config._attn_implementation for kind in KINDS}
+    assert chosen == {"wav2vec2": "sdpa", "hubert": "sdpa", "wavlm": "eager"}
 
 
 def test_wrong_settings_and_waves_are_refused() -> None:

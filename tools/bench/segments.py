@@ -51,7 +51,7 @@ def main() -> None:
     whole, cut = trained(ask.source, rows, None), trained(ask.source, rows, "80:40")
     result = harness.compare(whole, cut, ask.pairs, math.inf)
     print(result.row(f"a step of {len(rows)} rows", whole.name, cut.name), flush=True)
-    print(share_of_eam(ask.source, rows))
+    print(share_of_eam(ask.source, rows, paths[: ask.batch]))
 
 
 class System:
@@ -117,15 +117,19 @@ def _way(name: str, work: Callable[[], object]) -> Way:
     return Way(name, run, read)
 
 
-def share_of_eam(source: str, waves: Sequence[torch.Tensor], runs: int = 7) -> str:
-    """What mixing a batch takes beside the step that it feeds."""
+def share_of_eam(source: str, waves: Sequence[torch.Tensor], paths: Sequence[Path], runs: int = 7) -> str:
+    """What mixing a batch, and reading as many partners, takes beside the step that it feeds."""
     system, batch, rows = System(source, None), batched(waves), Padded.stack(list(waves))
     eam = Plugins().make("augmentation", {"name": "eam", "probability": 1.0})
     flat = Batch(batch.ids, {"wave": rows}, batch.target, batch.copy, batch.owner)
     rng = Rng.for_rows(0, list(batch.ids), [0] * len(waves), 0, "eam")
     mix = statistics.median(_seconds(lambda: eam(flat, rng, flat)) for _ in range(runs))
     step = statistics.median(_seconds(lambda: system.step(batch)) for _ in range(runs))
-    return f"\nEAM of {len(waves)} rows takes {1e3 * mix:.1f} ms, {100 * mix / step:.2f} % of the step ({step:.2f} s)."
+    seek = statistics.median(_seconds(lambda: [soundfile.read(path) for path in paths]) for _ in range(runs))
+    return (
+        f"\nEAM of {len(waves)} rows takes {1e3 * mix:.1f} ms, {100 * mix / step:.2f} % of the step ({step:.2f} s); "
+        f"reading its partners {1e3 * seek:.1f} ms, {100 * seek / step:.2f} %, which train.workers takes off the step."
+    )
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -88,9 +88,9 @@ def pretrained(
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().partition("\n")[0]
         raise SertkError(
-            f"no {name} checkpoint at {source!r} ({first}). Give the folder that holds config.json and "
-            f"model.safetensors, or a name on the Hugging Face hub such as {example}. Without the hub, put the "
-            f"checkpoint's files into {Path(source).absolute()}, and the name is found there."
+            f"no {name} checkpoint at {source!r} ({first}). Give the folder that holds config.json, model.safetensors "
+            f"and, where it has one, preprocessor_config.json, or a name on the Hugging Face hub such as {example}. "
+            f"Without the hub, put the checkpoint's files into {Path(source).absolute()}, and the name is found there."
         ) from None
     lacking = [word for word in info["missing_keys"] if counts(word)]
     if lacking or sizes.model_type != config.model_type:

@@ -74,6 +74,9 @@ class SpeechEncoder(Backbone):
     waves are standardised over their real samples, the frames behind an utterance are zero in front of the positional
     convolution, and no frame attends to them.
 
+    In training it has the dropouts that the checkpoint's configuration names, and none of the two other things that
+    Hugging Face's forward does there by default: no frames are masked (SpecAugment), and no layers dropped (LayerDrop).
+
     Args:
         inputs: What the run offers; given by the run.
         reads: The input that it reads, a wave; the only one when null.
@@ -296,10 +299,17 @@ def _take_real_norm(encoder: Any) -> None:  # noqa: ANN401
 
 
 def _standardised(source: str) -> bool:
-    """Whether the checkpoint's own front end standardises waves; it does where nothing is said."""
+    """Whether the checkpoint's own front end standardises waves.
+
+    Raises:
+        SertkError: Where the checkpoint does not say.
+    """
     from transformers import Wav2Vec2FeatureExtractor
 
     try:
         return bool(Wav2Vec2FeatureExtractor.from_pretrained(source).do_normalize)
     except OSError:
-        return True
+        raise SertkError(
+            f"{source!r} has no preprocessor_config.json that can be read, which says whether waves are standardised. "
+            "Put it beside config.json, or set backbone.normalize to true or false."
+        ) from None
