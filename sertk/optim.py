@@ -14,6 +14,8 @@ from sertk.core import UsageError, nearest
 from sertk.plugins import Plugins, split
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
+UNFUSED = {"foreach", "differentiable"}
+"""Settings that torch refuses beside `fused`."""
 
 Rate = Callable[[int], float]
 """Optimizer step -> factor of the learning rate."""
@@ -126,6 +128,8 @@ def make_optimizers(
     name, settings = split("optimizer", spec)
     if name not in OPTIMIZERS:
         raise UsageError(f"no optimizer named {name!r}{nearest(name, OPTIMIZERS)}")
+    # one pass over the memory of weights and moments; torch's default takes one for each operation of the update
+    settings = settings if settings.keys() & UNFUSED else {"fused": True, **settings}
     made = {"main": plugins.build("optimizer", OPTIMIZERS[name], {"name": name, **settings}, rest)}
     for rate, parameters in own.items():
         spec_own = {"name": name, **settings, "lr": rate}

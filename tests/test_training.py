@@ -19,6 +19,8 @@ from sertk.core import UsageError, View
 from sertk.data import Data
 from sertk.model import Model
 from sertk.objective import Mixture
+from sertk.optim import OPTIMIZERS, make_optimizers
+from sertk.plugins import Plugins
 from sertk.training import Training
 
 
@@ -137,3 +139,21 @@ def test_a_selection_that_makes_no_sense_is_refused(more: dict[str, object], say
     settings["train"] |= {"select": "last", **more}
     with pytest.raises(UsageError, match=says):
         build.check(settings)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_fused_step_is_the_plain_one_to_rounding(name: str) -> None:
+    def trained(**more: object) -> torch.Tensor:
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(1_000))
+        spec = {"name": name, "lr": 1e-2, "weight_decay": 0.1, **more}
+        (optimizer,) = make_optimizers(Plugins(), spec, {}, [weight]).values()
+        assert optimizer.defaults["fused"] is (None if more else True)
+        for _ in range(20):
+            optimizer.zero_grad()
+            (weight.sin().square().sum()).backward()
+            optimizer.step()
+        return weight.detach()
+
+    fused, plain = trained(), trained(foreach=False)
+    assert (fused - plain).abs().max() < 1e-6 * plain.abs().max()
