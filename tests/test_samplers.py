@@ -104,6 +104,14 @@ def test_more_jitter_mixes_more() -> None:
     assert spread(0.0) < spread(0.1) < spread(1.0)
 
 
+def test_a_few_long_rows_do_not_make_the_others_random() -> None:
+    lengths = torch.cat([1 + torch.arange(400) / 100, torch.tensor([60.0, 90.0])])  # 1 to 5 s, and two monologues
+    plans = Shuffle(torch.zeros(402), lengths, 4).epoch(0, 0)
+    widest = torch.stack([lengths[plan.rows].max() for plan in plans])
+    padded = 1 - lengths[:400].sum() / sum(4 * width for width in widest if width < 60)
+    assert padded < 0.2 * 0.6  # of four draws of a random term in [0, 0.2] the largest is 0.06 above the mean
+
+
 # --- pairs ---------------------------------------------------------------------------------------------------------
 
 

@@ -18,18 +18,18 @@ class Shuffle(BatchSampler):
         labels: Given by the run.
         lengths: Given by the run.
         batch: Given by the run.
-        jitter: Size of the random term, as a share of the spread of lengths; more mixes more and pads more.
+        jitter: Size of the random term, as a share of a row's own length; more mixes more and pads more. A share of the
+            longest one's length would let a single long utterance mix all others at random.
     """
 
-    def __init__(self, labels: Tensor, lengths: Tensor, batch: int, jitter: float = 0.25) -> None:
+    def __init__(self, labels: Tensor, lengths: Tensor, batch: int, jitter: float = 0.2) -> None:
         super().__init__(labels, lengths, batch)
         self._jitter = jitter
 
     def chunks(self, generator: Generator) -> list[Tensor]:
         """Rows of each batch, each row once."""
         rows = torch.randperm(len(self.lengths), generator=generator)
-        spread = self._jitter * (self.lengths.max() - self.lengths.min())
-        key = self.lengths[rows] + spread * torch.rand(len(rows), generator=generator)
+        key = self.lengths[rows] * (1 + self._jitter * torch.rand(len(rows), generator=generator))
         count = -(-len(rows) // self.batch)
         # even parts: a last batch of one row would break batch statistics
         parts = torch.tensor_split(rows[key.argsort()], count)
