@@ -1,29 +1,37 @@
-"""The statistics of tools/bench, on workloads that take no time; nothing here is timed."""
+"""The statistics of tools/bench on workloads that take no time, and its training loops on tiny ones; none is timed."""
 
 import importlib.util
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sertk.core import SertkError, UsageError
+from sertk.data import Data
+from sertk.testing.trees.audio import clip
 
-SOURCE = Path(__file__).parents[1] / "tools" / "bench" / "harness.py"
+SOURCE = Path(__file__).parents[1] / "tools" / "bench"
 
 
-@pytest.fixture(scope="module")
-def harness() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_harness", SOURCE)
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", SOURCE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def harness() -> ModuleType:
+    return load("harness")
 
 
 class Clock:
@@ -141,3 +149,55 @@ def test_equal_outputs_tell_how_far_they_are_apart(harness: ModuleType) -> None:
 
 def test_the_machine_is_told_with_versions(harness: ModuleType) -> None:
     assert f"numpy {np.__version__}" in harness.machine("numpy")
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+ENCODER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SOURCE))  # it imports harness
+    return load("train")
+
+
+@pytest.fixture
+def work(train: ModuleType, tmp_path: Path) -> object:
+    """Twelve files of 0.1 s to 0.65 s, two batches of which are trained on."""
+    for n in range(12):
+        clip(tmp_path / "corpus" / "ab"[n % 2] / f"s{n % 6}" / f"{n}.wav", n, 0.1 + 0.05 * n)
+    data = Data(train.harness.prepared("folder:speaker=(s[0-9])/", tmp_path / "corpus", tmp_path / "data"))
+    source = train.checkpoint(tmp_path / "encoder", **ENCODER)
+    return train.Work(data, source, train.planned(data, 4, 8), 4, "cpu", "fp32")
+
+
+def test_both_training_loops_are_fed_the_same_audio_and_start_alike(
+    train: ModuleType,
+    work: Any,  # noqa: ANN401
+    tmp_path: Path,
+) -> None:
+    fed = train.Fed(), train.Fed()
+    ways = train.sertk_way(work, tmp_path / "run", fed[0]), train.recipe_way(work, tmp_path / "saved", fed[1])
+    assert train.harness.difference(*(way.read(tmp_path) for way in ways), 1e-4) > 0
+    for way in ways:
+        way.run(tmp_path)
+    seconds = [[list(work.data.utterances.values())[row].duration for row in plan.rows] for plan in work.plans]
+    assert fed[0].real == fed[1].real == round(16_000 * sum(map(sum, seconds)))
+    assert fed[0].samples == round(16_000 * sum(4 * max(batch) for batch in seconds))
+    assert fed[1].samples >= fed[0].samples
+
+
+def test_the_training_bench_tells_rates_and_padding(train: ModuleType, work: object, tmp_path: Path) -> None:
+    *_, row, ours, theirs = train.measured(work, 6, tmp_path)
+    assert row.startswith("| training on 8 files, 3 s | sertk, fp32 | recipe, fp32 | 6 |")
+    for name, line in (("sertk", ours), ("recipe", theirs)):
+        assert re.fullmatch(rf"{name}, fp32: [0-9.]+ utterances/s, [0-9.]+ % of the samples padding", line)
