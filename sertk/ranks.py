@@ -100,8 +100,9 @@ def average(parameters: Iterable[nn.Parameter], times: float) -> None:
         flat = torch.cat([*(grad.flatten() for grad in grads), here])
         _tell(distributed.all_reduce, flat)
         *means, found = torch.split(flat / size(), [*(one.numel() for one in held), len(held)])
-        for one, mean, anywhere in zip(held, means, found.tolist(), strict=True):
-            one.grad = mean.view_as(one).to(one.dtype) if anywhere else None
+        for one, grad, mean, anywhere in zip(held, grads, means, found.tolist(), strict=True):
+            # in the layout of the parameter, which fused optimizers take for granted (channels last, say)
+            one.grad = grad.copy_(mean.view_as(one)) if anywhere else None
     for one in held:
         if one.grad is not None and times != 1:
             one.grad.mul_(times)

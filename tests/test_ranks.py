@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from sertk import ranks
 from sertk.cli import main
 from sertk.cli.app import app
 from sertk.stages.score import score
@@ -169,6 +170,19 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batches(
     classes = json.loads((two / "model/bundle.json").read_text())["classes"]
     loss = sum(-math.log(one["posterior"][classes.index(one["label"])]) for one in scores) / len(scores)
     assert lines(two)[0]["dev_loss"] == pytest.approx(loss, abs=1e-5)  # each rank saw half of dev, with one model
+
+
+def test_the_mean_gradient_keeps_the_layout_of_its_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    # torch's fused optimizers go through weights and gradients by their place in memory, and do not say so
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.mul_(3))
+    layer = torch.nn.Conv2d(8, 4, 3).to(memory_format=torch.channels_last)
+    layer(torch.randn(2, 8, 5, 5)).square().sum().backward()
+    before = [one.grad.clone() for one in layer.parameters()]
+    ranks.average(layer.parameters(), 2.0)
+    for one, grad in zip(layer.parameters(), before, strict=True):
+        assert one.grad.stride() == one.stride()
+        assert torch.allclose(one.grad, 3 * grad)
 
 
 @pytest.mark.parametrize(
