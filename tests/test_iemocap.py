@@ -20,7 +20,6 @@ from sertk.cli.app import app
 from sertk.core import InputError, Rejected, SertkError, UsageError, Utterance
 from sertk.data import Data
 from sertk.protocols import Made, expected, make
-from sertk.stages import train
 from sertk.stages.prepare import prepare
 from sertk.testing import official
 from sertk.testing.trees import iemocap
@@ -420,7 +419,7 @@ def test_the_rows_of_p2_table_3_are_the_options_that_the_readme_gives(
     words = ["recipe", EGS, "--work", tmp_path, "--root", root, "--system", "p2-wavlm-eam-flam-all"]
     assert CliRunner().invoke(app, [str(word) for word in (*words, "--stop-stage", 1)]).exit_code == 0
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr(train, "_run", lambda plugins, settings, *rest: found.append(settings))
+    monkeypatch.setattr("sertk.stages.train._run", lambda plugins, settings, *rest: found.append(settings))
     for _, options in rows:
         more = ["--stage", "3", "--stop-stage", "3", "--fold", "Ses01", "--dry-run", *shlex.split(options)]
         done = CliRunner().invoke(app, [str(word) for word in (*words, *more)])
