@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sertk.scorer import Scorer
+    from sertk.scoring.scorer import Scorer
 
 __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
@@ -18,6 +18,6 @@ def load(bundle: str | Path, device: str = "cpu") -> Scorer:
     >>> sertk.load("model/")("a.wav")  # doctest: +SKIP
     {'anger': 0.91, 'happiness': 0.05, 'neutral': 0.03, 'sadness': 0.01}
     """
-    from sertk.scorer import Scorer  # here, so that `sertk --help` does not pay for torch
+    from sertk.scoring.scorer import Scorer  # here, so that `sertk --help` does not pay for torch
 
     return Scorer(Path(bundle), device)

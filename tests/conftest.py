@@ -33,8 +33,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree prepared, and featurized for the system mini-cnn. Tests that change it take a copy."""
-    from sertk import config
-    from sertk.data import Data
+    from sertk.corpus.prepared import Data
+    from sertk.settings import merge as config
     from sertk.stages.featurize import featurize
     from sertk.stages.prepare import prepare
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 held = {name for name in zipfile.ZipFile(sys.argv[1]).namelist() if not name.endswith("/")}
 wanted = {f"sertk/{path}" for path in Path("egs").glob("*/recipe.yaml")}
-wanted |= {str(path) for path in Path("sertk/conf").rglob("*.yaml")} | {"sertk/py.typed"}
+wanted |= {str(path) for path in Path("sertk/settings/conf").rglob("*.yaml")} | {"sertk/py.typed"}
 odd = {"tests", "data", "exp", "corpus", "plugins", "tools"}
 extra = [n for n in held if odd & set(Path(n).parts) or not n.startswith(("sertk/", "sertk-"))]
 if not wanted <= held or extra or len(wanted) < 4:

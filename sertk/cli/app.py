@@ -12,7 +12,7 @@ from sertk.cli.group import Group
 if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
 
-    from sertk.choices import Choices
+    from sertk.settings.overrides import Choices
 
 app = typer.Typer(
     cls=Group,
@@ -44,7 +44,7 @@ Precision = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
 Init = Annotated[
     Path | None, typer.Option("--init", resolve_path=True, help="A bundle to continue from: its weights are the first.")
 ]
-System = Annotated[str | None, typer.Option(help="A system by name (sertk/conf/systems), or the path of one.")]
+System = Annotated[str | None, typer.Option(help="A system by name (sertk/settings/conf/systems), or the path of one.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe.yaml, or the config.yaml that a run saved.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the corpus, where it is not the one that was prepared.")]
 DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME.")]
@@ -70,7 +70,7 @@ def options(
 
 
 def _document(choices: Choices, system: str | None, path: Path | None, more: dict[str, Any]) -> CommentedMap:
-    from sertk import config
+    from sertk.settings import merge as config
 
     given = {word: value for word, value in more.items() if value is not None}
     return config.load(system, path, choices.overrides() | given)
@@ -126,9 +126,9 @@ def featurize(
     nj: Jobs = 1,
 ) -> None:
     """2: audio -> feature shards, addressed by content. Takes the options of train, so that both see one run."""
-    from sertk.choices import Choices
-    from sertk.config import resolve
-    from sertk.data import Data
+    from sertk.corpus.prepared import Data
+    from sertk.settings.merge import resolve
+    from sertk.settings.overrides import Choices
     from sertk.stages.featurize import featurize as stage
 
     choices = Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision, init)
@@ -161,8 +161,8 @@ def train(
 
     On two GPUs: torchrun --nproc-per-node=2 -m sertk train ...
     """
-    from sertk.choices import Choices
-    from sertk.data import Data
+    from sertk.corpus.prepared import Data
+    from sertk.settings.overrides import Choices
     from sertk.stages.train import train as stage
 
     choices = Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision, init)
@@ -284,8 +284,8 @@ def recipe(
     copy: Annotated[Path | None, typer.Option(help="Copy the recipe to this folder and stop.")] = None,
 ) -> None:
     """Run the stages of a recipe in order, skipping what is up to date."""
-    from sertk import recipe as recipes
-    from sertk.choices import Choices
+    from sertk.recipe import runner as recipes
+    from sertk.settings.overrides import Choices
 
     path = recipes.find(name)
     if copy:
@@ -319,8 +319,8 @@ def kaldi(
     root: Root = None,
 ) -> None:
     """Write a prepared corpus as a Kaldi data directory; the corpus `kaldi` reads one."""
-    from sertk.data import Data
-    from sertk.kaldi import write
+    from sertk.corpus.prepared import Data
+    from sertk.stages.kaldi import write
 
     write(Data(data, root), out, protocol, fold)
 

@@ -85,7 +85,7 @@ def _load(name: str) -> Any:  # noqa: ANN401 - a function or a typer app
 def _explain(error: Exception) -> int | None:
     """Prints an error and gives its exit code; None for what typer itself tells."""
     from sertk.core.errors import SertkError
-    from sertk.core.paths import explain
+    from sertk.core.files import explain
 
     if isinstance(error, SertkError):
         _complain(str(error))
@@ -105,7 +105,7 @@ def _explain(error: Exception) -> int | None:
 
 
 def _complain(message: str) -> None:
-    from sertk.console import console
+    from sertk.console.progress import console
 
     console.print(f"[bold red]error[/]: {_escaped(message)}")
 

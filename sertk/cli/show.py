@@ -49,7 +49,7 @@ def corpora() -> None:
 
 def findings() -> int:
     """What the doctor finds; 1 where something is wrong."""
-    from sertk.doctor import examine
+    from sertk.cli.doctor import examine
 
     found, table = examine(), _table("", "check", "finding")
     for one in found:

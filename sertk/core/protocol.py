@@ -29,7 +29,7 @@ class Stratified(NamedTuple):
     seed: int = 0
 
 
-class Cut(NamedTuple):
+class RandomSplit(NamedTuple):
     """One fold "1" of utterances at random: percents of each class for train and dev, the rest for test (P1 4.1)."""
 
     train: int = 80
@@ -37,7 +37,7 @@ class Cut(NamedTuple):
     seed: int = 0
 
 
-class Table(NamedTuple):
+class FoldTable(NamedTuple):
     """Published lists, a TSV or CSV with a row an utterance and the column `utterance`.
 
     Beside it `test_folds`, the folds that test it (several with commas; empty: it is only trained on), or `part`
@@ -47,7 +47,7 @@ class Table(NamedTuple):
     path: Path
 
 
-class Share(NamedTuple):
+class RandomDev(NamedTuple):
     """Dev is so many percent of each class of the training utterances at random: speakers are shared."""
 
     percent: int = 10
@@ -65,8 +65,8 @@ class Next(NamedTuple):
 
 
 Groups = Mapping[str, Sequence[str]]
-Test = Groups | LeaveOneOut | Disjoint | Stratified | Cut | Table
-Dev = int | Sequence[str] | Groups | Share | Half | Next
+Test = Groups | LeaveOneOut | Disjoint | Stratified | RandomSplit | FoldTable
+Dev = int | Sequence[str] | Groups | RandomDev | Half | Next
 
 
 @dataclass(frozen=True)

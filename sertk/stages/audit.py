@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sertk.audit import audit, shares, table
-from sertk.console import say
+from sertk.console.progress import say
 from sertk.core import PARTS, SertkError, UsageError, nearest
-from sertk.core.paths import read_json, read_lines, write_json
-from sertk.data import Data
-from sertk.folding import Fold, read_table
-from sertk.protocols import Folds, to_json
+from sertk.core.files import read_json, read_lines, write_json
+from sertk.corpus.audit import audit, shares, table
+from sertk.corpus.folding import Fold, read_table
+from sertk.corpus.prepared import Data
+from sertk.corpus.protocols import Folds, to_json
 
 MEND = "Run `sertk prepare` first: it reads the speakers, sessions, texts and audio that an audit compares."
 NAMES = ("id", "utterance", "utt", "key", "wav", "path", "file")  # where a JSON object has its utterance

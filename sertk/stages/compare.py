@@ -10,11 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from sertk.console import say
+from sertk.console.progress import say
 from sertk.core import InputError, Metric, SertkError, UsageError, nearest
-from sertk.core.paths import read_jsonl, write_text
-from sertk.metrics import confusion
+from sertk.core.files import read_jsonl, write_text
 from sertk.plugins import Plugins
+from sertk.results.statistics import confusion
 from sertk.stages.report import Run, find, lacking, protocol_of, spread, stated
 
 SCORE = "Run `sertk score RUN/model DATA --out RUN/scores.jsonl` again (of a recipe: --stage score --force)."

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sertk import audio, build
-from sertk.console import say, track
+from sertk.console.progress import say, track
 from sertk.core import Feature, Padded, SertkError, UsageError, Utterance
-from sertk.data import Data
+from sertk.corpus import audio
+from sertk.corpus.features import Store, feature_key, write_shard
+from sertk.corpus.prepared import Data
+from sertk.modeling import build
 from sertk.plugins import Plugins, split
-from sertk.store import Store, feature_key, write_shard
 
 CHUNK = 128  # utterances of a shard, at most
 SHARD = 256e6  # bytes of a shard, about

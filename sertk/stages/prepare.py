@@ -13,14 +13,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sertk import audio
-from sertk.audit import audit, duplicates, lacking, recordings, shares, stamped, table, undeclared
-from sertk.config import component_of
-from sertk.console import say, track
+from sertk.console.progress import say, track
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
-from sertk.core.paths import SCHEMA, write_json, write_jsonl, write_text
+from sertk.core.files import SCHEMA, write_json, write_jsonl, write_text
+from sertk.corpus import audio
+from sertk.corpus.audit import audit, duplicates, lacking, recordings, shares, stamped, table, undeclared
+from sertk.corpus.protocols import YAML, Made, expected, from_file, make, to_json
 from sertk.plugins import Plugins
-from sertk.protocols import YAML, Made, expected, from_file, make, to_json
+from sertk.settings.merge import component_of
 
 Chosen = tuple[Protocol, str]
 

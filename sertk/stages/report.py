@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 import sertk
-from sertk.audit import stamped
-from sertk.console import console, say
+from sertk.console.progress import console, say
 from sertk.core import SertkError
-from sertk.core.paths import egs, named, read_json, write_text, writing
+from sertk.core.files import egs, named, read_json, write_text, writing
+from sertk.corpus.audit import stamped
 from sertk.plugins import Plugins
 
 SHOWN = {"wa": "WA", "ua": "UA", "precision": "precision", "recall": "recall", "f1": "F1"}

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sertk import build
-from sertk.audit import stamped
-from sertk.console import say, track
+from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.paths import read_json, read_jsonl, read_lines, write_json, write_jsonl
-from sertk.data import Data
-from sertk.metrics import confusion, figures
+from sertk.core.files import read_json, read_jsonl, read_lines, write_json, write_jsonl
+from sertk.corpus.audit import stamped
+from sertk.corpus.prepared import Data
+from sertk.corpus.protocols import Folds
+from sertk.modeling import build
 from sertk.plugins import Plugins
-from sertk.protocols import Folds
-from sertk.scorer import Scorer
+from sertk.results.statistics import confusion, figures
+from sertk.scoring.scorer import Scorer
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".sph")
 

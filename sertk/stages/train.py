@@ -12,21 +12,23 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from sertk import build, bundle, config, initial, optim, ranks
-from sertk.brain import EmotionBrain
-from sertk.checkpoint import Checkpoints
-from sertk.console import say
+from sertk.console.progress import say
 from sertk.core import BatchSampler, SertkError, Task, UsageError, key
-from sertk.core.paths import digest, explain, read_json, write_json
-from sertk.data import Data, Item, Loader, Order, Reader, Rows
-from sertk.frontend import Frontend
-from sertk.history import History
-from sertk.model import Model
-from sertk.objective import Mixture
+from sertk.core.files import digest, explain, read_json, write_json
+from sertk.corpus.prepared import Data, Item, Loader, Order, Reader, Rows
+from sertk.corpus.protocols import Folds
+from sertk.modeling import build, bundle
+from sertk.modeling.frontend import Frontend
+from sertk.modeling.model import Model
 from sertk.plugins import Plugins
-from sertk.protocols import Folds
+from sertk.settings import merge as config
 from sertk.stages.featurize import stores
-from sertk.training import Training
+from sertk.training import distributed, optim, warm_start
+from sertk.training.checkpoint import Checkpoints
+from sertk.training.history import History
+from sertk.training.loop import EmotionBrain
+from sertk.training.loss import Mixture
+from sertk.training.state import Training
 
 HERE = ("root", "jobs", "folds", "seeds")  # settings that say where and what else, not what this run is
 
@@ -60,7 +62,7 @@ def train(
     Raises:
         SertkError: On settings that contradict each other, a folder of another run, or a loss that is no number.
     """
-    with ranks.joined():
+    with distributed.process_group():
         plugins = Plugins()
         losses, added = build.resolve_losses(plugins, document["losses"], named)
         document = {**document, "losses": losses, **dict.fromkeys(HERE)}
@@ -68,9 +70,9 @@ def train(
         if document["fold"] is None:
             raise UsageError(f"no fold is given; give --fold with one of {', '.join(folds.folds)}, or #n by position.")
         document.update(folds="all", seeds=[document["seed"]], jobs=1, fold=folds.name_of(str(document["fold"])))
-        lock = ranks.first(lambda: _lock(out))
+        lock = distributed.rank_zero(lambda: _lock(out))
         try:
-            ranks.first(lambda: _claim(document, out, force=force))
+            distributed.rank_zero(lambda: _claim(document, out, force=force))
             _run(plugins, config.resolve(document), data, folds, out, added)
         finally:
             if lock:
@@ -83,13 +85,13 @@ def _run(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds, o
     if settings["train"]["threads"]:
         torch.set_num_threads(settings["train"]["threads"])
     setup = _setup(plugins, settings, data, folds, out)
-    ranks.first(lambda: _claim_data(setup))
+    distributed.rank_zero(lambda: _claim_data(setup))
     if added:
         say(f"none of the named losses trains the emotion head: the system's own {', '.join(added)} stays beside them")
     if (out / "model" / "bundle.json").exists():
         say(f"{out} is trained already")
         return
-    batch, accumulate, processes = settings["train"]["batch"], settings["train"]["accumulate"], ranks.size()
+    batch, accumulate, processes = settings["train"]["batch"], settings["train"]["accumulate"], distributed.world_size()
     rows = batch * accumulate * processes
     say(f"{rows} rows an optimizer step: train.batch {batch} x train.accumulate {accumulate} x processes {processes}")
     selected = _fit(setup, "select", None)
@@ -103,7 +105,7 @@ def _run(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds, o
         final = _fit(setup, "refit", selected)
     else:
         final.model.load_state_dict(best["weights"])
-    ranks.first(lambda: _write(setup, final, best))
+    distributed.rank_zero(lambda: _write(setup, final, best))
     say(f"wrote {out / 'model'}")
 
 
@@ -219,7 +221,7 @@ def _setup(plugins: Plugins, settings: dict[str, Any], data: Data, folds: Folds,
     reader = Reader(data, settings["audio"], kept, wave=settings["inputs"].keys() != kept.keys())
     task = Task(folds.classes, counts)
     features = {name: store.folder.name for name, store in kept.items()}
-    init = initial.digest(settings["train"]["init"])
+    init = warm_start.digest(settings["train"]["init"])
     return Setup(plugins, settings, data, folds, task, reader, features, out, init)
 
 
@@ -246,11 +248,11 @@ def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
         "sampler", mixture.sampler, rows.labels, rows.lengths, s["train"]["batch"]
     )
     pilot = [(1, plan) for plan in sampler.epoch(1, s["seed"])[: s["pilot"] or 0]]  # the same on all ranks
-    sampler.shard(ranks.rank(), ranks.size())
+    sampler.shard(distributed.rank(), distributed.world_size())
     order, dev = Order(sampler, s["seed"]), None
     if selected is None:
         dev_rows = _rows(setup, fold.dev)
-        share = dev_rows.in_order(s["score"]["batch"])[ranks.rank() :: ranks.size()]
+        share = dev_rows.in_order(s["score"]["batch"])[distributed.rank() :: distributed.world_size()]
         dev = Loader(dev_rows, share, s["train"]["workers"], "dev")
     training = _training(setup, phase, selected, model, mixture, body, order)
     _say_uncut(body, rows, s["crop"])
@@ -286,8 +288,8 @@ def _continue(setup: Setup, training: Training) -> None:
     """Begins with the weights, the statistics and the fitted features of `train.init`."""
     begun = bundle.read(Path(setup.settings["train"]["init"]), setup.plugins)
     weights = {name: feature.weights for name, feature in training.frontend.features.items()}
-    initial.take(begun, training.model, {**training.components, "weights": weights}, setup.folds.classes)
-    initial.warn(begun, setup.folds.about(str(setup.settings["fold"])))
+    warm_start.take(begun, training.model, {**training.components, "weights": weights}, setup.folds.classes)
+    warm_start.warn(begun, setup.folds.about(str(setup.settings["fold"])))
     for name, feature in training.frontend.features.items():
         feature.restore(begun.frontend.features[name].files())
 
@@ -297,7 +299,7 @@ def _weigh(setup: Setup, brain: EmotionBrain, batches: Loader) -> None:
     mixture, largest = brain.training.mixture, _largest_terms(brain, batches)
     mixture.normalize(largest)
     about = {"batches": len(batches), "largest": largest, "weights": mixture.weights}
-    ranks.first(lambda: write_json(setup.out / "pilot.json", about))
+    distributed.rank_zero(lambda: write_json(setup.out / "pilot.json", about))
     weights = ", ".join(f"{name} {weight:.4g}" for name, weight in mixture.weights.items())
     say(f"weights of the losses, by a pilot of {len(batches)} batches: {weights}")
 
@@ -440,7 +442,7 @@ def _write(setup: Setup, final: Training, best: Mapping[str, Any]) -> None:
             "refit": s["train"]["refit"],
             "weights": final.weights,
             "losses": final.mixture.weights,
-            "ranks": ranks.size(),
+            "ranks": distributed.world_size(),
             "init": setup.init,
             "seen": _seen(setup),
         },

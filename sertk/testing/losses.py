@@ -24,7 +24,7 @@ from sertk.core import (
     UsageError,
     Views,
 )
-from sertk.model import Model
+from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.testing.cases import Check, Subject, require, require_close, require_finite, require_same, stretch
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from sertk.core import Corpus, Disjoint, Launcher, Protocol, SertkError, Stratified, Table
-from sertk.folding import read_table
+from sertk.core import Corpus, Disjoint, FoldTable, Launcher, Protocol, SertkError, Stratified
+from sertk.corpus.folding import read_table
 from sertk.testing.cases import Check, Subject, require
 
 # ---------------------------------------------------------------- corpora
@@ -42,7 +42,7 @@ def _labels(what: str, protocol: Protocol, published: Mapping[str, int]) -> None
 
 
 def _folds(what: str, protocol: Protocol) -> None:
-    if isinstance(protocol.test, Table):
+    if isinstance(protocol.test, FoldTable):
         require(len(read_table(protocol.test.path).folds) > 0, f"{what}: its table names no fold.")
     if isinstance(protocol.test, Disjoint | Stratified):
         require(protocol.test.k > 1, f"{what}: it has {protocol.test.k} folds; at least 2.")

@@ -22,9 +22,9 @@ import torch
 import torchaudio
 from harness import Arrays, Way
 
-from sertk import config
-from sertk.data import Data
+from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
+from sertk.settings import merge as config
 from sertk.stages.featurize import featurize, stores
 
 HERE = Path(__file__).resolve().parent

@@ -20,8 +20,8 @@ import soundfile
 import torch
 import torchaudio
 
-from sertk import config
-from sertk.data import Data
+from sertk.corpus.prepared import Data
+from sertk.settings import merge as config
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 

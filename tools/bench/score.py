@@ -28,10 +28,10 @@ import torch
 from harness import Arrays, Way
 
 import sertk
-from sertk import config
 from sertk.core import Batch, Padded, Rng
-from sertk.data import Data
-from sertk.scorer import Scorer
+from sertk.corpus.prepared import Data
+from sertk.scoring.scorer import Scorer
+from sertk.settings import merge as config
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score

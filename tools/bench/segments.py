@@ -20,9 +20,10 @@ import soundfile
 import torch
 from harness import Arrays, Way
 
-from sertk import build, config
 from sertk.core import Batch, Padded, Rng, Target, Task
+from sertk.modeling import build
 from sertk.plugins import Plugins
+from sertk.settings import merge as config
 
 CLASSES = tuple("abcdefgh")
 

@@ -39,13 +39,14 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from sertk import build, config
-from sertk.brain import EmotionBrain
 from sertk.core import Batch, BatchSampler, Padded, Plan, Task, Utterance, Views
-from sertk.data import Data, Item, Loader, Order, Reader, Rows
+from sertk.corpus.prepared import Data, Item, Loader, Order, Reader, Rows
+from sertk.corpus.protocols import Folds
+from sertk.modeling import build
 from sertk.plugins import Plugins
-from sertk.protocols import Folds
+from sertk.settings import merge as config
 from sertk.stages import train as stage
+from sertk.training.loop import EmotionBrain
 
 CLASSES = ("anger", "happiness", "neutral", "sadness")
 CLIP, HEAD, ENCODER = 5.0, 1e-4, 1e-5

@@ -14,10 +14,12 @@ import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from sertk import audio, build, config
 from sertk.core import WHOLE, Dims, Feature, InputError, Loss, Padded, SertkError, Target, Task, UsageError, View
-from sertk.data import Data
+from sertk.corpus import audio
+from sertk.corpus.prepared import Data
+from sertk.modeling import build
 from sertk.plugins import Plugins
+from sertk.settings import merge as config
 from sertk.stages.featurize import featurize, stores
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from sertk.core import PAIRS, Cut, Disjoint, InputError, LeaveOneOut, Next, Protocol, Share, Stratified
+from sertk.core import PAIRS, Disjoint, InputError, LeaveOneOut, Next, Protocol, RandomDev, RandomSplit, Stratified
 
 TEXT: Final = {"text": PAIRS}  # nobody knows which sentences are read twice
 SESSION: Final = {"session": PAIRS, **TEXT}  # two speakers may talk in one session; the audit names what is shared
@@ -38,14 +38,14 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
     ),
     "random": Protocol(
         labels=None,
-        test=Cut(80, 10),
+        test=RandomSplit(80, 10),
         overlaps=ALL,
         about="labels as they are, 80:10:10 of each class at random: speaker-dependent",
     ),
     "random5": Protocol(
         labels=None,
         test=Stratified(5),
-        dev=Share(10),
+        dev=RandomDev(10),
         overlaps=ALL,
         about="labels as they are, 5 folds of each class at random, dev 10 % of train: speaker-dependent",
     ),

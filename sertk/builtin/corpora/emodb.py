@@ -8,20 +8,19 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files, files, numbered, strange
+from sertk.builtin.corpora.files import audio_files, files, fold_table, numbered, strange
 from sertk.core import (
     PAIRS,
     Corpus,
+    FoldTable,
     InputError,
     Protocol,
+    RandomDev,
     Rejected,
     SertkError,
-    Share,
     Stratified,
-    Table,
     Utterance,
 )
-from sertk.core.paths import egs
 
 SPEAKERS: Final[Mapping[str, str]] = {
     "03": "male",
@@ -82,11 +81,11 @@ def _one_speaker_out(classes: Collection[str], about: str) -> Protocol:
     )
 
 
-def _speakers_shared(test: Stratified | Table, about: str) -> Protocol:
+def _speakers_shared(test: Stratified | FoldTable, about: str) -> Protocol:
     return Protocol(
         labels={label: label for label in sorted(EMOTIONS.values())},
         test=test,
-        dev=Share(10),
+        dev=RandomDev(10),
         overlaps={"speaker": PAIRS, "text": PAIRS},
         about=f"7 classes, {about}, speaker-dependent; dev: a random tenth of train",
     )
@@ -110,7 +109,7 @@ class EmoDB(Corpus):
         "loso4": _one_speaker_out(("anger", "happiness", "neutral", "sadness"), "4 of the 7 classes"),
         "random10": _speakers_shared(Stratified(10), "10 stratified random folds (P4 5.1)"),
         "emobox": _speakers_shared(
-            Table(egs() / "emodb" / "emobox.tsv"), "the 5 random test folds of EmoBox (Ma et al. 2024)"
+            FoldTable(fold_table("emobox_emodb")), "the 5 random test folds of EmoBox (Ma et al. 2024)"
         ),
     }
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 
 from sertk.core import Rejected, SertkError
 
 AUDIO = (".wav", ".flac")
+
+
+def fold_table(name: str) -> Path:
+    """The published fold lists that come with these readers, `folds/NAME.tsv`."""
+    return Path(str(resources.files("sertk.builtin.corpora") / "folds" / f"{name}.tsv"))
 
 
 def files(root: Path) -> list[Path]:

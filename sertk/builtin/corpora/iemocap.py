@@ -11,7 +11,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from sertk.builtin.corpora.anybody import some
 from sertk.builtin.corpora.files import audio_files, numbered, release
-from sertk.core import PAIRS, Corpus, Half, InputError, Protocol, Rejected, Share, Utterance
+from sertk.core import PAIRS, Corpus, Half, InputError, Protocol, RandomDev, Rejected, Utterance
 
 # xxx: the evaluators did not agree
 EMOTIONS: Final[Mapping[str, str | None]] = {
@@ -126,7 +126,7 @@ class Iemocap(Corpus):
         "p5": Protocol(
             labels=EXCITED,
             test=BY_SESSION,
-            dev=Share(10),
+            dev=RandomDev(10),
             group="session",
             keep=IMPROVISED,
             overlaps={"speaker": ["train+dev"], "session": ["train+dev"], **TEXT},

@@ -11,7 +11,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from sertk.builtin.corpora.anybody import BY_SPEAKER, gender_of, relative, some
 from sertk.core import Corpus, InputError, Protocol, Rejected, Utterance
-from sertk.core.paths import digest, read_lines, writing
+from sertk.core.files import digest, read_lines, writing
 
 BLANKS: Final = re.compile(r"[ \t]+")  # what Kaldi separates by; a no-break space is a part of a word
 SORT: Final = "Sort it as Kaldi does: LC_ALL=C sort FILE -o FILE, or utils/fix_data_dir.sh"

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
-from sertk.builtin.corpora.files import audio_files, strange
-from sertk.core import PAIRS, Corpus, Protocol, Rejected, Table, Utterance
-from sertk.core.paths import egs
+from sertk.builtin.corpora.files import audio_files, fold_table, strange
+from sertk.core import PAIRS, Corpus, FoldTable, Protocol, Rejected, Utterance
 
 EMOTIONS: Final[Mapping[str, str]] = {
     "01": "neutral",
@@ -82,7 +81,7 @@ class Ravdess(Corpus):
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "emobox": replace(
             SPEECH,
-            test=Table(egs() / "ravdess" / "emobox.tsv"),
+            test=FoldTable(fold_table("emobox_ravdess")),
             about="8 classes, the 6 speaker-disjoint test folds of EmoBox (Ma et al. 2024); dev: 4 training actors",
         ),
         "speech": SPEECH,

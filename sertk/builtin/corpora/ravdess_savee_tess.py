@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from sertk.builtin.corpora.ravdess import Ravdess
 from sertk.builtin.corpora.savee import Savee
 from sertk.builtin.corpora.tess import Tess
-from sertk.core import PAIRS, Corpus, Cut, Protocol, Rejected, SertkError, Utterance
+from sertk.core import PAIRS, Corpus, Protocol, RandomSplit, Rejected, SertkError, Utterance
 
 PARTS: Final = ("ravdess", "savee", "tess")
 LAYOUT: Final = "the folders ravdess, savee and tess, each as its authors lay it out"
@@ -33,7 +33,7 @@ class RavdessSaveeTess(Corpus):
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "random": Protocol(
             CLASSES,
-            test=Cut(80, 10),
+            test=RandomSplit(80, 10),
             # the audio is one pair of RAVDESS, published twice under two names
             overlaps={"speaker": PAIRS, "text": PAIRS, "audio": PAIRS},
             about="8 classes, clips at random 80:10:10 by class, 3771/471/478, speaker-dependent (P1 4.1)",

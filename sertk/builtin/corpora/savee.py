@@ -7,9 +7,8 @@ from pathlib import Path
 from string import ascii_lowercase, digits
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files, strange
-from sertk.core import PAIRS, Corpus, Protocol, Rejected, Share, Stratified, Table, Utterance
-from sertk.core.paths import egs
+from sertk.builtin.corpora.files import audio_files, fold_table, strange
+from sertk.core import PAIRS, Corpus, FoldTable, Protocol, RandomDev, Rejected, Stratified, Utterance
 
 SPEAKERS: Final = ("DC", "JE", "JK", "KL")
 EMOTIONS: Final[Mapping[str, str]] = {
@@ -45,13 +44,13 @@ class Savee(Corpus):
         "random5": Protocol(
             CLASSES,
             test=Stratified(5),
-            dev=Share(10),
+            dev=RandomDev(10),
             overlaps={"speaker": PAIRS, "text": PAIRS},
             about="7 classes, 5 stratified random folds, speaker-dependent (P4 5.1); dev: a random tenth of train",
         ),
         "emobox": Protocol(
             CLASSES,
-            test=Table(egs() / "savee" / "emobox.tsv"),
+            test=FoldTable(fold_table("emobox_savee")),
             dev=1,
             overlaps={"text": PAIRS},
             about="7 classes, the 4 test folds of EmoBox (Ma et al. 2024), one speaker each; dev: another speaker",

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 from sertk.builtin.corpora.anybody import PROTOCOLS, gender_of, relative, some
 from sertk.builtin.corpora.files import AUDIO, files
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
-from sertk.core.paths import read_jsonl
+from sertk.core.files import read_jsonl
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 NEEDED: Final = ("path", "label", "speaker")

@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files, strange
-from sertk.core import PAIRS, Corpus, Protocol, Rejected, Share, Table, Utterance
-from sertk.core.paths import egs
+from sertk.builtin.corpora.files import audio_files, fold_table, strange
+from sertk.core import PAIRS, Corpus, FoldTable, Protocol, RandomDev, Rejected, Utterance
 
 AGES: Final = {"OAF": 64, "YAF": 26}  # the older and the younger woman
 EMOTIONS: Final[Mapping[str, str]] = {
@@ -39,14 +38,14 @@ class Tess(Corpus):
         "speakers": Protocol(
             CLASSES,
             test={speaker: [speaker] for speaker in AGES},
-            dev=Share(10),
+            dev=RandomDev(10),
             overlaps={"speaker": ["train+dev"], "text": PAIRS},
             about="7 classes, 2 folds, each tests the speaker of its name; dev: a random tenth of the other speaker",
         ),
         "emobox": Protocol(
             CLASSES,
-            test=Table(egs() / "tess" / "emobox.tsv"),
-            dev=Share(10),
+            test=FoldTable(fold_table("emobox_tess")),
+            dev=RandomDev(10),
             overlaps={"speaker": PAIRS, "text": PAIRS},
             about="7 classes, the one random test of 700 clips of EmoBox (Ma et al. 2024), speaker-dependent; "
             "dev: a random tenth of train",

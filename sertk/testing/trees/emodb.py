@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from sertk.core import key
-from sertk.core.paths import egs
-from sertk.folding import read_table
 from sertk.testing.trees.audio import clip
+from sertk.testing.trees.published import published_ids
 
 
 def write(folder: Path, *, seconds: float = 0.005) -> Path:
     """Writes the 535 clips of EmoBox's list below `wav`, and `erkennung.txt` with ratings made up; gives `folder`."""
-    ids = sorted(read_table(egs() / "emodb" / "emobox.tsv").ids)
+    ids = sorted(published_ids("emodb"))
     lines = ["Nr.\tSatz\terkannt\tnatuerlich"]
     for number, name in enumerate(ids, 1):
         clip(folder / "wav" / f"{name}.wav", key(name), seconds)

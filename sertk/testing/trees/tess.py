@@ -9,9 +9,8 @@ import numpy as np
 import soundfile
 
 from sertk.core import key
-from sertk.core.paths import egs
-from sertk.folding import read_table
 from sertk.testing.trees.audio import clip
+from sertk.testing.trees.published import published_ids
 
 FOLDERS: Final = {  # where a folder is not called as the ends of its files
     "OAF_fear": "OAF_Fear",
@@ -24,7 +23,7 @@ AIFF: Final = ("OAF_back_angry", "YAF_back_angry")  # any two: which ones they a
 
 def write(folder: Path, *, seconds: float = 0.005) -> Path:
     """Writes the 2,800 clips of EmoBox's list, `OAF_bite_neutral` as `OA_bite_neutral`; gives `folder`."""
-    for name in read_table(egs() / "tess" / "emobox.tsv").ids:
+    for name in published_ids("tess"):
         speaker, _, emotion = name.split("_")
         own = f"{speaker}_{emotion}"
         path = folder / FOLDERS.get(own, own) / f"{'OA_bite_neutral' if name == 'OAF_bite_neutral' else name}.wav"

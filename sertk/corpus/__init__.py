@@ -1,0 +1,1 @@
+"""A corpus on disk: its audio, protocols, folds, audit and cached features."""

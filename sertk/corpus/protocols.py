@@ -1,0 +1,310 @@
+"""Protocols made into folds: the label map, the filter and the fold rule of a corpus, applied to its utterances."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, get_type_hints
+
+from sertk.core import (
+    OVERLAPS,
+    PAIRS,
+    Disjoint,
+    FoldTable,
+    Half,
+    LeaveOneOut,
+    Next,
+    Protocol,
+    RandomDev,
+    RandomSplit,
+    SertkError,
+    Stratified,
+    UsageError,
+    Utterance,
+    nearest,
+)
+from sertk.core.files import read_json
+from sertk.corpus.folding import Fold, absent, check_rules, make_folds, read_table
+from sertk.plugins import fits
+from sertk.settings.merge import read
+
+Shares = Mapping[str, list[str]]  # the PAIRS of parts that share it, by "speaker", "session", "text" and "audio"
+
+
+@dataclass(frozen=True)
+class Folds:
+    """A protocol as `prepare` writes it: classes, folds and their hash.
+
+    Attributes:
+        corpus: Its corpus.
+        name: Of the protocol.
+        classes: In the order of every logit.
+        labels: Class by utterance id.
+        folds: By name.
+        shares: What the parts of some fold have in common, as the audit found it.
+    """
+
+    corpus: str
+    name: str
+    classes: tuple[str, ...]
+    labels: Mapping[str, str]
+    folds: Mapping[str, Fold]
+    shares: Shares = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of the content: classes, folds, the label of every id, and the stamp; not of the audio."""
+        # `digest` of the whole, put together: as one document of leave-one-out it would take minutes and gigabytes
+        pairs = {i: _compact([i, label]) for i, label in self.labels.items()}
+        whole = hashlib.sha256(f'{{"classes":{_compact(self.classes)},"folds":{{'.encode())
+        for place, (name, fold) in enumerate(sorted(self.folds.items())):
+            parts = ",".join(f"[{','.join([pairs[i] for i in sorted(part)])}]" for part in fold)
+            whole.update(f"{',' * (place > 0)}{_compact(name)}:[{parts}]".encode())
+        whole.update(f'}},"stamp":{_compact(self.stamp)}}}'.encode())
+        return whole.hexdigest()[:16]
+
+    @property
+    def stamp(self) -> str:
+        """What every score is stamped with: whether a speaker, or a recording, of a test is in train or dev too."""
+        pairs = {*self.shares.get("speaker", ()), *self.shares.get("audio", ())}
+        return "SPEAKER-DEPENDENT" if pairs & {"train+test", "dev+test"} else "speaker-independent"
+
+    def about(self, fold: str) -> dict[str, Any]:
+        """What a bundle and its scores say of the fold they come from."""
+        own = {"corpus": self.corpus, "name": self.name, "fold": fold, "hash": self.hash}
+        return {**own, "stamp": self.stamp, "shares": self.shares}
+
+    def name_of(self, text: str) -> str:
+        """The name of a fold that is given by name, or by position as "#1".
+
+        Raises:
+            UsageError: Where there is no such fold.
+        """
+        names = list(self.folds)
+        if text in names:
+            return text
+        if text.startswith("#") and text[1:].isdigit() and 0 < int(text[1:]) <= len(names):
+            return names[int(text[1:]) - 1]
+        raise UsageError(f"protocol {self.name!r} has no fold {text!r}{nearest(text, names)}")
+
+    def fold(self, text: str) -> Fold:
+        """A fold by its name, or by position as "#1"; raises UsageError where there is none."""
+        return self.folds[self.name_of(text)]
+
+
+def _compact(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+
+
+class Made(NamedTuple):
+    """A protocol applied to a corpus.
+
+    Attributes:
+        folds: Those that have a test here.
+        dropped: {"id", "reason"} for each utterance that is in none.
+        absent: {"id", "reason"} for each published id and each fold of which nothing is here.
+    """
+
+    folds: Folds
+    dropped: list[dict[str, str]]
+    absent: list[dict[str, str]]
+
+
+def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Utterance]) -> Made:
+    """Applies a protocol to a corpus.
+
+    Raises:
+        SertkError: Where nothing is left, or the fold rule cannot be met.
+    """
+    kept, dropped = _filter(protocol, utterances)
+    missing = absent(protocol, kept)
+    if isinstance(protocol.test, FoldTable):
+        listed = set(read_table(protocol.test.path).ids)
+        dropped += [{"id": i, "reason": f"not in {protocol.test.path.name}"} for i in kept if i not in listed]
+        kept = {i: one for i, one in kept.items() if i in listed}
+    if not kept:
+        first = f" ({dropped[0]['id']}: {dropped[0]['reason']})" if dropped else ""
+        raise SertkError(
+            f"protocol {name!r} keeps no utterance of {corpus}{first}. Check --root, or choose another --protocol."
+        )
+    labels = {i: _class(protocol, one) for i, one in kept.items()}
+    classes = sorted(set(labels.values() if protocol.labels is None else protocol.labels.values()))
+    folds = make_folds(protocol, kept, labels)
+    used = {i for fold in folds.values() for part in fold for i in part}
+    dropped += [{"id": i, "reason": "no fold takes it"} for i in kept if i not in used]
+    labels = {i: label for i, label in labels.items() if i in used}
+    return Made(Folds(corpus, name, tuple(classes), labels, folds), dropped, missing)
+
+
+def _filter(protocol: Protocol, utterances: Iterable[Utterance]) -> tuple[dict[str, Utterance], list[dict[str, str]]]:
+    kept, dropped = {}, []
+    for one in sorted(utterances, key=lambda u: u.id):
+        reason = _reason(protocol, one)
+        if reason is None:
+            kept[one.id] = one
+        else:
+            dropped.append({"id": one.id, "reason": reason})
+    return kept, dropped
+
+
+def _reason(protocol: Protocol, one: Utterance) -> str | None:
+    """Why a protocol does not keep an utterance; None where it does."""
+    for name, allowed in protocol.keep.items():
+        value = one.aux.get(name, getattr(one, name, None))
+        if value not in allowed:
+            return f"{name} is {value!r}, not one of {list(allowed)}"
+    if one.label is None:
+        return "it has no label"
+    if protocol.labels is not None and one.label not in protocol.labels:
+        return f"label {one.label!r} is not in the label map"
+    return None
+
+
+def _class(protocol: Protocol, one: Utterance) -> str:
+    label = one.label or ""
+    return label if protocol.labels is None else protocol.labels[label]
+
+
+def expected(protocol: Protocol, published: Mapping[str, int]) -> dict[str, int]:
+    """How many utterances of each class a complete corpus gives; nothing where no source says."""
+    if protocol.published or protocol.keep or protocol.labels is None:
+        return dict(protocol.published)
+    counts: Counter[str] = Counter()
+    for label, name in protocol.labels.items():
+        counts[name] += published.get(label, 0)
+    return dict(counts) if any(counts.values()) else {}
+
+
+REST: Final = "all others"
+YAML: Final = (".yaml", ".yml")  # a protocol that a file states
+RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "test": {
+        "leave_one_out": LeaveOneOut,
+        "disjoint": Disjoint,
+        "stratified": Stratified,
+        "cut": RandomSplit,
+        "table": FoldTable,
+    },
+    "dev": {"share": RandomDev, "half": Half, "next": Next},
+}
+# type, and in words, of each field
+FORMS: Final[Mapping[str, tuple[Any, str]]] = {
+    "labels": (Mapping[str, str] | None, "{label: class}, both text, or null for the labels as they are"),
+    "test": (Mapping[str, Sequence[str]], "{fold: [group, ...]}, all text, or a rule"),
+    "dev": (
+        int | Sequence[str] | Mapping[str, Sequence[str]],
+        "a number, [group, ...], {fold: [group, ...]}, or a rule",
+    ),
+    "group": (Literal["speaker", "session"], "speaker or session"),
+    "keep": (Mapping[str, Sequence[Any]], "{field: [value, ...]}"),
+    "overlaps": (
+        Mapping[str, Sequence[Literal[PAIRS]]],  # type: ignore[valid-type]
+        f"{{what: [pair, ...]}} of {', '.join(OVERLAPS)} and {', '.join(PAIRS)}",
+    ),
+    "published": (Mapping[str, int], "{class: number}"),
+    "about": (str, "a sentence"),
+}
+
+
+def from_file(path: Path) -> Protocol:
+    """Reads a protocol of one's own: the fields of `Protocol`, a rule as {rule: disjoint, k: 5}.
+
+    Raises:
+        UsageError: On an unknown field or rule, or a value of the wrong type.
+        SertkError: Where the file is not YAML.
+    """
+    fields = dict(read(path))
+    for word in ("labels", "test"):
+        if word not in fields:
+            raise UsageError(f"{path} has no {word!r}. A protocol has labels and test, and maybe {', '.join(FORMS)}.")
+    made: dict[str, Any] = {}
+    for word, value in fields.items():
+        if word not in FORMS:
+            raise UsageError(f"{path}: unknown field {word!r}{nearest(word, FORMS)}")
+        if isinstance(value, Mapping) and "rule" in value:
+            made[word] = _rule(path, word, dict(value))
+        elif fits(value, FORMS[word][0]):  # a fold may be called 1
+            made[word] = {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else value
+        else:
+            raise UsageError(f"{path}: {word} is {value!r}; it takes {FORMS[word][1]}.")
+    odd = [what for what in made.get("overlaps", ()) if what not in OVERLAPS]
+    if odd:
+        raise UsageError(f"{path}: overlaps of {odd[0]!r}{nearest(odd[0], OVERLAPS)}")
+    protocol = Protocol(**made)
+    check_rules(protocol)
+    return protocol
+
+
+def _rule(path: Path, word: str, value: dict[str, Any]) -> object:
+    """A rule from its name and settings."""
+    name, rules = value.pop("rule"), RULES.get(word, {})
+    if name not in rules:
+        raise UsageError(f"{path}: {word} has no rule {name!r}{nearest(str(name), rules)}")
+    hints = get_type_hints(rules[name])
+    for setting, given in value.items():
+        wanted = str if hints.get(setting) is Path else hints.get(setting, type(None))
+        if setting not in hints or not fits(given, wanted):
+            known = ", ".join(f"{one}: {hint.__name__}" for one, hint in hints.items()) or "nothing"
+            raise UsageError(f"{path}: rule {name!r} of {word} takes no {setting}: {given!r}; it takes {known}.")
+    if "path" in value:
+        value["path"] = path.parent / value["path"]
+    lacking = [one for one in rules[name]._fields if one not in value and one not in rules[name]._field_defaults]
+    if lacking:
+        raise UsageError(
+            f"{path}: rule {name!r} of {word} needs {lacking[0]}, as in {{rule: {name}, {lacking[0]}: ...}}."
+        )
+    return rules[name](**value)
+
+
+def to_json(folds: Folds) -> dict[str, object]:
+    """The protocol file's content, without the audit."""
+    return {
+        "corpus": folds.corpus,
+        "name": folds.name,
+        "hash": folds.hash,
+        "stamp": folds.stamp,
+        "shares": folds.shares,
+        "classes": list(folds.classes),
+        "labels": dict(folds.labels),
+        "folds": {name: _spelled(fold, folds.labels) for name, fold in folds.folds.items()},
+    }
+
+
+def _spelled(fold: Fold, labels: Mapping[str, str]) -> dict[str, object]:
+    """The ids of the parts; train in two words where it is all that dev and test leave."""
+    rest = len(fold.train) + len(fold.dev) + len(fold.test) == len(labels) == len({i for part in fold for i in part})
+    return {**fold._asdict(), **({"train": REST} if rest else {})}
+
+
+def _read_fold(parts: Mapping[str, Any], labels: Mapping[str, str]) -> Fold:
+    dev, test = tuple(parts["dev"]), tuple(parts["test"])
+    if parts["train"] != REST:
+        return Fold(tuple(parts["train"]), dev, test)
+    held = {*dev, *test}
+    return Fold(tuple(i for i in labels if i not in held), dev, test)
+
+
+def load(path: Path) -> Folds:
+    """Reads a protocol file.
+
+    Raises:
+        SertkError: Where it is missing, of a newer schema, or its folds are not what its hash says.
+    """
+    content = read_json(
+        path, "Run `sertk prepare CORPUS --root FOLDER --out DATA`, with --protocol for one of several."
+    )
+    folds = Folds(
+        content["corpus"],
+        content["name"],
+        tuple(content["classes"]),
+        content["labels"],
+        {name: _read_fold(fold, content["labels"]) for name, fold in content["folds"].items()},
+        content.get("shares", {}),
+    )
+    if folds.hash != content["hash"]:
+        raise SertkError(f"{path} was edited: its folds hash to {folds.hash}, not {content['hash']}. Prepare again.")
+    return folds

@@ -1,0 +1,1 @@
+"""A recipe: what is due, and its running."""

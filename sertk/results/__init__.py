@@ -1,0 +1,1 @@
+"""Scored runs: their figures, tables and pictures."""

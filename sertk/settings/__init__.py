@@ -1,0 +1,1 @@
+"""Settings: what there is to set, how layers are merged, what a command line says."""

@@ -1,0 +1,1 @@
+"""What trains a run: the loop, its parts, its objective, its checkpoints."""

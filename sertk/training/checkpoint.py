@@ -1,0 +1,63 @@
+"""Checkpoints of a training run: whole or absent, whatever moment the process is killed at."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sertk.core import SertkError
+from sertk.core.files import writing
+
+State = dict[str, Any]
+
+
+class Checkpoints:
+    """`checkpoints/` of a run; numbered files of which the highest counts.
+
+    Args:
+        folder: Where they lie.
+        keep: How many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self._folder, self._keep = folder, keep
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*.pt"))
+
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self._files())
+
+    def save(self, state: State) -> None:
+        """Writes a new checkpoint and lets go of the oldest."""
+        files = self._files()
+        number = int(files[-1].stem) + 1 if files else 1
+        # through memory: torch turns the disk's "no space left" into a riddle about its own archive
+        whole = io.BytesIO()
+        torch.save(state, whole)
+        with writing(self._folder / f"{number:08d}.pt") as file:
+            file.write(whole.getbuffer())
+        for old in files[: max(0, len(files) + 1 - self._keep)]:
+            old.unlink()
+
+    def latest(self) -> State | None:
+        """The newest checkpoint, None where there is none.
+
+        Raises:
+            SertkError: Where it cannot be read; it was written whole, so the disk or a hand changed it.
+        """
+        files = self._files()
+        if not files:
+            return None
+        try:
+            # weights_only: a checkpoint is resumed on one's own machine, yet even here no code is loaded
+            state: State = torch.load(files[-1], map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever the damaged part provokes
+            raise SertkError(
+                f"checkpoint {files[-1]} cannot be read ({error}). Delete it to go on from the one before."
+            ) from error
+        return state

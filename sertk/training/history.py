@@ -1,0 +1,161 @@
+"""How a run went so far: epochs, the best of them, patience, the lines of log.jsonl and TensorBoard's curves."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from sertk.console.progress import say
+from sertk.core import SertkError, Terms
+from sertk.core.files import SCHEMA, write_jsonl
+from sertk.training import distributed
+from sertk.training.checkpoint import State
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+TOTAL = "total"
+
+
+class History:
+    """Counts epochs, selects on dev alone, and says when to stop.
+
+    Args:
+        log: log.jsonl of the run.
+        epochs: At most.
+        patience: Epochs without a better dev metric before training stops; 0 never stops early.
+        per_epoch: Optimizer steps of an epoch.
+        dev: Whether there is a dev set to select on.
+        newest: Whether every epoch is taken, in the place of the best.
+        last_step: The optimizer step to stop after; None for the end of the epochs.
+        curves: Folder for TensorBoard; None for none.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        epochs: int,
+        patience: int,
+        per_epoch: int,
+        *,
+        dev: bool,
+        newest: bool = False,
+        last_step: int | None = None,
+        curves: Path | None = None,
+    ) -> None:
+        self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
+        self._curves = curves
+        self._writer: SummaryWriter | None = None
+        self.dev, self._newest, self._last_step = dev, newest, last_step
+        self.epoch, self._bad = 1, 0
+        self.best: dict[str, Any] = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
+        self._terms: dict[str, float] = {}
+        self._batches = 0
+        self._lines: list[dict[str, Any]] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epochs, the patience or the steps are used up."""
+        tired = self.dev and 0 < self._patience <= self._bad
+        return tired or self.epoch > self._epochs or self._done(self.epoch - 1)
+
+    def _done(self, epochs: int) -> bool:
+        return self._last_step is not None and epochs * self.per_epoch >= self._last_step
+
+    def add(self, terms: Terms) -> None:
+        """Counts a batch's loss and its terms, those of all distributed.
+
+        Raises:
+            SertkError: On a loss that is no number, on all distributed.
+        """
+        named = {TOTAL: terms.total.detach(), **terms.terms}
+        values = dict(zip(named, distributed.sum_over_ranks(torch.stack(list(named.values()))).tolist(), strict=True))
+        self._batches += distributed.world_size()
+        if not math.isfinite(values[TOTAL]):
+            raise SertkError(
+                f"the loss became {values[TOTAL]} in epoch {self.epoch}, "
+                f"step {self._batches // distributed.world_size()}. "
+                "Lower train.optimizer.lr or train.clip, or use train.precision fp32; earlier checkpoints are intact."
+            )
+        for name, value in values.items():
+            self._terms[name] = self._terms.get(name, 0.0) + value
+
+    def close(
+        self, score: float | None, dev_loss: float | None, model: nn.Module | None, rates: Mapping[str, float]
+    ) -> None:
+        """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log.
+
+        Args:
+            score: Dev metric; None without a dev set.
+            dev_loss: Mean dev loss; None without a dev set.
+            model: Whose weights to keep.
+            rates: Learning rates of its last step, by optimizer.
+        """
+        terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
+        loss = terms.pop(TOTAL, math.nan)
+        line = {
+            "epoch": self.epoch,
+            "train_loss": loss,
+            "terms": terms,
+            "dev_loss": dev_loss,
+            "dev": score,
+            "rates": rates,
+        }
+        self._lines.append({"schema": SCHEMA, **line})
+        self._bad += 1
+        if score is not None and model is not None and (self._newest or score > self.best["score"]):
+            weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+            steps = self.epoch * self.per_epoch
+            self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
+        mark = " *" if score is not None and not self._bad else ""
+        tail = "" if score is None else f", dev {100 * score:.2f}{mark}"
+        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{tail}")
+        self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
+        if not distributed.rank():
+            write_jsonl(self._log, self._lines)
+            self._draw()
+
+    def _draw(self) -> None:
+        """Adds the epoch to TensorBoard's files; a resumed run begins them anew, so that no epoch is there twice."""
+        if self._curves is None:
+            return
+        new = self._lines[-1:]
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            shutil.rmtree(self._curves, ignore_errors=True)
+            self._writer, new = SummaryWriter(str(self._curves), purge_step=0), self._lines
+        for line in new:
+            for tag, value in _scalars(line).items():
+                self._writer.add_scalar(tag, value, line["epoch"])
+        self._writer.flush()
+
+    def state(self) -> State:
+        """What a checkpoint holds of it."""
+        return {
+            "epoch": self.epoch,
+            "bad": self._bad,
+            "best": self.best,
+            "terms": self._terms,
+            "batches": self._batches,
+            "lines": self._lines,
+        }
+
+    def load(self, state: State) -> None:
+        """Goes back to a checkpoint."""
+        self.epoch, self._bad, self.best = state["epoch"], state["bad"], state["best"]
+        self._terms, self._batches, self._lines = state["terms"], state["batches"], state["lines"]
+
+
+def _scalars(line: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a line of the log, by TensorBoard's tags."""
+    figures = {name: line[name] for name in ("train_loss", "dev_loss", "dev") if line[name] is not None}
+    for group in ("terms", "rates"):
+        figures |= {f"{group}/{name}": value for name, value in line[group].items()}
+    return figures

@@ -1,0 +1,163 @@
+"""What a run trains with, and what of it a checkpoint must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.optimizer import Optimizer
+
+from sertk.core import Batch, Metric, Rng, SertkError, Span, Terms, Views
+from sertk.corpus.prepared import Item, Order
+from sertk.modeling.build import Decider
+from sertk.modeling.frontend import Frontend
+from sertk.modeling.model import Model
+from sertk.training import distributed
+from sertk.training.checkpoint import Checkpoints, State
+from sertk.training.history import History
+from sertk.training.loss import Mixture
+
+
+@dataclass
+class Training:
+    """A run's parts; the brain drives them.
+
+    Attributes:
+        model: What is trained.
+        mixture: Its objective.
+        frontend: Augmentations, features, crops.
+        decider: How dev utterances are decided.
+        metric: What selects the epoch.
+        optimizers: By name, one for each learning rate.
+        schedules: By the optimizers' names.
+        order: The batches of each epoch.
+        checkpoints: Of this run.
+        history: Epochs, selection, log.
+        seed: Everything random follows from it.
+        save_every: Optimizer steps between checkpoints inside an epoch, 0 for none.
+        confusion: (C, C) dev counts of the epoch.
+        components: What the bundle will say of the model.
+        weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
+        options: SpeechBrain's run options.
+        nll: Sum of the dev negative log-probabilities of the epoch.
+        rates: Learning rates of the latest step, by the optimizers' names.
+    """
+
+    model: Model
+    mixture: Mixture
+    frontend: Frontend
+    decider: Decider
+    metric: Metric
+    optimizers: Mapping[str, Optimizer]
+    schedules: Mapping[str, LRScheduler]
+    order: Order
+    checkpoints: Checkpoints
+    history: History
+    seed: int
+    save_every: int
+    confusion: Tensor
+    components: dict[str, Any]
+    weights: dict[str, str]
+    options: dict[str, Any]
+    nll: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The views that the objective and the decision look at."""
+        return tuple(dict.fromkeys((*self.mixture.spans, self.decider.span)))
+
+    def terms(self, views: Views, batch: Batch) -> Terms:
+        """The objective of a training batch, in float32."""
+        terms: Terms = self.mixture({span: view.float() for span, view in views.items()}, batch.target, batch.groups)
+        return terms
+
+    def train_loss(self, views: Views, batch: Batch) -> Tensor:
+        """The objective of a training batch, which the history counts."""
+        terms = self.terms(views, batch)
+        self.history.add(terms)  # SpeechBrain's own mean lags one batch behind at a checkpoint
+        return terms.total
+
+    def dev_loss(self, views: Views, batch: Batch, item: Item) -> Tensor:
+        """Counts the decisions of a dev batch; gives the negative log-probability of its labels."""
+        ids = item.batch.ids
+        rng = Rng.for_rows(self.seed, ids, [0] * len(ids), 0, "decision").to(batch.owner.device)
+        posterior, _ = self.decider(views, batch, len(ids), rng)
+        if item.batch.target is None:
+            raise ValueError("a dev batch has labels")
+        hard, classes = item.batch.target.hard.to(posterior.device), len(self.confusion)
+        cells = (hard * classes + posterior.argmax(1)).cpu()
+        self.confusion += torch.bincount(cells, minlength=classes**2).view(classes, classes)
+        each = -posterior.gather(1, hard[:, None]).clamp(min=1e-12).log()
+        self.nll += each.double().sum().item()
+        return each.mean()
+
+    def step_rates(self, dev_loss: float | None = None) -> None:
+        """Steps the schedules: those of the dev loss when there is one, the others after an optimizer step."""
+        if dev_loss is None:
+            self.rates = {name: one.param_groups[0]["lr"] for name, one in self.optimizers.items()}
+        for schedule in self.schedules.values():
+            if isinstance(schedule, ReduceLROnPlateau):
+                if dev_loss is not None:
+                    schedule.step(dev_loss)
+            elif dev_loss is None:
+                schedule.step()
+
+    def close_epoch(self) -> None:
+        """Ends an epoch; with a dev set its confusion counts select."""
+        if not self.history.dev:
+            self.history.close(None, None, None, self.rates)
+            return
+        counts, nll = (
+            distributed.sum_over_ranks(self.confusion.clone()),
+            distributed.sum_over_ranks(torch.tensor(self.nll, dtype=torch.float64)),
+        )
+        # of the utterances; SpeechBrain's mean of batches would depend on their size
+        dev_loss = nll.item() / int(counts.sum())
+        self.history.close(self.metric(counts), dev_loss, self.model, self.rates)
+        self.confusion.zero_()
+        self.nll = 0.0
+        self.step_rates(dev_loss)
+
+    def save(self, scaler: torch.GradScaler, counters: State) -> None:
+        """Writes a checkpoint; only ever called between optimizer steps."""
+        parts = {**self._parts(), "scaler": scaler}
+        self.checkpoints.save(
+            {
+                **{name: part.state_dict() for name, part in parts.items()},
+                "history": self.history.state(),
+                "counters": counters,
+                "ranks": distributed.world_size(),
+            }
+        )
+
+    def restore(self, scaler: torch.GradScaler) -> State | None:
+        """Goes back to the newest checkpoint; gives its counters, None where there is none.
+
+        Raises:
+            SertkError: Where another number of processes wrote it, for their shares of an epoch were others.
+        """
+        state = self.checkpoints.latest()
+        if state is None:
+            return None
+        were = state.get("ranks", 1)
+        if were != distributed.world_size():
+            raise SertkError(
+                f"the checkpoints are of a run of {were} processes, and now there are {distributed.world_size()}. "
+                f"Start {were} (torchrun --nproc-per-node), or --force to begin anew."
+            )
+        for name, part in {**self._parts(), "scaler": scaler}.items():
+            part.load_state_dict(state[name])
+        self.history.load(state["history"])
+        counters: State = state["counters"]
+        self.order.start = counters["step"]
+        return counters
+
+    def _parts(self) -> dict[str, nn.Module | Optimizer | LRScheduler]:
+        optimizers = {f"optimizer {name}": one for name, one in self.optimizers.items()}
+        schedules = {f"schedule {name}": one for name, one in self.schedules.items()}
+        return {"model": self.model, "mixture": self.mixture, **optimizers, **schedules}

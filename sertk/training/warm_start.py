@@ -1,0 +1,88 @@
+"""Where a run begins that continues from a model: `train.init`, the bundle of another run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sertk.console.progress import say
+from sertk.core import SertkError, UsageError
+from sertk.modeling import bundle
+from sertk.modeling.bundle import Bundle
+from sertk.modeling.model import Model
+from sertk.plugins import split
+from sertk.settings.merge import flat
+
+
+def files(init: str | None) -> list[Path]:
+    """What of a bundle a run depends on.
+
+    Raises:
+        UsageError: Where it is not the path of one.
+    """
+    if init is None:
+        return []
+    found = [Path(init) / name for name in ("bundle.json", "model.safetensors")]
+    for path in found:
+        if not path.is_file():
+            raise UsageError(f"train.init is {init!r}, and there is no {path}. {bundle.OBTAIN}")
+    return found
+
+
+def digest(init: str | None) -> str | None:
+    """SHA-256 of a bundle's weights; None for none."""
+    found = files(init)
+    return hashlib.sha256(found[1].read_bytes()).hexdigest() if found else None
+
+
+def take(begun: Bundle, model: Model, components: Mapping[str, Any], classes: Sequence[str]) -> None:
+    """Gives a new model the weights and the statistics of a bundle; a head of other classes starts anew.
+
+    Args:
+        begun: The bundle.
+        model: Gets them.
+        components: Of the run, and the hashes of the `weights` that its inputs are computed with.
+        classes: Of the run.
+
+    Raises:
+        SertkError: On other audio, inputs or normalisation, or a part of another name or shape; it is named.
+    """
+    weights = {name: feature.weights for name, feature in begun.frontend.features.items()}
+    _compare(*(_heard(of) for of in ({**begun.about["components"], "weights": weights}, components)))
+    _compare(*(flat({"backbone": of.backbone.portable()}) for of in (begun.model, model)))
+    anew = () if begun.classes == tuple(classes) else ("heads.emotion.",)
+    old, new = ({n: w for n, w in of.state_dict().items() if not n.startswith(anew)} for of in (begun.model, model))
+    _compare(*({name: tuple(weight.shape) for name, weight in of.items()} for of in (old, new)))
+    model.load_state_dict({**model.state_dict(), **old})
+    if anew:
+        say(f"init: the emotion head starts anew, for the bundle's classes are {', '.join(begun.classes)}")
+
+
+def warn(begun: Bundle, protocol: Mapping[str, str]) -> None:
+    """Says where a bundle may have been trained on what this run is tested on."""
+    was = begun.about["protocol"]
+    if was["corpus"] == protocol["corpus"] and any(was[name] != protocol[name] for name in ("hash", "fold")):
+        say(
+            f"init: the bundle was trained on fold {was['fold']} of {was['name']}, on this corpus too: "
+            "test utterances of this run may be among what it was trained on"
+        )
+
+
+def _heard(components: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights were trained to hear, by dotted name."""
+    inputs = {}
+    for name, spec in components["inputs"].items():
+        kind, settings = split("feature", spec)
+        inputs[name] = {"name": kind, **settings}
+    return flat({"inputs": inputs, **{name: components[name] for name in ("audio", "normalize", "weights")}})
+
+
+def _compare(there: Mapping[str, object], here: Mapping[str, object]) -> None:
+    odd = next((name for name in {**here, **there} if there.get(name) != here.get(name)), None)
+    if odd is not None:
+        raise SertkError(
+            f"train.init does not fit this run: {odd} is {there.get(odd, 'absent')} in the bundle and "
+            f"{here.get(odd, 'absent')} here. Give the run what bundle.json says, or another --init."
+        )

@@ -1,0 +1,334 @@
+"""Anybody's corpus: a folder for each class, and a list with a column map."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sertk.builtin.corpora.anybody import GENDERS, PROTOCOLS
+from sertk.builtin.corpora.folder import Folder
+from sertk.builtin.corpora.table import Table
+from sertk.core import Corpus, InputError, Rejected, SertkError, UsageError, Utterance
+from sertk.corpus.prepared import Data
+from sertk.corpus.protocols import make
+from sertk.stages.prepare import prepare
+from sertk.testing.trees.anybody import EMOTIONS, SPEAKERS, TEXTS, folders, rows, table
+from sertk.testing.trees.audio import clip
+
+TWO = "path,speaker,label\na.wav,ann,joy\nb.wav,ben,anger\n"
+
+
+def read(corpus: Corpus, root: Path) -> tuple[list[Utterance], list[Rejected]]:
+    found = list(corpus.read(root))
+    return [one for one in found if isinstance(one, Utterance)], [one for one in found if isinstance(one, Rejected)]
+
+
+def listed(root: Path, text: str | bytes, name: str = "list.csv") -> Path:
+    """A list beside the files a.wav and b.wav."""
+    for seed, stem in enumerate("ab"):
+        clip(root / f"{stem}.wav", seed, 0.005)
+    (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+def of(root: Path, content: str | bytes, name: str = "list.csv", **columns: str) -> list[Utterance]:
+    found, rejected = read(Table(name, **columns), listed(root, content, name))
+    assert rejected == []
+    return found
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folders(tmp_path_factory.mktemp("folder"))
+
+
+@pytest.fixture(scope="module")
+def tabled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return table(tmp_path_factory.mktemp("table"))
+
+
+# --- a folder for each class ---------------------------------------------------------------------------------------
+
+
+def test_the_folder_is_the_label_and_the_expression_finds_the_speaker(classes: Path) -> None:
+    found, rejected = read(Folder(speaker="([a-z]+)_[0-9]+"), classes)
+    assert rejected == []
+    assert {one.label for one in found} == set(EMOTIONS)
+    assert {one.speaker for one in found} == set(SPEAKERS)
+    assert len({one.id for one in found}) == len(found) == 6 * 4 * 2
+    assert found[0] == Utterance(id="anger/ann_1", path="anger/ann_1.wav", speaker="ann", label="anger")
+
+
+def test_audio_deeper_down_has_the_label_of_the_first_folder(tmp_path: Path) -> None:
+    clip(tmp_path / "joy/studio one/x y.wav", 0, 0.005)
+    (one,), _ = read(Folder(speaker="/(.+)/"), tmp_path)
+    assert (one.id, one.label, one.speaker) == ("joy/studio one/x y", "joy", "studio one")
+
+
+def test_without_an_expression_no_speaker_is_known_and_that_is_said(classes: Path) -> None:
+    corpus = Folder()
+    found, _ = read(corpus, classes)
+    assert {one.speaker for one in found} == {"unknown"}
+    assert corpus.notes() == ["no speakers are known: folder:speaker=REGEX finds them in the paths"]
+
+
+def test_what_has_no_class_or_no_speaker_is_rejected(tmp_path: Path) -> None:
+    for seed, name in enumerate(("loose.wav", "joy/ann_1.wav", "joy/7.wav", "joy/._ann_1.wav")):
+        clip(tmp_path / name, seed, 0.005)
+    (tmp_path / "joy/ann_2.mp3").touch()
+    corpus = Folder(speaker="([a-z]+)_")
+    found, rejected = read(corpus, tmp_path)
+    assert [one.id for one in found] == ["joy/ann_1"]
+    assert [one.reason for one in rejected] == [
+        "joy/7.wav: speaker=([a-z]+)_ finds no speaker in it",
+        "loose.wav is in no class folder; expected: a folder for each class, such as anger/ann_01.wav",
+    ]
+    assert corpus.notes() == [
+        "1 files are not .wav or .flac and are not read, the first: joy/ann_2.mp3",
+        "1 speakers: ann",
+    ]
+
+
+def test_links_are_followed_once_and_hidden_folders_left_out(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for seed, name in enumerate(("sad/ann_1.wav", "sad/.Trash/ann_2.wav", "sad/__MACOSX/ann_3.wav")):
+        clip(elsewhere / name, seed, 0.005)
+    root = tmp_path / "root"
+    clip(root / "joy/ann_1.wav", 7, 0.005)
+    (root / "sad").symlink_to(elsewhere / "sad")
+    (root / "joy" / "loop").symlink_to(root)
+    found, rejected = read(Folder(speaker="([a-z]+)_"), root)
+    assert [one.id for one in found] == ["joy/ann_1", "sad/ann_1"]
+    assert not rejected
+
+
+@pytest.mark.parametrize(("speaker", "says"), [("([", "is not a regular expression"), ("[a-z]+", "has no group")])
+def test_an_expression_that_finds_nothing_is_wrong_use(speaker: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Folder(speaker=speaker)
+
+
+def test_a_folder_without_speakers_is_prepared_as_speaker_dependent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = folders(tmp_path / "in", seconds=0.11, takes=4)
+    assert prepare("folder:title=mine", root, tmp_path / "out", [], 0.1, 1) == 0
+    said = capsys.readouterr().err
+    assert "protocol speakers is left out" in said
+    assert "no speakers are known" in said
+    data = Data(tmp_path / "out")
+    assert data.corpus == "mine"
+    assert data.protocol("random").stamp == "SPEAKER-DEPENDENT"
+    assert sorted(path.stem for path in (tmp_path / "out/protocols").glob("*.json")) == ["random", "random5"]
+
+
+# --- a list --------------------------------------------------------------------------------------------------------
+
+
+def test_columns_with_the_names_of_the_fields_need_no_map(tabled: Path) -> None:
+    corpus = Table("list.csv")
+    found, rejected = read(corpus, tabled)
+    assert (len(found), rejected, corpus.notes()) == (48, [], [])
+    assert found[1] == Utterance(
+        id="ann_anger_2",
+        path="ann/anger_2.wav",
+        speaker="ann",
+        label="anger",
+        gender="female",
+        session="1",
+        text=TEXTS[1],
+        aux={"take": "2"},
+    )
+
+
+def test_other_columns_are_mapped(tmp_path: Path) -> None:
+    text = 'utt;x,file,spk,emotion,sex,dialogue,words,from,long\nu1,a.wav,01,joy,W,d1,"Well, no.",0.5,1.25\n'
+    columns = {"id": "utt;x", "path": "file", "speaker": "spk", "label": "emotion", "gender": "sex"}
+    more = {"session": "dialogue", "text": "words", "start": "from", "duration": "long"}
+    assert of(tmp_path, text, **columns, **more) == [
+        Utterance("u1", "a.wav", "01", "joy", 0.5, 1.25, "female", "d1", "Well, no.")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", TWO),
+        ("list.csv", TWO.replace("\n", "\r\n")),
+        ("list.csv", TWO.encode("utf-8-sig")),
+        ("list.CSV", TWO.replace(",", " , ") + "\n,,\n"),
+        ("list.csv", TWO.replace("a.wav", "./a.wav")),
+        ("list.tsv", TWO.replace(",", "\t")),
+        (
+            "list.jsonl",
+            '{"path": "a.wav", "speaker": "ann", "label": "joy"}\n'
+            '{"path": "b.wav", "speaker": "ben", "label": "anger"}\n',
+        ),
+    ],
+)
+def test_lists_as_programs_save_them_are_read_alike(tmp_path: Path, name: str, text: str | bytes) -> None:
+    assert of(tmp_path, text, name) == [Utterance("a", "a.wav", "ann", "joy"), Utterance("b", "b.wav", "ben", "anger")]
+
+
+def test_the_values_of_json_lines_are_read_as_a_csv_would_have_them(tmp_path: Path) -> None:
+    lines = [
+        {"path": "a.wav", "speaker": 7, "label": None},
+        {"path": "b.wav", "speaker": "07", "label": "joy", "gender": "m", "start": 0.5, "valence": 2.5, "acted": True},
+    ]
+    one, two = of(tmp_path, "".join(json.dumps(line) + "\n" for line in lines), "list.jsonl")
+    assert (one.speaker, one.label, two.speaker) == ("7", None, "07")
+    assert (two.gender, two.start, two.aux) == ("male", 0.5, {"valence": "2.5", "acted": "true"})
+
+
+def test_letters_beyond_ascii_and_blanks_in_paths_are_kept(tmp_path: Path) -> None:
+    clip(tmp_path / "my files/Jürgen 1.wav", 0, 0.005)
+    (tmp_path / "list.csv").write_text("path,speaker,label,text\nmy files/Jürgen 1.wav,Jürgen,Ärger,Grüß Gott!\n")
+    ((one,), _) = read(Table("list.csv"), tmp_path)
+    assert (one.id, one.speaker, one.label, one.text) == ("my files/Jürgen 1", "Jürgen", "Ärger", "Grüß Gott!")
+
+
+def test_an_absolute_path_may_lie_elsewhere(tmp_path: Path) -> None:
+    clip(tmp_path / "elsewhere/a.wav", 0, 0.005)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "mine.csv").write_text(f"path,speaker,label,id\n{tmp_path}/elsewhere/a.wav,ann,joy,a\n")
+    ((one,), _) = read(Table(str(tmp_path / "mine.csv")), tmp_path / "root")
+    assert one.path == "../elsewhere/a.wav"
+    assert (tmp_path / "root" / one.path).is_file()
+
+
+def test_missing_audio_and_companion_files_are_rejected_and_unlisted_audio_is_told(tmp_path: Path) -> None:
+    clip(tmp_path / "c/c.wav", 3, 0.005)
+    clip(tmp_path / "._a.wav", 4, 0.005)
+    corpus = Table("list.csv")
+    text = TWO + "gone.wav,ann,joy\n._a.wav,ann,joy\n"
+    found, rejected = read(corpus, listed(tmp_path, text))
+    assert [one.id for one in found] == ["a", "b"]
+    assert [one.reason for one in rejected] == [
+        f"{tmp_path}/list.csv:4: gone.wav is missing: there is no file {tmp_path}/gone.wav",
+        f"{tmp_path}/list.csv:5: ._a.wav is a companion file of macOS, no audio",
+    ]
+    assert corpus.notes() == [f"1 audio files below {tmp_path} are not in list.csv, the first: c/c.wav"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (TWO + "c.wav,,joy\n", r"list\.csv:4: no speaker \(column 'speaker'\)"),
+        (TWO + ",ann,joy\n", r"list\.csv:4: no path"),
+        (TWO + "c.wav,ann\n", r"list\.csv:4: 2 cells under 3 columns"),
+        (TWO + "c.wav,ann,joy,much\n", r"list\.csv:4: 4 cells under 3 columns.*double quotes"),
+        (TWO + "a.wav,ann,joy\n", r"list\.csv:4: id 'a' comes twice, first at .*list\.csv:2"),
+        (TWO + 'c.wav,ann,"joy\n', r"list\.csv:\d: unexpected end of data"),
+        ("path,speaker,label,gender\na.wav,ann,joy,x\n", r"list\.csv:2: gender 'x' is none of f, female, w"),
+        ("path,speaker,label,start\na.wav,ann,joy,soon\n", r"list\.csv:2: start 'soon' is not a number of seconds"),
+        ("path,speaker,label,duration\na.wav,ann,joy,0\n", r"list\.csv:2: duration '0' is not"),
+        ("path,speaker,label,start\na.wav,ann,joy,nan\n", r"list\.csv:2: start 'nan' is not"),
+        ("path,speaker,label,label\na.wav,ann,joy,joy\n", r"list\.csv:1: the columns are .*a name of its own"),
+        (TWO.replace("ben", "Jörg").encode("latin-1"), r"list\.csv:3: byte 0xf6 is not UTF-8.*iconv -f LATIN1"),
+        (TWO.encode("utf-16"), r"list\.csv:1: byte 0xff is not UTF-8"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, text: str | bytes, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        of(tmp_path, text)
+
+
+def test_a_latin_1_file_of_json_lines_is_refused_too(tmp_path: Path) -> None:
+    line = '{"path": "a.wav", "speaker": "Jörg", "label": "joy"}\n'
+    with pytest.raises(SertkError, match=r"list\.jsonl is not UTF-8.*iconv"):
+        of(tmp_path, line.encode("latin-1"), "list.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (
+            {"label": "emotoin"},
+            r"has no column 'emotoin'; did you mean 'emotion'\? Known: emotion, path, speaker.*label=",
+        ),
+        ({}, r"has no column 'label'\. Known: emotion, path, speaker\. Name it: label=COLUMN"),
+        ({"label": "emotion", "gender": "sex"}, "has no column 'sex'"),
+    ],
+)
+def test_a_missing_column_is_wrong_use_and_the_columns_are_named(
+    tmp_path: Path, columns: dict[str, str], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        of(tmp_path, TWO.replace("label", "emotion"), **columns)
+
+
+def test_a_list_that_is_none_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SertkError, match=r"neither below .* nor here"):
+        list(Table("list.csv").read(tmp_path))
+    with pytest.raises(UsageError, match=r"neither \.csv, \.tsv nor \.jsonl"):
+        of(tmp_path, TWO, "list.xlsx")
+    with pytest.raises(SertkError, match="has no row"):
+        of(tmp_path, "path,speaker,label\n")
+
+
+@pytest.mark.parametrize("spelt", ["F", "Female", "w", "M", "male"])
+def test_genders_are_read_in_any_case(tmp_path: Path, spelt: str) -> None:
+    (one,) = of(tmp_path, f"path,speaker,label,gender\na.wav,ann,joy,{spelt}\n")
+    assert one.gender == GENDERS[spelt.lower()]
+
+
+# --- protocols -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "folds", "field"),
+    [
+        ("speakers", sorted(SPEAKERS), "speaker"),
+        ("disjoint5", ["1", "2", "3", "4", "5"], "speaker"),
+        ("sessions", ["1", "2", "3"], "session"),
+        ("random", ["1"], None),
+        ("random5", ["1", "2", "3", "4", "5"], None),
+    ],
+)
+def test_the_protocols_keep_apart_what_they_say(tabled: Path, name: str, folds: list[str], field: str | None) -> None:
+    utterances, _ = read(Table("list.csv"), tabled)
+    by_id = {one.id: one for one in utterances}
+    made = make("table", name, PROTOCOLS[name], utterances)
+    assert list(made.folds.folds) == folds
+    assert made.dropped == []
+    for fold in made.folds.folds.values():
+        assert sorted(i for part in fold for i in part) == sorted(by_id)
+        groups = [{getattr(by_id[i], field or "id") for i in part} for part in fold]
+        assert sum(map(len, groups)) == len(set.union(*groups))
+
+
+def test_a_list_is_prepared_from_a_specification_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = table(tmp_path / "in", seconds=0.11, takes=4)
+    (root / "mine.yaml").write_text(
+        "about: two classes\nlabels: {anger: negative, sadness: negative, happiness: positive}\n"
+        "test: {rule: leave_one_out}\ndev: {rule: next}\ngroup: session\n"
+        "overlaps: {text: [train+dev, train+test, dev+test]}\n"
+    )
+    spec = "table:list=list.csv,label=label,title=mine"
+    wanted = ["speakers", "sessions", str(root / "mine.yaml")]
+    assert prepare(spec, root, tmp_path / "out", wanted, 0.1, 1) == 0
+    data = Data(tmp_path / "out")
+    assert data.corpus == "mine"
+    assert data.protocol("speakers").stamp == data.protocol("sessions").stamp == "speaker-independent"
+    assert data.protocol("speakers").shares["session"] == ["train+dev", "train+test", "dev+test"]
+    own = data.protocol("mine")
+    assert own.classes == ("negative", "positive")
+    assert len(own.labels) == 6 * 3 * 4
+
+
+def test_a_cut_behind_the_end_of_its_file_is_a_failed_input(tmp_path: Path) -> None:
+    content: list[dict[str, Any]] = rows(4)
+    for seed, row in enumerate(content):
+        clip(tmp_path / row["path"], seed, 0.2)
+    lines = [f"{row['path']},{row['speaker']},{row['label']},0.05,{0.1}\n" for row in content]
+    lines[0] = f"{content[0]['path']},ann,anger,0.05,2.0\n"
+    (tmp_path / "cuts.csv").write_text("path,speaker,label,start,duration\n" + "".join(lines))
+    assert prepare("table:list=cuts.csv", tmp_path, tmp_path / "out", ["speakers"], 0.1, 1) == 1
+    (failed,) = map(json.loads, (tmp_path / "out/failed.jsonl").read_text().splitlines())
+    assert "ends 1.85 s behind the end of the file" in failed["reason"]
+    assert all(one.duration == 0.1 for one in Data(tmp_path / "out").utterances.values())

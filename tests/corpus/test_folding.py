@@ -1,0 +1,370 @@
+"""The fold rules by property: disjoint, complete, the same in any order, and steady when an utterance is added."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sertk.core import (
+    PAIRS,
+    Disjoint,
+    FoldTable,
+    Half,
+    LeaveOneOut,
+    Next,
+    Protocol,
+    RandomDev,
+    RandomSplit,
+    SertkError,
+    Stratified,
+    UsageError,
+    Utterance,
+)
+from sertk.corpus.folding import Fold, names, read_table
+from sertk.corpus.protocols import from_file, make
+
+RANDOM = dict.fromkeys(("speaker", "session", "text"), PAIRS)
+
+
+def utterance(speaker: int, label: str, take: int) -> Utterance:
+    """Speakers of odd numbers are male; two speakers a session."""
+    name = f"s{speaker}_{label}_{take}"
+    gender = "male" if speaker % 2 else "female"
+    return Utterance(name, f"{name}.wav", f"s{speaker}", label, gender=gender, session=f"d{speaker // 2}")
+
+
+# {speaker: {label: how many}}: 4 to 9 speakers, each with some of three labels
+Counts = dict[int, dict[str, int]]
+corpora: st.SearchStrategy[Counts] = st.dictionaries(
+    st.integers(0, 20),
+    st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), min_size=1),
+    min_size=6,
+    max_size=9,
+)
+
+
+def utterances(counts: Counts) -> list[Utterance]:
+    return [
+        utterance(speaker, label, take)
+        for speaker, labels in counts.items()
+        for label, count in labels.items()
+        for take in range(count)
+    ]
+
+
+def folds_of(protocol: Protocol, corpus: Sequence[Utterance]) -> dict[str, Fold]:
+    return dict(make("toy", "p", protocol, corpus).folds.folds)
+
+
+def speakers(ids: Sequence[str]) -> set[str]:
+    return {i.split("_")[0] for i in ids}
+
+
+def part_of(folds: dict[str, Fold]) -> dict[tuple[str, str], int]:
+    """The part (0 train, 1 dev, 2 test) of each id in each fold."""
+    return {(name, i): n for name, fold in folds.items() for n, part in enumerate(fold) for i in part}
+
+
+GROUPED = {
+    "one out": Protocol(None, LeaveOneOut(), dev=1),
+    "one out, next": Protocol(None, LeaveOneOut(), dev=Next()),
+    "disjoint": Protocol(None, Disjoint(3), dev=1),
+    "disjoint, next": Protocol(None, Disjoint(3), dev=Next()),
+}
+DEALT = {
+    "stratified": Protocol(None, Stratified(3), dev=RandomDev(10), overlaps=RANDOM),
+    "cut": Protocol(None, RandomSplit(80, 10), overlaps=RANDOM),
+    "one out, share": Protocol(None, LeaveOneOut(), dev=RandomDev(10), overlaps={"speaker": ["train+dev"]}),
+    "one out, half": Protocol(None, LeaveOneOut(), dev=Half(), overlaps={"speaker": ["dev+test"]}),
+}
+EVERY = GROUPED | DEALT
+
+
+@pytest.mark.parametrize("rule", EVERY)
+@given(counts=corpora, seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_parts_are_disjoint_complete_and_the_same_in_any_order(rule: str, counts: Counts, seed: int) -> None:
+    corpus = utterances(counts)
+    folds = folds_of(EVERY[rule], corpus)
+    for fold in folds.values():
+        held = [i for part in fold for i in part]
+        assert len(held) == len(set(held))
+        assert sorted(held) == sorted(u.id for u in corpus)
+    tested = Counter(i for fold in folds.values() for i in fold.test)
+    if rule != "cut":
+        assert tested == dict.fromkeys([u.id for u in corpus], 1)  # each once
+    random.Random(seed).shuffle(corpus)
+    assert folds_of(EVERY[rule], corpus) == folds
+
+
+@pytest.mark.parametrize("rule", GROUPED)
+@given(counts=corpora)
+@settings(max_examples=30, deadline=None)
+def test_grouped_parts_share_no_speaker(rule: str, counts: Counts) -> None:
+    for train, dev, test in folds_of(GROUPED[rule], utterances(counts)).values():
+        held = [speakers(part) for part in (train, dev, test)]
+        assert all(held)
+        assert sum(map(len, held)) == len(counts)  # disjoint, for all are there
+
+
+@pytest.mark.parametrize("rule", ["one out", "one out, next"])
+@given(counts=corpora, pick=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_one_more_utterance_of_a_speaker_moves_no_other(rule: str, counts: Counts, pick: int) -> None:
+    before = part_of(folds_of(EVERY[rule], utterances(counts)))
+    more = utterance(sorted(counts)[pick % len(counts)], "abc"[pick % 3], 99)
+    after = part_of(folds_of(EVERY[rule], [*utterances(counts), more]))
+    assert {place: n for place, n in after.items() if place[1] != more.id} == before
+
+
+@given(counts=corpora, pick=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_one_more_utterance_moves_no_speaker_to_another_disjoint_fold_while_counts_keep_their_power_of_two(
+    counts: Counts, pick: int
+) -> None:
+    # 6 and 7 and 8 are all nearest to 8, and 23 to 45 speakers' utterances in all to 32
+    steady = {speaker: dict.fromkeys("abc", 6) for speaker in counts}
+    before = folds_of(GROUPED["disjoint"], utterances(steady))
+    more = utterance(sorted(counts)[pick % len(counts)], "abc"[pick % 3], 99)
+    after = folds_of(GROUPED["disjoint"], [*utterances(steady), more])
+    assert [speakers(fold.test) for fold in after.values()] == [speakers(fold.test) for fold in before.values()]
+
+
+@pytest.mark.parametrize(("rule", "cuts"), [("stratified", 2), ("cut", 2), ("one out, half", 1)])
+@given(counts=corpora, pick=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_one_more_utterance_moves_at_most_the_neighbours_of_the_cuts(
+    rule: str, cuts: int, counts: Counts, pick: int
+) -> None:
+    corpus = utterances(counts)
+    more = utterance(sorted(counts)[pick % len(counts)], "abc"[pick % 3], 99)
+
+    def tests(corpus: Sequence[Utterance]) -> dict[str, str]:
+        return {i: name for name, fold in folds_of(EVERY[rule], corpus).items() for i in fold.test}
+
+    before, after = tests(corpus), tests([*corpus, more])
+    moved = [u.id for u in corpus if before.get(u.id) != after.get(u.id)]
+    by_class = Counter(i.split("_")[1] for i in moved)
+    held = 1 if rule != "one out, half" else len(counts)
+    assert all(count <= cuts * held for count in by_class.values())
+
+
+@given(counts=corpora, k=st.integers(2, 5))
+@settings(max_examples=30, deadline=None)
+def test_stratified_folds_are_equal_to_one_utterance_in_all_and_in_each_class(counts: Counts, k: int) -> None:
+    folds = folds_of(Protocol(None, Stratified(k), dev=0, overlaps=RANDOM), utterances(counts))
+    tests = [folds[str(n + 1)].test if str(n + 1) in folds else () for n in range(k)]
+    for label in ("", "_a_", "_b_", "_c_"):
+        sizes = [sum(label in i for i in test) for test in tests]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_disjoint_folds_are_balanced_by_class_and_gender() -> None:
+    # ten speakers of each gender; the first four hold all of class c
+    counts = {n: {"a": 8, "b": 8} | ({"c": 8} if n < 4 else {}) for n in range(20)}
+    folds = folds_of(Protocol(None, Disjoint(4), dev=Next()), utterances(counts))
+    for fold in folds.values():
+        assert Counter(i.split("_")[1] for i in fold.test) == {"a": 40, "b": 40, "c": 8}
+        males = sum(int(speaker[1:]) % 2 for speaker in speakers(fold.test))
+        assert males in (2, 3)
+
+
+def test_more_disjoint_folds_than_speakers_is_an_error() -> None:
+    with pytest.raises(SertkError, match=r"5 folds of disjoint speakers cannot be made of 3 speakers \(s0, s1, s2\)"):
+        folds_of(Protocol(None, Disjoint(5), dev=0), utterances({n: {"a": 1} for n in range(3)}))
+
+
+def test_a_cut_takes_the_whole_numbers_below_the_shares_of_each_class() -> None:
+    # int(0.8 * 23) = 18, int(0.9 * 23) = 20; int(0.8 * 7) = 5, int(0.9 * 7) = 6
+    fold = folds_of(Protocol(None, RandomSplit(80, 10), overlaps=RANDOM), utterances({1: {"a": 23, "b": 7}}))["1"]
+    assert [Counter(i.split("_")[1] for i in part) for part in fold] == [
+        {"a": 18, "b": 5},
+        {"a": 2, "b": 1},
+        {"a": 3, "b": 1},
+    ]
+
+
+def test_another_seed_is_another_cut() -> None:
+    corpus = utterances({1: {"a": 40}})
+    cuts = [folds_of(Protocol(None, RandomSplit(seed=seed), overlaps=RANDOM), corpus)["1"] for seed in (0, 1)]
+    assert cuts[0] != cuts[1]
+    assert [len(part) for part in cuts[0]] == [len(part) for part in cuts[1]] == [32, 4, 4]
+
+
+def test_halves_are_swapped_and_never_trained_on() -> None:
+    protocol = Protocol(None, {"1": ["d0"], "2": ["d1"], "3": ["d2"]}, dev=Half(), group="session")
+    assert names(protocol) == ["1a", "1b", "2a", "2b", "3a", "3b"]
+    folds = folds_of(protocol, utterances({n: {"a": 5, "b": 3} for n in range(6)}))
+    for name in "123":
+        a, b = folds[f"{name}a"], folds[f"{name}b"]
+        assert (a.train, a.dev, a.test) == (b.train, b.test, b.dev)
+        assert len(a.dev) == len(a.test) == 8
+        assert Counter(i.split("_")[1] for i in a.test) == {"a": 5, "b": 3}
+        assert not speakers(a.train) & speakers((*a.dev, *a.test))
+
+
+def test_the_next_speaker_is_dev_and_the_first_follows_the_last() -> None:
+    folds = folds_of(Protocol(None, LeaveOneOut(), dev=Next()), utterances({n: {"a": 2} for n in (2, 10, 4)}))
+    assert {name: speakers(fold.dev).pop() for name, fold in folds.items()} == {"s10": "s2", "s2": "s4", "s4": "s10"}
+
+
+def test_numbers_are_folds_in_their_own_order() -> None:
+    corpus = [replace(one, speaker=one.speaker[1:]) for one in utterances({n: {"a": 1} for n in (2, 10, 1)})]
+    assert list(folds_of(Protocol(None, LeaveOneOut(), dev=0), corpus)) == ["1", "2", "10"]
+
+
+def test_dev_may_be_named_for_each_fold() -> None:
+    protocol = Protocol(None, {"x": ["s0"], "y": ["s1"]}, dev={"x": ["s2"], "y": ["s0"]})
+    folds = folds_of(protocol, utterances({n: {"a": 2} for n in range(4)}))
+    assert {name: [speakers(part) for part in fold] for name, fold in folds.items()} == {
+        "x": [{"s1", "s3"}, {"s2"}, {"s0"}],
+        "y": [{"s2", "s3"}, {"s0"}, {"s1"}],
+    }
+
+
+def test_a_group_that_is_not_known_is_an_error() -> None:
+    corpus = [replace(utterance(1, "a", 1), session=None), utterance(2, "a", 1)]
+    with pytest.raises(SertkError, match="'s1_a_1' has none"):
+        folds_of(Protocol(None, LeaveOneOut(), group="session", dev=0), corpus)
+
+
+def test_no_fold_with_a_test_is_an_error(tmp_path: Path) -> None:
+    corpus = utterances({n: {"a": 2} for n in range(4)})
+    only_train = written(tmp_path / "t.tsv", "utterance\tpart\ns1_a_0\ttrain\n")
+    for test in ({"x": ["nobody"]}, FoldTable(only_train)):
+        with pytest.raises(SertkError, match="no fold has an utterance to test here"):
+            folds_of(Protocol(None, test, dev=0), corpus)
+
+
+def test_groups_of_dev_that_are_not_here_are_told() -> None:
+    corpus = utterances({n: {"a": 2} for n in range(4)})
+    for dev in (["s1", "s9"], {"x": ["s1", "s9"]}):
+        (told,) = make("toy", "p", Protocol(None, {"x": ["s0"]}, dev=dev), corpus).absent
+        assert told["id"] == "speaker s9"
+        assert told["reason"].startswith("dev of fold")
+
+
+def test_fold_names_that_are_numbers_are_text(tmp_path: Path) -> None:
+    text = "labels: null\ntest: {2: [s2], 10: [s1]}\ndev: {2: [s1], 10: [s2]}\n"
+    protocol = from_file(written(tmp_path / "p.yaml", text))
+    assert (protocol.test, protocol.dev) == ({"2": ["s2"], "10": ["s1"]}, {"2": ["s1"], "10": ["s2"]})
+
+
+def test_a_fold_whose_name_looks_like_a_place_is_found_by_its_name() -> None:
+    corpus = [replace(one, speaker=f"#{one.speaker[1:]}") for one in utterances({n: {"a": 1} for n in (1, 2, 10)})]
+    folds = make("toy", "p", Protocol(None, LeaveOneOut(), dev=0), corpus).folds
+    assert folds.name_of("#2") == "#2"
+
+
+def test_two_folds_leave_nothing_to_train_on_where_the_next_is_dev() -> None:
+    with pytest.raises(SertkError, match="of 2 folds none is left for train"):
+        folds_of(Protocol(None, LeaveOneOut(), dev=Next()), utterances({1: {"a": 1}, 2: {"a": 1}}))
+
+
+# --- lists ---------------------------------------------------------------------------------------------------------
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_whole_lists_are_taken_as_they_are(tmp_path: Path) -> None:
+    rows = "utterance,part,fold\ns1_a_0,train,2\ns2_a_0,dev,2\ns3_a_0,test,2\ns1_a_0,test,10\ns9_a_0,train,10\n"
+    path = written(tmp_path / "lists.csv", rows)
+    corpus = utterances({n: {"a": 1} for n in range(5)})
+    made = make("toy", "p", Protocol(None, FoldTable(path)), corpus)
+    assert dict(made.folds.folds) == {
+        "2": Fold(("s1_a_0",), ("s2_a_0",), ("s3_a_0",)),
+        "10": Fold((), (), ("s1_a_0",)),
+    }
+    assert {one["id"]: one["reason"] for one in made.dropped} == {
+        "s0_a_0": "not in lists.csv",
+        "s4_a_0": "not in lists.csv",
+    }
+    assert made.absent == [{"id": "s9_a_0", "reason": "in lists.csv, not in this corpus folder"}]
+
+
+def test_an_empty_test_fold_is_trained_on_and_several_are_tested_in_each(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.tsv", "utterance\ttest_folds\ns1_a_0\t1,2\ns2_a_0\t\ns3_a_0\t2\n")
+    protocol = Protocol(None, FoldTable(path), dev=0, overlaps=RANDOM)
+    folds = folds_of(protocol, utterances({n: {"a": 1} for n in range(1, 4)}))
+    assert folds == {
+        "1": Fold(("s2_a_0", "s3_a_0"), (), ("s1_a_0",)),
+        "2": Fold(("s2_a_0",), (), ("s1_a_0", "s3_a_0")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("utterance\tpart\na\tvalid\n", "part 'valid'.*train, dev, test"),
+        ("utterance\tpart\na\ttrain\na\ttest\n", "'a' comes twice in fold 1"),
+        ("utterance\ttest_folds\na\t\n", "no fold"),
+        ("utterance\ttest_folds\n", "no fold"),
+        ("utterance\ttest_folds\na\n", "row 2 has not as many cells as the header"),
+        ("utterance,test_folds\na,1,2\n", "row 2 has not as many cells"),
+        ("id\tfold\na\t1\n", "has the columns id, fold"),
+    ],
+)
+def test_lists_that_say_nothing_clear_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(SertkError, match=says):
+        read_table(written(tmp_path / "t.tsv", text))
+
+
+# --- protocols in files --------------------------------------------------------------------------------------------
+
+
+def test_a_protocol_may_be_a_file(tmp_path: Path) -> None:
+    written(tmp_path / "lists.tsv", "utterance\ttest_folds\ns1_a_0\t1\n")
+    rules = {
+        "test: {rule: leave_one_out}\ndev: {rule: next}": (LeaveOneOut(), Next()),
+        "test: {rule: disjoint, k: 5}\ndev: 3": (Disjoint(5), 3),
+        "test: {rule: stratified, k: 4, seed: 7}\ndev: {rule: share, percent: 20}": (Stratified(4, 7), RandomDev(20)),
+        "test: {rule: cut, train: 70, dev: 15}": (RandomSplit(70, 15), 2),
+        "test: {x: [s1, s2]}\ndev: {rule: half}": ({"x": ["s1", "s2"]}, Half()),
+        "test: {rule: table, path: lists.tsv}\ndev: [s3]": (FoldTable(tmp_path / "lists.tsv"), ["s3"]),
+    }
+    for text, (test, dev) in rules.items():
+        read = from_file(
+            written(tmp_path / "p.yaml", f"labels: {{a: anger}}\n{text}\noverlaps: {{text: [train+test]}}\n")
+        )
+        assert read == Protocol({"a": "anger"}, test, dev, overlaps={"text": ["train+test"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("labels: {a: b}", "has no 'test'"),
+        ("labels: {a: b}\ntest: {rule: disjont, k: 5}", "did you mean 'disjoint'"),
+        ("labels: {a: b}\ntest: {rule: disjoint, n: 5}", "takes no n: 5; it takes k: int"),
+        ("labels: {a: b}\ntest: {rule: disjoint}", "needs k, as in .rule: disjoint, k:"),
+        ("labels: {a: b}\ntest: {rule: disjoint, k: five}", "takes no k: 'five'"),
+        ("labels: {a: b}\ntest: {x: s1}", "test is"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ndevs: 3", "did you mean 'dev'"),
+        ("labels: {a: b}\ntest: {x: [s1]}\noverlaps: {speakers: [train+test]}", "did you mean 'speaker'"),
+        ("labels: {a: b}\ntest: {x: [s1]}\noverlaps: {speaker: [test+train]}", "overlaps is"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ngroup: sentence", "group is 'sentence'; it takes speaker or session"),
+        ("labels: {a: 1}\ntest: {x: [s1]}", "it takes {label: class}, both text"),
+        ("labels: {a: b}\ntest: {rule: disjoint, k: 0}", "k is 0; there are at least 2 folds"),
+        ("labels: {a: b}\ntest: {rule: cut, train: 90, dev: 20}", "train is 90 and dev 20 percent"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ndev: {rule: share, percent: 200}", "dev is 200 percent"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ndev: -1", "dev is -1 groups"),
+    ],
+)
+def test_a_file_that_is_no_protocol_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        from_file(written(tmp_path / "p.yaml", text))
+
+
+def test_folds_have_names_before_the_corpus_is_read_but_where_it_decides() -> None:
+    assert names(Protocol(None, LeaveOneOut())) is None
+    assert names(Protocol(None, Stratified(3))) == ["1", "2", "3"]
+    assert names(Protocol(None, RandomSplit())) == ["1"]

@@ -1,0 +1,329 @@
+"""The CNN-Transformer, poolings, heads, normalisation, and the views that the model gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sertk.builtin.backbones.cnn_transformer import CNNTransformer
+from sertk.builtin.heads import Cosine, Linear
+from sertk.builtin.poolings import Max, Mean
+from sertk.core import WHOLE, Backbone, Batch, Crop, Feature, HeadSpec, InputSpec, Padded, Span, UsageError
+from sertk.modeling.frontend import Frontend
+from sertk.modeling.model import Model, Normalize
+
+Tail = Literal["keep", "drop"]
+
+
+def frames(*sizes: int, width: int = 128, seed: int = 0) -> Padded:
+    generator = torch.Generator().manual_seed(seed)
+    return Padded.stack([torch.randn(size, width, generator=generator) for size in sizes])
+
+
+def backbone(tail: Tail = "keep", fixed: int | None = None, layers: int = 4, width: int = 128) -> CNNTransformer:
+    """In eval mode, its batch norms as if they had seen data: padding does not come out as zero by chance."""
+    torch.manual_seed(0)
+    made = CNNTransformer({"mel": InputSpec(width, 0.01, fixed)}, tail=tail, layers=layers).eval()
+    for name, buffer in [*made.named_parameters(), *made.named_buffers()]:
+        if "blocks" in name and name.endswith(("bias", "running_mean", "running_var")):
+            buffer.data.uniform_(0.2, 0.8)
+    return made
+
+
+# --- CNN-Transformer -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tail", "before", "tokens"),
+    [
+        # time 657 -> 328 -> 164 -> 82 -> 20 -> 5; frequency 128 -> 64 -> 32 -> 16 -> 4 -> 2
+        ("drop", (64, 4, 20), 10),
+        # time 657 -> 329 -> 165 -> 83 -> 21 -> 6
+        ("keep", (64, 4, 21), 12),
+    ],
+)
+def test_sizes_are_the_papers_where_the_tail_is_dropped(tail: Tail, before: tuple[int, ...], tokens: int) -> None:
+    made, seen = backbone(tail), []
+    made.pools[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    out = made({"mel": frames(657)})
+    assert seen == [(1, *before)]
+    assert out.data.shape == (1, tokens, 64)
+    assert out.length.tolist() == [tokens]
+
+
+def test_channels_and_transformer_are_the_papers() -> None:
+    made = CNNTransformer({"mel": InputSpec(128, 0.01)})
+    assert [tuple(p.shape[:2]) for n, p in made.blocks.named_parameters() if p.dim() == 4] == [
+        (16, 1),
+        (32, 16),
+        (64, 32),
+        (64, 64),
+    ]
+    assert made.encoder is not None
+    assert len(made.encoder.layers) == 4
+    layer = made.encoder.layers[0]
+    assert (layer.self_attn.num_heads, layer.self_attn.embed_dim, layer.linear1.out_features) == (4, 64, 512)
+    assert layer.activation is torch.nn.functional.gelu
+    assert not layer.norm_first
+    assert made.width == 64
+    # pools of 2 x 2 x 2 x 4 x 4 = 128 frames of 10 ms, two tokens in each
+    assert made.frame_seconds == pytest.approx(0.64)
+
+
+@pytest.mark.parametrize("tail", ["keep", "drop"])
+@pytest.mark.parametrize("size", [1, 5, 127, 128, 129, 300])
+def test_neither_padding_nor_companions_change_a_rows_tokens(tail: Tail, size: int) -> None:
+    made = backbone(tail)
+    row, longer = frames(size), frames(500, seed=1)
+    both = Padded.stack([row.data[0], longer.data[0]]).fill(1000.0)  # rubbish in the padding
+    with torch.inference_mode():
+        alone, together = made({"mel": row}), made({"mel": both})
+    assert together.length[0] == alone.length[0] == alone.data.shape[1]
+    torch.testing.assert_close(together.data[0, : alone.length[0]], alone.data[0], atol=1e-4, rtol=0)
+
+
+def test_an_input_shorter_than_a_token_is_one_step_of_tokens() -> None:
+    for tail in ("keep", "drop"):
+        out = backbone(tail)({"mel": frames(5)})
+        assert out.length.tolist() == [2]
+        assert out.data.isfinite().all()
+
+
+@pytest.mark.parametrize(("bands", "time", "token"), [(20, 20, 0), (90, 20, 1), (20, 150, 2), (90, 150, 3)])
+def test_tokens_are_ordered_by_time_then_frequency(bands: int, time: int, token: int) -> None:
+    # a token sees 64 bands x 128 frames and 15 more around them; the Transformer, which mixes them, is left out
+    made, x = backbone("drop", layers=0), frames(300)
+    changed = x.data.clone()
+    changed[:, time : time + 80, bands : bands + 20] += 5
+    with torch.inference_mode():
+        before, after = made({"mel": x}).data, made({"mel": Padded(changed, x.length)}).data
+    assert (before != after).any(2)[0].nonzero()[:, 0].tolist() == [token]
+
+
+def test_the_transformer_mixes_tokens() -> None:
+    made, x = backbone(), frames(300)
+    changed = x.data.clone()
+    changed[:, :50] += 5
+    with torch.inference_mode():
+        assert (made({"mel": x}).data != made({"mel": Padded(changed, x.length)}).data).any(2).all()
+
+
+def test_padding_is_signal_where_the_input_is_a_fixed_crop() -> None:
+    made, x = backbone("drop", fixed=300), Padded(frames(300).data, torch.tensor([150]))
+    assert made.fixed == 300
+    other = x.data.clone()
+    other[:, 200:] = 3.0
+    with torch.inference_mode():
+        out, changed = made({"mel": x}), made({"mel": Padded(other, x.length)})
+    assert out.length.tolist() == [4]
+    assert not torch.allclose(out.data, changed.data, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"channels": (16, 32)}, "2 channels and 4 pools"),
+        ({"reads": "mfcc"}, "'mfcc'"),
+        ({"pools": ((4, 2), (4, 2), (4, 2), (4, 4)), "tail": "drop"}, "leave"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: Mapping[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        CNNTransformer({"mel": InputSpec(128, 0.01)}, **settings)
+
+
+def test_the_only_input_is_read_and_one_of_several_must_be_named() -> None:
+    inputs = {"mel": InputSpec(128, 0.01), "mfcc": InputSpec(16, 0.01)}
+    assert CNNTransformer({"mel": inputs["mel"]}).inputs == ("mel",)
+    assert CNNTransformer(inputs, reads="mfcc").inputs == ("mfcc",)
+    with pytest.raises(UsageError, match="name one"):
+        CNNTransformer(inputs)
+
+
+class Steps(Feature):
+    """A feature that is only asked for its width and its step."""
+
+    width, frame_seconds = 32, 0.01
+
+    def __call__(self, inputs: Padded) -> Padded:
+        raise AssertionError("the inputs are features already")
+
+
+def test_a_crop_padded_by_the_mean_does_not_depend_on_companions_without_normalisation() -> None:
+    x = Padded.stack([frames(200, width=32).data[0], frames(20, width=32, seed=1).data[0]])
+    ids, rows = ("a", "b"), torch.arange(2)
+    batch = Batch(ids, {"mel": x}, None, rows * 0, rows)
+    alone = Batch(ids[1:], {"mel": frames(20, width=32, seed=1)}, None, rows[:1], rows[:1])
+    frontend = Frontend({"mel": Steps()}, Crop(1.5, pad="mean"))
+    made = backbone(fixed=150, width=32)
+    with torch.inference_mode():
+        together, one = (made(frontend(each).inputs).data[-1] for each in (batch, alone))
+    torch.testing.assert_close(together, one, atol=1e-4, rtol=0)
+
+
+# --- poolings and heads --------------------------------------------------------------------------------------------
+
+# two windows of 3 and 2 real frames; the padding holds rubbish that would win or tilt
+POOLED = torch.tensor([[[1.0, -10], [3, -20], [5, -60]], [[-1, 2], [-3, 4], [99, 99]]])
+MASK = torch.tensor([[True, True, True], [True, True, False]])
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [(Mean, [[3, -30], [-2, 3]]), (Max, [[5, -10], [-1, 4]])])
+def test_poolings_look_at_real_frames_only(pooling: type[Mean] | type[Max], expected: list[list[float]]) -> None:
+    made = pooling(2)(POOLED, MASK)
+    torch.testing.assert_close(made.embedding, torch.tensor(expected, dtype=torch.float32))
+    assert made.frames is POOLED  # neither refines them
+
+
+@pytest.mark.parametrize("pooling", [Mean, Max])
+def test_poolings_project_where_they_are_told_to(pooling: type[Mean] | type[Max]) -> None:
+    made = pooling(2, 3)
+    assert (pooling(2).out, made.out) == (2, 3)
+    assert isinstance(made.projection, torch.nn.Linear)
+    with torch.no_grad():
+        made.projection.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 1]]))
+        made.projection.bias.copy_(torch.tensor([0.0, 0, 100]))
+    point = pooling(2)(POOLED, MASK).embedding
+    expected = torch.stack([point[:, 0], point[:, 1], point.sum(1) + 100], 1)
+    torch.testing.assert_close(made(POOLED, MASK).embedding, expected)
+
+
+def test_a_linear_head_is_affine() -> None:
+    head = Linear(2, 2)
+    with torch.no_grad():
+        head.layer[1].weight.copy_(torch.tensor([[1.0, 2], [0, -1]]))
+        head.layer[1].bias.copy_(torch.tensor([10.0, 0]))
+    torch.testing.assert_close(head(torch.tensor([[3.0, 4.0]])), torch.tensor([[21.0, -4.0]]))
+
+
+def test_a_linear_head_drops_out_while_it_trains() -> None:
+    head, x = Linear(200, 1, dropout=0.5), torch.ones(1, 200)
+    assert not torch.equal(head(x), head(x))
+    head.eval()
+    assert torch.equal(head(x), head(x))
+
+
+def test_a_cosine_head_knows_directions_and_no_lengths() -> None:
+    head = Cosine(2, 3, scale=10.0)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[7.0, 0], [0, -0.1], [-3, -4]]))
+    # (3, 4) / 5 against (1, 0), (0, -1), (-3, -4) / 5: cosines 0.6, -0.8, -1
+    for length in (1e-3, 1.0, 1e3):
+        point = length * torch.tensor([[3.0, 4.0]])
+        torch.testing.assert_close(head(point), torch.tensor([[6.0, -8.0, -10.0]]))
+
+
+# --- normalisation -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scalar", [False, True])
+def test_normalisation_has_the_statistics_of_the_real_frames(scalar: bool) -> None:
+    scale, shift = torch.tensor([1.0, 10.0, 0.1]), torch.tensor([-500.0, 0.0, 3.0])
+    batches = [frames(50, 20, width=3), frames(70, 5, 33, width=3, seed=1)]
+    batches = [Padded(x.data * scale + shift, x.length).fill(1e4) for x in batches]
+    normalize = Normalize(3)
+    normalize.fit(batches, scalar=scalar)
+    real = torch.cat([x.data[x.mask] for x in batches]).double().numpy()
+    axis = None if scalar else 0
+    np.testing.assert_allclose(normalize.mean.numpy(), np.broadcast_to(real.mean(axis), 3), rtol=1e-5)
+    np.testing.assert_allclose(normalize.scale.numpy(), np.broadcast_to(real.std(axis), 3), rtol=1e-4)
+
+
+def test_normalised_frames_are_standard_and_their_padding_zero() -> None:
+    x = frames(50, 20, width=3).fill(77.0)
+    normalize = Normalize(3)
+    normalize.fit([x], scalar=False)
+    made = normalize(x)
+    real = made.data[made.mask]
+    torch.testing.assert_close(real.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(real.std(0, correction=0), torch.ones(3), atol=1e-4, rtol=0)
+    assert made.data[~made.mask].unique().tolist() == [0]
+
+
+def test_a_dimension_that_never_varied_in_training_does_not_blow_up_what_is_new() -> None:
+    normalize = Normalize(2)
+    normalize.fit([Padded(torch.full((1, 10, 2), -100.0), torch.tensor([10]))], scalar=False)
+    new = Padded(torch.full((1, 10, 2), -99.99), torch.tensor([10]))
+    assert normalize(new).data.abs().max() < 1000
+
+
+# --- the model -----------------------------------------------------------------------------------------------------
+
+
+class Passing(Backbone):
+    """Gives its input and counts how often it was asked."""
+
+    inputs, width, frame_seconds = ("x",), 2, 0.01
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, inputs: Mapping[str, Padded]) -> Padded:
+        self.calls += 1
+        return inputs["x"]
+
+
+class Plain(Linear):
+    """A linear head without chance: the sum of what it reads, in every output."""
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return embedding.sum(1, keepdim=True).expand(-1, self.layer[1].out_features)
+
+
+def model(specs: Mapping[str, HeadSpec], normalize: Sequence[str] = ()) -> tuple[Model, Passing]:
+    body, branches = Passing(), {"left": slice(0, 1), "right": slice(1, 2)}
+    statistics = {name: Normalize(2) for name in normalize}
+    heads = {name: Plain(2, spec.out) for name, spec in specs.items()}
+    return Model(statistics, body, Mean(2), heads, specs, branches), body
+
+
+X = Padded(torch.tensor([[[1.0, 10], [3, 30], [5, 50]], [[7, 70], [9, 90], [99, 99]]]), torch.tensor([3, 2]))
+
+
+def test_the_model_runs_its_backbone_once_and_looks_at_it_through_every_span() -> None:
+    made, body = model({"emotion": HeadSpec("linear", 3)})
+    views = made({"x": X}, (WHOLE, Span(2, 1)))
+    assert body.calls == 1
+    whole, pieces = views[WHOLE], views[Span(2, 1)]
+    torch.testing.assert_close(whole.embedding, torch.tensor([[3.0, 30], [8, 80]]))
+    torch.testing.assert_close(pieces.embedding, torch.tensor([[2.0, 20], [4, 40], [8, 80]]))
+    assert (pieces.owner.tolist(), pieces.count.tolist()) == ([0, 0, 1], [2, 2, 1])
+    assert (whole.owner.tolist(), whole.count.tolist()) == ([0, 1], [1, 1])
+    assert pieces.frames.length.tolist() == [2, 2, 2]
+    torch.testing.assert_close(pieces.frames.data[1], torch.tensor([[3.0, 30], [5, 50]]))
+    torch.testing.assert_close(pieces.logits, torch.tensor([[22.0], [44], [88]]).expand(-1, 3))
+
+
+def test_a_head_reads_the_branches_that_it_names() -> None:
+    made, _ = model(
+        {
+            "emotion": HeadSpec("linear", 1),
+            "gender": HeadSpec("linear", 1, reads=("right",)),
+            "age": HeadSpec("linear", 1, reads=("left", "right")),
+        }
+    )
+    heads = made({"x": X}, (WHOLE,))[WHOLE].heads
+    assert {name: values[:, 0].tolist() for name, values in heads.items()} == {
+        "emotion": [33, 88],
+        "gender": [30, 80],
+        "age": [33, 88],
+    }
+
+
+def test_the_emotion_heads_output_map_goes_with_its_view() -> None:
+    made, _ = model({"emotion": HeadSpec("linear", 3, output="sigmoid")})
+    assert made({"x": X}, (WHOLE,))[WHOLE].output == "sigmoid"
+
+
+def test_inputs_with_statistics_are_standardised_before_the_backbone() -> None:
+    made, _ = model({"emotion": HeadSpec("linear", 3)}, normalize=["x"])
+    made.normalize["x"].fit([X], scalar=False)  # column 0: 1 3 5 7 9, mean 5, variance 8; column 1 ten times that
+    view = made({"x": X}, (WHOLE,))[WHOLE]
+    expected = torch.tensor([[-2.0, -2], [3, 3]]) / 8**0.5
+    torch.testing.assert_close(view.embedding, expected)

@@ -1,0 +1,399 @@
+"""The stages one after another, as users run them."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+import sertk
+from sertk.cli.app import app
+from sertk.core import SertkError, UsageError
+from sertk.corpus.prepared import Data
+from sertk.plugins import Plugins
+from sertk.recipe.runner import home
+from sertk.settings import merge as config
+from sertk.stages.report import Run, report, summarize
+from sertk.stages.score import score, share
+
+ROOT = Path(sertk.__file__).parents[1]
+
+
+def train(*words: object, **more: object) -> None:
+    # late: speechbrain's lazy modules break hypothesis' look at what is imported when tests are collected
+    from sertk.stages.train import train as stage
+
+    stage(*words, **more)  # type: ignore[arg-type]
+
+
+def cli(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe's folder."""
+    folder = tmp_path_factory.mktemp("recipe") / "tones"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(
+        "corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nfolds: ['1', '4']\njobs: 2\n"
+        "train: {epochs: 2, batch: 8, threads: 1}\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(recipe: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the whole recipe ran."""
+    folder = tmp_path_factory.mktemp("work")
+    done = cli("recipe", recipe, "--root", corpus, "--work", folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def run(work: Path, fold: str = "1") -> Path:
+    return work / f"exp/emobox/mini-cnn/fold={fold}/seed=0"
+
+
+def test_a_recipe_leaves_what_the_design_says(work: Path) -> None:
+    for name in ("config.yaml", "log.jsonl", "scores.jsonl", "metrics.json", "model/bundle.json"):
+        assert (run(work) / name).exists(), name
+    results = (work / "exp/emobox/mini-cnn/RESULTS.md").read_text()
+    folds = Data(work / "data/ravdess").protocol("emobox")
+    for part in (
+        "| mean of 2 folds |",
+        "| pooled |",
+        folds.hash,
+        "speaker-independent",
+        "--root FOLDER --system mini-cnn",
+    ):
+        assert part in results
+    assert (work / "exp/emobox/mini-cnn/figures/confusion.png").stat().st_size > 1000
+    assert sorted(path.name for path in (run(work) / "model").iterdir()) == ["bundle.json", "model.safetensors"]
+
+
+def test_a_second_run_does_nothing_and_says_so(work: Path, recipe: Path, corpus: Path) -> None:
+    again = cli("recipe", recipe, "--root", corpus, "--work", work, "--dry-run")
+    assert again.exit_code == 0
+    assert "sertk " not in again.stdout
+    for stage in ("prepare", "featurize", "train", "score", "report"):
+        assert f"{stage}: " in again.stderr
+
+
+def test_what_was_changed_and_what_follows_from_it_is_done_again(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(work, tmp_path / "work", symlinks=True))
+    text = (run(mine, "4") / "scores.jsonl").read_text()
+    (run(mine, "4") / "scores.jsonl").write_text(text + "{}\n")
+    again = cli("recipe", recipe, "--root", corpus, "--work", mine, "--stage", 4, "--stop-stage", "score", "--dry-run")
+    (command,) = again.stdout.splitlines()
+    assert "fold=4" in command
+
+
+def test_the_printed_commands_run_when_pasted_and_give_the_same_bits(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    words = ("--root", corpus, "--work", tmp_path, "--fold", "#1", "--dry-run")
+    commands = cli("recipe", recipe, *words).stdout.splitlines()
+    assert [shlex.split(line)[1] for line in commands] == ["prepare", "featurize", "train", "score", "report"]
+    for line in commands:
+        done = cli(*shlex.split(line)[1:])
+        assert done.exit_code == 0, done.output
+    assert same_weights(run(work), run(tmp_path))
+    assert (run(work) / "scores.jsonl").read_text() == (run(tmp_path) / "scores.jsonl").read_text()
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    ours, theirs = (load_file(out / "model/model.safetensors") for out in (a, b))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_saved_config_runs_the_run_again_to_the_bit(work: Path, tmp_path: Path) -> None:
+    saved = run(work) / "config.yaml"
+    done = cli("train", work / "data/ravdess", "--config", saved, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert same_weights(run(work), tmp_path / "run")
+    assert (tmp_path / "run/config.yaml").read_text() == saved.read_text()
+
+
+def test_another_seed_gives_other_weights(work: Path, tmp_path: Path) -> None:
+    words = ("--config", run(work) / "config.yaml", "--seed", 1, "--out", tmp_path / "run")
+    assert cli("train", work / "data/ravdess", *words).exit_code == 0
+    assert not same_weights(run(work), tmp_path / "run")
+
+
+def test_the_posterior_of_one_file_is_that_of_its_score_line(work: Path, corpus: Path) -> None:
+    line = json.loads((run(work) / "scores.jsonl").read_text().splitlines()[0])
+    (path,) = corpus.rglob(f"{line['id']}.wav")
+    posterior = sertk.load(run(work) / "model")(path)
+    assert list(posterior.values()) == pytest.approx(line["posterior"], abs=1e-4)
+    assert max(posterior, key=lambda name: posterior[name]) == line["decision"]
+    assert sum(posterior.values()) == pytest.approx(1)
+
+
+def test_score_lines_have_the_durations_that_systems_are_compared_by(work: Path, corpus: Path) -> None:
+    system = run(work).parents[1]
+    lines = [line for path in sorted(system.rglob("scores.jsonl")) for line in read(path)]
+    durations = {path.stem: soundfile.info(path).duration for path in corpus.rglob("*.wav")}
+    assert {line["id"]: line["seconds"] for line in lines} == {
+        line["id"]: pytest.approx(durations[str(line["id"])], abs=1e-6) for line in lines
+    }
+    (row,) = [line for line in cli("compare", system).stdout.splitlines() if line.startswith("| mini-cnn |")]
+    (pooled,) = [line for line in (system / "RESULTS.md").read_text().splitlines() if line.startswith("| pooled |")]
+    wa, ua = (cell.strip() for cell in pooled.split("|")[4:6])
+    assert row == f"| mini-cnn | {wa} | {ua} | {ua} ({len(lines)}) | – (0) | / |"
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_shards_together_are_the_whole(work: Path, tmp_path: Path) -> None:
+    model, data = run(work) / "model", [str(work / "data/ravdess")]
+    whole = read(run(work) / "scores.jsonl")
+    parts = []
+    for k in (1, 2, 3):
+        score(model, data, tmp_path / f"{k}.jsonl", shard=f"{k}/3", batch=5)
+        parts += read(tmp_path / f"{k}.jsonl")
+    assert [(line["id"], line["label"], line["decision"]) for line in parts] == [
+        (line["id"], line["label"], line["decision"]) for line in whole
+    ]
+    for ours, theirs in zip(parts, whole, strict=True):
+        assert ours["posterior"] == pytest.approx(theirs["posterior"], abs=1e-4)
+    assert not list(tmp_path.glob("*metrics*"))  # a share's figures are nobody's
+
+
+@pytest.mark.parametrize(("size", "shares"), [(10, 3), (2, 5), (0, 2), (7, 1)])
+def test_shares_are_contiguous_and_complete(size: int, shares: int) -> None:
+    items = list(range(size))
+    assert [one for k in range(1, shares + 1) for one in share(items, f"{k}/{shares}")] == items  # type: ignore[arg-type]
+
+
+def test_the_slurm_array_script_scores_a_share_a_task(work: Path, corpus: Path, tmp_path: Path) -> None:
+    lines = sorted(corpus.rglob("*.wav"))[:5]
+    (tmp_path / "wav.scp").write_text("".join(f"{path.stem} {path}\n" for path in lines))
+    for task in (1, 2):
+        slurm = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": "2"}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        words = [ROOT / "egs/mini/score_array.sh", run(work) / "model", tmp_path / "wav.scp", tmp_path]
+        subprocess.run(
+            list(map(str, words)), env={**os.environ, **slurm, "PATH": path}, check=True, capture_output=True
+        )
+    parts = [read(tmp_path / f"scores.000{task}.jsonl") for task in (1, 2)]
+    assert [line["id"] for part in parts for line in part] == [path.stem for path in lines]
+
+
+def test_a_folder_files_a_manifest_and_standard_input_are_scored_alike(
+    work: Path, corpus: Path, tmp_path: Path
+) -> None:
+    model, folder = run(work) / "model", corpus / "Actor_01"
+    files = sorted(map(str, folder.rglob("*.wav")))
+    score(model, [str(folder)], tmp_path / "folder.jsonl")
+    score(model, files, tmp_path / "files.jsonl")
+    assert (tmp_path / "folder.jsonl").read_text() == (tmp_path / "files.jsonl").read_text()
+    piped = CliRunner().invoke(app, ["score", str(model), "-"], input="\n".join(files))
+    assert piped.stdout == (tmp_path / "files.jsonl").read_text()
+    score(model, [str(work / "data/ravdess/manifest.jsonl")], tmp_path / "manifest.jsonl")
+    by_id = {line["id"]: line["posterior"] for line in read(tmp_path / "manifest.jsonl")}
+    for line in read(tmp_path / "files.jsonl"):
+        assert by_id[Path(str(line["id"])).stem] == pytest.approx(line["posterior"], abs=1e-4)
+
+
+def test_the_flagship_command_trains_segments_and_triplets_beside_the_systems_own_loss(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    options = ("--stage", 3, "--stop-stage", 4, "--fold", 1, "--loss", "triplet", "--segments", "3:2", "--alpha", 0.2)
+    shutil.copytree(work / "data", tmp_path / "data")
+    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path, *options)
+    assert done.exit_code == 0, done.output
+    (out,) = (tmp_path / "exp/emobox").glob("mini-cnn+*/fold=1/seed=0")
+    saved = config.read(out / "config.yaml")
+    assert [loss["name"] for loss in saved["losses"]] == ["ce", "triplet"]
+    components = json.loads((out / "model/bundle.json").read_text())["components"]
+    assert components["segments"] == "3:2:keep"
+    assert components["decision"] == {"name": "max_probability", "at": "segments"}
+    terms = read(out / "log.jsonl")[0]["terms"]
+    assert set(terms) == {"ce", "triplet"}  # type: ignore[call-overload]
+
+
+def test_pairs_mixup_a_cosine_head_and_noise_copies_train(data: Path, tmp_path: Path) -> None:
+    more = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "on_augment": "recompute", "train.refit": True}
+    augment = [{"name": "noise", "copies": 2}, {"name": "eam", "probability": 1.0}]
+    document = config.load("mini-cnn", None, {**more, "augment": augment, "crop": {"length": 0.25, "score": "all"}})
+    train(document, Data(data), tmp_path / "run", [{"name": "arcface"}, {"name": "contrastive", "weight": 0.1}])
+    content = json.loads((tmp_path / "run/model/bundle.json").read_text())
+    assert content["heads"]["emotion"]["kind"] == "cosine"
+    assert content["training"]["refit"] is True
+    assert score(tmp_path / "run/model", [str(data)], tmp_path / "scores.jsonl") == 0
+
+
+def test_an_augmentation_before_a_cached_feature_is_refused(data: Path, tmp_path: Path) -> None:
+    document = config.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "augment": [{"name": "noise"}]})
+    with pytest.raises(UsageError, match=r"'noise' changes the wave, .* Set on_augment: recompute"):
+        train(document, Data(data), tmp_path / "run")
+
+
+def metrics(confusion: list[list[int]], hash_: str = "h") -> dict[str, object]:
+    counts = torch.tensor(confusion)
+    plugins = Plugins()
+    values = {name: plugins.factory("metric", name)(counts) for name in plugins.names("metric")}
+    about = {"corpus": "c", "name": "p", "hash": hash_, "stamp": "speaker-independent"}
+    return {
+        "schema": 1,
+        "protocol": about,
+        "utterances": 10,
+        "classes": ["a", "b"],
+        "confusion": confusion,
+        "metrics": values,
+    }
+
+
+def test_folds_are_pooled_in_both_ways() -> None:
+    # fold 1: recalls 4/4 and 0/2, UA 50; fold 2: 1/2 and 2/2, UA 75; pooled: 5/6 and 2/4, UA 66.67
+    runs = [Run("1", "0", metrics([[4, 0], [2, 0]]), Path()), Run("2", "0", metrics([[1, 1], [0, 2]]), Path())]
+    both = summarize(runs, "ua", Plugins())
+    assert both.folds == [pytest.approx(0.625)]
+    assert both.pooled == [pytest.approx(2 / 3)]
+
+
+def test_runs_on_different_folds_are_not_reported_together(tmp_path: Path) -> None:
+    for fold, hash_ in (("1", "x"), ("2", "y")):
+        out = tmp_path / f"p/s/fold={fold}/seed=0"
+        out.mkdir(parents=True)
+        (out / "metrics.json").write_text(json.dumps(metrics([[1, 0], [0, 1]], hash_)))
+    with pytest.raises(SertkError, match=r"mixes runs of different hash \(x, y\)"):
+        report([tmp_path])
+
+
+def test_seeds_with_lacking_folds_are_told_as_incomplete(tmp_path: Path) -> None:
+    for fold, seed in (("1", 0), ("2", 0), ("1", 1)):
+        out = tmp_path / f"p/s/fold={fold}/seed={seed}"
+        out.mkdir(parents=True)
+        (out / "metrics.json").write_text(json.dumps(metrics([[1, 0], [0, 1]])))
+    (path,) = report([tmp_path])
+    assert "**incomplete**: 1 runs lack, the first fold 2, seed 1" in path.read_text()
+
+
+def test_an_interrupted_redo_does_not_pass_old_models_off_as_new(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Path(shutil.copytree(work, tmp_path / "work"))
+    monkeypatch.setattr("sertk.recipe.runner.version", lambda name: "99")  # everything was upgraded
+    monkeypatch.setattr("sertk.builtin.launchers.Local.run", lambda self, commands, jobs: [130] * len(commands))
+    words = ("recipe", recipe, "--root", corpus, "--work", mine, "--stage", 3, "--stop-stage", 3)
+    assert cli(*words).exit_code == 130
+    commands = cli(*words, "--dry-run").stdout.splitlines()
+    assert len(commands) == 2
+    assert all(line.endswith("--force") for line in commands)
+
+
+@pytest.mark.parametrize("wrong", [("--fold", "9"), ("--loss", "tripelt"), ("--precision", "fp61"), ("--seed", "x")])
+def test_what_is_wrong_is_told_before_any_stage_runs(
+    recipe: Path, corpus: Path, tmp_path: Path, wrong: tuple[str, str]
+) -> None:
+    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path, "--dry-run", *wrong)
+    assert done.exit_code == 2
+    assert not done.stdout
+
+
+def test_the_device_makes_no_other_run(work: Path, recipe: Path, corpus: Path) -> None:
+    words = ("recipe", recipe, "--root", corpus, "--work", work, "--stage", 3, "--stop-stage", 3, "--dry-run")
+    assert not cli(*words, "--device", "cpu").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_recipe_alone_stops_its_children_too(
+    recipe: Path, corpus: Path, work: Path, tmp_path: Path, number: int
+) -> None:
+    shutil.copytree(work / "data", tmp_path / "data")
+    options = ["--stage", "3", "--fold", "1", "--set", "train.epochs=500"]
+    words = [sys.executable, "-m", "sertk", "recipe", recipe, "--root", corpus, "--work", tmp_path, *options]
+    if number == signal.SIGTERM:  # as in the background of a script
+        words = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *words]
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # these tests may be in one themselves
+    process = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, previous)
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1 " in line:
+                break
+        process.send_signal(number)
+        process.stderr.read()  # ends when the last of the group let go of it
+        assert process.wait(30) == 130
+
+
+def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sertk.stages.report.report", stop)
+    done = cli("report", "x")
+    assert done.exit_code == 130
+    assert "run the same command again to go on" in done.stderr
+
+
+def test_the_version_is_told() -> None:
+    assert cli("--version").output == f"sertk {sertk.__version__}\n"
+
+
+def test_an_installed_recipe_writes_where_it_is_run_and_ones_own_beside_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sertk.recipe.runner.__file__", str(tmp_path / "site/sertk/recipe.py"))
+    inside = tmp_path / "site/sertk/egs/mini"
+    inside.mkdir(parents=True)
+    assert home(inside) == Path()
+    assert home(tmp_path) == tmp_path
+
+
+def test_help_imports_neither_torch_nor_a_plugin() -> None:
+    code = (
+        "import sys\nsys.argv = ['sertk', '--help']\nimport sertk.cli\ntry:\n    sertk.cli.main()\nexcept SystemExit:\n"
+        "    pass\nprint([name for name in ('torch', 'numpy', 'sertk.core', 'sertk.builtin') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_command_reference_is_fresh() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools/docs.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_recipe_is_found_by_name_copied_and_a_wrong_one_gets_the_nearest(tmp_path: Path) -> None:
+    assert cli("recipe", "mini", "--copy", tmp_path / "mine").exit_code == 0
+    assert (tmp_path / "mine/recipe.yaml").exists()
+    wrong = cli("recipe", "ravdes")
+    assert wrong.exit_code == 2
+    assert "did you mean 'ravdess'?" in wrong.stderr
+
+
+def test_every_recipe_names_what_exists_and_its_run_script_is_the_same_few_lines() -> None:
+    plugins, scripts = Plugins(), set()
+    for path in sorted((ROOT / "egs").glob("*/recipe.yaml")):
+        document = config.load(None, path)
+        corpus = plugins.make("corpus", document["corpus"])
+        assert document["protocol"] in corpus.protocols or (path.parent / document["protocol"]).is_file()
+        assert document["system"] in config.systems()
+        scripts.add((path.parent / "run.sh").read_text())
+        assert (path.parent / "README.md").exists()
+    assert len(scripts) == 1
+
+
+def test_every_system_is_complete() -> None:
+    for name in config.systems():
+        settings = config.resolve(config.load(name))
+        assert settings["inputs"], name

@@ -1,0 +1,422 @@
+"""Every bad input gets one sentence: what, what was given, what is allowed, and the next step."""
+
+import fcntl
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from typer.testing import CliRunner
+
+from sertk.cli.app import app
+from sertk.core import InputError, SertkError, UsageError
+from sertk.corpus.prepared import Data
+from sertk.modeling import bundle
+from sertk.plugins import Plugins
+from sertk.settings import merge as config
+from sertk.stages.featurize import featurize
+from sertk.stages.prepare import prepare
+from sertk.stages.score import score
+from sertk.testing import tree
+
+ONE = "Actor_01/03-01-05-01-01-01-01.wav"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tree(tmp_path / "corpus", actors=(1, 3, 4, 8, 2, 6), emotions=("anger", "sadness", "happiness"))
+
+
+def train(*words: object, **more: object) -> None:
+    # late: speechbrain's lazy modules break hypothesis' look at what is imported when tests are collected
+    from sertk.stages.train import train as stage
+
+    stage(*words, **more)  # type: ignore[arg-type]
+
+
+def failures(root: Path, out: Path) -> list[str]:
+    """Prepares a corpus of which some files are bad; gives the reasons, and checks that the rest was kept."""
+    before = len(list(root.rglob("*.wav")))
+    failed = prepare("ravdess", root, out, [], 0.1, 2)
+    reasons = [json.loads(line)["reason"] for line in (out / "failed.jsonl").read_text().splitlines()]
+    assert len(reasons) == failed
+    assert len((out / "manifest.jsonl").read_text().splitlines()) == before - failed
+    return reasons
+
+
+def noise(seconds: float, rate: int = 16_000) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, round(seconds * rate))
+
+
+def test_an_empty_file_is_named(root: Path, tmp_path: Path) -> None:
+    (root / ONE).write_bytes(b"")
+    assert failures(root, tmp_path / "out") == [
+        f"03-01-05-01-01-01-01: {root / ONE} is an empty file (0 bytes). Obtain it again."
+    ]
+
+
+def test_text_renamed_wav_is_named(root: Path, tmp_path: Path) -> None:
+    (root / ONE).write_text("hello, this is no audio")
+    (reason,) = failures(root, tmp_path / "out")
+    assert reason.startswith(f"03-01-05-01-01-01-01: {root / ONE} is not audio that libsndfile reads")
+    assert reason.endswith("Convert it, or remove it.")
+
+
+def test_zero_samples_are_named(root: Path, tmp_path: Path) -> None:
+    soundfile.write(root / ONE, np.zeros(0), 16_000)
+    assert failures(root, tmp_path / "out") == [
+        f"03-01-05-01-01-01-01: {root / ONE} holds no samples. Remove it or obtain it again."
+    ]
+
+
+def test_samples_that_are_no_numbers_are_named_with_the_first(root: Path, tmp_path: Path) -> None:
+    wave = noise(0.5)
+    wave[123] = np.nan
+    soundfile.write(root / ONE, wave, 16_000, subtype="FLOAT")
+    (reason,) = failures(root, tmp_path / "out")
+    assert "has samples that are no numbers (first at 123). Encode it again." in reason
+
+
+def test_ten_milliseconds_are_too_short(root: Path, tmp_path: Path) -> None:
+    soundfile.write(root / ONE, noise(0.01), 16_000)
+    assert failures(root, tmp_path / "out") == [
+        "03-01-05-01-01-01-01: 0.010 s of audio, less than audio.min_seconds (0.1 s). "
+        "Remove the utterance, or lower the setting."
+    ]
+
+
+def test_an_unknown_emotion_is_named_with_the_known(root: Path, tmp_path: Path) -> None:
+    (root / ONE).rename(root / "Actor_01/03-01-09-01-01-01-01.wav")
+    assert failures(root, tmp_path / "out") == [
+        "unknown emotion '09' in '03-01-09-01-01-01-01.wav'; known: 01, 02, 03, 04, 05, 06, 07, 08"
+    ]
+
+
+def test_failed_files_make_exit_code_3(root: Path, tmp_path: Path) -> None:
+    (root / ONE).write_bytes(b"")
+    words = ["prepare", "ravdess", "--root", str(root), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, words).exit_code == 3
+
+
+def test_mending_the_file_clears_the_failures(root: Path, tmp_path: Path) -> None:
+    good = (root / ONE).read_bytes()
+    (root / ONE).write_bytes(b"")
+    failures(root, tmp_path / "out")
+    (root / ONE).write_bytes(good)
+    assert prepare("ravdess", root, tmp_path / "out", [], 0.1, 2) == 0
+    assert not (tmp_path / "out/failed.jsonl").exists()
+
+
+def test_a_duplicate_id_names_both_files(root: Path, tmp_path: Path) -> None:
+    (root / "copy").mkdir()
+    shutil.copy(root / ONE, root / "copy")
+    with pytest.raises(SertkError, match=r"id '03-01-05-01-01-01-01' comes twice: Actor_01/.* and copy/.*Keep one"):
+        prepare("ravdess", root, tmp_path / "out", [], 0.1, 2)
+
+
+def test_a_folder_that_is_not_the_corpus_is_told_what_belongs_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        SertkError, match=r"is not a folder\. Give the corpus folder with --root; expected there: Actor_01"
+    ):
+        prepare("ravdess", tmp_path / "nowhere", tmp_path / "out", [], 0.1, 2)
+    with pytest.raises(SertkError, match=r"holds no \.wav or \.flac file"):
+        prepare("ravdess", tmp_path, tmp_path / "out", [], 0.1, 2)
+
+
+def prepared(root: Path, out: Path) -> Data:
+    assert prepare("ravdess", root, out, [], 0.1, 2) == 0
+    return Data(out)
+
+
+def settings(**more: object) -> dict[str, object]:
+    return dict(config.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.epochs": 1, **more}))
+
+
+def test_a_missing_file_is_named_with_its_utterance(root: Path, tmp_path: Path) -> None:
+    data = prepared(root, tmp_path / "out")
+    (root / ONE).unlink()
+    with pytest.raises(
+        InputError, match=rf"^03-01-05-01-01-01-01: {root / ONE} is missing\. Check the path and --root\."
+    ):
+        featurize(data, config.resolve(settings()), 1)
+
+
+def test_a_file_changed_since_it_was_prepared_is_never_used(root: Path, tmp_path: Path) -> None:
+    data = prepared(root, tmp_path / "out")
+    soundfile.write(root / ONE, noise(0.7), 16_000)
+    with pytest.raises(InputError, match=r"changed since it was prepared\. Run `sertk prepare` again\."):
+        featurize(data, config.resolve(settings()), 1)
+
+
+def test_a_class_without_training_utterances_is_named(tmp_path: Path) -> None:
+    root = tree(tmp_path / "corpus", actors=(1, 3, 4, 8, 2, 6), emotions=("anger", "sadness"))
+    data = prepared(root, tmp_path / "out")
+    featurize(data, config.resolve(settings()), 1)
+    with pytest.raises(SertkError, match=r"'emobox', fold 1: no training utterance is of class calm, disgust, fear"):
+        train(settings(), data, tmp_path / "run")
+    assert not (tmp_path / "run/model").exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(root: Path, tmp_path: Path) -> None:
+    shut = (
+        Path("/sys/sertk-test") if os.geteuid() == 0 else tmp_path / "shut"
+    )  # root may write wherever rights forbid it
+    if os.geteuid():
+        shut.mkdir(mode=0o500)
+    with pytest.raises(
+        SertkError, match=r"Cannot write .*Choose a writable folder \(--out, --work\) or mend its rights"
+    ):
+        prepare("ravdess", root, shut / "out", [], 0.1, 2)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from sertk.training.checkpoint import Checkpoints
+from sertk.core import SertkError
+import torch
+kept = Checkpoints(Path(sys.argv[1]))
+kept.save({"a": torch.ones(10)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))  # a quota: no file may grow beyond it
+try:
+    kept.save({"a": torch.ones(100_000)})
+except SertkError as error:
+    print(error)
+print(kept.latest()["a"].sum().item())
+"""
+
+
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    message, value = done.stdout.splitlines()
+    assert message.startswith(f"No room to write {tmp_path / '00000002.pt'}")
+    assert message.endswith("Nothing written before is lost: free space and rerun.")
+    assert value == "10.0"
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001.pt"]
+
+
+def test_a_full_disk_in_prepare_leaves_no_half_file(root: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        with pytest.raises(SertkError, match="No room to write"):
+            prepare("ravdess", root, tmp_path / "out", [], 0.1, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_typo_names_line_and_nearest_key(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("corpus: mini\ntrain:\n  optimizer: {name: adam}\naudio:\n  rate: 16000\n  trimdb: 30\n")
+    with pytest.raises(UsageError, match=rf"{recipe}:6: unknown setting 'audio\.trimdb'; did you mean 'trim_db'\?"):
+        config.load("mini-cnn", recipe)
+
+
+def test_a_typo_at_depth_3_names_what_the_component_takes(data: Path, tmp_path: Path) -> None:
+    document = config.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.optimizer.learning_rate": 0.1})
+    with pytest.raises(UsageError, match=r"optimizer 'adam' takes no 'learning_rate'; it takes lr, betas"):
+        train(document, Data(data), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of one epoch."""
+    out = tmp_path_factory.mktemp("run")
+    train(settings(), Data(data), out)
+    return out / "model"
+
+
+@pytest.fixture
+def mine(model: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoilt."""
+    return Path(shutil.copytree(model, tmp_path / "model"))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(SertkError) as caught:
+        bundle.read(folder, Plugins())
+    return str(caught.value)
+
+
+def edit(folder: Path, key: str, value: object) -> None:
+    path = folder / "bundle.json"
+    content = json.loads(path.read_text())
+    content["components"][key] = value
+    path.write_text(json.dumps(content))
+
+
+def test_a_pickle_in_a_bundle_is_refused(mine: Path) -> None:
+    torch.save({"a": 1}, mine / "extra.pt")
+    assert "is a pickle or may hold one, and a pickle can run any code: bundles are data only." in refusal(mine)
+
+
+def test_a_pickle_under_the_name_of_the_weights_is_refused(mine: Path) -> None:
+    torch.save({"a": torch.ones(1)}, mine / "model.safetensors")
+    assert "is a pickle under another name" in refusal(mine)
+
+
+def test_a_yaml_tag_in_a_bundle_is_refused(mine: Path) -> None:
+    edit(mine, "backbone", {"name": "!new:os.system"})
+    assert "holds the YAML tag '!new:os.system'; a bundle is data and names plugins only." in refusal(mine)
+
+
+def test_an_unknown_key_in_a_bundle_is_refused(mine: Path) -> None:
+    edit(mine, "backdoor", 1)
+    assert "components has an unknown key 'backdoor'; it has audio, backbone" in refusal(mine)
+
+
+def test_a_missing_plugin_is_named_with_the_distribution_to_install(mine: Path) -> None:
+    path = mine / "bundle.json"
+    content = json.loads(path.read_text())
+    content["components"]["pooling"] = {"name": "clever"}
+    content["plugins"]["pooling clever"] = "sertk-clever 1.2"
+    path.write_text(json.dumps(content))
+    text = refusal(mine)
+    assert "needs the pooling 'clever', which no installed plugin offers." in text
+    assert "pip install sertk-clever==1.2" in text
+
+
+def test_damaged_weights_are_refused(mine: Path) -> None:
+    (mine / "model.safetensors").write_bytes(b"\x00" * 100)
+    assert "is not safetensors" in refusal(mine)
+
+
+def test_a_newer_schema_is_refused(mine: Path) -> None:
+    path = mine / "bundle.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2', 1))
+    assert "has schema 2; this sertk reads schema 1." in refusal(mine)
+
+
+def test_scoring_goes_on_past_a_bad_file_and_lists_it(mine: Path, root: Path, tmp_path: Path) -> None:
+    (root / ONE).write_bytes(b"")
+    out = tmp_path / "scores.jsonl"
+    assert score(mine, [str(root)], out) == 1
+    assert len(out.read_text().splitlines()) == len(list(root.rglob("*.wav"))) - 1
+    failed = json.loads((tmp_path / "failed.jsonl").read_text())
+    assert failed["id"] == str(root / ONE)
+    assert "is an empty file" in failed["reason"]
+
+
+def test_a_pipe_in_a_wav_scp_is_not_run(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_text("a touch owned |\n")
+    with pytest.raises(SertkError, match=r"wav\.scp:1: a pipe, which would run a command"):
+        score(mine, [str(tmp_path / "wav.scp")], None)
+
+
+def test_a_shard_of_standard_input_is_refused(mine: Path) -> None:
+    with pytest.raises(UsageError, match=r"standard input \('-'\) cannot be shared out"):
+        score(mine, ["-"], None, shard="1/2")
+
+
+def test_the_test_fold_of_another_bundle_is_not_scored(mine: Path, data: Path) -> None:
+    with pytest.raises(
+        SertkError, match=r"trained on fold 1 of emobox .* these are fold 2 .*what it trained on may be in"
+    ):
+        score(mine, [str(data)], None, fold="2")
+
+
+def test_another_runs_folder_is_refused_and_the_first_difference_named(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(settings(), Data(data), out)
+    with pytest.raises(SertkError, match=r"other settings \(train\.batch: 16 there, 4 now\).*--force"):
+        train(settings(**{"train.batch": 4}), Data(data), out)
+
+
+def test_a_start_that_failed_claims_no_folder(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no metric named 'uaa'; did you mean"):
+        train(settings(**{"train.metric": "uaa"}), Data(data), tmp_path / "run")
+    train(settings(), Data(data), tmp_path / "run")
+
+
+def test_force_deletes_run_folders_only(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match=r"is no run folder .*so --force deletes nothing"):
+        train(settings(), Data(data), tmp_path, force=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"alpha": 2, "losses": [{"name": "ce"}, {"name": "triplet"}]}, r"alpha is 2; it is from 0 to 1"),
+        ({"segments": 140}, r"segments is 140; it is text, LENGTH:HOP"),
+        ({"crop": {"length": 0.001}}, r"is under one frame"),
+        ({"crop": {"length": -1.0}}, r"both are above 0"),
+        ({"losses": [5]}, r"loss is 5; give a name"),
+        ({"losses": [{"name": "ce", "weight": "abc"}]}, r"weight must be a number, got 'abc'"),
+        ({"train.clip": 0}, r"train\.clip is 0; it is above 0"),
+        ({"train.device": "cpux"}, r"device 'cpux' is none; take auto, cpu, cuda"),
+        ({"train.precision": "fp16"}, r"fp16 needs a GPU"),
+        ({"crop": {"length": 0.2, "train": "all"}, "losses": ["ce", "contrastive"]}, r"take first, center or random"),
+        ({"train.optimizer.lr": -1}, r"optimizer 'adam': Invalid learning rate"),
+        ({"backbone": {"name": "cnn_transformer", "layers": -1}}, r"layers is -1; it is at least 0"),
+        ({"audio.rate": 0}, r"audio\.rate is 0; it is at least 1"),
+        ({"train.optimizer": {"name": "adm", "lr": 1}}, r"no optimizer named 'adm'; did you mean 'adam'\?"),
+        ({"train.schedule": {"name": "plateau"}, "train.refit": True}, r"train\.refit has no dev loss"),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused_before_training(
+    data: Path, tmp_path: Path, more: dict[str, object], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        train(settings(**more), Data(data), tmp_path / "run")
+
+
+def test_equal_samples_at_another_rate_are_another_sound(root: Path, tmp_path: Path) -> None:
+    first = prepared(root, tmp_path / "out").facts["03-01-05-01-01-01-01"]
+    samples, rate = soundfile.read(root / ONE, dtype="int16")
+    soundfile.write(root / ONE, samples, rate // 2)
+    assert prepared(root, tmp_path / "out").facts["03-01-05-01-01-01-01"].sha256 != first.sha256
+
+
+def test_equal_settings_in_another_spelling_are_the_same_run(data: Path, tmp_path: Path) -> None:
+    train(settings(**{"train.clip": 5}), Data(data), tmp_path / "run")
+    train(settings(**{"train.clip": 5.0, "train.device": "cpu"}), Data(data), tmp_path / "run")
+
+
+def test_a_run_folder_is_one_processes(data: Path, tmp_path: Path) -> None:
+    with (tmp_path / ".run.lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(SertkError, match=r"is being trained by another process\. Wait for it"):
+            train(settings(), Data(data), tmp_path / "run")
+
+
+def test_a_corpus_root_without_its_files_is_told_what_belongs_there(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "note.wav", noise(0.5), 16_000)
+    with pytest.raises(SertkError, match=r"holds no file of ravdess; the first: name 'note\.wav' is not .*Zenodo"):
+        prepare("ravdess", tmp_path, tmp_path / "out", [], 0.1, 2)
+
+
+def test_an_empty_input_is_not_the_working_folder(mine: Path) -> None:
+    with pytest.raises(UsageError, match=r"an input is empty text \(an unset variable\?\)"):
+        score(mine, [""], None)
+
+
+def test_nothing_scored_is_a_failure_and_not_a_partial_one(mine: Path) -> None:
+    with pytest.raises(SertkError, match=r"none of the 1 inputs could be scored; the first: .*nope\.wav is missing"):
+        score(mine, ["nope.wav"], None)
+
+
+def test_a_wav_scp_may_separate_by_tabs(mine: Path, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_text(f"a\t{root / ONE}\n")
+    assert score(mine, [str(tmp_path / "wav.scp")], tmp_path / "scores.jsonl") == 0
+    assert json.loads((tmp_path / "scores.jsonl").read_text())["id"] == "a"
+
+
+def test_edited_folds_are_refused(data: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(data, tmp_path / "data"))
+    path = mine / "protocols/emobox.json"
+    content = json.loads(path.read_text())
+    content["folds"]["1"]["dev"] += content["folds"]["1"]["test"][:1]
+    path.write_text(json.dumps(content))
+    with pytest.raises(SertkError, match=r"was edited: its folds hash to .* Prepare again"):
+        Data(mine).protocol("emobox")

@@ -1,0 +1,204 @@
+"""The statistics of tools/bench on workloads that take no time, and its training loops on tiny ones; none is timed."""
+
+import importlib.util
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sertk
+from sertk.core import SertkError, UsageError
+from sertk.corpus.prepared import Data
+from sertk.testing.trees.audio import clip
+
+SOURCE = Path(sertk.__file__).parents[1] / "tools" / "bench"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", SOURCE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def harness() -> ModuleType:
+    return load("harness")
+
+
+class Clock:
+    """Time that passes only when a workload says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def work(self, seconds: list[float], log: list[str], name: str) -> Callable[[Path], None]:
+        """A workload that takes each of these times in turn."""
+        left = iter(seconds)
+
+        def run(folder: Path) -> None:
+            assert not any(folder.iterdir())
+            (folder / "made").touch()
+            self.now += next(left)
+            log.append(name)
+
+        return run
+
+
+def ones(folder: Path) -> dict[str, np.ndarray]:
+    return {"x": np.ones(3, np.float32)}
+
+
+def test_pairs_alternate_after_a_warm_up_that_does_not_count(
+    harness: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, log = Clock(), []
+    monkeypatch.setattr(harness, "time", clock)
+    monkeypatch.setattr(harness, "_cpu", lambda: 8 * clock.now)
+    a = harness.Way("a", clock.work([99.0, 1, 2, 4, 1, 2, 4], log, "a"), ones)
+    b = harness.Way("b", clock.work([99.0, 3, 4, 4, 2, 10, 16], log, "b"), ones)
+    result = harness.compare(a, b, 6, 0.0)
+    assert "".join(log) == "ab" + "abba" * 3
+    assert [cost.wall for cost in result.a] == [1, 2, 4, 1, 2, 4]
+    assert result.ratios == [3, 2, 1, 2, 5, 4]
+    assert "| 6 | 2.00 (1.00–4.00) | 4.00 (2.00–16.00) | **2.50** | 1.00–5.00 (96.9 %) | 2.50 | 0 |" in result.row(
+        "w", "a", "b"
+    )
+
+
+def test_what_is_made_ready_is_not_timed(harness: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(harness, "time", clock)
+    monkeypatch.setattr(harness, "_cpu", lambda: 8 * clock.now)
+
+    def slow(folder: Path) -> None:
+        clock.now += 50.0
+
+    def run(folder: Path) -> None:
+        clock.now += 1.0
+
+    way = harness.Way("a", run, ones, ready=slow)
+    assert [cost.wall for cost in harness.compare(way, way, 6, 0.0).a] == [1.0] * 6
+
+
+@pytest.mark.parametrize(
+    (
+        "n",
+        "k",
+        "coverage",
+    ),  # table A.1 of Conover's sign test: 6: [1, 6], 7: [1, 7], 9: [2, 8], 10: [2, 9], 15: [4, 12]
+    [(6, 1, 1 - 2 / 64), (7, 1, 1 - 2 / 128), (9, 2, 1 - 20 / 512), (10, 2, 1 - 22 / 1024), (15, 4, 1 - 1152 / 32768)],
+)
+def test_the_interval_is_that_of_order_statistics(harness: ModuleType, n: int, k: int, coverage: float) -> None:
+    values = [float(i) for i in range(n, 0, -1)]
+    assert harness.interval(values) == pytest.approx((k, n + 1 - k, coverage))
+
+
+def test_the_interval_holds_the_median_as_often_as_it_says(harness: ModuleType) -> None:
+    draws = np.random.default_rng(0).lognormal(size=(4000, 9))  # median 1
+    inside = [low <= 1 <= high for low, high, _ in map(harness.interval, draws.tolist())]
+    expected = 1 - 20 / 512
+    assert abs(np.mean(inside) - expected) < 4 * math.sqrt(expected * (1 - expected) / 4000)
+
+
+def test_too_few_pairs_are_refused_before_any_work(harness: ModuleType) -> None:
+    def run(folder: Path) -> None:
+        pytest.fail("worked")
+
+    way = harness.Way("a", run, ones)
+    with pytest.raises(UsageError, match=r"5 pairs .* give at least 6"):
+        harness.compare(way, way, 5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"x": np.full(3, 1.01)}, r"x: A and B differ by 0.01, allowed are 0.001"),
+        ({"x": np.array([1, 1, np.nan])}, r"differ by nan"),
+        ({"x": np.ones(4)}, r"A made \(3,\), B \(4,\)"),
+        ({"y": np.ones(3)}, r"not in both: \['x', 'y'\]"),
+        ({}, r"1 of A, 0 of B"),
+    ],
+)
+def test_unequal_outputs_are_refused_and_nothing_is_timed(
+    harness: ModuleType, other: dict[str, np.ndarray], message: str
+) -> None:
+    runs = []
+    a = harness.Way("a", runs.append, ones)
+    b = harness.Way("b", runs.append, lambda folder: other)
+    with pytest.raises(SertkError, match=message):
+        harness.compare(a, b, 6, 1e-3)
+    assert len(runs) == 2
+    assert not any(folder.exists() for folder in runs)
+
+
+def test_equal_outputs_tell_how_far_they_are_apart(harness: ModuleType) -> None:
+    assert harness.difference({"x": np.zeros(2)}, {"x": np.array([0.0, -5e-4])}, 1e-3) == 5e-4
+
+
+def test_the_machine_is_told_with_versions(harness: ModuleType) -> None:
+    assert f"numpy {np.__version__}" in harness.machine("numpy")
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+ENCODER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SOURCE))  # it imports harness
+    return load("train")
+
+
+@pytest.fixture
+def work(train: ModuleType, tmp_path: Path) -> object:
+    """Twelve files of 0.1 s to 0.65 s, two batches of which are trained on."""
+    for n in range(12):
+        clip(tmp_path / "corpus" / "ab"[n % 2] / f"s{n % 6}" / f"{n}.wav", n, 0.1 + 0.05 * n)
+    data = Data(train.harness.prepared("folder:speaker=(s[0-9])/", tmp_path / "corpus", tmp_path / "data"))
+    source = train.checkpoint(tmp_path / "encoder", **ENCODER)
+    return train.Work(data, source, train.planned(data, 4, 8), 4, "cpu", "fp32")
+
+
+def test_both_training_loops_are_fed_the_same_audio_and_start_alike(
+    train: ModuleType,
+    work: Any,  # noqa: ANN401
+    tmp_path: Path,
+) -> None:
+    fed = train.Fed(), train.Fed()
+    ways = train.sertk_way(work, tmp_path / "run", fed[0]), train.recipe_way(work, tmp_path / "saved", fed[1])
+    assert train.harness.difference(*(way.read(tmp_path) for way in ways), 1e-4) > 0
+    for way in ways:
+        way.run(tmp_path)
+    seconds = [[list(work.data.utterances.values())[row].duration for row in plan.rows] for plan in work.plans]
+    assert fed[0].real == fed[1].real == round(16_000 * sum(map(sum, seconds)))
+    assert fed[0].samples == round(16_000 * sum(4 * max(batch) for batch in seconds))
+    assert fed[1].samples >= fed[0].samples
+
+
+def test_the_training_bench_tells_rates_and_padding(train: ModuleType, work: object, tmp_path: Path) -> None:
+    *_, row, ours, theirs = train.measured(work, 6, tmp_path)
+    assert row.startswith("| training on 8 files, 3 s | sertk, fp32 | recipe, fp32 | 6 |")
+    for name, line in (("sertk", ours), ("recipe", theirs)):
+        assert re.fullmatch(rf"{name}, fp32: [0-9.]+ utterances/s, [0-9.]+ % of the samples padding", line)

@@ -1,0 +1,160 @@
+"""What can be set of a training run beside what it is: precision, and curves to watch it by."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from sertk.core import UsageError, View
+from sertk.corpus.prepared import Data
+from sertk.modeling import build
+from sertk.modeling.build import Decider
+from sertk.modeling.model import Model
+from sertk.plugins import Plugins
+from sertk.settings import merge as config
+from sertk.training.loss import Mixture
+from sertk.training.optim import OPTIMIZERS, make_optimizers
+from sertk.training.state import Training
+
+
+def train(data: Path, out: Path, **more: object) -> None:
+    from sertk.stages.train import train as stage  # late: see test_recipe
+
+    settings = {"protocol": "emobox", "fold": "1", "train.epochs": 3, "train.threads": 1, **more}
+    stage(config.load("mini-cnn", None, settings), Data(data), out)
+
+
+def lines(out: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / name).read_text().splitlines()]
+
+
+def test_bf16_is_for_the_model_and_not_for_its_losses_and_decisions(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[object]] = {"model": set(), "loss": set(), "decision": set()}
+
+    def spy(of: type, method: str, note: Callable[[Any, Any], Iterable[tuple[str, torch.Tensor]]]) -> None:
+        plain = getattr(of, method)
+
+        def noting(self: object, *given: Any) -> object:  # noqa: ANN401
+            made = plain(self, *given)
+            for name, value in note(given, made):
+                seen[name].add((value.dtype, torch.is_autocast_enabled("cpu")))
+            return made
+
+        monkeypatch.setattr(of, method, noting)
+
+    def parts(views: Mapping[object, View]) -> list[torch.Tensor]:
+        return [value for view in views.values() for value in (view.logits, view.embedding, view.frames.data)]
+
+    spy(Model, "forward", lambda given, views: [("model", view.logits) for view in views.values()])
+    spy(Mixture, "forward", lambda given, terms: [("loss", value) for value in (*parts(given[0]), terms.total)])
+    spy(Decider, "__call__", lambda given, made: [("decision", value) for value in made])
+    train(data, tmp_path / "run", **{"train.precision": "bf16"}, losses=[{"name": "ce"}, {"name": "contrastive"}])
+    assert seen["model"] == {(torch.bfloat16, True)}
+    assert seen["loss"] == seen["decision"] == {(torch.float32, False)}
+    losses = [line["train_loss"] for line in lines(tmp_path / "run")]
+    assert all(map(math.isfinite, losses))
+    assert losses[-1] < losses[0]
+    weights = load_file(tmp_path / "run/model/model.safetensors")
+    assert all(value.dtype != torch.bfloat16 for value in weights.values())
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_tensorboard_has_every_epoch_of_a_resumed_run_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, save, saves = tmp_path / "run", Training.save, Counter[str]()
+
+    def killed(self: Training, *state: Any) -> None:  # noqa: ANN401
+        saves["all"] += 1
+        if saves["all"] == 2:  # the second epoch is in the log and in the curves, and in no checkpoint
+            raise Killed
+        save(self, *state)
+
+    more = {"train.tensorboard": True, "train.refit": True, "train.schedule": {"name": "exponential"}}
+    monkeypatch.setattr(Training, "save", killed)
+    with pytest.raises(Killed):
+        train(data, out, **more, losses=[{"name": "ce"}, {"name": "triplet"}])
+    assert len(lines(out)) == 2
+    train(data, out, **more, losses=[{"name": "ce"}, {"name": "triplet"}])
+
+    check(out / "tensorboard", lines(out), {"dev", "dev_loss"})
+    assert [line["rates"]["main"] for line in lines(out)] == pytest.approx([5e-3 * 0.875**e for e in range(3)])
+    check(out / "tensorboard/refit", lines(out, "log-refit.jsonl"), set())
+
+
+def check(folder: Path, log: list[dict[str, Any]], dev: set[str]) -> None:
+    """Holds the curves against the log, event by event."""
+    events = [event for path in folder.glob("events*") for event in EventFileLoader(str(path)).Load()]
+    found = Counter((value.tag, event.step) for event in events for value in event.summary.value)
+    tags = {"train_loss", "terms/ce", "terms/triplet", "rates/main", *dev}
+    assert found == Counter((tag, line["epoch"]) for tag in tags for line in log)
+    read = EventAccumulator(str(folder)).Reload()
+    for tag in tags:
+        in_log = [line[tag] if "/" not in tag else line[tag.split("/")[0]][tag.split("/")[1]] for line in log]
+        assert [one.value for one in read.Scalars(tag)] == pytest.approx(in_log)
+
+
+def test_watching_makes_no_other_run(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "run", **{"train.epochs": 1})
+    train(data, tmp_path / "run", **{"train.epochs": 1, "train.tensorboard": True})
+
+
+def test_tensorboard_that_is_not_installed_is_told_before_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sertk.modeling.build.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'sertk\[tensorboard\]'"):
+        train(data, tmp_path / "run", **{"train.tensorboard": True})
+
+
+def test_the_last_epoch_is_taken_where_the_run_says_so(tmp_path: Path) -> None:
+    from sertk.training.history import History
+
+    taken = {}
+    for newest in (False, True):
+        history = History(tmp_path / "log.jsonl", 3, 0, 7, dev=True, newest=newest)
+        for score in (0.5, 0.9, 0.7):
+            history.close(score, 1.0, torch.nn.Linear(1, 1), {})
+        taken[newest] = (history.best["epoch"], history.best["steps"], history.best["score"])
+    assert taken == {False: (2, 14, 0.9), True: (3, 21, 0.7)}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"), [({"select": "first"}, "it is best or last"), ({"patience": 3}, "patience: 0")]
+)
+def test_a_selection_that_makes_no_sense_is_refused(more: dict[str, object], says: str) -> None:
+    settings = config.resolve(config.load("mini-cnn"))
+    settings["train"] |= {"select": "last", **more}
+    with pytest.raises(UsageError, match=says):
+        build.check(settings)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_fused_step_is_the_plain_one_to_rounding(name: str) -> None:
+    def trained(**more: object) -> torch.Tensor:
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(1_000))
+        spec = {"name": name, "lr": 1e-2, "weight_decay": 0.1, **more}
+        (optimizer,) = make_optimizers(Plugins(), spec, {}, [weight]).values()
+        assert optimizer.defaults["fused"] is (None if more else True)
+        for _ in range(20):
+            optimizer.zero_grad()
+            (weight.sin().square().sum()).backward()
+            optimizer.step()
+        return weight.detach()
+
+    fused, plain = trained(), trained(foreach=False)
+    assert (fused - plain).abs().max() < 1e-6 * plain.abs().max()
