@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,18 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(bundle: str | Path, device: str = "cpu") -> Scorer:
+def load(bundle: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = ()) -> Scorer:
     """Loads a model bundle; call the result with an audio file to get its posterior.
+
+    Args:
+        bundle: The `model` folder of a run.
+        device: cpu, cuda, cuda:N.
+        plugins: The plugin files that the bundle was trained with, where there are any; they are run.
 
     >>> sertk.load("model/")("a.wav")  # doctest: +SKIP
     {'anger': 0.91, 'happiness': 0.05, 'neutral': 0.03, 'sadness': 0.01}
     """
+    from sertk.plugins import Plugins
     from sertk.scoring.scorer import Scorer  # here, so that `sertk --help` does not pay for torch
 
-    return Scorer(Path(bundle), device)
+    return Scorer(Path(bundle), device, Plugins(files=plugins))

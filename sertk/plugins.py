@@ -3,74 +3,79 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import hashlib
 import importlib.metadata
+import importlib.util
 import inspect
 import re
-import types
+import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import pluggy
 
 import sertk
 from sertk import core, hookspecs
 from sertk.core import SertkError, UsageError, nearest
+from sertk.settings.schema import Component
+from sertk.settings.values import component_of, fits, type_words
 
-BUILTINS = (
-    "sertk.builtin.corpora",
-    "sertk.builtin.features",
-    "sertk.builtin.backbones",
-    "sertk.builtin.poolings",
-    "sertk.builtin.heads",
-    "sertk.builtin.losses",
-    "sertk.builtin.augmentations",
-    "sertk.builtin.samplers",
-    "sertk.builtin.decisions",
-    "sertk.builtin.metrics",
-    "sertk.builtin.launchers",
-)
 
-HOOKS = {
-    "corpus": "sertk_corpora",
-    "feature": "sertk_features",
-    "backbone": "sertk_backbones",
-    "pooling": "sertk_poolings",
-    "head": "sertk_heads",
-    "loss": "sertk_losses",
-    "augmentation": "sertk_augmentations",
-    "sampler": "sertk_samplers",
-    "decision": "sertk_decisions",
-    "metric": "sertk_metrics",
-    "launcher": "sertk_launchers",
+class Kind(NamedTuple):
+    """One kind of plugin: all that the registry, `sertk plugins` and the contracts know of it.
+
+    Attributes:
+        plural: Of its name: the hook is `sertk_PLURAL`, ours are in `sertk.builtin.PLURAL`.
+        interface: The class that a factory makes; None where what is registered is a function that is called as it is.
+        given: What the run gives it before its settings, by name.
+        about: What it does, for `sertk plugins`.
+    """
+
+    plural: str
+    interface: type | None
+    given: tuple[str, ...]
+    about: str
+
+    @property
+    def hook(self) -> str:
+        """The name of its hook."""
+        return f"sertk_{self.plural}"
+
+
+KINDS: Mapping[str, Kind] = {
+    "corpus": Kind("corpora", core.Corpus, (), "an official corpus folder -> utterances and protocols"),
+    "feature": Kind("features", core.Feature, ("rate",), "a wave or a text -> frames"),
+    "backbone": Kind("backbones", core.Backbone, ("inputs",), "inputs -> frames"),
+    "pooling": Kind("poolings", core.Pooling, ("width",), "frames -> an embedding"),
+    "head": Kind("heads", core.Head, ("width", "out"), "an embedding -> the values of a task"),
+    "loss": Kind("losses", core.Loss, ("task", "dims"), "views and labels -> a scalar"),
+    "augmentation": Kind("augmentations", core.Augmentation, (), "a random change of training rows"),
+    "sampler": Kind("samplers", core.BatchSampler, ("labels", "lengths", "batch"), "which rows share a batch"),
+    "decision": Kind("decisions", None, ("view", "rows", "rng"), "windows or crops of an utterance -> its posterior"),
+    "metric": Kind("metrics", None, ("confusion",), "confusion counts -> a figure"),
+    "launcher": Kind("launchers", core.Launcher, (), "where stage commands run"),
 }
+"""Every kind of plugin, in the order in which they are shown."""
 
-# how many arguments of a factory come from the run and not from its settings
-CONTEXT = {"feature": 1, "backbone": 1, "pooling": 1, "head": 2, "loss": 2, "sampler": 3, "decision": 3, "metric": 1}
-
-_INTERFACES: dict[type, str] = {
-    core.Corpus: "corpus",
-    core.Feature: "feature",
-    core.Backbone: "backbone",
-    core.Pooling: "pooling",
-    core.Head: "head",
-    core.Loss: "loss",
-    core.Augmentation: "augmentation",
-    core.BatchSampler: "sampler",
-    core.Launcher: "launcher",
-}
-
-
-# what a component gives to one of another kind inside it, from what the run gave it
-_INSIDE: dict[tuple[str, str], Callable[[Any], object]] = {
-    ("feature", "backbone"): lambda rate: {"wave": core.InputSpec(1, 1 / rate)}
-}
+_BY_INTERFACE = {kind.interface: name for name, kind in KINDS.items() if kind.interface}
+Spec = str | Mapping[str, Any] | Component
+"""A component as it may be given: NAME[:SETTING=VALUE,...], {name: ..., setting: value}, or read already."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered name: what makes the thing, and the distribution that offers it."""
+    """A registered name: what makes the thing, and who offers it.
+
+    Attributes:
+        factory: A class or a function.
+        distribution: That offers it, or a plugin file's name.
+        version: Of the distribution, or "sha256 ..." of the file.
+    """
 
     factory: Callable[..., Any]
     distribution: str
@@ -86,15 +91,19 @@ class Setting(NamedTuple):
     about: str
 
 
-def manager() -> pluggy.PluginManager:
-    """A new plugin manager with every builtin and every installed guest.
+def manager(files: Sequence[str | Path] = ()) -> pluggy.PluginManager:
+    """A new plugin manager with every builtin, every installed guest and the plugin files of a run.
+
+    Args:
+        files: Python files with hooks; importing them runs them.
 
     Raises:
-        SertkError: Where a guest cannot be imported: training silently without it would be a wrong result.
+        SertkError: Where a guest or a file cannot be imported: training silently without it would be a wrong result.
     """
     made = pluggy.PluginManager("sertk")
     made.add_hookspecs(hookspecs)
-    for name in BUILTINS:
+    for kind in KINDS.values():
+        name = f"sertk.builtin.{kind.plural}"
         made.register(importlib.import_module(name), name)
     points = importlib.metadata.entry_points(group="sertk")
     for point in points:
@@ -112,6 +121,8 @@ def manager() -> pluggy.PluginManager:
             ) from error
         if not made.get_hookcallers(made.get_plugin(point.name)):
             raise SertkError(f"{where} ({point.value}) offers nothing. Mark its hooks with @hookimpl, or uninstall it.")
+    for file in dict.fromkeys(Path(one).resolve() for one in files):
+        _register_file(made, file)
     return made
 
 
@@ -119,30 +130,60 @@ def _spell_points(points: importlib.metadata.EntryPoints) -> str:
     return ", ".join(f"{point.name} = {point.value}" for point in points)
 
 
+def _register_file(made: pluggy.PluginManager, path: Path) -> None:
+    """Imports a plugin file and registers its hooks.
+
+    Raises:
+        UsageError: Where there is no such file.
+        SertkError: Where it does not load or has no hook.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no plugin file {path}. Give a Python file with hooks marked @hookimpl.")
+    spec = importlib.util.spec_from_file_location(f"sertk_file_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"the plugin file {path} is no Python file. Its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up
+    try:
+        spec.loader.exec_module(module)
+        made.register(module, str(path))
+        made.check_pending()
+    except (Exception, SystemExit) as error:  # as a guest's, whatever it is
+        raise SertkError(f"the plugin file {path} does not load: {type(error).__name__}: {error}. Mend it.") from error
+    if not made.get_hookcallers(module):
+        raise SertkError(f"the plugin file {path} offers nothing. Mark its hooks with @hookimpl.")
+
+
+def file_hash(path: str | Path) -> str:
+    """16 hex digits of a plugin file's content, as bundles and runs record it."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
 class Plugins:
     """The registered names by kind, and how to make them.
 
     Args:
         source: The plugin manager to read; a new one by default.
+        files: Plugin files of the run, for a new one.
     """
 
-    def __init__(self, source: pluggy.PluginManager | None = None) -> None:
-        made = source or manager()
+    def __init__(self, source: pluggy.PluginManager | None = None, files: Sequence[str | Path] = ()) -> None:
+        made = source or manager(files)
+        self.files = tuple(map(str, files))
         owners = {id(plugin): dist for plugin, dist in made.list_plugin_distinfo()}
-        self._entries = {kind: self._collect(made, kind, hook, owners) for kind, hook in HOOKS.items()}
+        self._entries = {name: self._collect(made, name, kind.hook, owners) for name, kind in KINDS.items()}
 
     @staticmethod
     def _collect(made: pluggy.PluginManager, kind: str, hook: str, owners: Mapping[int, Any]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
         for implementation in getattr(made.hook, hook).get_hookimpls():
-            owner = owners.get(id(implementation.plugin))
-            name, version = (owner.metadata["Name"], owner.version) if owner else ("sertk", sertk.__version__)
+            name, version = _owner(implementation.plugin, owners.get(id(implementation.plugin)))
             for word, factory in _offered(implementation, f"{hook} of {name} {version}").items():
                 if word in entries:
                     other = entries[word]
                     raise SertkError(
                         f"{kind} {word!r} is offered by both {other.distribution} {other.version} and {name} "
-                        f"{version}. Uninstall one of them: pip uninstall {name}"
+                        f"{version}. Uninstall one of them, or rename it."
                     )
                 entries[word] = Entry(factory, name, version)
         return entries
@@ -178,34 +219,46 @@ class Plugins:
     def settings(self, kind: str, name: str) -> list[Setting]:
         """The settings of a plugin with types, defaults and, from its docstring, meaning and unit."""
         factory = self.factory(kind, name)
-        notes = _argument_notes(factory)
+        notes, hints = _argument_notes(factory), _hints(factory)
         return [
-            Setting(p.name, _spell(p.annotation), _default(p), notes.get(p.name, ""))
-            for p in _parameters(factory, CONTEXT.get(kind, 0))
+            Setting(p.name, _shown(hints.get(p.name, Any)), _default(p), notes.get(p.name, ""))
+            for p in _parameters(factory, len(KINDS[kind].given))
         ]
 
-    def make(self, kind: str, spec: object, *context: object) -> Any:  # noqa: ANN401 - the kind decides what comes back
-        """Makes a component from its settings.
+    def make(self, kind: str, spec: Spec, *context: object) -> Any:  # noqa: ANN401 - the kind decides what comes back
+        """Makes a component from its settings; of a function (a decision, a metric), the function with its settings.
 
         Args:
             kind: The kind of plugin.
-            spec: A name, a mapping with `name` and settings, or the ready object (an escape hatch of one's own recipe).
-            context: What the run gives every component of the kind, before the settings.
+            spec: A name, a mapping with `name` and settings, or a component.
+            context: What the run gives every component of the kind, before the settings; see `KINDS`.
 
         Raises:
             UsageError: On an unknown name or setting, or a value of the wrong type; with the mend.
         """
-        if not isinstance(spec, str | Mapping):
-            return spec
-        name, _ = split(kind, spec)
-        return self.build(kind, self.factory(kind, name), spec, *context)
+        factory = self.factory(kind, split(kind, spec)[0])
+        if KINDS[kind].interface is None:
+            settings = self._checked(kind, factory, spec, (None,) * len(KINDS[kind].given))
+            return functools.partial(factory, **settings) if settings else factory
+        return self.build(kind, factory, spec, *context)
 
-    def inside(self, kind: str, spec: object) -> list[tuple[str, str]]:
+    def inside(self, kind: str, spec: Spec) -> list[tuple[str, str]]:
         """(kind, name) of a component and of every component that its settings hold; an unknown one ends its branch."""
-        if not isinstance(spec, str | Mapping):
-            return []
+        return [(kind, name) for kind, name, _ in self._walk(kind, spec)]
+
+    def places(self, kind: str, spec: Spec) -> list[str]:
+        """Where a component and those that its settings hold load something from: folders, names on a hub."""
+        found = []
+        for inner, name, settings in self._walk(kind, spec):
+            known = name in self._of(inner)
+            words: tuple[str, ...] = getattr(self.factory(inner, name), "places", ()) if known else ()
+            found += [str(settings[word]) for word in words if settings.get(word) is not None]
+        return found
+
+    def _walk(self, kind: str, spec: Spec) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """(kind, name, settings) of a component and of every component that its settings hold."""
         name, settings = split(kind, spec)
-        found = [(kind, name)]
+        yield kind, name, settings
         factory = self._of(kind)[name].factory if name in self._of(kind) else None
         hints = _hints(factory) if factory else {}
         for word, value in settings.items():
@@ -213,11 +266,26 @@ class Plugins:
             if inner:
                 listed = isinstance(value, Mapping) and _is_mapping(hints[word])
                 parts = list(value.values()) if listed else value if isinstance(value, list) else [value]
-                found += [one for part in parts for one in self.inside(inner, part)]
-        return found
+                for part in parts:
+                    if isinstance(part, str | Mapping):
+                        yield from self._walk(inner, part)
 
-    def build(self, kind: str, factory: Callable[..., Any], spec: str | Mapping[str, Any], *context: object) -> Any:  # noqa: ANN401
+    def build(self, kind: str, factory: Callable[..., Any], spec: Spec, *context: object) -> Any:  # noqa: ANN401
         """Calls a factory with checked settings; `make` without the look-up, for tables that are no plugins."""
+        settings = self._checked(kind, factory, spec, context)
+        try:
+            return factory(*context, **settings)
+        except ValueError as error:  # what a library thinks of a value is the user's to mend
+            raise UsageError(f"{kind} {split(kind, spec)[0]!r}: {error}") from error
+
+    def _checked(
+        self, kind: str, factory: Callable[..., Any], spec: Spec, context: tuple[object, ...]
+    ) -> dict[str, Any]:
+        """The settings of a component as its factory takes them.
+
+        Raises:
+            UsageError: On an unknown setting, one that is lacking, or a value of the wrong type.
+        """
         name, settings = split(kind, spec)
         where = f"{kind} {name!r}"
         known = {p.name: p for p in _parameters(factory, len(context))}
@@ -232,26 +300,39 @@ class Plugins:
         missing = [p.name for p in known.values() if p.default is p.empty and p.name not in settings]
         if missing:
             raise UsageError(f"{where} needs {', '.join(missing)}: {{name: {name}, {missing[0]}: ...}}")
-        try:
-            return factory(*context, **settings)
-        except ValueError as error:  # what a library thinks of a value is the user's to mend
-            raise UsageError(f"{where}: {error}") from error
+        return settings
 
     def _argument(self, where: str, value: Any, hint: Any, kind: str, context: tuple[object, ...]) -> Any:  # noqa: ANN401
-        """An argument as its annotation wants it: components made from their settings, anything else checked."""
+        """An argument as its annotation wants it: components made from their settings, anything else checked.
+
+        A component of the same kind gets what the outer one got. One of another kind is annotated
+        `Callable[[what it is given], Interface]`: the outer one makes it, for it alone knows what to give.
+        """
         inner = _interface(hint)
         if inner is None:
             if not fits(value, hint):
-                raise UsageError(f"{where} must be {_spell(hint)}, got {value!r}")
+                raise UsageError(f"{where} must be {type_words(hint)}, got {value!r}")
             return value
-        given = context if inner == kind else ()
-        if (kind, inner) in _INSIDE:
-            given = (_INSIDE[kind, inner](*context),)
+
+        def made(spec: Any) -> Any:  # noqa: ANN401
+            if not isinstance(spec, str | Mapping | Component):
+                raise UsageError(f"{where} must be a {inner}: a name or {{name: ..., setting: value}}, got {spec!r}")
+            late = _is_maker(hint)
+            return functools.partial(self.make, inner, spec) if late else self.make(inner, spec, *context)
+
         if isinstance(value, Mapping) and _is_mapping(hint):
-            return {name: self.make(inner, spec, *given) for name, spec in value.items()}
-        if isinstance(value, list):
-            return [self.make(inner, spec, *given) for spec in value]
-        return self.make(inner, value, *given)
+            return {name: made(spec) for name, spec in value.items()}
+        return [made(spec) for spec in value] if isinstance(value, list) else made(value)
+
+
+def _owner(plugin: object, distribution: Any) -> tuple[str, str]:  # noqa: ANN401 - pluggy's view of a distribution
+    """Who offers a plugin, and which version."""
+    if distribution:
+        return distribution.metadata["Name"], distribution.version
+    file = getattr(plugin, "__file__", None)
+    if isinstance(plugin, ModuleType) and plugin.__name__.startswith("sertk_file_") and file:
+        return Path(file).name, f"sha256 {file_hash(file)}"
+    return "sertk", sertk.__version__
 
 
 def _offered(implementation: pluggy.HookImpl, where: str) -> Mapping[str, Callable[..., Any]]:
@@ -269,42 +350,21 @@ def _offered(implementation: pluggy.HookImpl, where: str) -> Mapping[str, Callab
     return offered
 
 
-def split(kind: str, spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The name and the settings of a component's specification.
+def split(kind: str, spec: Spec) -> tuple[str, dict[str, Any]]:
+    """The name and the settings of a component.
 
     Raises:
         UsageError: Where a mapping has no name.
     """
+    if isinstance(spec, Component):
+        return spec.name, dict(spec.settings)
     if not isinstance(spec, str | Mapping):
         raise UsageError(f"{kind} is {spec!r}; give a name, or {{name: ..., setting: value}}")
-    settings: dict[str, Any] = {}
-    settings.update({"name": spec} if isinstance(spec, str) else spec)
+    settings = component_of(spec) if isinstance(spec, str) else dict(spec)
     name = settings.pop("name", None)
     if not isinstance(name, str):
         raise UsageError(f"{kind} {spec!r} has no name; write it as {{name: ..., setting: value}}")
     return name, settings
-
-
-def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table of cases
-    """Whether a value read from YAML or the command line suits an annotation."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:  # a class since Python 3.11, but not one to check against
-        return True
-    if origin is Literal:
-        return value in arguments
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, one) for one in arguments)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (None, type(None)):
-        return value is None
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
-    if inspect.isclass(origin) and issubclass(origin, Sequence):
-        return isinstance(value, list | tuple) and all(fits(v, arguments[0]) for v in value)
-    return not inspect.isclass(hint) or isinstance(value, hint)
 
 
 def _parameters(factory: Callable[..., Any], context: int) -> list[inspect.Parameter]:
@@ -317,9 +377,9 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _interface(hint: Any) -> str | None:  # noqa: ANN401
-    """The kind of plugin that an annotation asks for, inside containers and unions too."""
-    if inspect.isclass(hint):
-        return _INTERFACES.get(hint)
+    """The kind of plugin that an annotation asks for, inside containers, unions and callables too."""
+    if inspect.isclass(hint) and not typing.get_args(hint):
+        return _BY_INTERFACE.get(hint)
     return next((kind for kind in map(_interface, typing.get_args(hint)) if kind), None)
 
 
@@ -328,12 +388,17 @@ def _is_mapping(hint: Any) -> bool:  # noqa: ANN401
     return inspect.isclass(origin) and issubclass(origin, Mapping)
 
 
-def _spell(hint: Any) -> str:  # noqa: ANN401
-    if isinstance(hint, str):
-        return hint
-    if typing.get_origin(hint) is Literal:
-        return " | ".join(map(str, typing.get_args(hint)))
-    return hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+def _is_maker(hint: Any) -> bool:  # noqa: ANN401
+    return typing.get_origin(hint) is Callable or any(map(_is_maker, typing.get_args(hint)))
+
+
+def _shown(hint: Any) -> str:  # noqa: ANN401
+    """The type of a setting, for `sertk plugins KIND NAME`."""
+    inner = _interface(hint)
+    if inner is None:
+        return type_words(hint)
+    several = typing.get_origin(hint) in (list, Sequence) or _is_mapping(hint)
+    return f"{KINDS[inner].plural}" if several else f"a {inner}"
 
 
 def _default(parameter: inspect.Parameter) -> str:

@@ -34,11 +34,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree prepared, and featurized for the system mini-cnn. Tests that change it take a copy."""
     from sertk.corpus.prepared import Data
-    from sertk.settings import merge as config
+    from sertk.settings import merge
     from sertk.stages.featurize import featurize
     from sertk.stages.prepare import prepare
 
     out = tmp_path_factory.mktemp("data") / "ravdess"
     assert prepare("ravdess", corpus, out, [], 0.1, 2) == 0
-    featurize(Data(out), config.resolve(config.load("mini-cnn")), 1)
+    featurize(Data(out), merge.load("mini-cnn"), 1)
     return out

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sertk.core import Augmentation, Batch, Padded, Rng, Target, UsageError
+from sertk.core import Augmentation, Batch, Padded, Rng, Target, UsageError, check_range
 from sertk.hookspecs import hookimpl
 
 
@@ -21,7 +21,7 @@ class EAM(Augmentation):
     starts are uniform; a segment without energy is not mixed. The partner is any row of the training set.
 
     Args:
-        snr: Lowest and highest SNR, dB, uniform between.
+        snr: Lowest and highest SNR, dB, from -100 to 100, uniform between.
         probability: Of mixing a row.
         energy: False leaves energy out, for an ablation: scale = 1 and lambda = l / l_i.
     """
@@ -112,14 +112,13 @@ class Noise(Augmentation):
     Copy 0 is the original. The noise of a copy is the same in every epoch.
 
     Args:
-        copies: Rows that each becomes, itself included.
-        snr: Lowest and highest SNR, dB, uniform between; of the whole utterance.
+        copies: Rows that each becomes, itself included; at least 1.
+        snr: Lowest and highest SNR, dB, from -100 to 100, uniform between; of the whole utterance.
     """
 
     def __init__(self, copies: int = 3, snr: Sequence[float] = (15.0, 30.0)) -> None:
+        check_range("augmentation 'noise'", "copies", copies, at_least=1)
         self.copies, self._snr = copies, _ordered(snr, "noise")
-        if copies < 1:
-            raise UsageError(f"augmentation 'noise': copies is {copies}; it is at least 1, the original itself")
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         """B rows with "wave" (B, S) -> B rows."""
@@ -143,14 +142,14 @@ def _labelled(batch: Batch, partners: Batch | None, name: str) -> tuple[Target, 
 
 
 def _chance(probability: float, name: str) -> float:
-    if not 0 <= probability <= 1:
-        raise UsageError(f"augmentation {name!r}: probability is {probability}; it is from 0 to 1")
+    check_range(f"augmentation {name!r}", "probability", probability, at_least=0, at_most=1)
     return probability
 
 
 def _ordered(snr: Sequence[float], name: str) -> tuple[float, float]:
-    if len(snr) != 2 or snr[0] > snr[1]:
-        raise UsageError(f"augmentation {name!r}: snr must be [lowest, highest] in dB, got {list(snr)}")
+    # beyond 100 dB one of the two is below the last bit of 16; far beyond, powers of ten overflow
+    if len(snr) != 2 or not -100 <= snr[0] <= snr[1] <= 100:
+        raise UsageError(f"augmentation {name!r}: snr is {list(snr)}; it is [lowest, highest], from -100 to 100 dB")
     return float(snr[0]), float(snr[1])
 
 

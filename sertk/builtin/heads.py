@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Head
+from sertk.core import Head, check_range
 from sertk.hookspecs import hookimpl
 
 
@@ -17,11 +17,12 @@ class Linear(Head):
     Args:
         width: E; given by the run.
         out: Outputs; given by the run.
-        dropout: Probability in front of it.
+        dropout: Probability in front of it, at least 0 and below 1.
     """
 
     def __init__(self, width: int, out: int, dropout: float = 0.0) -> None:
         super().__init__()
+        check_range("head 'linear'", "dropout", dropout, at_least=0, below=1)
         self.layer = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, out))
 
     def forward(self, embedding: Tensor) -> Tensor:
@@ -36,11 +37,12 @@ class Cosine(Head):
     Args:
         width: E; given by the run.
         out: Outputs; given by the run.
-        scale: s.
+        scale: s, above 0.
     """
 
     def __init__(self, width: int, out: int, scale: float = 10.0) -> None:
         super().__init__()
+        check_range("head 'cosine'", "scale", scale, above=0)
         self.weight = nn.Parameter(torch.empty(out, width))
         nn.init.xavier_uniform_(self.weight)
         self._scale = scale

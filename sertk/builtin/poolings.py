@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Pooled, Pooling, UsageError, mean_std
+from sertk.core import Pooled, Pooling, UsageError, check_range, mean_std
 from sertk.hookspecs import hookimpl
 
 
 class _Projected(Pooling):
     """A pooling whose embedding, `parts` times as wide as a frame, may be projected linearly."""
 
-    def __init__(self, width: int, project: int | None = None, parts: int = 1) -> None:
+    _who: ClassVar[str]  # what an error calls it
+    parts: ClassVar[int] = 1
+
+    def __init__(self, width: int, project: int | None = None) -> None:
         super().__init__()
-        self.out = project or parts * width
-        self.projection = nn.Linear(parts * width, project) if project else nn.Identity()
+        check_range(self._who, "project", project, at_least=1, null=True)
+        self.out = project or self.parts * width
+        self.projection = nn.Linear(self.parts * width, project) if project else nn.Identity()
 
 
 class Mean(_Projected):
@@ -27,6 +32,8 @@ class Mean(_Projected):
         width: D; given by the run.
         project: Width that the mean is projected to; null leaves it.
     """
+
+    _who = "pooling 'mean'"
 
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
         """(N, L, D), (N, L) -> (N, E)."""
@@ -42,6 +49,8 @@ class Max(_Projected):
         project: Width that the maximum is projected to; null leaves it.
     """
 
+    _who = "pooling 'max'"
+
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
         """(N, L, D), (N, L) -> (N, E)."""
         return Pooled(self.projection(frames.masked_fill(~mask[..., None], -torch.inf).amax(1)), frames)
@@ -55,8 +64,7 @@ class MeanStd(_Projected):
         project: Width that both together are projected to; null leaves them, 2 D.
     """
 
-    def __init__(self, width: int, project: int | None = None) -> None:
-        super().__init__(width, project, parts=2)
+    _who, parts = "pooling 'mean_std'", 2
 
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
         """(N, L, D), (N, L) -> (N, E)."""
@@ -69,11 +77,14 @@ class AttentiveStatistics(_Projected):
     Args:
         width: D; given by the run.
         project: Width that both together are projected to; null leaves them, 2 D.
-        bottleneck: Width of the attention's hidden layer.
+        bottleneck: Width of the attention's hidden layer, at least 1.
     """
 
+    _who, parts = "pooling 'attentive_statistics'", 2
+
     def __init__(self, width: int, project: int | None = None, bottleneck: int = 128) -> None:
-        super().__init__(width, project, parts=2)
+        super().__init__(width, project)
+        check_range(self._who, "bottleneck", bottleneck, at_least=1)
         self.attention = nn.Sequential(nn.Linear(width, bottleneck), nn.Tanh(), nn.Linear(bottleneck, width))
 
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
@@ -93,6 +104,8 @@ class First(_Projected):
         project: Width that the frame is projected to; null leaves it.
     """
 
+    _who = "pooling 'first'"
+
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
         """(N, L, D), (N, L) -> (N, E)."""
         return Pooled(self.projection(frames[:, 0]), frames)
@@ -109,11 +122,13 @@ class FLAM(_Projected):
         heads: Of the self-attention; they divide D.
     """
 
+    _who = "pooling 'flam'"
+
     def __init__(self, width: int, project: int | None = None, heads: int = 16) -> None:
         super().__init__(width, project)
         if heads < 1 or width % heads:
             fitting = ", ".join(str(n) for n in range(1, min(width, 32) + 1) if width % n == 0)
-            raise UsageError(f"pooling 'flam': {heads} heads do not divide frames {width} wide; heads may be {fitting}")
+            raise UsageError(f"{self._who}: heads is {heads}; it is a divisor of the frames' width {width}: {fitting}")
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.score = nn.Linear(width, 1, bias=False)  # w
 

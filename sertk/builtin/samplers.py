@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from sertk.core import BatchSampler, Plan, UsageError
+from sertk.core import BatchSampler, Plan, UsageError, check_range
 from sertk.hookspecs import hookimpl
 
 
@@ -18,12 +19,15 @@ class Shuffle(BatchSampler):
         labels: Given by the run.
         lengths: Given by the run.
         batch: Given by the run.
-        jitter: Size of the random term, as a share of a row's own length; more mixes more and pads more. A share of the
-            longest one's length would let a single long utterance mix all others at random.
+        jitter: Size of the random term, at least 0, as a share of a row's own length; more mixes more and pads more. A
+            share of the longest one's length would let a single long utterance mix all others at random.
     """
+
+    _who: ClassVar[str] = "sampler 'shuffle'"
 
     def __init__(self, labels: Tensor, lengths: Tensor, batch: int, jitter: float = 0.2) -> None:
         super().__init__(labels, lengths, batch)
+        check_range(self._who, "jitter", jitter, at_least=0)
         self._jitter = jitter
 
     def chunks(self, generator: Generator) -> list[Tensor]:
@@ -53,6 +57,8 @@ class Triplets(Shuffle):
         batch: Given by the run; counts anchors.
         jitter: See shuffle.
     """
+
+    _who = "sampler 'triplets'"
 
     def plans(self, generator: Generator) -> list[Plan]:
         """Each row once an epoch as an anchor."""

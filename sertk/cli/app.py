@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sertk.cli.group import Group
+from sertk.cli.options import PluginFiles, with_choices
 
 if TYPE_CHECKING:
-    from ruamel.yaml.comments import CommentedMap
-
     from sertk.settings.overrides import Choices
+else:
+    Choices = object  # importing it would cost every `sertk --help` the loader of settings
 
 app = typer.Typer(
     cls=Group,
@@ -24,27 +25,6 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but some inputs failed, 130 interrupted and resumable.",
 )
 
-Loss = Annotated[
-    list[str], typer.Option("--loss", help="A term to train with, NAME[:SETTING=VALUE,...]; repeat for more.")
-]
-Segments = Annotated[
-    str | None, typer.Option(help="Windows over frames, LENGTH:HOP[:keep|drop|align] in frames, or 2.8s:1.4s.")
-]
-Alpha = Annotated[float | None, typer.Option(help="Weight of the other terms; 1 - alpha for the emotion head's.")]
-Backbone = Annotated[str | None, typer.Option(help="Backbone, NAME[:SETTING=VALUE,...].")]
-PoolingOption = Annotated[str | None, typer.Option("--pooling", help="Pooling, NAME[:SETTING=VALUE,...].")]
-Augment = Annotated[
-    list[str], typer.Option("--augment", help="An augmentation, NAME[:SETTING=VALUE,...]; repeat for more.")
-]
-Set = Annotated[
-    list[str], typer.Option("--set", help="Any other setting, KEY=VALUE, e.g. train.batch=4; repeat for more.")
-]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.")]
-Init = Annotated[
-    Path | None, typer.Option("--init", resolve_path=True, help="A bundle to continue from: its weights are the first.")
-]
-System = Annotated[str | None, typer.Option(help="A system by name (sertk/settings/conf/systems), or the path of one.")]
 Config = Annotated[Path | None, typer.Option(help="A recipe.yaml, or the config.yaml that a run saved.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the corpus, where it is not the one that was prepared.")]
 DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME.")]
@@ -69,13 +49,6 @@ def options(
     """Options of every command; `debug` is read by the group."""
 
 
-def _document(choices: Choices, system: str | None, path: Path | None, more: dict[str, Any]) -> CommentedMap:
-    from sertk.settings import merge as config
-
-    given = {word: value for word, value in more.items() if value is not None}
-    return config.load(system, path, choices.overrides() | given)
-
-
 @app.command()
 def prepare(
     corpus: Annotated[
@@ -89,6 +62,7 @@ def prepare(
     ] = [],  # noqa: B006
     min_seconds: Annotated[float, typer.Option(help="Shortest audio that is taken, s.")] = 0.1,
     nj: Jobs = 1,
+    plugin: PluginFiles = [],  # noqa: B006
     show: Annotated[bool, typer.Option("--list", help="List corpora and their protocols.")] = False,
 ) -> None:
     """1: a corpus folder -> manifest, audio facts and audited protocols."""
@@ -97,64 +71,43 @@ def prepare(
     if show:
         from sertk.cli.show import corpora
 
-        corpora()
+        corpora(plugin)
         return
     if corpus is None or root is None:
         raise UsageError("give a corpus and its folder: sertk prepare CORPUS --root FOLDER; --list shows the corpora.")
     from sertk.stages.prepare import prepare as stage
 
-    failed = stage(corpus, root, out, protocol, min_seconds, nj)
+    failed = stage(corpus, root, out, protocol, min_seconds, nj, plugin)
     raise typer.Exit(3 if failed else 0)
 
 
 @app.command()
+@with_choices
 def featurize(
     data: DataFolder,
-    system: System = None,
+    choices: Choices,
     config: Config = None,
     root: Root = None,
-    loss: Loss = [],  # noqa: B006
-    segments: Segments = None,
-    alpha: Alpha = None,
-    backbone: Backbone = None,
-    pooling: PoolingOption = None,
-    augment: Augment = [],  # noqa: B006
-    set: Set = [],  # noqa: A002, B006
-    device: Device = None,
-    precision: Precision = None,
-    init: Init = None,
     nj: Jobs = 1,
 ) -> None:
     """2: audio -> feature shards, addressed by content. Takes the options of train, so that both see one run."""
     from sertk.corpus.prepared import Data
-    from sertk.settings.merge import resolve
-    from sertk.settings.overrides import Choices
     from sertk.stages.featurize import featurize as stage
 
-    choices = Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision, init)
-    stage(Data(data, root), resolve(_document(choices, system, config, {})), nj)
+    stage(Data(data, root), choices.load(config), nj, choices.losses())
 
 
 @app.command()
+@with_choices
 def train(
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="The run folder.")],
-    system: System = None,
+    choices: Choices,
     config: Config = None,
     protocol: Annotated[str | None, typer.Option(help="Protocol of the corpus.")] = None,
     fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position.")] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
     root: Root = None,
-    loss: Loss = [],  # noqa: B006
-    segments: Segments = None,
-    alpha: Alpha = None,
-    backbone: Backbone = None,
-    pooling: PoolingOption = None,
-    augment: Augment = [],  # noqa: B006
-    set: Set = [],  # noqa: A002, B006
-    device: Device = None,
-    precision: Precision = None,
-    init: Init = None,
     force: Annotated[bool, typer.Option("--force", help="Delete an earlier run in --out.")] = False,
 ) -> None:
     """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume.
@@ -162,12 +115,11 @@ def train(
     On two GPUs: torchrun --nproc-per-node=2 -m sertk train ...
     """
     from sertk.corpus.prepared import Data
-    from sertk.settings.overrides import Choices
     from sertk.stages.train import train as stage
 
-    choices = Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision, init)
-    document = _document(choices, system, config, {"protocol": protocol, "fold": fold, "seed": seed})
-    stage(document, Data(data, root), out, choices.losses(), force=force)
+    which = {"protocol": protocol, "fold": fold, "seed": seed}
+    settings = choices.load(config, {word: value for word, value in which.items() if value is not None})
+    stage(settings, Data(data, root), out, choices.losses(), force=force)
 
 
 @app.command()
@@ -184,6 +136,7 @@ def score(
     shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
+    plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known."""
     from sertk.stages.score import score as stage
@@ -199,6 +152,7 @@ def score(
         shard=shard,
         device=device,
         batch=batch,
+        files=plugin,
     )
     raise typer.Exit(3 if failed else 0)
 
@@ -247,13 +201,14 @@ def audit(
 
 
 @app.command()
+@with_choices
 def recipe(
     name: Annotated[str, typer.Argument(help="A folder with recipe.yaml, or a packaged recipe's name.")],
+    choices: Choices,
     stage: Annotated[str, typer.Option(help="First stage, by number or name.")] = "prepare",
     stop_stage: Annotated[str, typer.Option(help="Last stage, by number or name.")] = "report",
     fold: Annotated[list[str], typer.Option("--fold", help="Fold by name, or #n; repeat for more.")] = [],  # noqa: B006
     seed: Annotated[list[str], typer.Option("--seed", help="Seed, or #n; repeat for more.")] = [],  # noqa: B006
-    system: System = None,
     root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
     work: Annotated[
         Path | None,
@@ -262,18 +217,8 @@ def recipe(
         ),
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(help="Name of this variant; 8 hex digits of the options by default.")
+        str | None, typer.Option(help="Name of this variant; 8 hex digits of what differs from the system by default.")
     ] = None,
-    loss: Loss = [],  # noqa: B006
-    segments: Segments = None,
-    alpha: Alpha = None,
-    backbone: Backbone = None,
-    pooling: PoolingOption = None,
-    augment: Augment = [],  # noqa: B006
-    set: Set = [],  # noqa: A002, B006
-    device: Device = None,
-    precision: Precision = None,
-    init: Init = None,
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, runs at once.")
     ] = None,
@@ -284,19 +229,17 @@ def recipe(
     copy: Annotated[Path | None, typer.Option(help="Copy the recipe to this folder and stop.")] = None,
 ) -> None:
     """Run the stages of a recipe in order, skipping what is up to date."""
-    from sertk.recipe import runner as recipes
-    from sertk.settings.overrides import Choices
+    from sertk.recipe import folder, plan, runner
 
-    path = recipes.find(name)
+    path = folder.find(name)
     if copy:
-        recipes.copy(path, copy)
+        folder.copy(path, copy)
         return
-    ask = recipes.Ask(
-        first=recipes.stage_of(stage),
-        last=recipes.stage_of(stop_stage),
+    ask = plan.Ask(
+        first=plan.stage_of(stage),
+        last=plan.stage_of(stop_stage),
         folds=fold,
         seeds=seed,
-        system=system,
         root=root,
         work=work,
         tag=tag,
@@ -305,9 +248,9 @@ def recipe(
         force=force,
         allow_failed=allow_failed,
         publish=publish,
-        choices=Choices(loss, segments, alpha, backbone, pooling, augment, set, device, precision, init),
+        choices=choices,
     )
-    raise typer.Exit(recipes.Recipe(path, ask).run())
+    raise typer.Exit(runner.run(path, ask))
 
 
 @app.command()
@@ -329,11 +272,12 @@ def kaldi(
 def plugins(
     kind: Annotated[str | None, typer.Argument(help="A kind: loss, backbone, corpus, ...")] = None,
     name: Annotated[str | None, typer.Argument(help="One of that kind: its settings.")] = None,
+    plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """List every registered name, or the settings of one."""
     from sertk.cli import show
 
-    show.plugins(kind, name)
+    show.plugins(kind, name, plugin)
 
 
 @app.command()

@@ -84,6 +84,8 @@ def _load(name: str) -> Any:  # noqa: ANN401 - a function or a typer app
 
 def _explain(error: Exception) -> int | None:
     """Prints an error and gives its exit code; None for what typer itself tells."""
+    if type(error).__module__.partition(".")[0] in ("click", "typer"):
+        return None  # before torch is imported below: `sertk doctor` ends with a typer.Exit, and torch may be broken
     from sertk.core.errors import SertkError
     from sertk.core.files import explain
 
@@ -96,8 +98,6 @@ def _explain(error: Exception) -> int | None:
     if isinstance(error, OSError):
         _complain(str(explain(error, Path(str(error.filename or "a file")))))
         return 1
-    if type(error).__module__.partition(".")[0] in ("click", "typer"):
-        return None
     _complain(
         f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."
     )

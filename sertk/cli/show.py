@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from sertk.plugins import HOOKS, Plugins
 
 
 def _table(*columns: str) -> Table:
@@ -16,9 +17,11 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def plugins(kind: str | None, name: str | None) -> None:
+def plugins(kind: str | None, name: str | None, files: Sequence[Path] = ()) -> None:
     """Every registered name, those of a kind, or the settings of one."""
-    registry, console = Plugins(), Console()
+    from sertk.plugins import KINDS, Plugins  # here, so that the findings need no torch
+
+    registry, console = Plugins(files=files), Console()
     if kind and name:
         entry = registry.entry(kind, name)
         console.print(Text(f"{kind} {name} ({entry.distribution} {entry.version}): {registry.about(kind, name)}"))
@@ -28,7 +31,11 @@ def plugins(kind: str | None, name: str | None) -> None:
         console.print(table)
         return
     table = _table("kind", "name", "from", "about")
-    for one in [kind] if kind else HOOKS:
+    if kind and kind in KINDS:
+        about = KINDS[kind]
+        made = f"; made with {', '.join(about.given)} and its settings" if about.given else ""
+        console.print(Text(f"{kind} (hook {about.hook}): {about.about}{made}"))
+    for one in [kind] if kind else KINDS:
         for word in registry.names(one):
             entry = registry.entry(one, word)
             cells = (one, word, f"{entry.distribution} {entry.version}", registry.about(one, word))
@@ -36,9 +43,11 @@ def plugins(kind: str | None, name: str | None) -> None:
     console.print(table)
 
 
-def corpora() -> None:
+def corpora(files: Sequence[Path] = ()) -> None:
     """Every corpus with its protocols."""
-    registry, table = Plugins(), _table("corpus", "protocol", "about")
+    from sertk.plugins import Plugins
+
+    registry, table = Plugins(files=files), _table("corpus", "protocol", "about")
     for name in registry.names("corpus"):
         corpus = registry.factory("corpus", name)
         table.add_row(name, "", Text(corpus.about))  # type: ignore[attr-defined]
@@ -48,13 +57,18 @@ def corpora() -> None:
 
 
 def findings() -> int:
-    """What the doctor finds; 1 where something is wrong."""
+    """What the doctor finds; 1 if something is wrong. The fixes stand below the table, whole, to be copied."""
     from sertk.cli.doctor import examine
 
-    found, table = examine(), _table("", "check", "finding")
+    console, found, table = Console(), examine(), _table("", "check", "finding")
     for one in found:
-        table.add_row("ok" if one.ok else "[bold red]fault[/]", one.check, Text(one.detail))
-        if not one.ok:
-            table.add_row("", "", Text(f"fix: {one.fix}", style="bold"))
-    Console().print(table)
-    return int(not all(one.ok for one in found))
+        table.add_row("ok" if one.ok else "[bold red]fault[/]", Text(one.check), Text(one.detail))
+    console.print(table)
+    faults = [one for one in found if not one.ok]
+    if faults:
+        console.print(
+            "\nHow to fix it. Begin with the first, it can be the cause of others; then run `sertk doctor` again."
+        )
+    for one in faults:
+        console.print(Text(f"{one.check}: {one.fix}", style="bold"), soft_wrap=True)
+    return int(bool(faults))

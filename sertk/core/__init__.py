@@ -8,7 +8,7 @@ The one legend of shapes, used in every docstring:
 """
 
 from sertk.core.batch import Batch, Padded, Target
-from sertk.core.errors import InputError, SertkError, UsageError, nearest
+from sertk.core.errors import InputError, NotHereError, SertkError, UsageError, check_range, nearest, out_of_range
 from sertk.core.interfaces import (
     Augmentation,
     Backbone,
@@ -25,6 +25,7 @@ from sertk.core.interfaces import (
     Plan,
     Pooled,
     Pooling,
+    Split,
     Terms,
 )
 from sertk.core.protocol import (
@@ -75,6 +76,7 @@ __all__ = [
     "Loss",
     "Metric",
     "Next",
+    "NotHereError",
     "Output",
     "Padded",
     "Plan",
@@ -88,6 +90,7 @@ __all__ = [
     "Rng",
     "SertkError",
     "Span",
+    "Split",
     "Stratified",
     "Tail",
     "Target",
@@ -97,9 +100,11 @@ __all__ = [
     "Utterance",
     "View",
     "Views",
+    "check_range",
     "hash_of",
     "key",
     "mean_std",
     "nearest",
+    "out_of_range",
     "over_rows",
 ]

@@ -15,6 +15,8 @@ from typing import IO, Any
 from sertk.core.errors import InputError, SertkError
 
 SCHEMA = 1
+Document = Mapping[str, Any]
+"""What a JSON file says: its keys are fixed by what wrote it. Settings are no documents, see `sertk.settings`."""
 
 
 def egs() -> Path:
@@ -29,8 +31,8 @@ def part_of(name: str) -> str:
     return name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
 
 
-def named(part: str) -> str:
-    """The name that `part_of` made a part of a path of."""
+def name_of_part(part: str) -> str:
+    """The name behind a part of a path, as it was before `part_of` spelled it."""
     return part.replace("%5C", "\\").replace("%2F", "/").replace("%25", "%")
 
 
@@ -107,12 +109,13 @@ def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path, mend: str) -> dict[str, Any]:
+def read_json(path: Path, mend: str, *, newer: bool = False) -> dict[str, Any]:
     """Reads a JSON document of this schema.
 
     Args:
         path: The file.
         mend: The next step, for the error.
+        newer: Whether a newer schema is read too: the caller knows which keys it may have.
 
     Raises:
         SertkError: Where it is missing, not JSON, or of a newer schema.
@@ -123,10 +126,11 @@ def read_json(path: Path, mend: str) -> dict[str, Any]:
         raise SertkError(f"{path} is missing. {mend}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SertkError(f"{path} is not JSON ({error}). {mend}") from None
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    number = content.get("schema") if isinstance(content, dict) else None
+    if number != SCHEMA and not (newer and isinstance(number, int) and number > SCHEMA):
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise SertkError(f"{path} has schema {found!r}; this sertk reads schema {SCHEMA}. {mend}")
-    return content
+    return content  # type: ignore[no-any-return] # looked at above
 
 
 def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -81,10 +81,12 @@ class Feature(ABC):
         silence: The frame of digital silence, (width,) or one value for all, for padding.
         layers: Equal parts of its width, the layers of an encoder.
         weights: Hash of the pretrained weights that it computes with; what is cached is addressed by it.
+        places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
     """
 
     reads: ClassVar[Literal["wave", "text"]] = "wave"
     cached: ClassVar[bool] = True
+    places: ClassVar[tuple[str, ...]] = ()
     width: int
     frame_seconds: float
     silence: float | Tensor = 0.0
@@ -105,9 +107,21 @@ class Feature(ABC):
     def restore(self, files: Mapping[str, bytes]) -> None:  # noqa: B027
         """Takes back from a bundle what `files` gave it."""
 
-    def portable(self) -> Mapping[str, Any]:
+    def portable(self) -> Mapping[str, object]:
         """The settings that a bundle has instead of those that name a place of this machine."""
         return {}
+
+
+class Split(NamedTuple):
+    """A backbone whose frozen part is computed once: components, as a run names them.
+
+    Attributes:
+        feature: What is frozen, as a feature of the wave.
+        backbone: What is left, which reads that feature alone.
+    """
+
+    feature: Mapping[str, object]
+    backbone: Mapping[str, object]
 
 
 class Backbone(nn.Module, ABC):
@@ -121,8 +135,10 @@ class Backbone(nn.Module, ABC):
         branches: Slices of its width by branch, where it joins several.
         layers: Equal parts of its width, where it gives several layers side by side.
         weights: Hash of the pretrained weights that it begins with, empty where there are none.
+        places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
     """
 
+    places: ClassVar[tuple[str, ...]] = ()
     inputs: tuple[str, ...]
     width: int
     frame_seconds: float
@@ -135,11 +151,23 @@ class Backbone(nn.Module, ABC):
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{name: (B, T', ·)} -> (B, T, D)."""
 
+    @classmethod
+    def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:  # noqa: ARG003 - of those who split
+        """What these settings freeze, as a feature that is cached; None where it is not to be told apart.
+
+        It is asked before any weight is loaded: where the feature is cached, training needs no encoder.
+
+        Args:
+            name: What the backbone is registered as.
+            settings: Its settings.
+        """
+        return None
+
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """Its parameters from the input to the output, a group a layer, for layer-wise learning rates."""
         return [list(self.parameters())]
 
-    def portable(self) -> Mapping[str, Any]:
+    def portable(self) -> Mapping[str, object]:
         """The settings that a bundle has instead of those that name a place of this machine; its weights it has."""
         return {}
 
@@ -187,7 +215,7 @@ class HeadSpec(NamedTuple):
     kind: str
     out: int
     reads: tuple[str, ...] | None = None
-    settings: Mapping[str, Any] = MappingProxyType({})
+    settings: Mapping[str, object] = MappingProxyType({})
     output: Output = "softmax"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sertk.core import InputError, Utterance
 from sertk.core.files import read_jsonl
+from sertk.settings.schema import AudioSettings
 
 Samples = npt.NDArray[np.float32]
 
@@ -92,13 +93,13 @@ def _why(path: Path, error: Exception) -> str:
     return f"{path} is not audio that libsndfile reads, such as WAV or FLAC ({error}). Convert it, or remove it."
 
 
-def read(path: Path, who: str, settings: dict[str, Any], start: float = 0.0, duration: float | None = None) -> Tensor:
+def read(path: Path, who: str, settings: AudioSettings, start: float = 0.0, duration: float | None = None) -> Tensor:
     """Reads (S,) samples at the run's rate.
 
     Args:
         path: The file.
         who: The utterance, for errors.
-        settings: `audio` of the settings: rate (Hz), trim_db, min_seconds.
+        settings: Of the run.
         start: Seconds to skip.
         duration: Seconds to read; to the end when None.
 
@@ -108,7 +109,7 @@ def read(path: Path, who: str, settings: dict[str, Any], start: float = 0.0, dur
     return wave_of(*decode(path, who, start, duration), who, settings)
 
 
-def wave_of(samples: Samples, rate: int, who: str, settings: dict[str, Any]) -> Tensor:
+def wave_of(samples: Samples, rate: int, who: str, settings: AudioSettings) -> Tensor:
     """(S, channels) decoded samples -> (S,) samples at the run's rate.
 
     Args:
@@ -120,16 +121,16 @@ def wave_of(samples: Samples, rate: int, who: str, settings: dict[str, Any]) -> 
     Raises:
         InputError: On audio shorter than `min_seconds`.
     """
-    check_length(len(samples) / rate, who, settings["min_seconds"])
+    check_length(len(samples) / rate, who, settings.min_seconds)
     mono = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
-    if settings["trim_db"] is not None:
-        mono = trim(mono, settings["trim_db"])
+    if settings.trim_db is not None:
+        mono = trim(mono, settings.trim_db)
     wave = torch.from_numpy(np.ascontiguousarray(mono))
-    if rate == settings["rate"]:
+    if rate == settings.rate:
         return wave
     import torchaudio  # late: two seconds that a run at the files' own rate need not pay
 
-    resampled: Tensor = torchaudio.functional.resample(wave, rate, settings["rate"])
+    resampled: Tensor = torchaudio.functional.resample(wave, rate, settings.rate)
     return resampled
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, combinations, product
+from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 from sertk.core import OVERLAPS, PAIRS, PARTS, Utterance
@@ -29,8 +29,8 @@ class Lack(NamedTuple):
     folds: tuple[str, ...]
 
 
-def audit(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str, str]) -> dict[str, Any]:
-    """Looks at every fold.
+def audit_folds(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str, str]) -> dict[str, Any]:
+    """Finds what the parts of every fold share, and counts what they hold.
 
     Args:
         folds: The protocol.
@@ -53,7 +53,7 @@ def audit(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str,
     for name, fold in folds.folds.items():
         parts = dict(zip(PARTS, fold, strict=True))
         shared = {what: _shared(parts, get) for what, get in properties.items()}
-        shared["audio"] = _named(shared["audio"], fold, audio)
+        shared["audio"] = _ids_of_recordings(shared["audio"], fold, audio)
         report[name] = {
             "shared": shared,
             "counts": {part: _counts(ids, folds, utterances) for part, ids in parts.items()},
@@ -103,7 +103,7 @@ def amount(count: int, what: str) -> str:
     return f"{count} {noun}{'s' * (count > 1)}"
 
 
-def told(found: Shares) -> str:
+def _in_words(found: Shares) -> str:
     """What is shared in words: "text shared by train+dev, train+test, dev+test"; empty where nothing is."""
     names = {"audio": "recordings"}
     return "; ".join(f"{names.get(what, what)} shared by {', '.join(pairs)}" for what, pairs in found.items())
@@ -111,7 +111,7 @@ def told(found: Shares) -> str:
 
 def stamped(about: Mapping[str, Any]) -> str:
     """The stamp of scores with what the parts share."""
-    also = told(about.get("shares", {}))
+    also = _in_words(about.get("shares", {}))
     return f"{about['stamp']} ({also})" if also else str(about["stamp"])
 
 
@@ -140,8 +140,8 @@ def duplicates(utterances: Iterable[Utterance], audio: Mapping[str, str]) -> lis
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
-def lacking(report: Mapping[str, Any]) -> list[Lack]:
-    """The classes that a part lacks though it is not empty, from the report of `audit`.
+def lacking_classes(report: Mapping[str, Any]) -> list[Lack]:
+    """The classes that a part lacks though it is not empty, from the report of `audit_folds`.
 
     Classes that the same part lacks in the same folds come together.
     """
@@ -160,80 +160,7 @@ def lacking(report: Mapping[str, Any]) -> list[Lack]:
     return found
 
 
-def table(content: Mapping[str, Any]) -> str:
-    """The audit as Markdown, from a protocol file's content."""
-    lines = [
-        f"# {content['corpus']} / {content['name']}: {content['stamp']}",
-        "",
-        content["about"],
-        f"Hash `{content['hash']}`. {len(content['labels'])} utterances kept, {len(content['dropped'])} dropped.",
-        "",
-        *_folds_table(content["classes"], content["audit"]),
-        "",
-        *_shared_table(content["audit"]),
-        "",
-        *_counts_table(content),
-        "",
-        *_dropped_table(content["dropped"]),
-    ]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
-
-
-def _head(*cells: str) -> list[str]:
-    return [_row(*cells), "|" + "---|" * len(cells)]
-
-
-def _folds_table(classes: Sequence[str], report: Mapping[str, Any]) -> list[str]:
-    lines = _head("fold", "part", "utterances", *classes, "female", "male", "unknown", "speakers")
-    for name, fold in report.items():
-        for part, counts in fold["counts"].items():
-            genders = [counts["genders"].get(gender, 0) for gender in ("female", "male", "unknown")]
-            cells = [counts["utterances"], *counts["classes"].values(), *genders, _few(counts["speakers"])]
-            lines.append(_row(name, part, *cells))
-    return lines
-
-
-def _shared_table(report: Mapping[str, Any]) -> list[str]:
-    rows = []
-    for what, pair in product(OVERLAPS, PAIRS):
-        found = {name: fold["shared"][what][pair] for name, fold in report.items() if pair in fold["shared"][what]}
-        if found:
-            sizes = sorted({len(values) for values in found.values()})
-            folds = "all" if len(found) == len(report) else ", ".join(found)
-            first = next(iter(found.values()))
-            rows.append(_row(what, pair, folds, "-".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))), _few(first)))
-    return [*_head("shared", "by", "folds", "number", "which"), *rows] if rows else ["No two parts share anything."]
-
-
-def _counts_table(content: Mapping[str, Any]) -> list[str]:
-    here, source = Counter(content["labels"].values()), content["expected"]
-    if not source:
-        return [*_head("class", "kept"), *(_row(name, here[name]) for name in content["classes"])]
-    lines = _head("class", "kept", "published", "difference")
-    for name in [*content["classes"], "all"]:
-        have, want = (sum(c.values()) if name == "all" else c.get(name, 0) for c in (here, source))
-        lines.append(_row(name, have, want, f"{have - want:+d}" if have != want else "0"))
-    return lines
-
-
-def _dropped_table(dropped: Sequence[Mapping[str, str]]) -> list[str]:
-    ids: dict[str, list[str]] = {}
-    for one in dropped:
-        ids.setdefault(one["reason"], []).append(one["id"])
-    rows = [_row(reason, len(own), _few(own)) for reason, own in ids.items()]
-    return [*_head("dropped because", "number", "which"), *rows] if rows else ["Nothing was dropped."]
-
-
-def _few(values: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(values) - most} more" if len(values) > most else ""
-    return ", ".join(values[:most]) + more
-
-
-def _named(shared: Mapping[str, list[str]], fold: Fold, audio: Mapping[str, str]) -> dict[str, list[str]]:
+def _ids_of_recordings(shared: Mapping[str, list[str]], fold: Fold, audio: Mapping[str, str]) -> dict[str, list[str]]:
     """Shared recordings as the ids that have them, in place of hashes."""
     if not shared:
         return {}

@@ -1,11 +1,11 @@
-"""Features on disk: safetensors shards and an index, addressed by the content of the audio."""
+"""The features of a run, and those on disk: safetensors shards and an index, addressed by the content of the audio."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,92 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sertk.core import SertkError
+from sertk.core import Backbone, Feature, SertkError, UsageError
 from sertk.core.files import SCHEMA, digest, read_jsonl, write_jsonl, writing
+from sertk.plugins import Plugins
+from sertk.settings.plain import plain
+from sertk.settings.schema import Component, Settings
+from sertk.settings.values import component_of
 
 
-def feature_key(spec: object, audio: Mapping[str, Any], versions: Sequence[str], weights: str) -> str:
-    """16 hex digits of everything that a feature depends on beside the audio itself.
+def make_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
+    """The features by input name.
 
-    Args:
-        spec: The feature's name and settings, without the place of its weights.
-        audio: `audio` of the settings.
-        versions: Distributions that compute it, each with its version.
-        weights: Hash of the pretrained weights.
+    Raises:
+        UsageError: On an unknown name or setting, or a feature of something else than waves.
     """
-    return digest({"feature": spec, "audio": dict(audio), "versions": list(versions), "weights": weights})
+    made: dict[str, Feature] = {}
+    for name, spec in settings.inputs.items():
+        with settings.located(f"inputs.{name}"):
+            made[name] = make_feature(plugins, spec, settings.audio.rate)
+    for name, feature in made.items():
+        if feature.reads != "wave":
+            raise UsageError(
+                f"input {name!r} reads {feature.reads}, and only waves are read yet; take another feature."
+            )
+        if name == "wave" and feature.cached:
+            raise UsageError("the input name 'wave' is the wave's own; give this feature another name in `inputs`.")
+    return made
+
+
+def make_feature(plugins: Plugins, spec: Component, rate: int) -> Feature:
+    """One feature, for waves of a rate in Hz."""
+    made: Feature = plugins.make("feature", spec, rate)
+    return made
+
+
+def portable(spec: Component, made: Feature | Backbone) -> Component:
+    """A component with what it says of itself in the place of settings that name a place of this machine."""
+    return Component(spec.name, overlaid(spec.settings, made.portable()))
+
+
+def overlaid(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """Settings with others laid over them, at any depth; a component that is text is its name."""
+    merged = dict(below)
+    for word, value in above.items():
+        under = merged.get(word)
+        under = component_of(under) if isinstance(under, str) and isinstance(value, Mapping) else under
+        merged[word] = overlaid(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def cached(settings: Settings, plugins: Plugins) -> tuple[str, ...]:
+    """The inputs that training reads from the cache: not those that are fitted, or that follow a changed wave.
+
+    Raises:
+        UsageError: Where an augmentation changes the wave in front of a feature and the recipe does not say what to do.
+    """
+    kept = []
+    for name, spec in settings.inputs.items():
+        with settings.located(f"inputs.{name}"):
+            factory: Any = plugins.factory("feature", spec.name)
+        if factory.cached and factory.fit is Feature.fit:
+            kept.append(name)
+    with settings.located("augment"):
+        touching: Any = {one.name: plugins.factory("augmentation", one.name) for one in settings.augment}
+    waves = [name for name, factory in touching.items() if "wave" in factory.touches]
+    if kept and waves and settings.on_augment != "recompute":
+        raise UsageError(
+            f"augmentation {waves[0]!r} changes the wave, and the features are cached before it: it would do nothing. "
+            "Set on_augment: recompute (--set on_augment=recompute) to compute them anew in every epoch."
+        )
+    return () if waves else tuple(kept)
+
+
+def stores(data: Path, settings: Settings, plugins: Plugins) -> dict[str, Store]:
+    """The store of each input that is cached, below a prepared corpus."""
+    names = cached(settings, plugins)
+    features = make_features(plugins, settings) if names else {}
+    return {name: store(data, settings, plugins, name, features[name]) for name in names}
+
+
+def store(data: Path, settings: Settings, plugins: Plugins, name: str, made: Feature) -> Store:
+    """The store of one input: its key is all that the feature depends on beside the audio itself."""
+    spec = plain(portable(settings.inputs[name], made))  # without the place of its weights
+    offered = (plugins.entry(*one) for one in plugins.inside("feature", spec))
+    versions = sorted({f"{entry.distribution} {entry.version}" for entry in offered})
+    key = {"feature": spec, "audio": plain(settings.audio), "versions": versions, "weights": made.weights}
+    return Store(data / "feats" / digest(key))
 
 
 class Store:

@@ -29,8 +29,8 @@ from sertk.core import (
 )
 from sertk.core.files import read_json
 from sertk.corpus.folding import Fold, absent, check_rules, make_folds, read_table
-from sertk.plugins import fits
 from sertk.settings.merge import read
+from sertk.settings.values import fits
 
 Shares = Mapping[str, list[str]]  # the PAIRS of parts that share it, by "speaker", "session", "text" and "audio"
 

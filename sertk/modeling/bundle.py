@@ -1,34 +1,39 @@
-"""The bundle: a model that travels as data. `model.safetensors` + `bundle.json`; no pickle, no YAML tag, no code."""
+"""The bundle: a model that travels as data. `model.safetensors` + `bundle.json`; no pickle, no YAML tag, no code.
+
+JSON and safetensors cannot run code, so nothing in a bundle is looked at for any. A bundle grows: what an older one
+lacks has its default.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 import sertk
-from sertk.core import HeadSpec, SertkError
-from sertk.core.files import SCHEMA, read_json, write_json, writing
+from sertk.console.progress import say
+from sertk.core import HeadSpec, SertkError, UsageError
+from sertk.core.files import SCHEMA, Document, read_json, write_json, writing
 from sertk.modeling import build
-from sertk.modeling.build import COMPONENTS, Decider
+from sertk.modeling.build import COMPONENTS
+from sertk.modeling.decide import Decider, make_decider, resolve_decision
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
+from sertk.settings.check import settings_of
+from sertk.settings.plain import plain
+from sertk.settings.schema import Component, Settings
 
 OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
 KEYS = {"schema", "classes", "components", "heads", "plugins", "protocol", "training", "versions"}
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".npy", ".joblib")
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
-AUDIO = {"rate", "trim_db", "min_seconds"}
 PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
-KINDS = ("backbone", "pooling", "decision")
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Bundle:
 
     Attributes:
         classes: C class names.
-        audio: Sampling rate and the like.
+        settings: Those that it is scored with; all others are at their defaults.
         model: In eval mode.
         frontend: Features and crops.
         decider: How windows are decided.
@@ -45,22 +50,25 @@ class Bundle:
     """
 
     classes: tuple[str, ...]
-    audio: dict[str, Any]
+    settings: Settings
     model: Model
     frontend: Frontend
     decider: Decider
-    about: dict[str, Any]
+    about: Document
 
 
-def write(folder: Path, model: Model, frontend: Frontend, about: Mapping[str, Any], plugins: Plugins) -> None:
+def write(
+    folder: Path, model: Model, frontend: Frontend, settings: Settings, about: Mapping[str, object], plugins: Plugins
+) -> None:
     """Writes a bundle whole or not at all.
 
     Args:
         folder: Where to; what is there is replaced when the new one is complete.
         model: Its weights are written.
         frontend: Its features' own files are written.
-        about: classes, components, protocol, training.
-        plugins: Tells which distribution offers each component.
+        settings: Of the run, portable.
+        about: classes, protocol, training.
+        plugins: Tells which distribution or file offers each component.
     """
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -68,27 +76,41 @@ def write(folder: Path, model: Model, frontend: Frontend, about: Mapping[str, An
     with writing(fresh / "model.safetensors") as file:
         file.write(save(weights))
     for name, feature in frontend.features.items():
-        for file_name, content in feature.files().items():
+        for file_name, learned in feature.files().items():
             with writing(fresh / "files" / name / file_name) as file:
-                file.write(content)
-    heads = {name: {**spec._asdict(), "settings": dict(spec.settings)} for name, spec in model.specs.items()}
-    offered = _distributions(plugins, about["components"], heads)
-    versions = {"sertk": sertk.__version__, **{name: version(name) for name in STACK}}
-    write_json(fresh / "bundle.json", {**about, "heads": heads, "plugins": offered, "versions": versions})
+                file.write(learned)
+    content = {
+        **about,
+        "components": {name: plain(getattr(settings, name)) for name in COMPONENTS},
+        "heads": {name: {**spec._asdict(), "settings": dict(spec.settings)} for name, spec in model.specs.items()},
+        "plugins": _offered(plugins, settings, model.specs),
+        "versions": {"sertk": sertk.__version__, **{name: version(name) for name in STACK}},
+    }
+    write_json(fresh / "bundle.json", content)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 
 
-def _named(components: Mapping[str, Any], heads: Mapping[str, Any], plugins: Plugins) -> list[tuple[str, str]]:
+def _parts(settings: Settings) -> list[tuple[str, Component]]:
+    """The components of a model by kind, but for the heads."""
+    return [
+        ("backbone", settings.backbone),
+        ("pooling", settings.pooling),
+        ("decision", settings.decision),
+        *(("feature", spec) for spec in settings.inputs.values()),
+    ]
+
+
+def _needed(settings: Settings, heads: Mapping[str, HeadSpec], plugins: Plugins) -> Iterator[tuple[str, str]]:
     """(kind, name) of everything that a registry must know, what lies inside others too."""
-    specs = [(kind, components[kind]) for kind in KINDS]
-    specs += [("feature", spec) for spec in components["inputs"].values()]
-    named = [one for kind, spec in specs for one in plugins.inside(kind, spec)]
-    return named + [("head", spec["kind"]) for spec in heads.values()]
+    for kind, spec in _parts(settings):
+        yield from plugins.inside(kind, spec)
+    yield from (("head", spec.kind) for spec in heads.values())
 
 
-def _distributions(plugins: Plugins, components: Mapping[str, Any], heads: Mapping[str, Any]) -> dict[str, str]:
-    entries = {f"{kind} {name}": plugins.entry(kind, name) for kind, name in _named(components, heads, plugins)}
+def _offered(plugins: Plugins, settings: Settings, heads: Mapping[str, HeadSpec]) -> dict[str, str]:
+    """Who offers each component: a distribution with its version, or a plugin file with its hash."""
+    entries = {f"{kind} {name}": plugins.entry(kind, name) for kind, name in _needed(settings, heads, plugins)}
     return {name: f"{entry.distribution} {entry.version}" for name, entry in entries.items()}
 
 
@@ -101,85 +123,62 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
         device: Where the model goes.
 
     Raises:
-        SertkError: On a missing file, a pickle, a YAML tag, an unknown key, a plugin that is not installed, or weights
-            that do not fit.
+        SertkError: On a missing file, a key of a newer sertk, settings or a plugin that this one does not know, or
+            weights that do not fit.
     """
-    _refuse_foreign(folder)
-    about = read_json(folder / "bundle.json", OBTAIN)
-    _check(about, folder, plugins)
-    settings = {**about["components"], "augment": []}
+    if not folder.is_dir():
+        raise SertkError(f"{folder} is not a folder. {OBTAIN}")
+    where = folder / "bundle.json"
+    about = read_json(where, OBTAIN, newer=True)
+    _check(about, where)
+    settings, heads = _settings(about, where), _heads(about, where)
+    _check_plugins(about, where, settings, heads, plugins)
     body = build.make_body(plugins, settings)
-    specs = {
-        name: HeadSpec(**{**spec, "reads": spec["reads"] and tuple(spec["reads"])})
-        for name, spec in about["heads"].items()
-    }
-    model = build.make_model(plugins, settings, body, specs)
-    try:
-        weights = load((folder / "model.safetensors").read_bytes())
-    except OSError as error:
-        raise SertkError(f"{folder / 'model.safetensors'}: {error.strerror}. {OBTAIN}") from None
-    except SafetensorError as error:
-        raise SertkError(f"{folder / 'model.safetensors'} is not safetensors ({error}). {OBTAIN}") from None
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise SertkError(f"the weights of {folder} do not fit its components: {error}. {OBTAIN}") from None
+    model = build.make_model(plugins, settings, body, heads)
+    _load(model, folder)
     for name, feature in body.frontend.features.items():
         feature.restore({path.name: path.read_bytes() for path in sorted((folder / "files" / name).glob("*"))})
     model.to(torch.device(device)).eval()
-    decider = build.make_decider(plugins, settings, body.dims)
-    return Bundle(tuple(about["classes"]), settings["audio"], model, body.frontend, decider, about)
+    decider = make_decider(plugins, settings, body.dims)
+    return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if not folder.is_dir():
-        raise SertkError(f"{folder} is not a folder. {OBTAIN}")
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in PICKLES:
-            raise SertkError(
-                f"{path} is a pickle or may hold one, and a pickle can run any code: bundles are data only. "
-                "Delete it if the bundle is yours; else ask its author for a bundle that `sertk train` wrote."
-            )
-        if path.name == "model.safetensors" and path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04", b"PK"):
-            raise SertkError(f"{path} is a pickle under another name, and a pickle can run any code. {OBTAIN}")
+def _load(model: Model, folder: Path) -> None:
+    """Gives a model its weights."""
+    path = folder / "model.safetensors"
+    try:
+        model.load_state_dict(load(path.read_bytes()))
+    except OSError as error:
+        raise SertkError(f"{path}: {error.strerror}. {OBTAIN}") from None
+    except SafetensorError as error:
+        raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
+    except RuntimeError as error:
+        raise SertkError(f"the weights of {folder} do not fit its components: {error}. {OBTAIN}") from None
 
 
-def _check(about: Mapping[str, Any], folder: Path, plugins: Plugins) -> None:
-    where = folder / "bundle.json"
-    _refuse_tags(about, where)
-    for name, form in (("components", dict), ("heads", dict), ("protocol", dict), ("classes", list), ("plugins", dict)):
+def _check(about: Document, where: Path) -> None:
+    """Refuses what is no bundle, or one of a newer sertk that says what this one does not know."""
+    for name, form in (("components", dict), ("heads", dict), ("protocol", dict), ("classes", list)):
         if not isinstance(about.get(name), form):
             raise SertkError(f"{where}: {name} is not a {form.__name__}. {OBTAIN}")
-    for found, known, place in (
-        (set(about), KEYS, "bundle.json"),
-        (set(about.get("components", {})), set(COMPONENTS), "components"),
-        *((set(spec), set(HeadSpec._fields), f"heads.{name}") for name, spec in about.get("heads", {}).items()),
-    ):
-        odd, missing = sorted(found - known), sorted(known - found)
-        if odd or missing:
-            what = f"an unknown key {odd[0]!r}" if odd else f"no key {missing[0]!r}"
-            raise SertkError(
-                f"{where}: {place} has {what}; it has {', '.join(sorted(known))} in schema {SCHEMA}. {OBTAIN}"
-            )
-    _check_values(about, where)
-    for kind, name in _named(about["components"], about["heads"], plugins):
-        if name not in plugins.names(kind):
-            offered = about["plugins"].get(f"{kind} {name}", "")
-            mend = f"Install what offers it: pip install {offered.replace(' ', '==')}" if offered else OBTAIN
-            raise SertkError(f"{where} needs the {kind} {name!r}, which no installed plugin offers. {mend}")
-
-
-def _check_values(about: Mapping[str, Any], where: Path) -> None:
-    """Refuses values that a bundle of ours cannot have."""
-    parts, heads = about["components"], about["heads"]
+    odd = [
+        *sorted(about.keys() - KEYS),
+        *(f"components.{word}" for word in sorted(about["components"].keys() - set(COMPONENTS))),
+        *(f"heads.{name}.{word}" for name, spec in about["heads"].items() for word in sorted(spec.keys() - _HEAD)),
+    ]
+    if odd and about["schema"] > SCHEMA:
+        raise SertkError(
+            f"{where} was written by a newer sertk (schema {about['schema']}) and says {odd[0]!r}, which this one "
+            f"(schema {SCHEMA}) does not know. Upgrade: pip install -U sertk"
+        )
+    inner = [name for name in odd if "." in name]  # at the top a note of somebody's does no harm
+    if inner:
+        raise SertkError(f"{where}: unknown key {inner[0]!r}. {OBTAIN}")
     wrong = {
-        "heads has no emotion": "emotion" not in heads,
-        "components.audio is not rate, trim_db and min_seconds": set(parts["audio"]) != AUDIO,
-        f"components.normalize is {parts['normalize']!r}": parts["normalize"] not in ("dimension", "scalar", "none"),
-        "components name a source, and a bundle has its weights itself": _names_source(parts),
+        "heads has no emotion": "emotion" not in about["heads"],
         "protocol lacks corpus, name, fold, hash or stamp": bool(PROTOCOL - set(about["protocol"])),
         "classes are not as many as the emotion head's outputs": (
-            len(about["classes"]) != heads.get("emotion", {}).get("out")
+            len(about["classes"]) != about["heads"].get("emotion", {}).get("out")
         ),
     }
     for what, is_wrong in wrong.items():
@@ -187,16 +186,43 @@ def _check_values(about: Mapping[str, Any], where: Path) -> None:
             raise SertkError(f"{where}: {what}. {OBTAIN}")
 
 
-def _names_source(content: object) -> bool:
-    """Whether anything in it would be loaded from elsewhere: a path of this machine, or the network."""
-    if isinstance(content, Mapping):
-        return content.get("source") is not None or any(map(_names_source, content.values()))
-    return isinstance(content, list) and any(map(_names_source, content))
+_HEAD = set(HeadSpec._fields)
 
 
-def _refuse_tags(content: object, where: Path) -> None:
-    if isinstance(content, str) and content.startswith("!"):
-        raise SertkError(f"{where} holds the YAML tag {content!r}; a bundle is data and names plugins only. {OBTAIN}")
-    children = content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()
-    for child in children:
-        _refuse_tags(child, where)
+def _settings(about: Document, where: Path) -> Settings:
+    """The components as settings; what an older bundle lacks has its default."""
+    try:
+        found = settings_of(about["components"])
+        return replace(found, decision=resolve_decision(found))
+    except UsageError as error:
+        raise SertkError(f"{where}: components: {error} {OBTAIN}") from None
+
+
+def _heads(about: Document, where: Path) -> dict[str, HeadSpec]:
+    try:
+        specs = {name: HeadSpec(**spec) for name, spec in about["heads"].items()}
+    except TypeError as error:
+        raise SertkError(f"{where}: heads: {error}. {OBTAIN}") from None
+    return {name: spec._replace(reads=spec.reads and tuple(spec.reads)) for name, spec in specs.items()}
+
+
+def _check_plugins(
+    about: Document, where: Path, settings: Settings, heads: Mapping[str, HeadSpec], plugins: Plugins
+) -> None:
+    """Refuses a bundle whose components nobody offers; says where a plugin file is not the one it was trained with."""
+    for kind, spec in _parts(settings):
+        for place in plugins.places(kind, spec):
+            raise SertkError(
+                f"{where}: {kind} {spec.name!r} loads {place!r}, and a bundle has its weights itself. {OBTAIN}"
+            )
+    recorded = about.get("plugins", {})
+    for kind, name in _needed(settings, heads, plugins):
+        was = recorded.get(f"{kind} {name}", "")
+        if name not in plugins.names(kind):
+            mend = f"Install what offers it: pip install {was.replace(' ', '==')}" if was else OBTAIN
+            if " sha256 " in was:
+                mend = f"Give the file that offers it, {was}: --plugin {was.partition(' ')[0]}"
+            raise SertkError(f"{where} needs the {kind} {name!r}, which no installed plugin offers. {mend}")
+        entry = plugins.entry(kind, name)
+        if " sha256 " in was and was != (now := f"{entry.distribution} {entry.version}"):
+            say(f"{kind} {name!r} comes from {now} and the bundle was trained with {was}: it may compute otherwise")

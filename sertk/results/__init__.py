@@ -1,1 +1,1 @@
-"""Scored runs: their figures, tables and pictures."""
+"""Scored runs: finding them, their metrics, tables and figures."""

@@ -1,1 +1,1 @@
-"""A bundle applied to audio."""
+"""A bundle applied to audio, and how the audio is found."""

@@ -40,7 +40,7 @@ class Scorer:
         Raises:
             InputError: Where the file cannot be read.
         """
-        wave = audio.read(Path(path), str(path), self.bundle.audio)
+        wave = audio.read(Path(path), str(path), self.bundle.settings.audio)
         posterior, _ = self._forward([str(path)], [wave])
         return dict(zip(self.bundle.classes, posterior[0].tolist(), strict=True))
 
@@ -78,7 +78,7 @@ class Scorer:
         for one in utterances:
             try:
                 samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
-                waves[one.id] = audio.wave_of(samples, rate, one.id, self.bundle.audio)
+                waves[one.id] = audio.wave_of(samples, rate, one.id, self.bundle.settings.audio)
                 seconds[one.id] = len(samples) / rate  # before trimming: the same for every system
             except InputError as error:
                 failed.append({"schema": SCHEMA, "id": one.id, "reason": str(error)})

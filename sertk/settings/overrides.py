@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sertk.core import UsageError
 from sertk.core.files import digest
-from sertk.settings.merge import COMPUTED_BY, component_of, value_of
+from sertk.settings.check import settings_of
+from sertk.settings.merge import load
+from sertk.settings.plain import difference
+from sertk.settings.schema import LossTerm, Settings
+from sertk.settings.values import component_of, value_of
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,7 @@ class Choices:
     """The options that `featurize`, `train` and `recipe` share, as they were typed.
 
     Attributes:
+        system: A system by name or path.
         loss: The terms to train with, `NAME[:SETTING=VALUE,...]` each.
         segments: LENGTH:HOP[:TAIL].
         alpha: Weight of the other terms against the emotion head's.
@@ -27,8 +32,11 @@ class Choices:
         device: auto, cpu, cuda, cuda:N.
         precision: fp32, bf16, fp16.
         init: A bundle.
+        plugin: Plugin files.
+        trust: Whether plugin files that a document names may be run.
     """
 
+    system: str | None = None
     loss: Sequence[str] = ()
     segments: str | None = None
     alpha: float | None = None
@@ -39,13 +47,15 @@ class Choices:
     device: str | None = None
     precision: str | None = None
     init: Path | None = None
+    plugin: Sequence[Path] = ()
+    trust: bool = False
 
-    def losses(self) -> list[dict[str, Any]]:
-        """The named losses as components."""
-        return [component_of(text) for text in self.loss]
+    def losses(self) -> tuple[LossTerm, ...]:
+        """The named losses; they stand apart, for the system's own may stay beside them."""
+        return settings_of({"losses": [component_of(text) for text in self.loss]}).losses if self.loss else ()
 
     def overrides(self) -> dict[str, Any]:
-        """Dotted keys and values; the losses apart, for the system's own may stay beside them.
+        """Dotted keys and values, the losses apart.
 
         Raises:
             UsageError: On a `--set` without "=".
@@ -59,17 +69,27 @@ class Choices:
         named = {
             "segments": self.segments,
             "alpha": self.alpha,
-            "backbone": self.backbone and component_of(self.backbone),
-            "pooling": self.pooling and component_of(self.pooling),
-            "augment": [component_of(text) for text in self.augment] or None,
+            "backbone": self.backbone,
+            "pooling": self.pooling,
+            "augment": list(self.augment) or None,
             "train.device": self.device,
             "train.precision": self.precision,
             "train.init": self.init and str(self.init),
         }
         return found | {word: value for word, value in named.items() if value is not None}
 
+    def load(self, config: Path | None, more: Mapping[str, Any] | None = None) -> Settings:
+        """The settings that a document and these options make, see `sertk.settings.merge.load`.
+
+        Args:
+            config: A recipe.yaml or a saved config.yaml.
+            more: Other dotted keys and values of the command line.
+        """
+        overrides = {**self.overrides(), **(more or {})}
+        return load(self.system, config, overrides, plugins=list(self.plugin), trust=self.trust)
+
     def words(self) -> list[str]:
-        """The options again."""
+        """The options that are settings, again; not the system nor the plugin files, which a recipe may name too."""
         single = ("segments", "alpha", "backbone", "pooling", "device", "precision", "init")
         words = [
             word for name in ("loss", "augment", "set") for one in getattr(self, name) for word in (f"--{name}", one)
@@ -79,7 +99,8 @@ class Choices:
             words += [] if value is None else [f"--{name}", str(value)]
         return words
 
-    def tag(self) -> str:
-        """8 hex digits of what changes the run's result; empty for nothing."""
-        overrides = {word: value for word, value in self.overrides().items() if word not in COMPUTED_BY}
-        return digest([self.losses(), overrides], 8) if self.loss or overrides else ""
+
+def tag_of(ours: Settings, system: Settings) -> str:
+    """8 hex digits of how a run differs from its system in what a run is; empty where it does not."""
+    found = difference(ours, system)
+    return digest(found, 8) if found else ""

@@ -4,72 +4,16 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from sertk.console.progress import say
-from sertk.core import InputError, Metric, SertkError, UsageError, nearest
-from sertk.core.files import read_jsonl, write_text
-from sertk.plugins import Plugins
-from sertk.results.statistics import confusion
-from sertk.stages.report import Run, find, lacking, protocol_of, spread, stated
-
-SCORE = "Run `sertk score RUN/model DATA --out RUN/scores.jsonl` again (of a recipe: --stage score --force)."
-
-
-class Line(NamedTuple):
-    """What is taken from a score line."""
-
-    label: str
-    decision: str
-    seconds: float
-
-
-Lines = dict[tuple[str, str], Line]
-"""Score lines of all folds, by fold and id."""
-
-
-class System(NamedTuple):
-    """A system that was scored.
-
-    Attributes:
-        name: As it is shown.
-        folder: exp/<protocol>/<system>.
-        protocol: In words.
-        classes: In order.
-        seeds: Its score lines by seed.
-    """
-
-    name: str
-    folder: Path
-    protocol: str
-    classes: list[str]
-    seeds: dict[str, Lines]
-
-    def values(self, metric: str, where: Callable[[Line], bool] = lambda line: True) -> list[float]:
-        """A metric of the lines where something holds, folds pooled, of each seed that has such lines."""
-        kept = [[line for line in lines.values() if where(line)] for lines in self.seeds.values()]
-        return self._values(metric, [[(line.label, line.decision) for line in lines] for lines in kept if lines])
-
-    def agreement(self, truth: System) -> list[float]:
-        """UA with the decisions of another system as the truth, folds pooled, seed by seed."""
-        pairs = [
-            [(truth.seeds[seed][key].decision, line.decision) for key, line in lines.items()]
-            for seed, lines in self.seeds.items()
-        ]
-        return self._values("ua", pairs)
-
-    def _values(self, metric: str, pairs: Sequence[Sequence[tuple[str, str]]]) -> list[float]:
-        return [_metric(metric)(confusion(own, self.classes)) for own in pairs]
-
-
-@cache
-def _metric(name: str) -> Metric:
-    made: Metric = Plugins().factory("metric", name)
-    return made
+from sertk.core import SertkError, UsageError, nearest
+from sertk.core.files import write_text
+from sertk.results.runs import Run, find, lacking
+from sertk.results.systems import System, read_system
+from sertk.results.tables import systems_table
 
 
 def compare(
@@ -80,17 +24,20 @@ def compare(
     Args:
         folders: System folders, or anything above or in them.
         seconds: Up to here an utterance is short, s.
-        truth: The system whose decisions are the truth of the agreement, by name; the one of the highest UA where None.
-        out: Where the table is written too.
+        truth: The name of the system whose decisions the others are compared with; None takes the one with the highest
+            UA.
+        out: Also write the table here.
 
     Raises:
-        SertkError: Where a folder has no scored run, or the systems were not scored on the same utterances.
+        SertkError: If a folder has no scored run, or the systems were not scored on the same utterances.
+        UsageError: If no system has the name `truth`.
     """
     for folder in folders:
-        find([folder])  # each has runs: none is left out in silence
+        find([folder])  # raises if it has no runs: no folder is left out in silence
     found = find(folders)
-    _check_runs([run for runs in found.values() for run in runs], found)
-    systems = [_system(name, folder, found[folder]) for name, folder in zip(_names(list(found)), found, strict=True)]
+    _check_runs(found)
+    names = _short_names(list(found))
+    systems = [read_system(name, folder, runs) for name, (folder, runs) in zip(names, found.items(), strict=True)]
     _check_lines(systems)
     text = _text(systems, _truth(systems, truth), seconds, "as asked" if truth else "the highest UA")
     sys.stdout.write(text)
@@ -99,12 +46,13 @@ def compare(
         say(f"wrote {out}")
 
 
-def _check_runs(every: Sequence[Run], found: Mapping[Path, Sequence[Run]]) -> None:
-    """Refuses runs that are not of one protocol, part and list of classes, and systems that lack some of them.
+def _check_runs(found: Mapping[Path, Sequence[Run]]) -> None:
+    """Refuses runs that differ in protocol, part or classes, and systems that lack some of the runs.
 
     Raises:
         SertkError: Naming what differs.
     """
+    every = [run for runs in found.values() for run in runs]
     first = _facts(every[0])
     for run in every:
         for what, own in _facts(run).items():
@@ -132,51 +80,17 @@ def _facts(run: Run) -> dict[str, str]:
     }
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
+def _short_names(folders: Sequence[Path]) -> list[str]:
     """The shortest ends of the paths, of equal length, that differ."""
     ends = ([Path(*folder.parts[-depth:]).as_posix() for folder in folders] for depth in count(1))
     return next(names for names in ends if len(set(names)) == len(names))
-
-
-def _system(name: str, folder: Path, runs: Sequence[Run]) -> System:
-    seeds: dict[str, Lines] = {}
-    for run in runs:
-        seeds.setdefault(run.seed, {}).update({(run.fold, i): line for i, line in _read(run).items()})
-    return System(name, folder, stated(protocol_of(folder, runs)), runs[0].metrics["classes"], seeds)
-
-
-def _read(run: Run) -> dict[str, Line]:
-    """The lines of a run by id, those whose label is a class of the bundle, as in metrics.json.
-
-    Raises:
-        SertkError: Where the file is missing, or is not the one that metrics.json was made of.
-        InputError: On a line that lacks something or comes twice.
-    """
-    path, classes = run.folder / "scores.jsonl", run.metrics["classes"]
-    lines: dict[str, Line] = {}
-    for where, line in read_jsonl(path, SCORE):
-        missing = [name for name in ("id", *Line._fields) if name not in line]
-        if missing:
-            raise InputError(
-                f"{where}: the score line lacks {', '.join(missing)}; an older sertk wrote no seconds. {SCORE}"
-            )
-        if line["id"] in lines:
-            raise InputError(
-                f"{where}: id {line['id']!r} comes twice, as where shards that overlap are put together. {SCORE}"
-            )
-        lines[line["id"]] = Line(*(line[name] for name in Line._fields))
-    kept = {i: line for i, line in lines.items() if line.label in classes}
-    pairs = [(line.label, line.decision) for line in kept.values() if line.decision in classes]
-    if len(pairs) < len(kept) or confusion(pairs, classes).tolist() != run.metrics["confusion"]:
-        raise SertkError(f"{path} has other decisions than the metrics.json beside it counts. {SCORE}")
-    return kept
 
 
 def _check_lines(systems: Sequence[System]) -> None:
     """Refuses systems whose utterances differ.
 
     Raises:
-        SertkError: Naming the first.
+        SertkError: Naming the first utterance that differs.
     """
     known: dict[tuple[str, str], tuple[str, float]] | None = None
     for system in systems:
@@ -203,43 +117,28 @@ def _truth(systems: Sequence[System], name: str | None) -> System:
 
 
 def _text(systems: Sequence[System], truth: System, limit: float, why: str) -> str:
-    """The table, and below it what it was made with."""
-    protocols: dict[str, list[str]] = {}
-    for system in systems:
-        protocols.setdefault(system.protocol, []).append(system.name)
-    seeds = truth.seeds
-    folds = dict.fromkeys(fold for lines in seeds.values() for fold, _ in lines)
+    """The table, and below it how it was made."""
+    folds = dict.fromkeys(fold for lines in truth.seeds.values() for fold, _ in lines)
     return "\n".join(
         [
-            f"| system | WA | UA | UA up to {limit:g} s (n) | UA beyond (n) | agreement with {truth.name} |",
-            "|---|---|---|---|---|---|",
-            *(_row(system, truth, limit) for system in systems),
+            *systems_table(systems, truth, limit),
             "",
             "WA is accuracy, UA is the mean class recall (UAR), folds pooled; percent, mean ± standard deviation over "
             f"seeds where there are several. Agreement is UA with the decisions of {truth.name} ({why}) as the truth. "
             f"Exactly {limit:g} s is in the first group; n is its utterances.",
             "",
-            *(
-                f"- protocol{'' if len(protocols) == 1 else ' of ' + ', '.join(names)}: {protocol}"
-                for protocol, names in protocols.items()
-            ),
-            f"- folds: {', '.join(folds)}; seeds: {', '.join(seeds)}",
+            *_protocols(systems),
+            f"- folds: {', '.join(folds)}; seeds: {', '.join(truth.seeds)}",
             "",
         ]
     )
 
 
-def _row(system: System, truth: System, limit: float) -> str:
-    def group(where: Callable[[Line], bool]) -> str:
-        size = sum(map(where, next(iter(system.seeds.values())).values()))  # each seed has the same utterances
-        return f"{spread(system.values('ua', where)) if size else '–'} ({size})"
-
-    cells = [
-        system.name,
-        spread(system.values("wa")),
-        spread(system.values("ua")),
-        group(lambda line: line.seconds <= limit),
-        group(lambda line: line.seconds > limit),
-        "/" if system is truth else spread(system.agreement(truth)),
+def _protocols(systems: Sequence[System]) -> list[str]:
+    """A line for each protocol; where there are several, with the systems that have it."""
+    names: dict[str, list[str]] = {}
+    for system in systems:
+        names.setdefault(system.protocol, []).append(system.name)
+    return [
+        f"- protocol{'' if len(names) == 1 else ' of ' + ', '.join(own)}: {protocol}" for protocol, own in names.items()
     ]
-    return f"| {' | '.join(cells)} |"

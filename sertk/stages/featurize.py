@@ -7,21 +7,26 @@ import json
 import math
 import multiprocessing
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from sertk.console.progress import say, track
-from sertk.core import Feature, Padded, SertkError, UsageError, Utterance
+from sertk.core import Feature, Padded, SertkError, Utterance
 from sertk.corpus import audio
-from sertk.corpus.features import Store, feature_key, write_shard
+from sertk.corpus.features import Store, cached, make_feature, make_features, store, write_shard
 from sertk.corpus.prepared import Data
-from sertk.modeling import build
-from sertk.plugins import Plugins, split
+from sertk.modeling.build import with_frozen
+from sertk.plugins import Plugins
+from sertk.settings.schema import AudioSettings, Component, LossTerm, Settings
+from sertk.training import distributed
+from sertk.training.assemble import rehearse
+from sertk.training.loss import resolve_losses
 
 CHUNK = 128  # utterances of a shard, at most
 SHARD = 256e6  # bytes of a shard, about
@@ -34,8 +39,9 @@ class Job(NamedTuple):
 
     root: Path
     folder: Path
-    spec: Any
-    audio: dict[str, Any]
+    spec: Component
+    audio: AudioSettings
+    files: tuple[str, ...]
     device: str
     threads: int
     weights: str
@@ -43,83 +49,49 @@ class Job(NamedTuple):
     shas: tuple[str, ...]
 
 
-def cached(settings: Mapping[str, Any], plugins: Plugins) -> tuple[str, ...]:
-    """The inputs that training reads from the cache: not those that are fitted, or that follow a changed wave.
-
-    Raises:
-        UsageError: Where an augmentation changes the wave in front of a feature and the recipe does not say what to do.
-    """
-    kept = []
-    for name, spec in settings["inputs"].items():
-        factory: Any = plugins.factory("feature", split("feature", spec)[0])
-        if factory.cached and factory.fit is Feature.fit:
-            kept.append(name)
-    waves = [
-        name
-        for name, _ in (split("augmentation", spec) for spec in settings["augment"])
-        if "wave" in plugins.factory("augmentation", name).touches  # type: ignore[attr-defined]
-    ]
-    if kept and waves and settings["on_augment"] != "recompute":
-        raise UsageError(
-            f"augmentation {waves[0]!r} changes the wave, and the features are cached before it: it would do nothing. "
-            "Set on_augment: recompute (--set on_augment=recompute) to compute them anew in every epoch."
-        )
-    return () if waves else tuple(kept)
-
-
-def stores(data: Path, settings: Mapping[str, Any], plugins: Plugins) -> dict[str, Store]:
-    """The store of each input that is cached, below a prepared corpus."""
-    names = cached(settings, plugins)
-    features = build.make_features(plugins, settings) if names else {}
-    return {name: _store(data, settings, plugins, name, features[name]) for name in names}
-
-
-def _store(data: Path, settings: Mapping[str, Any], plugins: Plugins, name: str, made: Feature) -> Store:
-    spec = build.portable("feature", settings["inputs"][name], made)
-    offered = (plugins.entry(*one) for one in plugins.inside("feature", spec))
-    versions = sorted({f"{entry.distribution} {entry.version}" for entry in offered})
-    return Store(data / "feats" / feature_key(spec, settings["audio"], versions, made.weights))
-
-
-def featurize(data: Data, settings: Mapping[str, Any], jobs: int) -> None:
+def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTerm] = ()) -> None:
     """Computes the features of every utterance that are not in their stores.
 
     Args:
         data: A prepared corpus.
-        settings: Of the run; `inputs`, `audio` and `augment` matter.
+        settings: Of the run; `inputs`, `audio` and `augment` matter, and all are checked.
         jobs: Processes.
+        named: The losses that the command line names.
 
     Raises:
         SertkError: Where a file changed since it was prepared, or a shard cannot be written.
     """
-    plugins = Plugins()
+    plugins = Plugins(files=settings.plugins)
+    settings = replace(settings, losses=resolve_losses(plugins, settings.losses, named)[0])
+    settings = with_frozen(plugins, settings)
+    rehearse(plugins, settings, ())
     data.select(list(data.utterances))  # the store would serve what a changed file was
     names = cached(settings, plugins)
     if not names:
         say("nothing to cache: training computes its inputs as it goes")
         return
-    features = build.make_features(plugins, settings)
+    features = make_features(plugins, settings)
     for name in names:
-        store = _store(data.folder, settings, plugins, name, features[name])
-        todo = _missing(data, store)
+        shards = store(data.folder, settings, plugins, name, features[name])
+        todo = _missing(data, shards)
         if not todo:
-            say(f"{name}: nothing to do, {len(data.facts)} utterances in {store.folder}")
+            say(f"{name}: nothing to do, {len(data.facts)} utterances in {shards.folder}")
         else:
-            store.sweep()
-            _announce(name, features[name], data, todo, store)
+            shards.sweep()
+            _announce(name, features[name], data, todo, shards)
             chosen = data.select(todo)
             # the longest first and like beside like: little padding, and no long shard left for the end
             chosen.sort(key=lambda one: (-(one.duration or 0.0), one.id))
             longest = max(1.0, data.facts[chosen[0].id].seconds / features[name].frame_seconds)
             size = max(1, min(CHUNK, int(SHARD / (4 * longest * features[name].width))))
             parts = [chosen[i : i + size] for i in range(0, len(chosen), size)]
-            plain = _job(data, store, settings, name, features[name].weights, min(jobs, len(parts)))
+            plain = _job(data, shards, settings, name, features[name].weights, min(jobs, len(parts)))
             shas = [tuple(data.facts[one.id].sha256 for one in part) for part in parts]
             work = [plain._replace(utterances=tuple(p), shas=sha) for p, sha in zip(parts, shas, strict=True)]
             for _ in track(_run(work, jobs), len(work), f"{name}: shards of {size}"):
                 pass  # a shard counts as soon as it is there: a kill loses what was under way and no more
-        if todo or not store.indexed:
-            store.index()
+        if todo or not shards.indexed:
+            shards.index()
 
 
 def _missing(data: Data, store: Store) -> list[str]:
@@ -152,12 +124,11 @@ def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], stor
         )
 
 
-def _job(data: Data, store: Store, settings: Mapping[str, Any], name: str, weights: str, jobs: int) -> Job:
+def _job(data: Data, shards: Store, settings: Settings, name: str, weights: str, jobs: int) -> Job:
     """What all shards share."""
     threads = max(1, torch.get_num_threads() // jobs)  # a share of those that the environment gives this process
-    place = build.device(settings["train"]["device"])
-    spec, sound = settings["inputs"][name], dict(settings["audio"])
-    return Job(data.root, store.folder, spec, sound, place, threads, weights, (), ())
+    spec, place = settings.inputs[name], distributed.device(settings.train.device)
+    return Job(data.root, shards.folder, spec, settings.audio, settings.plugins, place, threads, weights, (), ())
 
 
 def _run(work: Sequence[Job], jobs: int) -> Iterator[None]:
@@ -175,13 +146,13 @@ def _run(work: Sequence[Job], jobs: int) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=1)
-def _feature(spec: str, rate: int, weights: str) -> Feature:
+def _feature(spec: str, rate: int, weights: str, files: tuple[str, ...]) -> Feature:
     """The feature of a worker, made once for all its shards.
 
     Raises:
         SertkError: Where its weights are not those that the store is addressed by.
     """
-    made: Feature = Plugins().make("feature", json.loads(spec), rate)
+    made = make_feature(Plugins(files=files), Component(**json.loads(spec)), rate)
     if made.weights != weights:
         raise SertkError(
             f"the weights of {spec} are {made.weights} now and were {weights} a moment ago: the checkpoint changed, or "
@@ -196,11 +167,11 @@ def _wave(job: Job, one: Utterance) -> torch.Tensor:
 
 def _shard(job: Job) -> None:
     torch.set_num_threads(job.threads)
-    feature = _feature(json.dumps(job.spec), job.audio["rate"], job.weights)
+    feature = _feature(json.dumps(asdict(job.spec)), job.audio.rate, job.weights, job.files)
     with ThreadPoolExecutor(job.threads) as pool:  # decoding lets go of the interpreter
         waves = list(pool.map(functools.partial(_wave, job), job.utterances))
     tensors: dict[str, torch.Tensor] = {}
-    size = min(ROWS, max(1, round(TOGETHER * job.audio["rate"] / max(map(len, waves)))))
+    size = min(ROWS, max(1, round(TOGETHER * job.audio.rate / max(map(len, waves)))))
     for first in range(0, len(waves), size):
         try:
             with torch.inference_mode():

@@ -13,7 +13,7 @@ from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import write_text
 from sertk.corpus.prepared import Data
 
-AUDIO: Mapping[str, Callable[[str], str]] = {
+COMMANDS: Mapping[str, Callable[[str], str]] = {
     ".wav": str,
     ".flac": lambda path: f"flac -c -d -s {shlex.quote(path)} |",  # as Kaldi's own recipes do
 }
@@ -40,7 +40,7 @@ def write(data: Data, out: Path, protocol: str | None = None, fold: str | None =
         SertkError: On audio that is neither WAV nor FLAC, and on names with blanks: Kaldi could not read them back.
         UsageError: Where the protocol has several folds and none is named.
     """
-    names = _names(data.utterances.values())  # of the whole corpus, so that an utterance has one id wherever it is
+    names = _kaldi_ids(data.utterances.values())  # of the whole corpus, so that an utterance has one id wherever it is
     if protocol is None and fold is None:
         labels = {i: one.label for i, one in data.utterances.items() if one.label}
         _directory(data, list(data.utterances), names, labels, out)
@@ -58,36 +58,56 @@ def write(data: Data, out: Path, protocol: str | None = None, fold: str | None =
 
 
 def _directory(data: Data, ids: Sequence[str], names: Mapping[str, str], labels: Mapping[str, str], out: Path) -> None:
+    """Writes a data directory.
+
+    Args:
+        data: The prepared corpus.
+        ids: The utterances to write.
+        names: Kaldi's id by id.
+        labels: By id.
+        out: Folder.
+    """
     utterances = [data.utterances[i] for i in ids]
-    paths = {one.path: _path(data.root, one) for one in utterances}
-    cut = any(data.facts[i].start or data.facts[i].asked is not None for i in ids)
-    recordings = _recordings(paths) if cut else {}
     speakers: dict[str, list[str]] = {}
     for one in utterances:
         speakers.setdefault(one.speaker, []).append(names[one.id])
-    genders = {one.speaker: GENDERS[one.gender] for one in utterances if one.gender}
-    texts = {names[one.id]: " ".join(one.text.split()) for one in utterances if one.text is not None}
-    files: dict[str, Rows] = {
-        "wav.scp": ((recordings[path], paths[path]) for path in recordings)
-        if cut
-        else ((names[one.id], paths[one.path]) for one in utterances),
-        "segments": ((names[one.id], _segment(one, recordings)) for one in utterances) if cut else (),
-        "utt2spk": ((names[one.id], one.speaker) for one in utterances),
-        "spk2utt": ((speaker, " ".join(sorted(own))) for speaker, own in speakers.items()),
-        "spk2gender": _all(genders, speakers, out / "spk2gender"),
-        "text": _all(texts, names.values(), out / "text"),
-        "utt2emo": ((names[i], labels[i]) for i in ids if i in labels),
-        "utt2dur": ((names[one.id], f"{one.duration:.6f}") for one in utterances),
-    }
+    files = {**_audio_rows(data, utterances, names), **_person_rows(utterances, names, speakers, out)}
+    files["utt2emo"] = ((names[i], labels[i]) for i in ids if i in labels)
+    files["utt2dur"] = ((names[one.id], f"{one.duration:.6f}") for one in utterances)
     for name, rows in files.items():
-        lines = [
-            f"{key} {value}".rstrip(" ") + "\n" for key, value in sorted(rows)
-        ]  # by code point: the order of UTF-8 bytes, as C's
+        # sorted by code point: the order of UTF-8 bytes, as C's
+        lines = [f"{key} {value}".rstrip(" ") + "\n" for key, value in sorted(rows)]
         if lines:
             write_text(out / name, "".join(lines))
         else:
             (out / name).unlink(missing_ok=True)  # an earlier call's
     say(f"wrote {out}: {len(utterances)} utterances of {len(speakers)} speakers")
+
+
+def _audio_rows(data: Data, utterances: Sequence[Utterance], names: Mapping[str, str]) -> dict[str, Rows]:
+    """Where the audio of utterances is: a file for each, or stretches of recordings if any was cut."""
+    paths = {one.path: _scp_value(data.root, one) for one in utterances}
+    if not any(data.facts[one.id].start or data.facts[one.id].asked is not None for one in utterances):
+        return {"wav.scp": [(names[one.id], paths[one.path]) for one in utterances], "segments": ()}
+    recordings = _recordings(paths)
+    return {
+        "wav.scp": [(recordings[path], paths[path]) for path in recordings],
+        "segments": [(names[one.id], _segment(one, recordings)) for one in utterances],
+    }
+
+
+def _person_rows(
+    utterances: Sequence[Utterance], names: Mapping[str, str], speakers: Mapping[str, Sequence[str]], out: Path
+) -> dict[str, Rows]:
+    """Who speaks, and what is said."""
+    genders = {one.speaker: GENDERS[one.gender] for one in utterances if one.gender}
+    texts = {names[one.id]: " ".join(one.text.split()) for one in utterances if one.text is not None}
+    return {
+        "utt2spk": [(names[one.id], one.speaker) for one in utterances],
+        "spk2utt": [(speaker, " ".join(sorted(own))) for speaker, own in speakers.items()],
+        "spk2gender": _all(genders, speakers, out / "spk2gender"),
+        "text": _all(texts, [names[one.id] for one in utterances], out / "text"),
+    }
 
 
 def _all(told: Mapping[str, str], wanted: Iterable[str], path: Path) -> Rows:
@@ -98,7 +118,7 @@ def _all(told: Mapping[str, str], wanted: Iterable[str], path: Path) -> Rows:
     return () if lacking else told.items()
 
 
-def _names(utterances: Iterable[Utterance]) -> dict[str, str]:
+def _kaldi_ids(utterances: Iterable[Utterance]) -> dict[str, str]:
     """Kaldi's id by id: all as they are where that sorts them by speaker too, else all with the speaker before."""
     pairs = {one.id: one.speaker for one in utterances}
     for name in (*pairs, *pairs.values()):
@@ -125,14 +145,14 @@ def _one_word(what: str, text: str, mend: str) -> None:
         raise SertkError(f"{what} {text!r} holds a blank, and Kaldi separates by blanks. {mend}")
 
 
-def _path(root: Path, one: Utterance) -> str:
+def _scp_value(root: Path, one: Utterance) -> str:
     """A line of wav.scp without its key."""
     path = normpath(Path(root).absolute() / one.path)
     suffix = PurePosixPath(one.path).suffix.lower()
-    if suffix not in AUDIO:
-        raise SertkError(f"{path} is neither {' nor '.join(AUDIO)}, which Kaldi's recipes read. Convert it.")
+    if suffix not in COMMANDS:
+        raise SertkError(f"{path} is neither {' nor '.join(COMMANDS)}, which Kaldi's recipes read. Convert it.")
     _one_word("the path", path, "Link the folder under a name without blanks, and give that with --root.")
-    return AUDIO[suffix](path)
+    return COMMANDS[suffix](path)
 
 
 def _recordings(paths: Iterable[str]) -> dict[str, str]:

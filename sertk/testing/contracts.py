@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sertk.core import InputSpec, UsageError
-from sertk.plugins import HOOKS, Plugins
+from sertk.plugins import KINDS, Plugins
 from sertk.testing import augmentations, figures, losses, nets, outside, samplers, signals
 from sertk.testing.cases import Case, Check, Subject
 
@@ -51,13 +51,13 @@ def contracts(
     if name is None and settings:
         raise UsageError("settings go with one component: contracts('loss', 'poly', {'epsilon': 2.0}).")
     if kind is None and name is not None:
-        raise UsageError(f"give the kind of {name!r} too, one of {', '.join(HOOKS)}.")
+        raise UsageError(f"give the kind of {name!r} too, one of {', '.join(KINDS)}.")
     registry = plugins or Plugins()
     if kind is not None and name is not None:
         registry.entry(kind, name)
     subjects = [
         Subject(registry, one, word, settings or {}, inputs or INPUTS)
-        for one in ([kind] if kind else HOOKS)
+        for one in ([kind] if kind else KINDS)
         for word in ([name] if name else registry.names(one))
     ]
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Final
 
 import torch
@@ -19,7 +18,8 @@ OUTPUTS: Final[tuple[Output, ...]] = ("softmax", "sigmoid", "linear")
 
 def _named(subject: Subject) -> Callable[..., object]:
     """The function behind the name, with its settings."""
-    return partial(subject.plugins.factory(subject.kind, subject.name), **subject.settings)
+    made: Callable[..., object] = subject.make()
+    return made
 
 
 # ---------------------------------------------------------------- decisions

@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from sertk.console.progress import console
-from sertk.core import SertkError
+from sertk.core import SertkError, UsageError
 
 T = TypeVar("T")
 _times = itertools.count()
@@ -106,6 +106,28 @@ def average_gradients(parameters: Iterable[nn.Parameter], times: float) -> None:
     for one in held:
         if one.grad is not None and times != 1:
             one.grad.mul_(times)
+
+
+def device(name: str) -> str:
+    """The device that a setting means: "auto" is the GPU where there is one; each of several ranks has its own.
+
+    Raises:
+        UsageError: Where it is no device, or torch sees no such GPU.
+    """
+    if name == "auto":
+        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
+    elif world_size() > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise UsageError(f"device {name!r} is one GPU, and {world_size()} processes need one each; take cuda.")
+        name = f"cuda:{local_rank()}"
+    try:
+        asked = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"Unknown device {name!r}. Use auto, cpu, cuda or cuda:N.") from None
+    here = torch.cuda.device_count()
+    if asked.type == "cuda" and (asked.index or 0) >= here:
+        raise UsageError(f"device {name!r}: torch sees {here} CUDA devices. Run `sertk doctor`, or take --device cpu.")
+    return name
 
 
 def _tell(collective: Callable[..., object], *arguments: object) -> None:

@@ -10,8 +10,8 @@ from speechbrain.core import Brain, Stage
 from torch import Tensor
 
 from sertk.core import Batch, Views, key
-from sertk.corpus.prepared import Item, Loader
 from sertk.training import distributed
+from sertk.training.loading import Item, Loader
 from sertk.training.state import Training
 
 logging.getLogger("speechbrain").setLevel(logging.WARNING)

@@ -1,14 +1,16 @@
-"""The training objective: a weighted sum of losses."""
+"""The training objective: a weighted sum of losses, and what it asks of heads and sampler."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from sertk.core import HeadSpec, Loss, SertkError, Span, Target, Terms, UsageError, Views
+from sertk.core import Dims, HeadSpec, Loss, SertkError, Span, Target, Task, Terms, UsageError, Views
+from sertk.plugins import Plugins
+from sertk.settings.schema import Component, LossTerm, Settings
 
 
 class Mixture(nn.Module):
@@ -67,6 +69,94 @@ class Mixture(nn.Module):
                 own.setdefault(rate, []).extend(parameters)
         apart = {id(p) for parameters in own.values() for p in parameters}
         return own, [p for p in self.parameters() if id(p) not in apart]
+
+
+def resolve_losses(
+    plugins: Plugins, own: Sequence[LossTerm], named: Sequence[LossTerm]
+) -> tuple[tuple[LossTerm, ...], list[str]]:
+    """The terms that a run trains with, and which of them the system adds.
+
+    Args:
+        plugins: The registry.
+        own: `losses` of the settings.
+        named: What the command line's `--loss` named; empty for none.
+
+    Returns:
+        The named terms; where none of them trains the emotion head, the system's own that do come first.
+    """
+    if not named:
+        return tuple(own), []
+    if any(_classifies(plugins, spec) for spec in named):
+        return tuple(named), []
+    kept = [spec for spec in own if _classifies(plugins, spec)]
+    return (*kept, *named), [spec.name for spec in kept]
+
+
+def _classifies(plugins: Plugins, spec: LossTerm) -> bool:
+    trains: frozenset[str] = getattr(plugins.factory("loss", spec.name), "trains", frozenset())
+    return "emotion" in trains
+
+
+def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -> Mixture:
+    """The training objective.
+
+    Raises:
+        UsageError: On an unknown loss or setting, two of one name, or an alpha that has nothing to weigh.
+    """
+    losses: dict[str, Loss] = {}
+    for spec in settings.losses:
+        if spec.name in losses:
+            raise UsageError(f"loss {spec.name!r} is named twice; give it once, with the sum of the weights.")
+        if settings.alpha is not None and spec.weight != 1:
+            raise UsageError(f"loss {spec.name!r} has a weight, and alpha sets the weights; give one of the two.")
+        with settings.located("losses"):
+            losses[spec.name] = plugins.make("loss", spec, task, dims)
+    deciding = [name for name, loss in losses.items() if "emotion" in loss.trains]
+    if not deciding:
+        raise UsageError(
+            f"none of the losses {', '.join(losses)} trains the emotion head; add one that does, such as ce."
+        )
+    weights = {spec.name: spec.weight for spec in settings.losses}
+    if settings.alpha is not None:
+        if len(losses) == len(deciding):
+            raise UsageError("alpha needs a second loss. Add one, for example --loss triplet.")
+        weights = {name: 1 - settings.alpha if name in deciding else settings.alpha for name in losses}
+    return Mixture(losses, weights)
+
+
+def chosen_heads(settings: Settings, wanted: Mapping[str, HeadSpec]) -> dict[str, HeadSpec]:
+    """The heads that losses want, with the run's own `head` where they want none in particular.
+
+    Raises:
+        UsageError: Where a head was chosen and a loss wants another.
+    """
+    plain, own = Settings().head, settings.head
+    if own == plain:
+        return dict(wanted)
+    for name, spec in wanted.items():
+        if spec.kind != plain.name:
+            raise UsageError(
+                f"{settings.at('head')}head is {own.name!r}, and a loss wants head {spec.kind!r} for {name!r}. Take "
+                "another loss, or leave the head to it."
+            )
+    return {name: spec._replace(kind=own.name, settings=own.settings) for name, spec in wanted.items()}
+
+
+def chosen_sampler(settings: Settings, wanted: str) -> Component:
+    """The sampler that losses want, or the run's own where they want none in particular.
+
+    Raises:
+        UsageError: Where a sampler was chosen and a loss wants another.
+    """
+    plain, own = Settings().sampler, settings.sampler
+    if wanted in (plain.name, own.name):
+        return own
+    if own == plain:
+        return Component(wanted)
+    raise UsageError(
+        f"{settings.at('sampler')}sampler is {own.name!r}, and a loss wants sampler {wanted!r}. Take another loss, "
+        "change its settings, or leave the sampler to it."
+    )
 
 
 def _sampler(losses: Mapping[str, Loss]) -> str:

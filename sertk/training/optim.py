@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
 from sertk.core import UsageError, nearest
-from sertk.plugins import Plugins, split
+from sertk.plugins import Plugins
+from sertk.settings.schema import Component, OptimizerSpec, TrainSettings
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD}
 UNFUSED = {"foreach", "differentiable"}
@@ -85,12 +85,12 @@ def plateau(optimizer: Optimizer, factor: float = 0.5, patience: int = 0) -> Red
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
 
 
-def layer_rates(groups: Sequence[Sequence[nn.Parameter]], t: Mapping[str, Any]) -> dict[float, list[nn.Parameter]]:
+def layer_rates(groups: Sequence[Sequence[nn.Parameter]], t: TrainSettings) -> dict[float, list[nn.Parameter]]:
     """The trained parameters of a backbone's layers by learning rate (Howard and Ruder 2018, section 3.2).
 
     Args:
         groups: From the input to the output.
-        t: `train` of the settings.
+        t: Their factors, and the optimizer's rate.
 
     Returns:
         Nothing where they all have the run's own rate.
@@ -98,22 +98,21 @@ def layer_rates(groups: Sequence[Sequence[nn.Parameter]], t: Mapping[str, Any]) 
     Raises:
         UsageError: Where the optimizer has no `lr` that the rates could be factors of.
     """
-    factor, decay = t["backbone_rate"], t["layer_decay"]
+    factor, decay, lr = t.backbone_rate, t.layer_decay, t.optimizer.lr
     if factor == decay == 1:
         return {}
-    _, settings = split("optimizer", t["optimizer"])
-    if "lr" not in settings:
+    if lr is None:
         raise UsageError("train.backbone_rate and train.layer_decay are factors of the optimizer's lr; give it one.")
     made: dict[float, list[nn.Parameter]] = {}
     for depth, group in enumerate(reversed(groups)):
         own = [parameter for parameter in group if parameter.requires_grad]
         if own:
-            made.setdefault(settings["lr"] * factor * decay**depth, []).extend(own)
+            made.setdefault(lr * factor * decay**depth, []).extend(own)
     return made
 
 
 def make_optimizers(
-    plugins: Plugins, spec: Mapping[str, Any], own: Mapping[float, Sequence[nn.Parameter]], rest: list[nn.Parameter]
+    plugins: Plugins, spec: OptimizerSpec, own: Mapping[float, Sequence[nn.Parameter]], rest: list[nn.Parameter]
 ) -> dict[str, Optimizer]:
     """The main optimizer, and one of the same kind for each learning rate that a loss asks for.
 
@@ -125,20 +124,22 @@ def make_optimizers(
         own: Parameters by their own rate.
         rest: All others that are trained.
     """
-    name, settings = split("optimizer", spec)
-    if name not in OPTIMIZERS:
-        raise UsageError(f"no optimizer named {name!r}{nearest(name, OPTIMIZERS)}")
+    if spec.name not in OPTIMIZERS:
+        raise UsageError(f"no optimizer named {spec.name!r}{nearest(spec.name, OPTIMIZERS)}")
+    factory = OPTIMIZERS[spec.name]
+    rate = {} if spec.lr is None else {"lr": spec.lr}
     # one pass over the memory of weights and moments; torch's default takes one for each operation of the update
-    settings = settings if settings.keys() & UNFUSED else {"fused": True, **settings}
-    made = {"main": plugins.build("optimizer", OPTIMIZERS[name], {"name": name, **settings}, rest)}
-    for rate, parameters in own.items():
-        spec_own = {"name": name, **settings, "lr": rate}
-        made[f"rate={rate}"] = plugins.build("optimizer", OPTIMIZERS[name], spec_own, list(parameters))
+    fused = {} if spec.settings.keys() & UNFUSED else {"fused": True}
+    settings = {**fused, **rate, **spec.settings}
+    made = {"main": plugins.build("optimizer", factory, Component(spec.name, settings), rest)}
+    for own_rate, parameters in own.items():
+        apart = Component(spec.name, {**settings, "lr": own_rate})
+        made[f"rate={own_rate}"] = plugins.build("optimizer", factory, apart, list(parameters))
     return made
 
 
 def make_schedules(
-    plugins: Plugins, spec: str | Mapping[str, Any], optimizers: Mapping[str, Optimizer], per_epoch: int, total: int
+    plugins: Plugins, spec: Component, optimizers: Mapping[str, Optimizer], per_epoch: int, total: int
 ) -> dict[str, LRScheduler]:
     """The schedule of each optimizer.
 
@@ -149,7 +150,7 @@ def make_schedules(
         per_epoch: Optimizer steps of an epoch.
         total: Optimizer steps of the run.
     """
-    name, _ = split("schedule", spec)
+    name = spec.name
     if name == "plateau":
         return {key: plugins.build("schedule", plateau, spec, one) for key, one in optimizers.items()}
     if name not in RATES:

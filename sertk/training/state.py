@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +11,14 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
 from sertk.core import Batch, Metric, Rng, SertkError, Span, Terms, Views
-from sertk.corpus.prepared import Item, Order
-from sertk.modeling.build import Decider
+from sertk.modeling.decide import Decider
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
+from sertk.settings.schema import Settings
 from sertk.training import distributed
 from sertk.training.checkpoint import Checkpoints, State
 from sertk.training.history import History
+from sertk.training.loading import Item, Order
 from sertk.training.loss import Mixture
 
 
@@ -40,7 +40,7 @@ class Training:
         seed: Everything random follows from it.
         save_every: Optimizer steps between checkpoints inside an epoch, 0 for none.
         confusion: (C, C) dev counts of the epoch.
-        components: What the bundle will say of the model.
+        settings: As the bundle will have them.
         weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
         nll: Sum of the dev negative log-probabilities of the epoch.
@@ -60,9 +60,9 @@ class Training:
     seed: int
     save_every: int
     confusion: Tensor
-    components: dict[str, Any]
+    settings: Settings
     weights: dict[str, str]
-    options: dict[str, Any]
+    options: dict[str, object]
     nll: float = 0.0
     rates: dict[str, float] = field(default_factory=dict)
 

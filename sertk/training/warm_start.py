@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError
+from sertk.core.files import Document
 from sertk.modeling import bundle
 from sertk.modeling.bundle import Bundle
 from sertk.modeling.model import Model
-from sertk.plugins import split
-from sertk.settings.merge import flat
+from sertk.settings.plain import flat, plain
+from sertk.settings.schema import Settings
+
+Weights = Mapping[str, str]
 
 
 def files(init: str | None) -> list[Path]:
@@ -37,20 +39,21 @@ def digest(init: str | None) -> str | None:
     return hashlib.sha256(found[1].read_bytes()).hexdigest() if found else None
 
 
-def take(begun: Bundle, model: Model, components: Mapping[str, Any], classes: Sequence[str]) -> None:
+def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, classes: Sequence[str]) -> None:
     """Gives a new model the weights and the statistics of a bundle; a head of other classes starts anew.
 
     Args:
         begun: The bundle.
         model: Gets them.
-        components: Of the run, and the hashes of the `weights` that its inputs are computed with.
+        settings: Of the run, portable.
+        weights: Hashes of the pretrained weights that its inputs are computed with.
         classes: Of the run.
 
     Raises:
         SertkError: On other audio, inputs or normalisation, or a part of another name or shape; it is named.
     """
-    weights = {name: feature.weights for name, feature in begun.frontend.features.items()}
-    _compare(*(_heard(of) for of in ({**begun.about["components"], "weights": weights}, components)))
+    theirs = {name: feature.weights for name, feature in begun.frontend.features.items()}
+    _compare(_heard(begun.settings, theirs), _heard(settings, weights))
     _compare(*(flat({"backbone": of.backbone.portable()}) for of in (begun.model, model)))
     anew = () if begun.classes == tuple(classes) else ("heads.emotion.",)
     old, new = ({n: w for n, w in of.state_dict().items() if not n.startswith(anew)} for of in (begun.model, model))
@@ -60,7 +63,7 @@ def take(begun: Bundle, model: Model, components: Mapping[str, Any], classes: Se
         say(f"init: the emotion head starts anew, for the bundle's classes are {', '.join(begun.classes)}")
 
 
-def warn(begun: Bundle, protocol: Mapping[str, str]) -> None:
+def warn(begun: Bundle, protocol: Document) -> None:
     """Says where a bundle may have been trained on what this run is tested on."""
     was = begun.about["protocol"]
     if was["corpus"] == protocol["corpus"] and any(was[name] != protocol[name] for name in ("hash", "fold")):
@@ -70,13 +73,16 @@ def warn(begun: Bundle, protocol: Mapping[str, str]) -> None:
         )
 
 
-def _heard(components: Mapping[str, Any]) -> dict[str, Any]:
+def _heard(settings: Settings, weights: Weights) -> dict[str, object]:
     """What the weights were trained to hear, by dotted name."""
-    inputs = {}
-    for name, spec in components["inputs"].items():
-        kind, settings = split("feature", spec)
-        inputs[name] = {"name": kind, **settings}
-    return flat({"inputs": inputs, **{name: components[name] for name in ("audio", "normalize", "weights")}})
+    return flat(
+        {
+            "inputs": plain(settings.inputs),
+            "audio": plain(settings.audio),
+            "normalize": settings.normalize,
+            "weights": weights,
+        }
+    )
 
 
 def _compare(there: Mapping[str, object], here: Mapping[str, object]) -> None:

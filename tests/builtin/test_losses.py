@@ -17,8 +17,9 @@ from sertk.builtin.losses.ce import CrossEntropy
 from sertk.builtin.losses.contrastive import Contrastive
 from sertk.builtin.losses.triplet import Triplet
 from sertk.core import WHOLE, At, Dims, Padded, Span, Target, Task, Terms, UsageError, View, Views
-from sertk.modeling.build import make_mixture
 from sertk.plugins import Plugins
+from sertk.settings.check import settings_of
+from sertk.training.loss import make_mixture
 
 TASK = Task(("anger", "sadness"), torch.tensor([6, 2]))
 PIECES = Span(4, 2)
@@ -384,7 +385,7 @@ def plugins() -> Plugins:
 
 def weighed(plugins: Plugins, losses: list[Spec], alpha: float | None = None) -> Terms:
     """The terms of ce = 0.287682 and triplet = 6 on a fixed batch of one anchor and two companions."""
-    mixture = make_mixture(plugins, {"losses": losses, "alpha": alpha}, TASK, UNCUT)
+    mixture = make_mixture(plugins, settings_of({"losses": losses, "alpha": alpha}), TASK, UNCUT)
     assert mixture.sampler == "triplets"
     views = {WHOLE: view([[LN3, 0], [5, 5], [5, 5]], embedding=[[0, 0], [6, 8], [3, 4]])}
     terms: Terms = mixture(views, labels(0, 0, 1, weight=[1, 0, 0]), {"triplet": torch.tensor([[0, 1, 2]])})
@@ -421,7 +422,7 @@ def test_losses_that_cannot_go_together_are_an_error(
     plugins: Plugins, losses: list[Spec], alpha: float | None, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        make_mixture(plugins, {"losses": losses, "alpha": alpha}, TASK, UNCUT)
+        make_mixture(plugins, settings_of({"losses": losses, "alpha": alpha}), TASK, UNCUT)
 
 
 @pytest.mark.parametrize(
@@ -434,11 +435,11 @@ def test_losses_that_cannot_go_together_are_an_error(
     ],
 )
 def test_a_mixture_asks_for_the_batches_of_its_one_particular_loss(plugins: Plugins, spec: Spec, sampler: str) -> None:
-    assert make_mixture(plugins, {"losses": ["ce", spec], "alpha": None}, TASK, UNCUT).sampler == sampler
+    assert make_mixture(plugins, settings_of({"losses": ["ce", spec]}), TASK, UNCUT).sampler == sampler
 
 
 def test_a_mixture_looks_at_each_span_once(plugins: Plugins) -> None:
-    mixture = make_mixture(plugins, {"losses": ["ce", {"name": "triplet", "at": "whole"}], "alpha": None}, TASK, DIMS)
+    mixture = make_mixture(plugins, settings_of({"losses": ["ce", {"name": "triplet", "at": "whole"}]}), TASK, DIMS)
     assert sorted(mixture.spans) == sorted([PIECES, WHOLE])
 
 

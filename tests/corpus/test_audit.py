@@ -13,11 +13,12 @@ from typer.testing import CliRunner, Result
 from sertk.cli.app import app
 from sertk.core import PAIRS, SertkError, UsageError, Utterance
 from sertk.core.files import read_json
-from sertk.corpus.audit import audit, table, words
+from sertk.corpus.audit import audit_folds, words
+from sertk.corpus.audit_page import page
 from sertk.corpus.folding import Fold
+from sertk.corpus.protocol_files import OverlapError
 from sertk.corpus.protocols import Folds, load
-from sertk.stages.prepare import OverlapError, prepare
-from sertk.stages.report import report
+from sertk.stages.prepare import prepare
 from sertk.testing import tree
 from sertk.testing.trees.audio import clip as clip_of
 
@@ -287,23 +288,6 @@ def test_folds_that_follow_from_the_corpus_are_known_once_it_is_prepared(tmp_pat
     assert cli(*call, "--dry-run", "--fold", "07").exit_code == 2
 
 
-# --- reports ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_report_refuses_two_states_of_the_folds_under_one_name(tmp_path: Path) -> None:
-    for system, sha in (("a", "1" * 16), ("b", "2" * 16)):
-        folder = tmp_path / "exp" / "p" / system / "fold=1" / "seed=0"
-        folder.mkdir(parents=True)
-        about = {"corpus": "toy", "name": "p", "hash": sha, "part": "test", "stamp": "speaker-independent"}
-        names = ["wa", "ua", "precision", "recall", "f1"]
-        content = {"schema": 1, "protocol": about, "utterances": 2, "classes": ["x", "y"]}
-        content |= {"confusion": [[1, 0], [0, 1]], "metrics": dict.fromkeys(names, 1.0)}
-        (folder / "metrics.json").write_text(json.dumps(content))
-    with pytest.raises(SertkError, match=f"different folds of toy / p .hash {'1' * 16} and {'2' * 16}"):
-        report([tmp_path / "exp"])
-    assert report([tmp_path / "exp" / "p" / "a"])
-
-
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
@@ -313,7 +297,7 @@ def test_the_table_says_what_is_kept_dropped_shared_and_missing(tmp_path: Path, 
     soundfile.write(corpus / "Actor_01" / "03-02-05-01-01-01-01.wav", [0.1, 0.2] * 800, 16_000)
     prepare("ravdess", corpus, tmp_path / "data", ["emobox"], 0.05, 1)
     text = (tmp_path / "data" / "protocols" / "emobox.md").read_text()
-    assert text == table(read_json(tmp_path / "data" / "protocols" / "emobox.json", ""))
+    assert text == page(read_json(tmp_path / "data" / "protocols" / "emobox.json", ""))
     assert "# ravdess / emobox: speaker-independent" in text
     assert "| happiness | 15 |" in text  # 8 actors, 2 files, one of them gone
     assert "| text | train+test | all | 1 | kids are talking by the door |" in text
@@ -338,7 +322,7 @@ def test_a_sentence_of_unknown_words_is_compared_by_its_code() -> None:
     parts = [Utterance(f"{s}_a01", "x.wav", s, "anger", text=text, aux={"sentence": "a01"}) for s, text in SENTENCES]
     fold = Fold(("p_a01",), ("q_a01",), ("r_a01",))
     folds = Folds("toy", "p", ("anger",), dict.fromkeys(("p_a01", "q_a01", "r_a01"), "anger"), {"1": fold})
-    shared = audit(folds, {one.id: one for one in parts}, {})["1"]["shared"]["text"]
+    shared = audit_folds(folds, {one.id: one for one in parts}, {})["1"]["shared"]["text"]
     assert shared == {"train+dev": ["a01"]}  # the third says its words
 
 

@@ -22,6 +22,7 @@ from sertk.core import Batch, Crop, Feature, InputError, Padded, Rng
 from sertk.core.rng import _GOLDEN, _splitmix
 from sertk.corpus import audio
 from sertk.modeling.frontend import Frontend
+from sertk.settings.schema import AudioSettings
 
 # --- random streams ------------------------------------------------------------------------------------------------
 
@@ -295,8 +296,8 @@ def test_trim_cuts_frames_exactly_at_the_limit() -> None:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def settings_of(**more: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {"rate": RATE, "trim_db": None, "min_seconds": 0.1, **more}
+def settings_of(**more: Any) -> AudioSettings:  # noqa: ANN401
+    return AudioSettings(**{"rate": RATE, "trim_db": None, "min_seconds": 0.1, **more})
 
 
 def write(path: Path, samples: npt.NDArray[Any], rate: int = RATE) -> Path:

@@ -15,7 +15,7 @@ from sertk.builtin.corpora.files import fold_table
 from sertk.builtin.corpora.ravdess import EMOTIONS, Ravdess
 from sertk.core import FoldTable, Protocol, Rejected, SertkError, UsageError, Utterance
 from sertk.core.files import write_json
-from sertk.corpus.audit import Lack, audit, lacking
+from sertk.corpus.audit import Lack, audit_folds, lacking_classes
 from sertk.corpus.folding import Fold, names
 from sertk.corpus.protocols import Folds, load, make, to_json
 
@@ -315,7 +315,7 @@ def test_a_file_that_is_no_protocol_says_what_it_is_and_how_to_make_one(
 def audited(utterances: Sequence[Utterance], audio: Mapping[str, str], fold: Fold) -> Mapping[str, object]:
     by_id = {u.id: u for u in utterances}
     folds = Folds("toy", "p", ("anger", "happiness"), {i: LABELS[u.label or ""] for i, u in by_id.items()}, {"1": fold})
-    report: Mapping[str, object] = audit(folds, by_id, audio)["1"]
+    report: Mapping[str, object] = audit_folds(folds, by_id, audio)["1"]
     return report
 
 
@@ -379,7 +379,7 @@ def test_only_a_part_that_has_something_lacks_a_class() -> None:
         "1": {"counts": {"train": counts(a=0, b=2, c=0), "dev": counts(a=0, b=0, c=0), "test": counts(a=1, b=1, c=1)}},
         "2": {"counts": {"train": counts(a=0, b=2, c=1), "dev": counts(a=0, b=0, c=0), "test": counts(a=0, b=1, c=0)}},
     }
-    assert lacking(report) == [
+    assert lacking_classes(report) == [
         Lack("train", ("a",), ("1", "2")),
         Lack("train", ("c",), ("1",)),
         Lack("test", ("a", "c"), ("2",)),

@@ -127,7 +127,7 @@ def test_padding_is_signal_where_the_input_is_a_fixed_crop() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"channels": (16, 32)}, "2 channels and 4 pools"),
+        ({"channels": (16, 32)}, "pools has 4 entries; it has as many as channels, 2"),
         ({"reads": "mfcc"}, "'mfcc'"),
         ({"pools": ((4, 2), (4, 2), (4, 2), (4, 4)), "tail": "drop"}, "leave"),
     ],

@@ -26,7 +26,7 @@ from sertk.core import (
     UsageError,
     View,
 )
-from sertk.modeling.build import Decider
+from sertk.modeling.decide import Decider
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Normalize, cut
 

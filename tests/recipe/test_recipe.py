@@ -17,13 +17,13 @@ from typer.testing import CliRunner, Result
 
 import sertk
 from sertk.cli.app import app
-from sertk.core import SertkError, UsageError
+from sertk.core import UsageError
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
-from sertk.recipe.runner import home
-from sertk.settings import merge as config
-from sertk.stages.report import Run, report, summarize
-from sertk.stages.score import score, share
+from sertk.recipe.folder import home
+from sertk.settings import merge
+from sertk.settings.schema import LossTerm
+from sertk.stages.score import score
 
 ROOT = Path(sertk.__file__).parents[1]
 
@@ -170,16 +170,10 @@ def test_shards_together_are_the_whole(work: Path, tmp_path: Path) -> None:
     ]
     for ours, theirs in zip(parts, whole, strict=True):
         assert ours["posterior"] == pytest.approx(theirs["posterior"], abs=1e-4)
-    assert not list(tmp_path.glob("*metrics*"))  # a share's figures are nobody's
+    assert not list(tmp_path.glob("*metrics*"))  # a shard's metrics are nobody's
 
 
-@pytest.mark.parametrize(("size", "shares"), [(10, 3), (2, 5), (0, 2), (7, 1)])
-def test_shares_are_contiguous_and_complete(size: int, shares: int) -> None:
-    items = list(range(size))
-    assert [one for k in range(1, shares + 1) for one in share(items, f"{k}/{shares}")] == items  # type: ignore[arg-type]
-
-
-def test_the_slurm_array_script_scores_a_share_a_task(work: Path, corpus: Path, tmp_path: Path) -> None:
+def test_the_slurm_array_script_scores_a_shard_a_task(work: Path, corpus: Path, tmp_path: Path) -> None:
     lines = sorted(corpus.rglob("*.wav"))[:5]
     (tmp_path / "wav.scp").write_text("".join(f"{path.stem} {path}\n" for path in lines))
     for task in (1, 2):
@@ -217,7 +211,7 @@ def test_the_flagship_command_trains_segments_and_triplets_beside_the_systems_ow
     done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path, *options)
     assert done.exit_code == 0, done.output
     (out,) = (tmp_path / "exp/emobox").glob("mini-cnn+*/fold=1/seed=0")
-    saved = config.read(out / "config.yaml")
+    saved = merge.read(out / "config.yaml")
     assert [loss["name"] for loss in saved["losses"]] == ["ce", "triplet"]
     components = json.loads((out / "model/bundle.json").read_text())["components"]
     assert components["segments"] == "3:2:keep"
@@ -229,8 +223,8 @@ def test_the_flagship_command_trains_segments_and_triplets_beside_the_systems_ow
 def test_pairs_mixup_a_cosine_head_and_noise_copies_train(data: Path, tmp_path: Path) -> None:
     more = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "on_augment": "recompute", "train.refit": True}
     augment = [{"name": "noise", "copies": 2}, {"name": "eam", "probability": 1.0}]
-    document = config.load("mini-cnn", None, {**more, "augment": augment, "crop": {"length": 0.25, "score": "all"}})
-    train(document, Data(data), tmp_path / "run", [{"name": "arcface"}, {"name": "contrastive", "weight": 0.1}])
+    document = merge.load("mini-cnn", None, {**more, "augment": augment, "crop": {"length": 0.25, "score": "all"}})
+    train(document, Data(data), tmp_path / "run", [LossTerm("arcface"), LossTerm("contrastive", weight=0.1)])
     content = json.loads((tmp_path / "run/model/bundle.json").read_text())
     assert content["heads"]["emotion"]["kind"] == "cosine"
     assert content["training"]["refit"] is True
@@ -238,57 +232,16 @@ def test_pairs_mixup_a_cosine_head_and_noise_copies_train(data: Path, tmp_path: 
 
 
 def test_an_augmentation_before_a_cached_feature_is_refused(data: Path, tmp_path: Path) -> None:
-    document = config.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "augment": [{"name": "noise"}]})
+    document = merge.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "augment": [{"name": "noise"}]})
     with pytest.raises(UsageError, match=r"'noise' changes the wave, .* Set on_augment: recompute"):
         train(document, Data(data), tmp_path / "run")
-
-
-def metrics(confusion: list[list[int]], hash_: str = "h") -> dict[str, object]:
-    counts = torch.tensor(confusion)
-    plugins = Plugins()
-    values = {name: plugins.factory("metric", name)(counts) for name in plugins.names("metric")}
-    about = {"corpus": "c", "name": "p", "hash": hash_, "stamp": "speaker-independent"}
-    return {
-        "schema": 1,
-        "protocol": about,
-        "utterances": 10,
-        "classes": ["a", "b"],
-        "confusion": confusion,
-        "metrics": values,
-    }
-
-
-def test_folds_are_pooled_in_both_ways() -> None:
-    # fold 1: recalls 4/4 and 0/2, UA 50; fold 2: 1/2 and 2/2, UA 75; pooled: 5/6 and 2/4, UA 66.67
-    runs = [Run("1", "0", metrics([[4, 0], [2, 0]]), Path()), Run("2", "0", metrics([[1, 1], [0, 2]]), Path())]
-    both = summarize(runs, "ua", Plugins())
-    assert both.folds == [pytest.approx(0.625)]
-    assert both.pooled == [pytest.approx(2 / 3)]
-
-
-def test_runs_on_different_folds_are_not_reported_together(tmp_path: Path) -> None:
-    for fold, hash_ in (("1", "x"), ("2", "y")):
-        out = tmp_path / f"p/s/fold={fold}/seed=0"
-        out.mkdir(parents=True)
-        (out / "metrics.json").write_text(json.dumps(metrics([[1, 0], [0, 1]], hash_)))
-    with pytest.raises(SertkError, match=r"mixes runs of different hash \(x, y\)"):
-        report([tmp_path])
-
-
-def test_seeds_with_lacking_folds_are_told_as_incomplete(tmp_path: Path) -> None:
-    for fold, seed in (("1", 0), ("2", 0), ("1", 1)):
-        out = tmp_path / f"p/s/fold={fold}/seed={seed}"
-        out.mkdir(parents=True)
-        (out / "metrics.json").write_text(json.dumps(metrics([[1, 0], [0, 1]])))
-    (path,) = report([tmp_path])
-    assert "**incomplete**: 1 runs lack, the first fold 2, seed 1" in path.read_text()
 
 
 def test_an_interrupted_redo_does_not_pass_old_models_off_as_new(
     work: Path, recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = Path(shutil.copytree(work, tmp_path / "work"))
-    monkeypatch.setattr("sertk.recipe.runner.version", lambda name: "99")  # everything was upgraded
+    monkeypatch.setattr("sertk.recipe.freshness.version", lambda name: "99")  # everything was upgraded
     monkeypatch.setattr("sertk.builtin.launchers.Local.run", lambda self, commands, jobs: [130] * len(commands))
     words = ("recipe", recipe, "--root", corpus, "--work", mine, "--stage", 3, "--stop-stage", 3)
     assert cli(*words).exit_code == 130
@@ -350,7 +303,7 @@ def test_the_version_is_told() -> None:
 def test_an_installed_recipe_writes_where_it_is_run_and_ones_own_beside_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sertk.recipe.runner.__file__", str(tmp_path / "site/sertk/recipe.py"))
+    monkeypatch.setattr("sertk.recipe.folder.__file__", str(tmp_path / "site/sertk/recipe/folder.py"))
     inside = tmp_path / "site/sertk/egs/mini"
     inside.mkdir(parents=True)
     assert home(inside) == Path()
@@ -384,16 +337,16 @@ def test_a_recipe_is_found_by_name_copied_and_a_wrong_one_gets_the_nearest(tmp_p
 def test_every_recipe_names_what_exists_and_its_run_script_is_the_same_few_lines() -> None:
     plugins, scripts = Plugins(), set()
     for path in sorted((ROOT / "egs").glob("*/recipe.yaml")):
-        document = config.load(None, path)
-        corpus = plugins.make("corpus", document["corpus"])
-        assert document["protocol"] in corpus.protocols or (path.parent / document["protocol"]).is_file()
-        assert document["system"] in config.systems()
+        document = merge.load(None, path)
+        assert document.corpus
+        corpus = plugins.make("corpus", document.corpus)
+        assert document.protocol in corpus.protocols or (path.parent / str(document.protocol)).is_file()
+        assert document.system in merge.systems()
         scripts.add((path.parent / "run.sh").read_text())
         assert (path.parent / "README.md").exists()
     assert len(scripts) == 1
 
 
 def test_every_system_is_complete() -> None:
-    for name in config.systems():
-        settings = config.resolve(config.load(name))
-        assert settings["inputs"], name
+    for name in merge.systems():
+        assert merge.load(name).inputs, name

@@ -20,7 +20,8 @@ from sertk.core import InputError, SertkError, UsageError
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
-from sertk.settings import merge as config
+from sertk.settings import merge
+from sertk.settings.schema import DecisionSpec, Settings
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score
@@ -135,8 +136,8 @@ def prepared(root: Path, out: Path) -> Data:
     return Data(out)
 
 
-def settings(**more: object) -> dict[str, object]:
-    return dict(config.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.epochs": 1, **more}))
+def settings(**more: object) -> Settings:
+    return merge.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.epochs": 1, **more})
 
 
 def test_a_missing_file_is_named_with_its_utterance(root: Path, tmp_path: Path) -> None:
@@ -145,20 +146,20 @@ def test_a_missing_file_is_named_with_its_utterance(root: Path, tmp_path: Path) 
     with pytest.raises(
         InputError, match=rf"^03-01-05-01-01-01-01: {root / ONE} is missing\. Check the path and --root\."
     ):
-        featurize(data, config.resolve(settings()), 1)
+        featurize(data, settings(), 1)
 
 
 def test_a_file_changed_since_it_was_prepared_is_never_used(root: Path, tmp_path: Path) -> None:
     data = prepared(root, tmp_path / "out")
     soundfile.write(root / ONE, noise(0.7), 16_000)
     with pytest.raises(InputError, match=r"changed since it was prepared\. Run `sertk prepare` again\."):
-        featurize(data, config.resolve(settings()), 1)
+        featurize(data, settings(), 1)
 
 
 def test_a_class_without_training_utterances_is_named(tmp_path: Path) -> None:
     root = tree(tmp_path / "corpus", actors=(1, 3, 4, 8, 2, 6), emotions=("anger", "sadness"))
     data = prepared(root, tmp_path / "out")
-    featurize(data, config.resolve(settings()), 1)
+    featurize(data, settings(), 1)
     with pytest.raises(SertkError, match=r"'emobox', fold 1: no training utterance is of class calm, disgust, fear"):
         train(settings(), data, tmp_path / "run")
     assert not (tmp_path / "run/model").exists()
@@ -217,11 +218,11 @@ def test_a_typo_names_line_and_nearest_key(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("corpus: mini\ntrain:\n  optimizer: {name: adam}\naudio:\n  rate: 16000\n  trimdb: 30\n")
     with pytest.raises(UsageError, match=rf"{recipe}:6: unknown setting 'audio\.trimdb'; did you mean 'trim_db'\?"):
-        config.load("mini-cnn", recipe)
+        merge.load("mini-cnn", recipe)
 
 
 def test_a_typo_at_depth_3_names_what_the_component_takes(data: Path, tmp_path: Path) -> None:
-    document = config.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.optimizer.learning_rate": 0.1})
+    document = merge.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.optimizer.learning_rate": 0.1})
     with pytest.raises(UsageError, match=r"optimizer 'adam' takes no 'learning_rate'; it takes lr, betas"):
         train(document, Data(data), tmp_path / "run")
 
@@ -253,24 +254,54 @@ def edit(folder: Path, key: str, value: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_a_pickle_in_a_bundle_is_refused(mine: Path) -> None:
-    torch.save({"a": 1}, mine / "extra.pt")
-    assert "is a pickle or may hold one, and a pickle can run any code: bundles are data only." in refusal(mine)
-
-
-def test_a_pickle_under_the_name_of_the_weights_is_refused(mine: Path) -> None:
+def test_a_pickle_under_the_name_of_the_weights_is_not_loaded(mine: Path) -> None:
     torch.save({"a": torch.ones(1)}, mine / "model.safetensors")
-    assert "is a pickle under another name" in refusal(mine)
+    assert "is not safetensors" in refusal(mine)
 
 
-def test_a_yaml_tag_in_a_bundle_is_refused(mine: Path) -> None:
+def test_a_file_that_is_no_part_of_a_bundle_is_never_looked_at(mine: Path) -> None:
+    torch.save({"a": 1}, mine / "extra.pt")
+    (mine / "files").mkdir(exist_ok=True)
+    (mine / "files/evil.py").write_text("raise SystemExit\n")
+    assert bundle.read(mine, Plugins()).classes
+
+
+def test_a_name_that_looks_like_a_tag_is_a_name(mine: Path) -> None:
     edit(mine, "backbone", {"name": "!new:os.system"})
-    assert "holds the YAML tag '!new:os.system'; a bundle is data and names plugins only." in refusal(mine)
+    assert "needs the backbone '!new:os.system', which no installed plugin offers" in refusal(mine)
 
 
-def test_an_unknown_key_in_a_bundle_is_refused(mine: Path) -> None:
+def test_an_unknown_setting_in_a_bundle_is_refused(mine: Path) -> None:
     edit(mine, "backdoor", 1)
-    assert "components has an unknown key 'backdoor'; it has audio, backbone" in refusal(mine)
+    assert "unknown key 'components.backdoor'" in refusal(mine)
+
+
+def test_a_wrong_value_in_a_bundle_is_refused_as_in_any_settings(mine: Path) -> None:
+    edit(mine, "normalize", "z")
+    assert "components: normalize is 'z'. It must be dimension | scalar | none." in refusal(mine)
+
+
+def test_a_bundle_that_would_load_weights_from_elsewhere_is_refused(mine: Path) -> None:
+    edit(mine, "backbone", {"name": "whisper", "source": "openai/whisper-tiny.en"})
+    assert "backbone 'whisper' loads 'openai/whisper-tiny.en', and a bundle has its weights itself." in refusal(mine)
+    edit(mine, "inputs", {"x": {"name": "frozen", "backbone": {"name": "wavlm", "source": "/somewhere"}}})
+    edit(mine, "backbone", "frames")
+    assert "feature 'frozen' loads '/somewhere'" in refusal(mine)
+
+
+def test_what_an_older_bundle_lacks_has_its_default(mine: Path) -> None:
+    now = bundle.read(mine, Plugins())
+    path = mine / "bundle.json"
+    content = json.loads(path.read_text())
+    for key in ("decision", "crop", "segments"):
+        del content["components"][key]
+    for key in ("plugins", "versions", "training"):
+        del content[key]
+    del content["heads"]["emotion"]["output"]
+    path.write_text(json.dumps(content))
+    old = bundle.read(mine, Plugins())
+    assert old.settings.decision == DecisionSpec("mean", at="whole")
+    assert old.model.specs == now.model.specs
 
 
 def test_a_missing_plugin_is_named_with_the_distribution_to_install(mine: Path) -> None:
@@ -289,10 +320,21 @@ def test_damaged_weights_are_refused(mine: Path) -> None:
     assert "is not safetensors" in refusal(mine)
 
 
-def test_a_newer_schema_is_refused(mine: Path) -> None:
+def test_a_newer_schema_is_read_unless_it_says_what_is_not_known_here(mine: Path) -> None:
     path = mine / "bundle.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2', 1))
-    assert "has schema 2; this sertk reads schema 1." in refusal(mine)
+    newer = json.loads(path.read_text()) | {"schema": 2}
+    path.write_text(json.dumps(newer))
+    assert bundle.read(mine, Plugins()).classes
+    for place in ("", "components", "heads.emotion"):
+        content = json.loads(json.dumps(newer))
+        inner = content
+        for word in filter(None, place.split(".")):
+            inner = inner[word]
+        inner["tempo"] = 3
+        path.write_text(json.dumps(content))
+        name = f"{place}.tempo".lstrip(".")
+        assert f"was written by a newer sertk (schema 2) and says '{name}'" in refusal(mine)
+        assert "pip install -U sertk" in refusal(mine)
 
 
 def test_scoring_goes_on_past_a_bad_file_and_lists_it(mine: Path, root: Path, tmp_path: Path) -> None:
@@ -346,17 +388,18 @@ def test_force_deletes_run_folders_only(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"alpha": 2, "losses": [{"name": "ce"}, {"name": "triplet"}]}, r"alpha is 2; it is from 0 to 1"),
-        ({"segments": 140}, r"segments is 140; it is text, LENGTH:HOP"),
+        ({"alpha": 2, "losses": [{"name": "ce"}, {"name": "triplet"}]}, r"alpha is 2; it is at least 0 and at most 1"),
+        ({"segments": 140}, r"segments is 140\. It must be settings"),
         ({"crop": {"length": 0.001}}, r"is under one frame"),
-        ({"crop": {"length": -1.0}}, r"both are above 0"),
-        ({"losses": [5]}, r"loss is 5; give a name"),
-        ({"losses": [{"name": "ce", "weight": "abc"}]}, r"weight must be a number, got 'abc'"),
+        ({"crop": {"length": -1.0}}, r"Both must be above 0"),
+        ({"losses": [5]}, r"losses is 5\. It must be a name"),
+        ({"losses": [{"name": "ce", "weight": "abc"}]}, r"losses\.weight is 'abc'\. It must be a number"),
         ({"train.clip": 0}, r"train\.clip is 0; it is above 0"),
-        ({"train.device": "cpux"}, r"device 'cpux' is none; take auto, cpu, cuda"),
+        ({"train.device": "cpux"}, r"Unknown device 'cpux'\. Use auto, cpu, cuda or cuda:N"),
         ({"train.precision": "fp16"}, r"fp16 needs a GPU"),
         ({"crop": {"length": 0.2, "train": "all"}, "losses": ["ce", "contrastive"]}, r"take first, center or random"),
-        ({"train.optimizer.lr": -1}, r"optimizer 'adam': Invalid learning rate"),
+        ({"train.optimizer.lr": -1}, r"train\.optimizer\.lr is -1; it is at least 0"),
+        ({"train.optimizer.betas": [2, 2]}, r"optimizer 'adam': Invalid beta"),
         ({"backbone": {"name": "cnn_transformer", "layers": -1}}, r"layers is -1; it is at least 0"),
         ({"audio.rate": 0}, r"audio\.rate is 0; it is at least 1"),
         ({"train.optimizer": {"name": "adm", "lr": 1}}, r"no optimizer named 'adm'; did you mean 'adam'\?"),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from sertk.cli.app import app
 from sertk.core.files import read_json, write_json, write_jsonl
 from sertk.plugins import Plugins
-from sertk.results.statistics import confusion, figures
+from sertk.results.statistics import all_metrics, confusion
 
 # id, label and duration of the utterances, by fold
 FOLDS = {
@@ -39,7 +39,7 @@ def scored(system: Path, decisions: str, seed: str = "0", **about: str) -> Path:
         write_jsonl(run / "scores.jsonl", lines)
         counts = confusion([(str(line["label"]), str(line["decision"])) for line in lines], "ab")
         content = {"protocol": {**about, "fold": fold}, "utterances": len(lines), "classes": ["a", "b"]}
-        content |= {"confusion": counts.tolist(), "metrics": figures(counts, Plugins())}
+        content |= {"confusion": counts.tolist(), "metrics": all_metrics(counts, Plugins())}
         write_json(run / "metrics.json", content)
     return system
 

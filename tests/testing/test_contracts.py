@@ -39,7 +39,7 @@ from sertk.core import (
     View,
     Views,
 )
-from sertk.plugins import HOOKS, Plugins, manager
+from sertk.plugins import KINDS, Plugins, manager
 from sertk.testing import ACTORS, Case, contracts, tone_corpus, tree
 from sertk.testing.contracts import CHECKS
 
@@ -93,7 +93,7 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
 
 def everything() -> list[Any]:
     """The cases of everything registered, with defaults and with the settings above."""
-    named = [(kind, name, NEEDED.get((kind, name), {})) for kind in HOOKS for name in PLUGINS.names(kind)]
+    named = [(kind, name, NEEDED.get((kind, name), {})) for kind in KINDS for name in PLUGINS.names(kind)]
     cases = [
         pytest.param(case, id=f"{case.id} {dict(settings) or ''}".strip())
         for kind, name, settings in (*named, *OTHERS)
@@ -121,7 +121,7 @@ def test_every_row_comes_exactly_once_an_epoch(name: str) -> None:
 
 
 def test_contracts_are_of_everything_of_a_kind_or_of_a_name() -> None:
-    assert {case.subject.kind for case in contracts(plugins=PLUGINS)} == set(HOOKS)
+    assert {case.subject.kind for case in contracts(plugins=PLUGINS)} == set(KINDS)
     assert {case.subject.name for case in contracts("head", plugins=PLUGINS)} == set(PLUGINS.names("head"))
     assert [case.id for case in contracts("metric", "ua", plugins=PLUGINS)] == [
         "metric ua: a figure is in [0, 1]",
@@ -136,7 +136,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 def test_settings_reach_the_component() -> None:
     (case, *_) = contracts("loss", "ce", {"smoothing": "much"}, plugins=PLUGINS)
-    with pytest.raises(UsageError, match="smoothing must be float"):
+    with pytest.raises(UsageError, match="smoothing must be a number"):
         case()
 
 
@@ -329,7 +329,7 @@ def guests() -> Plugins:
         "metric": {"bad": lambda counts: float(counts.sum())},
         "launcher": {"bad": Sulking},
     }
-    hooks = {HOOKS[kind]: hookspecs.hookimpl(lambda found=found: found) for kind, found in offers.items()}
+    hooks = {KINDS[kind].hook: hookspecs.hookimpl(lambda found=found: found) for kind, found in offers.items()}
     source.register(SimpleNamespace(**hooks), "bad")
     return Plugins(source)
 

@@ -44,7 +44,8 @@ def run(site: str, data: Path, out: Path, schedule: dict[str, object], accumulat
     """One call of `sertk train`, in a process of its own."""
     sys.path.insert(0, site)
     from sertk.corpus.prepared import Data
-    from sertk.settings import merge as config
+    from sertk.settings import merge
+    from sertk.settings.schema import LossTerm
     from sertk.stages.train import train
 
     torch.set_num_threads(1)
@@ -62,8 +63,8 @@ def run(site: str, data: Path, out: Path, schedule: dict[str, object], accumulat
         "train.checkpoint_steps": 1,
         "train.threads": 1,
     }
-    document = config.load("mini-cnn", None, overrides)
-    train(document, Data(data), out, [{"name": "centres"}])
+    document = merge.load("mini-cnn", None, overrides)
+    train(document, Data(data), out, [LossTerm("centres")])
 
 
 @pytest.fixture(scope="module")

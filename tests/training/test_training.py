@@ -15,11 +15,11 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from sertk.core import UsageError, View
 from sertk.corpus.prepared import Data
-from sertk.modeling import build
-from sertk.modeling.build import Decider
+from sertk.modeling.decide import Decider
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
-from sertk.settings import merge as config
+from sertk.settings import merge
+from sertk.settings.schema import OptimizerSpec
 from sertk.training.loss import Mixture
 from sertk.training.optim import OPTIMIZERS, make_optimizers
 from sertk.training.state import Training
@@ -29,7 +29,7 @@ def train(data: Path, out: Path, **more: object) -> None:
     from sertk.stages.train import train as stage  # late: see test_recipe
 
     settings = {"protocol": "emobox", "fold": "1", "train.epochs": 3, "train.threads": 1, **more}
-    stage(config.load("mini-cnn", None, settings), Data(data), out)
+    stage(merge.load("mini-cnn", None, settings), Data(data), out)
 
 
 def lines(out: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
@@ -115,7 +115,7 @@ def test_watching_makes_no_other_run(data: Path, tmp_path: Path) -> None:
 def test_tensorboard_that_is_not_installed_is_told_before_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sertk.modeling.build.find_spec", lambda name: None)
+    monkeypatch.setattr("sertk.training.assemble.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'sertk\[tensorboard\]'"):
         train(data, tmp_path / "run", **{"train.tensorboard": True})
 
@@ -133,13 +133,12 @@ def test_the_last_epoch_is_taken_where_the_run_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "says"), [({"select": "first"}, "it is best or last"), ({"patience": 3}, "patience: 0")]
+    ("more", "says"),
+    [({"train.select": "first"}, r"It must be best \| last"), ({"train.patience": 3}, "patience: 0")],
 )
 def test_a_selection_that_makes_no_sense_is_refused(more: dict[str, object], says: str) -> None:
-    settings = config.resolve(config.load("mini-cnn"))
-    settings["train"] |= {"select": "last", **more}
     with pytest.raises(UsageError, match=says):
-        build.check(settings)
+        merge.load("mini-cnn", None, {"train.select": "last", **more})
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -147,7 +146,7 @@ def test_a_fused_step_is_the_plain_one_to_rounding(name: str) -> None:
     def trained(**more: object) -> torch.Tensor:
         torch.manual_seed(0)
         weight = torch.nn.Parameter(torch.randn(1_000))
-        spec = {"name": name, "lr": 1e-2, "weight_decay": 0.1, **more}
+        spec = OptimizerSpec(name, {"weight_decay": 0.1, **more}, lr=1e-2)
         (optimizer,) = make_optimizers(Plugins(), spec, {}, [weight]).values()
         assert optimizer.defaults["fused"] is (None if more else True)
         for _ in range(20):

@@ -22,10 +22,11 @@ import torch
 import torchaudio
 from harness import Arrays, Way
 
+from sertk.corpus.features import stores
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
-from sertk.settings import merge as config
-from sertk.stages.featurize import featurize, stores
+from sertk.settings import merge
+from sertk.stages.featurize import featurize
 
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 0.05  # dB, of librosa: where a band holds 1e-10 of the power beside it, float32 is no better
@@ -66,7 +67,7 @@ def row(kind: str, data: Path, ask: argparse.Namespace) -> str:
 
 def sertk(kind: str, data: Path, jobs: int, commands: bool) -> Way:
     """The stage."""
-    settings = config.resolve(config.load(overrides={"inputs": {kind: {"name": kind}}}))
+    settings = merge.load(overrides={"inputs": {kind: {"name": kind}}})
 
     def run(folder: Path) -> None:
         if commands:

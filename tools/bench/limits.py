@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import harness
 import soundfile
@@ -21,7 +20,8 @@ import torch
 import torchaudio
 
 from sertk.corpus.prepared import Data
-from sertk.settings import merge as config
+from sertk.settings import merge
+from sertk.settings.schema import Settings
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 
@@ -53,7 +53,7 @@ def works(corpus: str, data: Path, jobs: list[int], folder: Path) -> Iterator[tu
     root, paths = Data(data).root, [Data(data).root / one.path for one in Data(data).utterances.values()]
     waves = [torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in paths]
     mel = torchaudio.transforms.MelSpectrogram(16000, n_fft=512, win_length=400, hop_length=160, n_mels=80)
-    settings = config.resolve(config.load(overrides={"inputs": {"mel": {"name": "mel"}}}))
+    settings = merge.load(overrides={"inputs": {"mel": {"name": "mel"}}})
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield "soundfile reads alone, 1 thread", lambda: [soundfile.read(path, dtype="float32") for path in paths]
@@ -70,7 +70,7 @@ def _prepare(corpus: str, root: Path, out: Path, jobs: int) -> None:
     prepare(corpus, root, out, [], 0.1, jobs)
 
 
-def _featurize(data: Path, settings: dict[str, Any], jobs: int) -> None:
+def _featurize(data: Path, settings: Settings, jobs: int) -> None:
     shutil.rmtree(data / "feats", ignore_errors=True)
     featurize(Data(data), settings, jobs)
 

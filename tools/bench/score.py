@@ -31,7 +31,7 @@ import sertk
 from sertk.core import Batch, Padded, Rng
 from sertk.corpus.prepared import Data
 from sertk.scoring.scorer import Scorer
-from sertk.settings import merge as config
+from sertk.settings import merge
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score
@@ -79,9 +79,9 @@ def trained(folder: Path, source: str, window: str) -> Path:
         "fold": "1",
         "train.device": "cpu",
     }
-    document, data = config.load("whisper-probe", overrides=settings), Data(folder / "data")
+    document, data = merge.load("whisper-probe", overrides=settings), Data(folder / "data")
     threads = torch.get_num_threads()
-    featurize(data, config.resolve(document), 1)
+    featurize(data, document, 1)
     train(document, data, folder / "run", [])
     torch.set_num_threads(threads)  # the stages set what suits them
     return folder / "run" / "model"

@@ -21,9 +21,10 @@ import torch
 from harness import Arrays, Way
 
 from sertk.core import Batch, Padded, Rng, Target, Task
-from sertk.modeling import build
+from sertk.modeling.decide import make_decider
 from sertk.plugins import Plugins
-from sertk.settings import merge as config
+from sertk.settings import merge
+from sertk.training.assemble import make_parts
 
 CLASSES = tuple("abcdefgh")
 
@@ -61,13 +62,9 @@ class System:
     def __init__(self, source: str, segments: str | None) -> None:
         losses = [{"name": "ce"}, *([{"name": "triplet", "negatives": "batch"}] if segments else [])]
         settings = {"backbone.source": source, "segments": segments, "losses": losses, "augment": []}
-        resolved = config.resolve(config.load("whisper-finetune", overrides=settings))
-        torch.manual_seed(0)
-        self._plugins, task = Plugins(), Task(CLASSES, torch.ones(len(CLASSES)))
-        body = build.make_body(self._plugins, resolved, train=True)
-        self.mixture = build.make_mixture(self._plugins, resolved, task, body.dims)
-        self.model = build.make_model(self._plugins, resolved, body, self.mixture.heads)
-        self.decider = build.make_decider(self._plugins, resolved, body.dims)
+        loaded, plugins = merge.load("whisper-finetune", overrides=settings), Plugins()
+        body, self.mixture, self.model = make_parts(plugins, loaded, Task(CLASSES, torch.ones(len(CLASSES))))
+        self.decider = make_decider(plugins, loaded, body.dims)
 
     @torch.inference_mode()
     def score(self, wave: torch.Tensor) -> list[float]:

@@ -40,12 +40,12 @@ from torch.nn.functional import layer_norm
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from sertk.core import Batch, BatchSampler, Padded, Plan, Task, Utterance, Views
-from sertk.corpus.prepared import Data, Item, Loader, Order, Reader, Rows
+from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
-from sertk.modeling import build
 from sertk.plugins import Plugins
-from sertk.settings import merge as config
-from sertk.stages import train as stage
+from sertk.settings import merge
+from sertk.training.assemble import Setup, make_parts, make_training
+from sertk.training.loading import Item, Loader, Order, Reader, Rows
 from sertk.training.loop import EmotionBrain
 
 CLASSES = ("anger", "happiness", "neutral", "sadness")
@@ -143,7 +143,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=build.PRECISIONS, default="fp32", help="of sertk alone")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32", help="of sertk alone")
     return parser.parse_args()
 
 
@@ -205,26 +205,25 @@ def sertk_way(work: Work, out: Path, fed: Fed) -> Way:
         "train.device": work.device,
         "train.precision": work.precision,
     }
-    resolved, plugins = config.resolve(config.load("p3-baseline", overrides=settings)), Plugins()
+    loaded, plugins = merge.load("p3-baseline", overrides=settings), Plugins()
     utterances = list(work.data.utterances.values())
     labels = torch.tensor([label(one) for one in utterances])
     task = Task(CLASSES, torch.bincount(labels, minlength=len(CLASSES)))
-    body = build.make_body(plugins, resolved, train=True)
-    mixture = build.make_mixture(plugins, resolved, task, body.dims)
-    model = build.make_model(plugins, resolved, body, mixture.heads)
-    reader = Reader(work.data, resolved["audio"], {}, wave=True)
+    parts = make_parts(plugins, loaded, task)
+    reader = Reader(work.data, loaded.audio, {}, wave=True)
     rows = Rows(utterances, labels, len(CLASSES), reader)
     order = Order(Some(rows.labels, rows.lengths, work), 0)
     folds = Folds(work.data.corpus, "", CLASSES, {}, {})
-    setup = stage.Setup(plugins, resolved, work.data, folds, task, reader, {}, out, None)
-    brain = Ours(stage._training(setup, "select", None, model, mixture, body, order))
+    setup = Setup(plugins, loaded, work.data, folds, task, reader, {}, out, None)
+    brain = Ours(make_training(setup, "select", None, parts, order))
     brain.fed = fed
     brain.modules.eval()
     with torch.no_grad():
         wave = work.first()
-        frames = body.backbone({"wave": Padded(wave[..., None], torch.tensor([wave.shape[1]], device=wave.device))})
+        waves = Padded(wave[..., None], torch.tensor([wave.shape[1]], device=wave.device))
+        frames = parts.body.backbone({"wave": waves})
         frames = layer_norm(frames.data, frames.data.shape[1:])  # the recipe's output_norm
-    loader = Loader(rows, order, resolved["train"]["workers"], "train")
+    loader = Loader(rows, order, loaded.train.workers, "train")
     return _way(f"sertk, {work.precision}", brain, loader, frames, deterministic=True)
 
 

@@ -16,15 +16,17 @@ from torch import Tensor
 
 from sertk.core import WHOLE, Dims, Feature, InputError, Loss, Padded, SertkError, Target, Task, UsageError, View
 from sertk.corpus import audio
+from sertk.corpus.features import stores
 from sertk.corpus.prepared import Data
 from sertk.modeling import build
 from sertk.plugins import Plugins
-from sertk.settings import merge as config
-from sertk.stages.featurize import featurize, stores
+from sertk.settings import merge
+from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score
 from sertk.stages.train import train
 from sertk.testing import Case, contracts, tone_corpus
+from sertk.training.assemble import make_parts, rehearse
 
 RATE = 16_000
 SYSTEMS = Path(__file__).parents[1] / "systems"
@@ -136,7 +138,7 @@ def test_goes_to_another_process_and_gives_the_same() -> None:
 
 @pytest.mark.parametrize("setting", [{"crop": {"length": 1.0}}, {"segments": "1s:1s"}], ids=["crop", "segments"])
 def test_pieces_in_seconds_are_refused(setting: dict[str, object]) -> None:
-    settings = config.resolve(config.load(str(SYSTEMS / "egemaps-svm.yaml"))) | setting
+    settings = merge.load(str(SYSTEMS / "egemaps-svm.yaml"), overrides=setting)
     with pytest.raises(UsageError, match="frame"):
         build.make_body(Plugins(), settings)
 
@@ -190,15 +192,12 @@ def test_with_weight_decay_its_minimum_is_that_of_linear_svc() -> None:
 
 @pytest.mark.parametrize(("system", "name"), [("egemaps-svm", "eGeMAPSv02"), ("compare-svm", "ComParE_2016")])
 def test_a_system_is_a_linear_model_of_its_set(system: str, name: str) -> None:
-    settings = config.resolve(config.load(str(SYSTEMS / f"{system}.yaml")))
-    build.check(settings | {"train": settings["train"] | {"device": "cpu"}})
-    plugins = Plugins()
-    body = build.make_body(plugins, settings, train=True)
-    mixture = build.make_mixture(plugins, settings, Task(("anger", "neutral")), body.dims)
-    model = build.make_model(plugins, settings, body, mixture.heads)
+    settings, plugins = merge.load(str(SYSTEMS / f"{system}.yaml"), overrides={"train.device": "cpu"}), Plugins()
+    rehearse(plugins, settings, ("anger", "neutral"))
+    model = make_parts(plugins, settings, Task(("anger", "neutral"))).model
     assert sum(one.numel() for one in model.parameters()) == 2 * (SETS[name] + 1)
     assert list(model.normalize) == ["opensmile"]
-    assert settings["train"]["optimizer"]["name"] == "adam"  # adamw's decay is not the SVM's
+    assert settings.train.optimizer.name == "adam"  # adamw's decay is not the SVM's
 
 
 QUICK = {"train.epochs": 12, "train.batch": 8, "train.optimizer.lr": 0.03, "train.device": "cpu"}
@@ -208,14 +207,13 @@ def test_trains_and_scores_from_end_to_end(tmp_path: Path) -> None:
     folder = tone_corpus(tmp_path / "tones", 8, 1)
     assert prepare("ravdess", folder, tmp_path / "data", [], 0.1, 1) == 0
     data, path = Data(tmp_path / "data"), str(SYSTEMS / "egemaps-svm.yaml")
-    document = config.load(path, None, {**QUICK, "fold": "1"})
-    settings = config.resolve(document)
+    settings = merge.load(path, None, {**QUICK, "fold": "1"})
     featurize(data, settings, 1)
     store, first = stores(data.folder, settings, Plugins())["opensmile"], next(iter(data.utterances.values()))
-    wave = audio.read(data.root / first.path, first.id, settings["audio"])
+    wave = audio.read(data.root / first.path, first.id, settings.audio)
     assert torch.equal(store[data.facts[first.id].sha256][0], own(wave, "eGeMAPSv02"))
 
-    train(document, data, tmp_path / "run")
+    train(settings, data, tmp_path / "run")
     assert score(tmp_path / "run/model", [str(data.folder)], tmp_path / "run/scores.jsonl", device="cpu") == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["utterances"] == 2 * 8

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sertk.builtin.backbones.common import choose
-from sertk.core import Backbone, InputSpec, Padded, UsageError
+from sertk.core import Backbone, InputSpec, Padded, UsageError, check_range
+
+PART = "backbone 'cnn_transformer'"
 
 
 class CNNTransformer(Backbone):
@@ -29,9 +31,9 @@ class CNNTransformer(Backbone):
         pools: (frequency, time) kernel and stride of each block's pool.
         token_pool: (frequency, time) kernel and stride of the pool in front of the Transformer.
         layers: Transformer layers; 0 leaves the Transformer out.
-        heads: Attention heads.
+        heads: Attention heads; they divide the last of `channels`.
         ffn: Width of the feed-forward layer.
-        dropout: Probability after each pool and inside the Transformer.
+        dropout: Probability after each pool and inside the Transformer, at least 0 and below 1.
         tail: What pools do with a partial window at the end.
     """
 
@@ -51,6 +53,11 @@ class CNNTransformer(Backbone):
         super().__init__()
         self.inputs = (choose("cnn_transformer", inputs, reads),)
         source = inputs[self.inputs[0]]
+        _check_sizes(channels, pools, token_pool)
+        check_range(PART, "layers", layers, at_least=0)
+        check_range(PART, "heads", heads, at_least=1)
+        check_range(PART, "ffn", ffn, at_least=1)
+        check_range(PART, "dropout", dropout, at_least=0, below=1)
         strides = [*map(tuple, pools), tuple(token_pool)]
         self._stride = math.prod(t for _, t in strides)
         self._strides, self._ceil = strides, tail == "keep"
@@ -58,22 +65,21 @@ class CNNTransformer(Backbone):
         rows = source.width
         for f, _ in strides:
             rows = -(-rows // f) if self._ceil else rows // f
-        if not rows or len(channels) != len(pools):
+        if not rows:
             raise UsageError(
-                f"backbone 'cnn_transformer' has {len(channels)} channels and {len(pools)} pools over {source.width} "
-                "bands do not fit: give as many pools as channels, and frequency strides that leave a band."
+                f"{PART}: the pools leave none of the {source.width} bands; give them smaller strides in frequency"
             )
-        if layers < 0:
-            raise UsageError(f"backbone 'cnn_transformer': layers is {layers}; it is at least 0")
         if layers and channels[-1] % heads:
-            raise UsageError(f"backbone 'cnn_transformer': {heads} heads do not divide the {channels[-1]} channels.")
+            raise UsageError(f"{PART}: heads is {heads}; it is a divisor of the last of channels, {channels[-1]}")
         self.width, self.frame_seconds = channels[-1], source.frame_seconds * self._stride / rows
         sizes = [1, *channels]
         self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise(sizes))
         self.pools = nn.ModuleList(nn.MaxPool2d(pool, ceil_mode=self._ceil) for pool in strides)
         self.dropout = nn.Dropout(dropout)
-        layer = nn.TransformerEncoderLayer(self.width, heads, ffn, dropout, "gelu", batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False) if layers else None
+        self.encoder = None
+        if layers:
+            layer = nn.TransformerEncoderLayer(self.width, heads, ffn, dropout, "gelu", batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{name: (B, T, bands)} -> (B, tokens, channels[-1]), tokens ordered by time, then frequency."""
@@ -107,6 +113,18 @@ class CNNTransformer(Backbone):
 
     def _shorter(self, length: Tensor, stride: int) -> Tensor:
         return (length + stride - 1) // stride if self._ceil else length // stride
+
+
+def _check_sizes(channels: Sequence[int], pools: Sequence[Sequence[int]], token_pool: Sequence[int]) -> None:
+    if not channels:
+        raise UsageError(f"{PART}: channels is []; it is a list of at least one block's channels, such as [16, 32]")
+    if len(pools) != len(channels):
+        raise UsageError(f"{PART}: pools has {len(pools)} entries; it has as many as channels, {len(channels)}")
+    for place, width in enumerate(channels):
+        check_range(PART, f"channels[{place}]", width, at_least=1)
+    for name, pool in (*((f"pools[{place}]", pool) for place, pool in enumerate(pools)), ("token_pool", token_pool)):
+        if len(pool) != 2 or min(pool) < 1:
+            raise UsageError(f"{PART}: {name} is {list(pool)}; it is [frequency, time], each at least 1")
 
 
 def _block(width: int, out: int) -> nn.Sequential:

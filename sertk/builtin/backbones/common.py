@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from sertk.core import InputSpec, SertkError, UsageError
+from sertk.core import InputSpec, NotHereError, SertkError, Split, UsageError
 
 
 def choose(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) -> str:
@@ -58,6 +58,23 @@ def check_depth(backbone: str, depth: int, **choices: object) -> None:
             raise UsageError(f"backbone {backbone!r}: {word} is {value}; it is from 0 to {depth}, its layers")
 
 
+def split_frozen(name: str, settings: Mapping[str, object]) -> Split | None:
+    """An encoder of waves that is frozen whole (`freeze: all`), as the feature `frozen`; see `Backbone.split`."""
+    if settings.get("freeze") != "all":
+        return None
+    inside = {word: value for word, value in settings.items() if word not in ("freeze", "reads")}
+    weighted = settings.get("layers") == "weighted"  # the weights of the sum are trained
+    encoder = {"name": name, **inside, **({"layers": "all"} if weighted else {})}
+    return Split(
+        {"name": "frozen", "backbone": encoder}, {"name": "frames", "layers": "weighted" if weighted else "keep"}
+    )
+
+
+def on_meta() -> bool:
+    """Whether parts are made without values, on torch's meta device, to look at their settings and sizes alone."""
+    return torch.get_default_device().type == "meta"
+
+
 def pretrained(
     name: str,
     source: str,
@@ -66,7 +83,7 @@ def pretrained(
     counts: Callable[[str], bool],
     example: str,
 ) -> Any:  # noqa: ANN401
-    """A Hugging Face model in float32 from a folder, or from the hub.
+    """A Hugging Face model in float32 from a folder, or from the hub; on the meta device of its sizes alone.
 
     Args:
         name: What the checkpoint must be.
@@ -77,11 +94,14 @@ def pretrained(
         example: A checkpoint's name on the hub.
 
     Raises:
+        NotHereError: On the meta device, where the hub would have to be asked.
         SertkError: Where it is none, cannot be had, or lacks weights.
     """
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if on_meta():
+        return _of_sizes(source, config, model)
     try:
         sizes = config.from_pretrained(source)
         made, info = model(sizes).from_pretrained(source, config=sizes, dtype=torch.float32, output_loading_info=True)
@@ -96,6 +116,17 @@ def pretrained(
     if lacking or sizes.model_type != config.model_type:
         raise SertkError(f"{source!r} is a {sizes.model_type} checkpoint without {lacking[:3]}; give a {name} one.")
     return made
+
+
+def _of_sizes(source: str, config: Any, model: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+    """The model of a checkpoint's configuration, which is looked for on this machine alone."""
+    try:
+        sizes = config.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError) as error:
+        if Path(source).is_dir():
+            raise SertkError(f"{source!r} has no config.json that can be read: {error}") from None
+        raise NotHereError(f"the checkpoint {source!r} is not on this machine yet") from None
+    return model(sizes)(sizes)
 
 
 class LayerSum(nn.Module):

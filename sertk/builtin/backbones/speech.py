@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sertk.builtin.backbones.common import RATE, LayerSum, check_depth, choose_wave, pretrained
-from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of, mean_std
+from sertk.builtin.backbones.common import RATE, LayerSum, check_depth, choose_wave, pretrained, split_frozen
+from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, hash_of, mean_std
 
 if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
     from transformers import PretrainedConfig, PreTrainedModel
@@ -91,6 +92,7 @@ class SpeechEncoder(Backbone):
             and much less memory.
     """
 
+    places = ("source",)
     kind: ClassVar[str]
     example: ClassVar[str]
 
@@ -99,7 +101,7 @@ class SpeechEncoder(Backbone):
         inputs: Mapping[str, InputSpec],
         reads: str | None = None,
         source: str | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, object] | None = None,
         layers: int | Literal["last", "all", "weighted"] = "last",
         freeze: int | Literal["none", "conv", "all"] = "conv",
         normalize: bool | None = None,
@@ -122,7 +124,7 @@ class SpeechEncoder(Backbone):
         self.sum = LayerSum(depth + 1) if layers == "weighted" else None
         self.layers = depth + 1 if layers == "all" else 1
         self.width = sizes.hidden_size * self.layers
-        self.frame_seconds = int(torch.tensor(sizes.conv_stride).prod()) / RATE
+        self.frame_seconds = math.prod(sizes.conv_stride) / RATE
         self._freeze(freeze)
 
     @property
@@ -140,6 +142,11 @@ class SpeechEncoder(Backbone):
         if frozen:
             self.encoder.feature_extractor._freeze_parameters()  # it would ask for the gradient of the wave
 
+    @classmethod
+    def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:
+        """With `freeze: all` the whole encoder is a feature."""
+        return split_frozen(name, settings)
+
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """The convolutions, the projection with the positions, each layer that counts, and the norm after the last."""
         stack, stable = self._stack, self._stable
@@ -154,7 +161,7 @@ class SpeechEncoder(Backbone):
     def _stable(self) -> bool:
         return bool(self.encoder.config.do_stable_layer_norm)
 
-    def portable(self) -> Mapping[str, Any]:
+    def portable(self) -> Mapping[str, object]:
         """The encoder's sizes in the place of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG if hasattr(self.encoder.config, name)}
         return {"source": None, "config": sizes, "layers": self._layers, "normalize": self._normalize}
@@ -239,12 +246,12 @@ class SpeechEncoder(Backbone):
             self.kind, source, config, lambda _: model, lambda name: "masked_spec_embed" not in name, self.example
         )
 
-    def _random(self, sizes: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def _random(self, sizes: Mapping[str, object]) -> Any:  # noqa: ANN401
         config, model = self._classes()
         odd = sorted(name for name in sizes if name not in CONFIG)
         if odd:
             raise UsageError(f"backbone {self.kind!r}: config has no {odd[0]!r}; it has {', '.join(CONFIG)}")
-        return model(config(**sizes))
+        return model(config(**sizes))  # type: ignore[arg-type] # Hugging Face looks at each
 
 
 class Wav2Vec2(SpeechEncoder):

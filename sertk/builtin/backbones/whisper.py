@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torchaudio
 from torch import Tensor, nn
 
-from sertk.builtin.backbones.common import RATE, LayerSum, check_depth, choose_wave, pretrained
-from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of
+from sertk.builtin.backbones.common import RATE, LayerSum, check_depth, choose_wave, pretrained, split_frozen
+from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, hash_of
 
 if TYPE_CHECKING:  # three seconds that a run without Whisper need not pay
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -44,9 +44,10 @@ class LogMel(nn.Module):
         super().__init__()
         self.filters: Tensor
         self.window: Tensor
-        filters = torchaudio.functional.melscale_fbanks(
-            WINDOW // 2 + 1, 0.0, RATE / 2, bands, RATE, norm="slaney", mel_scale="slaney"
-        )
+        with torch.device("cpu"):  # small, and torchaudio looks at its values
+            filters = torchaudio.functional.melscale_fbanks(
+                WINDOW // 2 + 1, 0.0, RATE / 2, bands, RATE, norm="slaney", mel_scale="slaney"
+            )
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
@@ -86,12 +87,14 @@ class Whisper(Backbone):
         window: "real" or "30s".
     """
 
+    places = ("source",)
+
     def __init__(
         self,
         inputs: Mapping[str, InputSpec],
         reads: str | None = None,
         source: str | None = None,
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, object] | None = None,
         layers: int | Literal["last", "all", "weighted"] = "last",
         freeze: int | Literal["none", "conv", "all"] = "none",
         window: Literal["real", "30s"] = "real",
@@ -119,6 +122,11 @@ class Whisper(Backbone):
             for parameter in group:
                 parameter.requires_grad_(True)
 
+    @classmethod
+    def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:
+        """With `freeze: all` the whole encoder is a feature."""
+        return split_frozen(name, settings)
+
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """The convolutions, each layer that counts, and the norm after the last."""
         encoder = self.encoder
@@ -127,7 +135,7 @@ class Whisper(Backbone):
         norm = [list(encoder.layer_norm.parameters())] if self._last == len(encoder.layers) else []
         return [front, *layers, *norm]
 
-    def portable(self) -> Mapping[str, Any]:
+    def portable(self) -> Mapping[str, object]:
         """The encoder's sizes in the place of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG}
         front = {"layers": self._layers, "window": "30s" if self._padded else "real"}
@@ -191,7 +199,7 @@ def _load(source: str) -> WhisperEncoder:
     return encoder
 
 
-def _random(sizes: Mapping[str, Any]) -> WhisperEncoder:
+def _random(sizes: Mapping[str, object]) -> WhisperEncoder:
     """An encoder with random weights.
 
     Raises:
@@ -203,4 +211,4 @@ def _random(sizes: Mapping[str, Any]) -> WhisperEncoder:
     odd = sorted(sizes.keys() - set(CONFIG))
     if odd:
         raise UsageError(f"backbone 'whisper': config has no {odd[0]!r}; it has {', '.join(CONFIG)}")
-    return WhisperEncoder(WhisperConfig(**sizes))
+    return WhisperEncoder(WhisperConfig(**sizes))  # type: ignore[arg-type] # Hugging Face looks at each

@@ -14,7 +14,7 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
     from sertk.builtin.corpora.emodb import EmoDB
     from sertk.builtin.corpora.folder import Folder
     from sertk.builtin.corpora.iemocap import Iemocap
-    from sertk.builtin.corpora.kaldi import Kaldi
+    from sertk.builtin.corpora.kaldi_directory import Kaldi
     from sertk.builtin.corpora.mini import Mini
     from sertk.builtin.corpora.msp_improv import MspImprov
     from sertk.builtin.corpora.ravdess import Ravdess

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 from safetensors.torch import load, save
 
-from sertk.core import Backbone, Feature, Padded, SertkError, hash_of, mean_std
+from sertk.core import Backbone, Feature, InputSpec, Padded, SertkError, hash_of, mean_std
 
 WEIGHTS = "weights.safetensors"
 
@@ -26,10 +26,16 @@ class Frozen(Feature):
         pool: "mean" or "mean_std" (of the population) over the utterance's frames; null keeps the frames.
     """
 
-    def __init__(self, rate: int, backbone: Backbone, pool: Literal["mean", "mean_std"] | None = None) -> None:
-        self._backbone, self._pool = backbone.eval().requires_grad_(False), pool
-        self.width, self.layers = backbone.width * (2 if pool == "mean_std" else 1), backbone.layers
-        self.frame_seconds = math.inf if pool else backbone.frame_seconds  # one frame, however long the wave
+    def __init__(
+        self,
+        rate: int,
+        backbone: Callable[[Mapping[str, InputSpec]], Backbone],
+        pool: Literal["mean", "mean_std"] | None = None,
+    ) -> None:
+        made = backbone({"wave": InputSpec(1, 1 / rate)})
+        self._backbone, self._pool = made.eval().requires_grad_(False), pool
+        self.width, self.layers = made.width * (2 if pool == "mean_std" else 1), made.layers
+        self.frame_seconds = math.inf if pool else made.frame_seconds  # one frame, however long the wave
         self.weights = hash_of(self._backbone.state_dict())
 
     @torch.no_grad()

@@ -8,8 +8,10 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from sertk.core import Feature, Padded
+from sertk.core import Feature, Padded, check_range
 
+MEL = "feature 'mel'"
+FLOAT = torch.finfo(torch.float32)
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
 
 
@@ -21,19 +23,19 @@ class Mel(Feature):
 
     Args:
         rate: Sampling rate, Hz; given by the run.
-        n_mels: Number of mel filters.
-        win_ms: Analysis window, ms.
-        hop_ms: Distance between windows, ms.
-        n_fft: FFT points; the next power of two from the window on when null.
-        f_min: Lowest frequency, Hz.
-        f_max: Highest frequency, Hz; half the rate when null.
+        n_mels: Number of mel filters, at least 1.
+        win_ms: Analysis window, ms; from 2 samples to 10 s.
+        hop_ms: Distance between windows, ms; from 2 samples to 10 s.
+        n_fft: FFT points, at least the window; the next power of two from the window on when null.
+        f_min: Lowest frequency, Hz; at least 0 and below the highest.
+        f_max: Highest frequency, Hz, at most half the rate; half the rate when null.
         window: Shape of the analysis window.
-        power: Exponent of the magnitude: 2 for power, 1 for magnitude.
+        power: Exponent of the magnitude, above 0 and at most 4: 2 for power, 1 for magnitude.
         log: "db" (10 log10 of power) or "ln".
-        floor: What values are raised to before the logarithm.
+        floor: What values are raised to before the logarithm; above 0 in float32, 1.2e-38 or more.
         mel_scale: Formula of the mel scale.
         norm: "slaney" divides filters by their width.
-        pre_emphasis: Coefficient of y[t] = x[t] - a x[t-1]; 0 leaves it out.
+        pre_emphasis: Coefficient of y[t] = x[t] - a x[t-1], from 0 to 1; 0 leaves it out.
     """
 
     def __init__(
@@ -53,24 +55,39 @@ class Mel(Feature):
         norm: Literal["slaney"] | None = None,
         pre_emphasis: float = 0.0,
     ) -> None:
-        win, self._hop = round(rate * win_ms / 1000), round(rate * hop_ms / 1000)
+        win, self._hop = self._samples(rate, "win_ms", win_ms), self._samples(rate, "hop_ms", hop_ms)
+        top = rate / 2 if f_max is None else f_max
+        check_range(MEL, "n_mels", n_mels, at_least=1)
+        check_range(MEL, "n_fft", n_fft, at_least=win, unit="samples, the window", null=True)
+        check_range(MEL, "f_max", f_max, above=0, at_most=rate / 2, unit="Hz", null=True)
+        check_range(MEL, "f_min", f_min, at_least=0, below=top, unit="Hz")
+        check_range(MEL, "power", power, above=0, at_most=4)
+        check_range(MEL, "floor", floor, at_least=FLOAT.tiny, at_most=FLOAT.max)
+        check_range(MEL, "pre_emphasis", pre_emphasis, at_least=0, at_most=1)
         self.width, self.frame_seconds = n_mels, self._hop / rate
         self._log, self._floor, self._power, self._pre = log, floor, power, pre_emphasis
-        self._mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=rate,
-            n_fft=n_fft or 2 ** (win - 1).bit_length(),
-            win_length=win,
-            hop_length=self._hop,
-            f_min=f_min,
-            f_max=f_max,
-            n_mels=n_mels,
-            window_fn=WINDOWS[window],
-            power=power,
-            norm=norm,
-            mel_scale=mel_scale,
-            pad_mode="constant",
-        )
-        self.silence = self._compress(torch.zeros(1)).item()
+        with torch.device("cpu"):  # small, and torchaudio looks at its values
+            self._mel = torchaudio.transforms.MelSpectrogram(
+                sample_rate=rate,
+                n_fft=n_fft or 2 ** (win - 1).bit_length(),
+                win_length=win,
+                hop_length=self._hop,
+                f_min=f_min,
+                f_max=f_max,
+                n_mels=n_mels,
+                window_fn=WINDOWS[window],
+                power=power,
+                norm=norm,
+                mel_scale=mel_scale,
+                pad_mode="constant",
+            )
+        self.silence = self._compress(torch.zeros(1, device="cpu")).item()
+
+    @staticmethod
+    def _samples(rate: int, setting: str, milliseconds: float) -> int:
+        """A duration in samples; at least two, and at most ten seconds."""
+        check_range(MEL, setting, milliseconds, at_least=2000 / rate, at_most=10_000, unit="ms")
+        return round(rate * milliseconds / 1000)
 
     def _compress(self, values: Tensor) -> Tensor:
         clamped = values.clamp(min=self._floor)
@@ -91,15 +108,17 @@ class MFCC(Feature):
 
     Args:
         rate: Sampling rate, Hz; given by the run.
-        n_mfcc: Coefficients kept.
+        n_mfcc: Coefficients kept, from 1 to the number of mel bands.
         mel: The log-mel frames; 26 bands of Hamming windows with mel's other defaults when null.
     """
 
     def __init__(self, rate: int, n_mfcc: int = 13, mel: Feature | None = None) -> None:
         self._mel = mel or Mel(rate, n_mels=26, window="hamming")
+        check_range("feature 'mfcc'", "n_mfcc", n_mfcc, at_least=1, at_most=self._mel.width)
         self.width, self.frame_seconds = n_mfcc, self._mel.frame_seconds
-        self._dct = torchaudio.functional.create_dct(n_mfcc, self._mel.width, norm="ortho")
-        self.silence = torch.as_tensor(self._mel.silence).expand(self._mel.width) @ self._dct
+        with torch.device("cpu"):
+            self._dct = torchaudio.functional.create_dct(n_mfcc, self._mel.width, norm="ortho")
+            self.silence = torch.as_tensor(self._mel.silence).expand(self._mel.width) @ self._dct
 
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves -> (B, T, n_mfcc)."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, over_rows
+from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, check_range, over_rows
 
 
 class ArcFace(Loss):
@@ -20,8 +20,8 @@ class ArcFace(Loss):
     Args:
         task: Given by the run.
         dims: Given by the run.
-        margin: m, radians.
-        scale: s of the cosine head.
+        margin: m, radians, from 0 to 1.57, a right angle.
+        scale: s of the cosine head, above 0.
         at: Which windows; auto is both where the run has segments, else the whole.
         reduction: Over the rows of a batch.
     """
@@ -38,6 +38,9 @@ class ArcFace(Loss):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        # up to a right angle the loss grows with theta everywhere; far beyond it falls where theta + m passes pi
+        check_range("loss 'arcface'", "margin", margin, at_least=0, at_most=1.57, unit="radians")
+        check_range("loss 'arcface'", "scale", scale, above=0)
         self.spans = dims.spans(at)
         self._classes, self._margin, self._scale, self._reduction = len(task.classes), margin, scale, reduction
 

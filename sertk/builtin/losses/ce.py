@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, over_rows
+from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, check_range, over_rows
 
 
 class CrossEntropy(Loss):
@@ -21,7 +21,7 @@ class CrossEntropy(Loss):
         at: Which windows; auto is both where the run has segments, else the whole.
         reduction: Over the rows of a batch.
         balance: "balanced" weighs class c by R / (C n_c), n_c its R training rows' count.
-        smoothing: Share of the label spread over all classes.
+        smoothing: Share of the label spread over all classes, at least 0 and below 1.
     """
 
     trains = frozenset({"emotion"})
@@ -36,6 +36,7 @@ class CrossEntropy(Loss):
         smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        check_range("loss 'ce'", "smoothing", smoothing, at_least=0, below=1)
         self.spans = dims.spans(at)
         self._classes, self._reduction, self._smoothing = len(task.classes), reduction, smoothing
         weights = task.counts.sum() / (len(task.classes) * task.counts.clamp(min=1)) if balance == "balanced" else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sertk.core import WHOLE, Dims, Loss, Target, Task, UsageError, Views
+from sertk.core import WHOLE, Dims, Loss, Target, Task, Views, check_range
 
 
 class Center(Loss):
@@ -21,16 +21,14 @@ class Center(Loss):
     Args:
         task: Given by the run.
         dims: Given by the run.
-        rate: Learning rate of the centres.
+        rate: Learning rate of the centres, above 0.
         width: Of a linear projection of the embedding that this loss alone reads; null takes the embedding as it is.
     """
 
     def __init__(self, task: Task, dims: Dims, rate: float = 5e-3, width: int | None = None) -> None:
         super().__init__()
-        if not rate > 0:
-            raise UsageError(f"loss 'center': rate is {rate}; a learning rate is above 0, P2's is 5e-3")
-        if width is not None and width < 1:
-            raise UsageError(f"loss 'center': width is {width}; it is above 0, P2's is 64, or null")
+        check_range("loss 'center'", "rate", rate, above=0)
+        check_range("loss 'center'", "width", width, at_least=1, null=True)
         self._rate = rate
         self.projection = nn.Linear(dims.embedding, width) if width else nn.Identity()
         self.centers = nn.Parameter(torch.randn(len(task.classes), width or dims.embedding))

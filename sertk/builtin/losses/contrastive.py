@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
-from sertk.core import WHOLE, Dims, Loss, Target, Task, Views
+from sertk.core import WHOLE, Dims, Loss, Target, Task, Views, check_range
 
 
 class Contrastive(Loss):
@@ -21,7 +21,8 @@ class Contrastive(Loss):
         task: Given by the run.
         dims: Given by the run.
         distance: Type 1 or type 2.
-        margin: m; 0 for cosine and 1 for l2 when null (the paper gives none).
+        margin: m; null is 0 for cosine and 1 for l2 (the paper gives none). It is at least -1 and below 1 for cosine,
+            above 0 for l2: otherwise no negative pair is pushed, or all are pushed alike.
         on: What is compared: the "embedding" in front of the head (pos_1), or behind it (pos_2) the "posterior" or
             the "logits".
         pairs: "random" puts every row in one pair (loader_1); "balanced" takes equally many rows of every class and
@@ -38,6 +39,10 @@ class Contrastive(Loss):
         pairs: Literal["random", "balanced"] = "random",
     ) -> None:
         super().__init__()
+        if distance == "cosine":
+            check_range("loss 'contrastive'", "margin", margin, at_least=-1, below=1, null=True)
+        else:
+            check_range("loss 'contrastive'", "margin", margin, above=0, null=True)
         self.sampler = {"random": "pairs", "balanced": "balanced_pairs"}[pairs]
         self._cosine, self._on = distance == "cosine", on
         self._margin = (0.0 if self._cosine else 1.0) if margin is None else margin

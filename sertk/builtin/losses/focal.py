@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, UsageError, Views, over_rows
+from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, check_range, over_rows
 
 
 class Focal(Loss):
@@ -26,8 +26,7 @@ class Focal(Loss):
         self, task: Task, dims: Dims, gamma: float = 2.0, at: At = "auto", reduction: Reduction = "mean"
     ) -> None:
         super().__init__()
-        if not gamma >= 0:
-            raise UsageError(f"loss 'focal': gamma is {gamma}; it is at least 0, where it is cross-entropy")
+        check_range("loss 'focal'", "gamma", gamma, at_least=0)
         self.spans = dims.spans(at)
         self._classes, self._gamma, self._reduction = len(task.classes), gamma, reduction
 

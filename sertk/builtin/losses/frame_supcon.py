@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sertk.core import WHOLE, Dims, Loss, Padded, Target, Task, UsageError, Views
+from sertk.core import WHOLE, Dims, Loss, Padded, Target, Task, Views, check_range
 
 SAFE = 80.0  # exp(-80) is a normal float32
 
@@ -27,15 +27,15 @@ class FrameSupCon(Loss):
     Args:
         task: Given by the run.
         dims: Given by the run.
-        width: Of the projection.
+        width: Of the projection, at least 1.
         tau: Temperature, above 0. P2 gives none; 0.07 is that of Khosla et al. 2020.
         normalize: Whether frames are scaled to length 1 first: not printed in P2, and done in Khosla et al.
     """
 
     def __init__(self, task: Task, dims: Dims, width: int = 64, tau: float = 0.07, *, normalize: bool = True) -> None:
         super().__init__()
-        if not tau > 0 or width < 1:
-            raise UsageError(f"loss 'frame_supcon': tau is {tau} and width {width}; both are above 0")
+        check_range("loss 'frame_supcon'", "width", width, at_least=1)
+        check_range("loss 'frame_supcon'", "tau", tau, above=0)
         self.projection = nn.Linear(dims.frame, width)
         self._tau, self._normalize = tau, normalize
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sertk.core import At, Dims, Loss, Target, Task, View, Views
+from sertk.core import At, Dims, Loss, Target, Task, View, Views, check_range
 
 
 class Triplet(Loss):
@@ -20,7 +20,7 @@ class Triplet(Loss):
     Args:
         task: Given by the run.
         dims: Given by the run.
-        margin: In units of the embedding.
+        margin: In units of the embedding, at least 0.
         at: segments (S) or whole (W); auto is segments where the run has them.
         negatives: Whose length is nearest to the positive's: "set", drawn from the whole training set with a random
             positive, both joining the batch as companions (P3); "batch", from the batch's own rows, for every
@@ -36,6 +36,7 @@ class Triplet(Loss):
         negatives: Literal["set", "batch"] = "set",
     ) -> None:
         super().__init__()
+        check_range("loss 'triplet'", "margin", margin, at_least=0)
         which: At = at
         self.spans = dims.spans(which, auto="segments")
         self.sampler = "triplets" if negatives == "set" else "shuffle"

@@ -10,8 +10,10 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
@@ -24,14 +26,18 @@ from sertk.builtin.backbones.whisper import Whisper
 from sertk.builtin.features.frozen import Frozen
 from sertk.builtin.poolings import AttentiveStatistics, MeanStd
 from sertk.cli.app import app
-from sertk.core import InputSpec, Padded, SertkError, UsageError, hash_of
-from sertk.corpus.features import Store, write_shard
-from sertk.corpus.prepared import Data, Reader
+from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of
+from sertk.corpus.features import Store, stores, write_shard
+from sertk.corpus.prepared import Data
+from sertk.hookspecs import hookimpl
 from sertk.modeling import bundle
-from sertk.plugins import Plugins
+from sertk.modeling.build import with_frozen
+from sertk.plugins import Plugins, manager
 from sertk.scoring.scorer import Scorer
-from sertk.settings import merge as config
-from sertk.stages.featurize import featurize, stores
+from sertk.settings import merge
+from sertk.settings.schema import Component, OptimizerSpec, Settings, TrainSettings
+from sertk.stages.featurize import featurize
+from sertk.training.loading import Reader
 from sertk.training.optim import layer_rates
 
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
@@ -68,6 +74,11 @@ def waves(*seconds: float) -> Padded:
 
 def whisper(source: Path, **settings: object) -> Whisper:
     return Whisper(WAVE, source=str(source), **settings).eval()  # type: ignore[arg-type]
+
+
+def frozen_whisper(source: Path, pool: Literal["mean", "mean_std"] | None = None) -> Frozen:
+    """The feature, of all layers."""
+    return Frozen(16_000, lambda inputs: Whisper(inputs, source=str(source), layers="all"), pool)
 
 
 @torch.no_grad()
@@ -182,12 +193,12 @@ def test_wrong_settings_and_waves_are_refused(source: Path) -> None:
 
 
 def test_layer_wise_rates_fall_from_the_output_to_the_input(source: Path) -> None:
-    train = {"optimizer": {"name": "adam", "lr": 0.1}, "backbone_rate": 0.5, "layer_decay": 0.1}
+    train = TrainSettings(optimizer=OptimizerSpec("adam", lr=0.1), backbone_rate=0.5, layer_decay=0.1)
     rates = layer_rates(whisper(source, freeze=1).groups(), train)
     assert {round(rate, 9): len(group) for rate, group in rates.items()} == {0.05: 2, 0.005: 15, 0.0005: 15}
-    assert layer_rates(whisper(source).groups(), {**train, "backbone_rate": 1.0, "layer_decay": 1.0}) == {}
+    assert layer_rates(whisper(source).groups(), replace(train, backbone_rate=1.0, layer_decay=1.0)) == {}
     with pytest.raises(UsageError, match="factors of the optimizer's lr"):
-        layer_rates(whisper(source).groups(), {**train, "optimizer": "adam"})
+        layer_rates(whisper(source).groups(), replace(train, optimizer=OptimizerSpec("adam")))
 
 
 # ---------------------------------------------------------------- statistics
@@ -221,7 +232,7 @@ def test_attention_weighs_frames_by_dimension() -> None:
 def test_frozen_statistics_stand_layer_by_layer(source: Path) -> None:
     rows = waves(0.5, 0.31)
     flat = Padded(rows.data[..., 0], rows.length)
-    found = Frozen(16_000, whisper(source, layers="all"), pool="mean_std")(flat)
+    found = frozen_whisper(source, "mean_std")(flat)
     assert found.data.shape == (2, 1, 128)
     assert found.length.tolist() == [1, 1]
     states = frames(whisper(source, layers="all"), row(rows, 1)).data[0]  # (T, 4 x 16)
@@ -231,7 +242,7 @@ def test_frozen_statistics_stand_layer_by_layer(source: Path) -> None:
 
 def test_a_learned_sum_of_cached_layers_is_that_of_the_encoder(source: Path) -> None:
     rows = waves(0.4, 0.2)
-    cached = Frozen(16_000, whisper(source, layers="all"))(Padded(rows.data[..., 0], rows.length))
+    cached = frozen_whisper(source)(Padded(rows.data[..., 0], rows.length))
     made = Frames({"x": InputSpec(64, 0.02, layers=4)}, layers="weighted")
     encoder = whisper(source, layers="weighted")
     weights = torch.tensor([0.3, -1.0, 2.0, 0.0])
@@ -247,29 +258,29 @@ def test_a_learned_sum_of_cached_layers_is_that_of_the_encoder(source: Path) -> 
 # ---------------------------------------------------------------- frozen is cached
 
 
-def settings(source: Path | str, **more: object) -> dict[str, object]:
+def settings(source: Path | str, **more: object) -> Settings:
     backbone = {"name": "whisper", "source": str(source), "layers": "all", "freeze": "all"}
     inputs = {"wave": {"name": "wave"}}
     own = {"inputs": inputs, "backbone": backbone, "protocol": "emobox", "fold": "1", "train.epochs": 1}
-    return dict(config.load(None, None, {**own, "train.device": "cpu", **more}))
+    return merge.load(None, None, {**own, "train.device": "cpu", **more})
 
 
-def probe(source: Path | str, **more: object) -> dict[str, object]:
+def probe(source: Path | str, **more: object) -> Settings:
     inside = {"name": "whisper", "source": str(source), "layers": "all"}
     inputs = {"whisper": {"name": "frozen", "backbone": inside, "pool": "mean_std"}}
     own = {"inputs": inputs, "backbone": "frames", "protocol": "emobox", "fold": "1", "train.epochs": 2}
-    return dict(config.load(None, None, {**own, "train.device": "cpu", **more}))
+    return merge.load(None, None, {**own, "train.device": "cpu", **more})
 
 
 @pytest.mark.parametrize("layers", ["last", "weighted"])
 def test_a_backbone_frozen_whole_is_a_cached_feature(source: Path, layers: str) -> None:
     frozen = {"name": "whisper", "source": str(source), "layers": layers, "freeze": "all"}
-    read = config.resolve(settings(source, backbone=frozen))
+    read = with_frozen(Plugins(), settings(source, backbone=frozen))
     inside = {"name": "whisper", "source": str(source), "layers": "all" if layers == "weighted" else layers}
-    assert read["inputs"] == {"frozen": {"name": "frozen", "backbone": inside}}
-    assert read["backbone"] == {"name": "frames", "layers": "weighted" if layers == "weighted" else "keep"}
-    kept = config.resolve(settings(source, backbone={**frozen, "freeze": 1}))
-    assert (kept["inputs"], kept["backbone"]["name"]) == ({"wave": {"name": "wave"}}, "whisper")
+    assert read.inputs == {"frozen": Component("frozen", {"backbone": inside})}
+    assert read.backbone == Component("frames", {"layers": "weighted" if layers == "weighted" else "keep"})
+    kept = with_frozen(Plugins(), settings(source, backbone={**frozen, "freeze": 1}))
+    assert (kept.inputs, kept.backbone.name) == ({"wave": Component("wave")}, "whisper")
 
 
 def copied(data: Path, folder: Path) -> Data:
@@ -279,8 +290,8 @@ def copied(data: Path, folder: Path) -> Data:
 def test_its_size_is_said_before_it_is_written_and_a_rerun_is_free(
     data: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, read = copied(data, tmp_path), config.resolve(settings(source))
-    place = stores(own.folder, read, Plugins())["frozen"].folder
+    own, read = copied(data, tmp_path), settings(source)
+    place = stores(own.folder, with_frozen(Plugins(), read), Plugins())["frozen"].folder
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(SertkError, match=r"frozen needs .* GB and .* has 0\.0 GB free\. Make room, cache less"):
         featurize(own, read, 1)
@@ -301,42 +312,40 @@ def test_a_changed_checkpoint_never_gives_a_stale_feature(data: Path, source: Pa
     moved = shutil.copytree(source, tmp_path / "moved")
 
     def key() -> str:
-        return stores(data, config.resolve(probe(moved)), Plugins())["whisper"].folder.name
+        return stores(data, probe(moved), Plugins())["whisper"].folder.name
 
     first = key()
-    assert first == stores(data, config.resolve(probe(source)), Plugins())["whisper"].folder.name  # wherever it lies
+    assert first == stores(data, probe(source), Plugins())["whisper"].folder.name  # wherever it lies
     weights = load_file(moved / "model.safetensors")
     weights["layers.0.fc1.bias"][0] += 1e-3
     save_file(weights, moved / "model.safetensors", {"format": "pt"})
     second = key()
-    other = probe(moved)
-    other["audio"]["trim_db"] = 30.0  # type: ignore[index]
-    third = stores(data, config.resolve(other), Plugins())["whisper"].folder.name
+    third = stores(data, probe(moved, **{"audio.trim_db": 30.0}), Plugins())["whisper"].folder.name
     assert len({first, second, third}) == 3
 
 
 def test_several_processes_and_batches_give_what_one_file_gives(data: Path, source: Path, tmp_path: Path) -> None:
-    own, read = copied(data, tmp_path), config.resolve(probe(source))
+    own, read = copied(data, tmp_path), probe(source)
     featurize(own, read, 2)
     store = stores(own.folder, read, Plugins())["whisper"]
-    feature = Frozen(16_000, whisper(source, layers="all"), pool="mean_std")
-    waves = Reader(own, read["audio"], {}, wave=True)
+    feature = frozen_whisper(source, "mean_std")
+    waves = Reader(own, read.audio, {}, wave=True)
     for one in list(own.utterances.values())[::17]:
         wanted = feature(waves([one])["wave"]).data[0]
         torch.testing.assert_close(store[own.facts[one.id].sha256], wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_inputs_that_are_cached_and_computed_come_together(data: Path) -> None:
-    read = config.resolve(config.load("mini-cnn", None, {"inputs": {"wave": {"name": "wave"}}}))
+    read = merge.load("mini-cnn", None, {"inputs": {"wave": {"name": "wave"}}})
     kept = stores(data, read, Plugins())
     assert set(kept) == {"mel"}
     own = Data(data)
-    found = Reader(own, read["audio"], kept, wave=True)(list(own.utterances.values())[:3])
+    found = Reader(own, read.audio, kept, wave=True)(list(own.utterances.values())[:3])
     assert set(found) == {"mel", "wave"}
 
 
 def test_the_name_of_the_wave_is_its_own(data: Path) -> None:
-    read = config.resolve(config.load("mini-cnn", None, {"inputs": {"wave": {"name": "mel"}}}))
+    read = merge.load("mini-cnn", None, {"inputs": {"wave": {"name": "mel"}}})
     with pytest.raises(UsageError, match="the input name 'wave' is the wave's own"):
         stores(data, read, Plugins())
 
@@ -377,13 +386,13 @@ def featurize_slowly(folder: Path) -> None:
     from sertk.stages import featurize as stage
 
     stage.CHUNK = 8
-    featurize(Data(folder), config.resolve(config.load("mini-cnn")), 1)
+    featurize(Data(folder), merge.load("mini-cnn"), 1)
 
 
 def test_a_kill_loses_no_shard_that_was_written_and_leaves_no_half_one(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, read = copied(data, tmp_path), config.resolve(config.load("mini-cnn"))
+    own, read = copied(data, tmp_path), merge.load("mini-cnn")
     folder = stores(own.folder, read, Plugins())["mel"].folder
     process = multiprocessing.get_context("spawn").Process(target=featurize_slowly, args=(own.folder,))
     process.start()
@@ -423,7 +432,7 @@ def test_a_bundle_needs_no_checkpoint_and_says_which_it_began_with(
     own, mine = copied(data, tmp_path), shutil.copytree(source, tmp_path / "mine")
     tuned = {"name": "whisper", "source": str(mine), "layers": "weighted", "freeze": 1}
     document = probe(mine) if kind == "probe" else settings(mine, backbone=tuned, normalize="none")
-    featurize(own, config.resolve(document), 1)
+    featurize(own, document, 1)
     train(document, own, tmp_path / "run")
     paths = sorted(corpus.rglob("*.wav"))[:3]
     before = [Scorer(tmp_path / "run/model")(path) for path in paths]
@@ -441,7 +450,7 @@ def test_a_bundle_needs_no_checkpoint_and_says_which_it_began_with(
 
 def test_a_bundle_without_its_frozen_weights_is_refused(data: Path, source: Path, tmp_path: Path) -> None:
     own = copied(data, tmp_path)
-    featurize(own, config.resolve(probe(source)), 1)
+    featurize(own, probe(source), 1)
     train(probe(source), own, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/model/files")
     with pytest.raises(SertkError, match=r"lacks weights\.safetensors of its frozen backbone"):
@@ -452,10 +461,10 @@ def test_the_statistics_of_the_training_fold_standardise_what_is_pooled(
     data: Path, source: Path, tmp_path: Path
 ) -> None:
     own = copied(data, tmp_path)
-    featurize(own, config.resolve(probe(source)), 1)
+    featurize(own, probe(source), 1)
     train(probe(source), own, tmp_path / "run")
     state = load_file(tmp_path / "run/model/model.safetensors")
-    store = stores(own.folder, config.resolve(probe(source)), Plugins())["whisper"]
+    store = stores(own.folder, probe(source), Plugins())["whisper"]
     ids = own.protocol("emobox").fold("1").train
     rows = torch.cat([store[own.facts[i].sha256] for i in ids])
     torch.testing.assert_close(state["normalize.whisper.mean"], rows.mean(0), atol=1e-4, rtol=1e-4)
@@ -485,7 +494,7 @@ def test_a_recipe_notices_a_changed_checkpoint(corpus: Path, source: Path, tmp_p
 def test_a_run_does_not_continue_a_model_of_other_frozen_weights(data: Path, source: Path, tmp_path: Path) -> None:
     own, other = copied(data, tmp_path), save_encoder(tmp_path / "other", seed=1)
     for name in (source, other):
-        featurize(own, config.resolve(probe(name)), 1)
+        featurize(own, probe(name), 1)
     train(probe(source), own, tmp_path / "run")
     begun = {"train.init": str(tmp_path / "run/model")}
     train(probe(source, **begun), own, tmp_path / "same")
@@ -495,11 +504,11 @@ def test_a_run_does_not_continue_a_model_of_other_frozen_weights(data: Path, sou
 
 def test_a_run_does_not_go_on_with_another_checkpoint(data: Path, source: Path, tmp_path: Path) -> None:
     own, mine = copied(data, tmp_path), shutil.copytree(source, tmp_path / "mine")
-    featurize(own, config.resolve(probe(mine)), 1)
+    featurize(own, probe(mine), 1)
     train(probe(mine), own, tmp_path / "run")
     shutil.rmtree(mine)
     save_encoder(mine, seed=2)
-    featurize(own, config.resolve(probe(mine)), 1)
+    featurize(own, probe(mine), 1)
     with pytest.raises(SertkError, match="began with another features"):
         train(probe(mine), own, tmp_path / "run")
 
@@ -507,23 +516,38 @@ def test_a_run_does_not_go_on_with_another_checkpoint(data: Path, source: Path, 
 def test_a_worker_whose_checkpoint_changed_meanwhile_writes_nothing(data: Path, tmp_path: Path) -> None:
     own = copied(data, tmp_path)
     random = {"name": "whisper", "config": SIZES, "layers": "last"}
-    read = config.resolve(probe("", inputs={"whisper": {"name": "frozen", "backbone": random}}))
+    read = probe("", inputs={"whisper": {"name": "frozen", "backbone": random}})
     with pytest.raises(SertkError, match=r"the checkpoint changed, or they are random ones"):
         featurize(own, read, 1)
     assert not list((own.folder / "feats").rglob("*.safetensors"))
 
 
+class Branches(Backbone):
+    """A guest that holds others."""
+
+    def __init__(self, inputs: Mapping[str, InputSpec], branches: list[Backbone]) -> None:
+        raise AssertionError("it is refused before it is made")
+
+
 def test_a_bundle_that_names_a_source_is_refused(data: Path, source: Path, tmp_path: Path) -> None:
+    guests = manager()
+    guests.register(SimpleNamespace(sertk_backbones=hookimpl(lambda: {"branches": Branches})))
     own = copied(data, tmp_path)
-    featurize(own, config.resolve(probe(source)), 1)
+    featurize(own, probe(source), 1)
     train(probe(source), own, tmp_path / "run")
     about = json.loads((tmp_path / "run/model/bundle.json").read_text())
     spec = about["components"]["inputs"]["whisper"]
-    for inside in ({**spec["backbone"], "source": "some/name"}, [{"branches": [{"source": "some/name"}]}]):
+    named = {**spec["backbone"], "source": "some/name"}
+    deep = {"name": "branches", "branches": ["frames", {"name": "branches", "branches": [named]}]}
+    loads = r"bundle\.json: feature 'frozen' loads 'some/name', and a bundle has its weights itself"
+    for inside, says in (
+        *((one, loads) for one in (named, "whisper:source=some/name", [named], deep)),
+        ([{"branches": [{"source": "some/name"}]}], "has no name"),
+    ):
         about["components"]["inputs"]["whisper"] = {**spec, "backbone": inside}
         (tmp_path / "run/model/bundle.json").write_text(json.dumps(about))
-        with pytest.raises(SertkError, match="components name a source"):
-            bundle.read(tmp_path / "run/model", Plugins())
+        with pytest.raises(SertkError, match=says):
+            bundle.read(tmp_path / "run/model", Plugins(guests))
 
 
 def test_what_lies_inside_a_component_is_known_to_the_bundle_and_the_key(source: Path) -> None:
@@ -542,5 +566,5 @@ def test_layers_that_do_not_count_are_not_trained(source: Path) -> None:
 
 
 def test_a_frozen_backbone_behind_crops_stays_a_backbone(source: Path) -> None:
-    read = config.resolve(settings(source, crop={"length": 0.5}))
-    assert read["backbone"]["name"] == "whisper"
+    read = with_frozen(Plugins(), settings(source, crop={"length": 0.5}))
+    assert read.backbone.name == "whisper"

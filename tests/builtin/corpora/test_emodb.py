@@ -336,10 +336,10 @@ def test_prepare_tells_of_one_fold_and_of_any(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_training_refuses_what_prepare_warned_of(part: Path, tmp_path: Path) -> None:
-    from sertk.settings import merge as config
+    from sertk.settings import merge
     from sertk.stages.train import train
 
     prepare("emodb", part, tmp_path / "data", ["loso"], 0.1, 1)
-    settings = config.load("mini-cnn", None, {"protocol": "loso", "fold": "03", "train.epochs": 1})
+    settings = merge.load("mini-cnn", None, {"protocol": "loso", "fold": "03", "train.epochs": 1})
     with pytest.raises(SertkError, match="'loso', fold 03: no training utterance is of class boredom, disgust, fear"):
-        train(dict(settings), Data(tmp_path / "data"), tmp_path / "run")
+        train(settings, Data(tmp_path / "data"), tmp_path / "run")

@@ -9,7 +9,6 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -18,9 +17,10 @@ import sertk
 from sertk.builtin.corpora.iemocap import Iemocap
 from sertk.cli.app import app
 from sertk.core import InputError, Rejected, SertkError, UsageError, Utterance
-from sertk.corpus.audit import audit, shares, undeclared
+from sertk.corpus.audit import audit_folds, shares, undeclared
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Made, expected, make
+from sertk.settings.schema import Settings
 from sertk.stages.prepare import prepare
 from sertk.testing import official
 from sertk.testing.trees import iemocap
@@ -137,7 +137,7 @@ def folds(whole: list[Utterance], name: str) -> Made:
     """A protocol applied, and what its parts share checked against what it declares."""
     protocol = Iemocap.protocols[name]
     made = make("iemocap", name, protocol, whole)
-    report = audit(made.folds, {one.id: one for one in whole}, {})
+    report = audit_folds(made.folds, {one.id: one for one in whole}, {})
     assert undeclared(report, protocol.overlaps) == []
     assert {what: set(pairs) for what, pairs in shares(report).items()} == {
         what: set(pairs) for what, pairs in protocol.overlaps.items()
@@ -419,16 +419,16 @@ def test_the_rows_of_p2_table_3_are_the_options_that_the_readme_gives(
     root = iemocap.write(tmp_path / "in", share=200, seconds=0.2)
     words = ["recipe", EGS, "--work", tmp_path, "--root", root, "--system", "p2-wavlm-eam-flam-all"]
     assert CliRunner().invoke(app, [str(word) for word in (*words, "--stop-stage", 1)]).exit_code == 0
-    found: list[dict[str, Any]] = []
+    found: list[Settings] = []
     monkeypatch.setattr("sertk.stages.train._run", lambda plugins, settings, *rest: found.append(settings))
     for _, options in rows:
         more = ["--stage", "3", "--stop-stage", "3", "--fold", "Ses01", "--dry-run", *shlex.split(options)]
         done = CliRunner().invoke(app, [str(word) for word in (*words, *more)])
-        done = CliRunner().invoke(app, shlex.split(done.output)[1:])
+        done = CliRunner().invoke(app, shlex.split(done.stdout)[1:])
         assert done.exit_code == 0, done.output
     for number, (one, (backbone, mix, pool, losses)) in enumerate(zip(found, TABLE3, strict=True), 1):
-        assert one["backbone"]["name"] == backbone, number
-        assert [augmentation["name"] for augmentation in one["augment"]] == ([mix] if mix else []), number
-        assert (one["pooling"]["name"], one["pooling"]["project"]) == (pool, 64), number
-        assert tuple(loss["name"] for loss in one["losses"]) == losses, number
-        assert one["pilot"] == 20
+        assert one.backbone.name == backbone, number
+        assert [augmentation.name for augmentation in one.augment] == ([mix] if mix else []), number
+        assert (one.pooling.name, one.pooling.settings["project"]) == (pool, 64), number
+        assert tuple(loss.name for loss in one.losses) == losses, number
+        assert one.pilot == 20

@@ -14,7 +14,7 @@ import sertk
 from sertk.builtin.corpora.msp_improv import MspImprov
 from sertk.cli.app import app
 from sertk.core import PAIRS, InputError, Rejected, SertkError, Utterance
-from sertk.corpus.audit import audit, shares
+from sertk.corpus.audit import audit_folds, shares
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import expected, make
 from sertk.stages.prepare import prepare
@@ -107,7 +107,7 @@ def test_six_folds_by_session_keep_the_four_classes(whole: list[Utterance]) -> N
         assert {sessions[i] for i in fold.train} == set("123456") - {name, str(dev)}
     assert Counter(i for fold in made.folds.folds.values() for i in fold.test).total() == 7798
     assert made.folds.stamp == "speaker-independent"
-    assert shares(audit(made.folds, {one.id: one for one in whole}, {})) == {
+    assert shares(audit_folds(made.folds, {one.id: one for one in whole}, {})) == {
         "text": list(PAIRS)
     }  # the 20 target sentences
 

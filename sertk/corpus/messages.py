@@ -1,0 +1,96 @@
+"""What `prepare` says to the user of a corpus and of its protocols, in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sertk.core import Utterance
+from sertk.corpus.audit import lacking_classes, stamped
+
+
+def corpus_messages(
+    corpus: str,
+    counts: Mapping[str, Mapping[str, int]],
+    failed: Sequence[Mapping[str, Any]],
+    twins: Sequence[Sequence[str]],
+    out: Path,
+) -> list[str]:
+    """What was found of a corpus: how much of what is published, twins, and files that cannot be used.
+
+    Args:
+        corpus: What it is called.
+        counts: {"here", "published"} utterances by label.
+        failed: {"id", "reason"} of what cannot be used.
+        twins: Groups of ids that have the same samples.
+        out: The prepared corpus.
+    """
+    here, published = (sum(count[which] for count in counts.values()) for which in ("here", "published"))
+    found = [f"{corpus}: {here} utterances here" + (f" of {published} published" if published else "")]
+    for label, count in counts.items():
+        if published and count["here"] != count["published"]:
+            found.append(f"  {label}: {_compared(count['here'], count['published'])}")
+    if twins:
+        more = f", and {len(twins) - 1} more such groups, see corpus.json" if len(twins) > 1 else ""
+        found.append(f"  the same recording under several names: {' = '.join(twins[0])}{more}")
+    if failed:
+        path = out / "failed.jsonl"
+        found.append(f"{len(failed)} files cannot be used, see {path}; the first: {failed[0]['reason']}")
+    return found
+
+
+def protocol_messages(name: str, content: Mapping[str, Any]) -> list[str]:
+    """What a protocol holds: classes, folds, utterances, its stamp, and what it lacks.
+
+    Args:
+        name: Of the protocol.
+        content: Of its file.
+    """
+    folds = len(content["folds"])
+    found = [
+        f"protocol {name}: {len(content['classes'])} classes, {folds} fold{'s' * (folds > 1)}, "
+        f"{len(content['labels'])} utterances kept, {len(content['dropped'])} dropped, {stamped(content)}, "
+        f"hash {content['hash']}"
+    ]
+    here = Counter(content["labels"].values())
+    for label, published in content["expected"].items():
+        if here[label] != published:
+            found.append(f"  {label}: {_compared(here[label], published)}")
+    absent = content["absent"]
+    if absent:
+        first = f"{absent[0]['id']} ({absent[0]['reason']})"
+        found.append(f"  {len(absent)} that the folds name are not here, the first: {first}")
+    for part, classes, names in lacking_classes(content["audit"]):
+        refused = ": not to be trained" if part == "train" else ""
+        found.append(f"  no {', '.join(classes)} in {part} of {_some_folds(names, list(content['audit']))}{refused}")
+    return found
+
+
+def case_messages(utterances: Iterable[Utterance]) -> list[str]:
+    """Names of speakers and labels that differ in upper and lower case alone: they count as different."""
+    names: dict[tuple[str, str], set[str]] = {}
+    whole = list(utterances)
+    for what in ("speaker", "label"):
+        for one in whole:
+            name = getattr(one, what) or ""
+            names.setdefault((what, name.casefold()), set()).add(name)
+    return [
+        f"the {what}s {', '.join(sorted(own))} count as different" for (what, _), own in names.items() if len(own) > 1
+    ]
+
+
+def _some_folds(folds: Sequence[str], every: Sequence[str]) -> str:
+    """Folds in few words: by their names, or as any but the others."""
+    others = [name for name in every if name not in folds]
+    if len(folds) == 1:
+        return f"fold {folds[0]}"
+    if len(others) < len(folds):
+        return f"any fold but {', '.join(others)}" if others else "any fold"
+    return f"folds {', '.join(folds)}"
+
+
+def _compared(here: int, published: int) -> str:
+    odd = here - published
+    return f"{here} of {published}, " + (f"{-odd} missing" if odd < 0 else f"{odd} more than published")

@@ -1,0 +1,62 @@
+"""How the windows and crops of an utterance become its posterior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sertk.core import WHOLE, Batch, Decision, Dims, Rng, Span, UsageError, View, Views
+from sertk.plugins import Plugins
+from sertk.settings.schema import DecisionSpec, Settings
+
+
+@dataclass(frozen=True)
+class Decider:
+    """A decision and the windows that it is made of.
+
+    Attributes:
+        span: The windows that are looked at.
+        decision: What is made of them.
+    """
+
+    span: Span
+    decision: Decision
+
+    def __call__(self, views: Views, batch: Batch, utterances: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        """(U, C) posterior and (U, C) logits, the mean over windows, of U utterances."""
+        view = views[self.span].float()
+        owner = batch.owner[view.owner]
+        count = torch.bincount(owner, minlength=utterances)
+        merged = View(view.frames, view.embedding, view.heads, owner, count[owner], view.output)
+        logits = view.logits.new_zeros(utterances, view.logits.shape[1]).index_add(0, owner, view.logits)
+        return self.decision(merged, utterances, rng), logits / count[:, None]
+
+
+def resolve_decision(settings: Settings) -> DecisionSpec:
+    """The decision with its name and windows spelled out.
+
+    Raises:
+        UsageError: On segments that the run does not have.
+    """
+    spec = settings.decision
+    at = spec.at if spec.at != "auto" else "segments" if settings.segments else "whole"
+    if at == "segments" and not settings.segments:
+        raise UsageError(
+            f"{settings.at('decision')}decision: at: segments needs windows, and the run has none. Set them, "
+            "for example --segments 140:70, or take at: whole."
+        )
+    name = spec.name if spec.name != "auto" else "max_probability" if at == "segments" else "mean"
+    return replace(spec, name=name, at=at)
+
+
+def make_decider(plugins: Plugins, settings: Settings, dims: Dims) -> Decider:
+    """The decision over its windows.
+
+    Raises:
+        UsageError: On an unknown name or setting.
+    """
+    spec = resolve_decision(settings)
+    span = dims.segments if spec.at == "segments" and dims.segments else WHOLE
+    return Decider(span, plugins.make("decision", spec))

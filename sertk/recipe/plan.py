@@ -1,0 +1,301 @@
+"""A recipe as steps: which commands there are, what each depends on and what it writes. Nothing is run here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from sertk.core import Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
+from sertk.core.files import digest, egs, part_of
+from sertk.corpus import folding, protocols
+from sertk.corpus.features import Store, stores
+from sertk.corpus.prepared import title_of
+from sertk.modeling.build import with_frozen
+from sertk.plugins import Plugins, file_hash
+from sertk.recipe.folder import home
+from sertk.recipe.freshness import Step, listing
+from sertk.settings.overrides import Choices, tag_of
+from sertk.settings.plain import identity, plain
+from sertk.settings.schema import Component, Settings
+from sertk.settings.values import component_text
+from sertk.training import warm_start
+from sertk.training.loss import resolve_losses
+
+STAGES = ("prepare", "featurize", "train", "score", "report")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the user asked of `sertk recipe`."""
+
+    first: str = "prepare"
+    last: str = "report"
+    folds: Sequence[str] = ()
+    seeds: Sequence[str] = ()
+    root: Path | None = None
+    work: Path | None = None
+    tag: str | None = None
+    jobs: int | None = None
+    dry: bool = False
+    force: bool = False
+    allow_failed: bool = False
+    publish: bool = False
+    choices: Choices = field(default_factory=Choices)
+
+
+def stage_of(text: str) -> str:
+    """A stage by number or name.
+
+    Raises:
+        UsageError: Where there is none.
+    """
+    if text.isdigit() and 1 <= int(text) <= len(STAGES):
+        return STAGES[int(text) - 1]
+    if text not in STAGES:
+        raise UsageError(f"no stage {text!r}{nearest(text, STAGES)}, or 1 to {len(STAGES)}")
+    return text
+
+
+class Plan:
+    """A recipe with what the user asked of it, as steps.
+
+    Args:
+        path: recipe.yaml.
+        ask: See `Ask`.
+
+    Raises:
+        UsageError: On unknown names and settings, or without a corpus folder.
+    """
+
+    def __init__(self, path: Path, ask: Ask) -> None:
+        # in full, so that the printed commands run from anywhere
+        self._path, self.ask = path.resolve(), ask
+        given = ask.choices.load(path)
+        for word, value in (("corpus", given.corpus), ("protocol", given.protocol), ("system", given.system)):
+            if not value:
+                raise UsageError(f"{path} names no {word}; write `{word}: NAME` in it.")
+        self.plugins = Plugins(files=given.plugins)
+        with given.located("losses"):
+            self.settings = replace(given, losses=resolve_losses(self.plugins, given.losses, ask.choices.losses())[0])
+        with given.located("corpus"):
+            self._corpus: Corpus = self.plugins.make("corpus", self._spec)
+        self._work = (ask.work or home(self._path.parent)).resolve()
+        self._title = title_of(self._corpus, self._spec.name)
+        self._data = self._work / "data" / self._title
+        self.jobs = ask.jobs or self.settings.jobs
+        warm_start.files(self.settings.train.init)
+        list(self._runs())
+
+    @property
+    def _spec(self) -> Component:
+        return self.settings.corpus or Component("")
+
+    @cached_property
+    def computed(self) -> Settings:
+        """The settings with what is frozen put as a feature."""
+        return with_frozen(self.plugins, self.settings)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, where the protocol states them."""
+        labels = self._rules().labels
+        return tuple(sorted(set(labels.values()))) if labels else ()
+
+    def steps(self, stage: str) -> list[Step] | None:
+        """The steps of a stage; None where they follow from a corpus that is not prepared yet."""
+        if stage in ("train", "score", "report") and self._folds() is None:
+            return None
+        made: Iterator[Step] = getattr(self, f"_{stage}")()
+        return list(made)
+
+    def _prepare(self) -> Iterator[Step]:
+        root, file, least = self._root(), self._file(), self.settings.audio.min_seconds
+        words = ["prepare", component_text(self._spec.name, self._spec.settings), "--root", str(root)]
+        words += ["--out", str(self._data), "--protocol", str(file or self.protocol)]
+        words += ["--min-seconds", str(least), *self._nj(), *self._files()]
+        stamp = self._data / f".prepare-{self.protocol}.json"
+        settings = [plain(self._spec), str(file) if file else self.protocol, least]
+        rule = self._rules().test
+        lists = [rule.path] if isinstance(rule, FoldTable) else []
+        needs = [*([file] if file else []), *self._corpus.reads(root), *lists, *map(Path, self.settings.plugins)]
+        yield Step("prepare", words, stamp, settings, needs, self._prepared(), root)
+
+    def _root(self) -> Path:
+        root = self.ask.root or self.settings.root
+        if root is not None:
+            return Path(root).resolve()
+        if type(self._corpus).obtain is Corpus.obtain:
+            raise UsageError(f"the corpus {self._title} must be obtained first; then give its folder: --root FOLDER.")
+        return self._work / "corpus"
+
+    def _prepared(self) -> list[Path]:
+        protocol = f"protocols/{self.protocol}.json"
+        return [self._data / name for name in ("corpus.json", "manifest.jsonl", "audio.jsonl", protocol)]
+
+    def _nj(self) -> list[str]:
+        return ["--nj", str(self.jobs)]
+
+    def _files(self) -> list[str]:
+        """The plugin files: a command that names them is the user's consent to run them."""
+        return [word for file in self.settings.plugins for word in ("--plugin", file)]
+
+    def _common(self) -> list[str]:
+        root = ["--root", str(self.ask.root.resolve())] if self.ask.root else []
+        system = ["--system", str(self.settings.system), "--config", str(self._path)]
+        return [*system, *root, *self._files(), *self.ask.choices.words()]
+
+    def _featurize(self) -> Iterator[Step]:
+        s = self.computed
+        settings = [plain(one) for one in (s.audio, s.inputs, s.augment, s.on_augment)]
+        stamp = self._data / "feats" / f".featurize-{digest(settings, 8)}.json"
+        words = ["featurize", str(self._data), *self._common(), *self._nj()]
+        makes = [store.folder / "index.jsonl" for store in self._stores]
+        yield Step("featurize", words, stamp, settings, self._prepared(), makes)
+
+    @cached_property
+    def _stores(self) -> list[Store]:
+        """Of the cached features; none where only commands are printed and a checkpoint is not at hand."""
+        try:
+            return list(stores(self._data, self.computed, self.plugins).values())
+        except SertkError as error:
+            if not self.ask.dry or isinstance(error, UsageError):
+                raise
+            return []
+
+    def _runs(self) -> Iterator[tuple[str, str, Path]]:
+        """(fold, seed, folder) of each run; none where the corpus decides on the folds and is not prepared yet."""
+        known = self._folds()
+        if known is None:
+            return
+        folds, seeds = self.settings.folds, list(map(str, self.settings.seeds))
+        for fold in self.ask.folds or (known if folds == ("all",) else folds):
+            for seed in self.ask.seeds or seeds:
+                name, number = _pick(fold, known, "fold"), _pick(seed, seeds, "seed", closed=False)
+                yield name, number, self.system / f"fold={part_of(name)}" / f"seed={number}"
+
+    def _folds(self) -> list[str] | None:
+        """The folds by name; None where the corpus decides on them and is not prepared yet."""
+        path = self._data / "protocols" / f"{self.protocol}.json"
+        if path.exists():  # what is not here of the corpus has no fold
+            return list(protocols.load(path).folds)
+        return folding.names(self._rules())
+
+    def _rules(self) -> Protocol:
+        file = self._file()
+        return protocols.from_file(file) if file else self._corpus.protocols[self.protocol]
+
+    def _file(self) -> Path | None:
+        """The file that states the protocol, where it is not one of the corpus's; beside the recipe, or from here."""
+        path = Path(self.settings.protocol or "")
+        if path.suffix not in protocols.YAML:
+            return None
+        beside = self._path.parent / path
+        if not beside.is_file() and not path.is_file():
+            raise UsageError(f"protocol {str(path)!r} is neither {beside.resolve()} nor {path.resolve()}.")
+        return (beside if beside.is_file() else path).resolve()
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol.
+
+        Raises:
+            UsageError: Where the corpus has none of that name, or a file states one of the corpus's.
+        """
+        file, known = self._file(), self._corpus.protocols
+        if file and file.stem in known:
+            raise UsageError(f"corpus {self._title} has a protocol {file.stem!r} of its own; rename {file}.")
+        if file:
+            return file.stem
+        name = self.settings.protocol or ""
+        if name not in known:
+            place = self.settings.at("protocol")
+            raise UsageError(
+                f"{place}corpus {self._title} has no protocol {name!r}{nearest(name, known)}, or a .yaml file"
+            )
+        return name
+
+    @cached_property
+    def system(self) -> Path:
+        """The folder of the system's runs: its name, and a tag where the command line makes another of it."""
+        tag = self.ask.tag or self._tag()
+        name = Path(self.settings.system or "").stem
+        return self._work / "exp" / self.protocol / (f"{name}+{tag}" if tag else name)
+
+    def _tag(self) -> str:
+        choices = Choices(system=self.ask.choices.system, plugin=self.ask.choices.plugin, trust=True)
+        return tag_of(self.settings, choices.load(self._path))
+
+    def _train(self) -> Iterator[Step]:
+        reads: list[object] = [[store.folder.name for store in self._stores], self._places()]
+        reads += [[file_hash(one) for one in self.settings.plugins]] if self.settings.plugins else []
+        needs = [*self._prepared()[2:], *warm_start.files(self.settings.train.init)]
+        for fold, seed, out in self._runs():
+            place = ["--protocol", self.protocol, "--fold", fold, "--seed", seed, "--out", str(out)]
+            words = ["train", str(self._data), *self._common(), *place]
+            settings = identity(self.settings, "run", "which")
+            yield Step("train", words, out / ".train.json", settings, needs, _bundle(out), reads=reads)
+
+    def _places(self) -> dict[str, list[tuple[str, int, int]]]:
+        """The files of checkpoints that the settings name by their folder: one may be changed there."""
+        specs = [("feature", one) for one in self.settings.inputs.values()]
+        found = [
+            place
+            for kind, one in (*specs, ("backbone", self.settings.backbone))
+            for place in self.plugins.places(kind, one)
+        ]
+        return {place: listing(Path(place)) for place in found if Path(place).is_dir()}
+
+    def _score(self) -> Iterator[Step]:
+        s = self.settings
+        for _, _, out in self._runs():
+            words = ["score", str(out / "model"), str(self._data), "--out", str(out / "scores.jsonl")]
+            words += ["--root", str(self.ask.root.resolve())] if self.ask.root else []
+            words += ["--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
+            makes = [out / "scores.jsonl", out / "metrics.json"]
+            yield Step("score", words, out / ".score.json", [], [*self._prepared()[2:], *_bundle(out)], makes)
+
+    def _command(self) -> str:
+        """The command that makes these results again anywhere; what says where is left out, or a placeholder."""
+        ask, inside = self.ask, self._path.is_relative_to(egs())
+        words = [f"egs/{self._path.parent.name}/run.sh"] if inside else ["sertk", "recipe", str(self._path)]
+        words += ["--root", "FOLDER"] if ask.root else []
+        words += ["--system", _anywhere(str(self.settings.system))]
+        words += [word for fold in ask.folds for word in ("--fold", fold)]
+        words += [word for seed in ask.seeds for word in ("--seed", seed)]
+        words += ["--tag", ask.tag] if ask.tag else []
+        chosen = replace(ask.choices, device=None, init=ask.choices.init and Path("BUNDLE"))
+        return shlex.join([*words, *map(_anywhere, chosen.words())])
+
+    def _report(self) -> Iterator[Step]:
+        outs = [out for _, _, out in self._runs()]
+        words = ["report", *map(str, outs), "--command", self._command()]
+        words += ["--publish"] if self.ask.publish else []
+        makes = [self.system / "RESULTS.md"]
+        needs = [out / "metrics.json" for out in outs]
+        yield Step("report", words, self.system / ".report.json", [self.ask.publish], needs, makes)
+
+
+def _anywhere(word: str) -> str:
+    """A word of a command without the places of this machine: folders that settings name, and absolute paths."""
+    if Path(word).is_absolute():
+        return Path(word).name
+    return re.sub(r"(?<==)[^,=]+", lambda found: "FOLDER" if Path(found[0]).is_dir() else found[0], word)
+
+
+def _bundle(out: Path) -> list[Path]:
+    return [out / "model" / "bundle.json", out / "model" / "model.safetensors"]
+
+
+def _pick(text: str, known: Sequence[str], what: str, *, closed: bool = True) -> str:
+    """A fold or seed by its name, or by position as "#n"."""
+    if text in known:
+        return text
+    if text.startswith("#") and text[1:].isdigit() and 1 <= int(text[1:]) <= len(known):
+        return known[int(text[1:]) - 1]
+    if closed or not text.isdigit():
+        raise UsageError(f"no {what} {text!r}{nearest(text, known)}, or by position #1 to #{len(known)}")
+    return text

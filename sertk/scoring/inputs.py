@@ -1,0 +1,208 @@
+"""What `score` reads: how the utterances of its inputs are found, and which of them a shard has."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sertk.core import SertkError, UsageError, Utterance
+from sertk.core.files import read_json, read_jsonl, read_lines
+from sertk.corpus.prepared import Data
+from sertk.corpus.protocols import Folds
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".sph")  # of the audio files in a folder
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is scored.
+
+    Attributes:
+        utterances: In order; labels are classes of the bundle, or None.
+        root: Their paths are relative to it.
+        stamp: Where they come from, for the metrics; "unaudited" if no protocol says it.
+    """
+
+    utterances: Sequence[Utterance]
+    root: Path
+    stamp: Mapping[str, Any]
+
+
+def find_inputs(
+    names: Sequence[str],
+    about: Mapping[str, Any],
+    failed: list[dict[str, Any]],
+    *,
+    root: Path | None = None,
+    protocol: str | None = None,
+    fold: str | None = None,
+    part: str = "test",
+) -> Inputs:
+    """Finds the utterances of inputs.
+
+    Args:
+        names: A prepared corpus, a manifest, a wav.scp, folders and audio files, or "-" for paths on standard input.
+        about: What the bundle says of itself.
+        failed: Gets {"id", "reason"} of each prepared utterance whose file is missing or changed.
+        root: Where relative paths start.
+        protocol: Of a prepared corpus; None takes the bundle's own.
+        fold: Likewise.
+        part: Of the fold.
+
+    Raises:
+        SertkError: If an input cannot be read, or the bundle may have been trained on the utterances of the fold.
+        UsageError: If the inputs do not go with each other or with the options.
+    """
+    first = Path(names[0]) if names[0].strip() else Path("?")
+    if len(names) == 1 and (first / "corpus.json").exists():
+        return _of_corpus(Data(first, root), about, protocol, fold, part, failed)
+    if protocol or fold:
+        raise UsageError(f"--protocol and --fold go with a prepared corpus (data/NAME); {names[0]} is none.")
+    unaudited = {"stamp": "unaudited"}
+    if len(names) == 1 and first.suffix == ".jsonl":
+        return Inputs(_of_manifest(first), root or _manifest_root(first), unaudited)
+    if len(names) == 1 and first.suffix == ".scp":
+        return Inputs(_of_scp(first), root or Path(), unaudited)
+    return Inputs(_of_paths(_paths(names)), root or Path(), unaudited)
+
+
+def check_splittable(names: Sequence[str], shard: str | None) -> None:
+    """Refuses standard input where its paths would have to be divided among shards, or come with other inputs.
+
+    Raises:
+        UsageError: If "-" is given with a shard or beside another input.
+    """
+    if "-" in names and (shard or len(names) > 1):
+        raise UsageError(
+            "standard input ('-') cannot be shared out or mixed with other inputs: give a list file (wav.scp)."
+        )
+
+
+def shard_of(utterances: Sequence[Utterance], shard: str) -> Sequence[Utterance]:
+    """The k-th of n contiguous stretches of utterances, for the shard "k/n".
+
+    Raises:
+        UsageError: If the shard is not of that form with 1 <= k <= n.
+    """
+    k, slash, n = shard.partition("/")
+    if not (slash and k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+        raise UsageError(f"--shard {shard!r} is not K/N with 1 <= K <= N, for example 3/32")
+    size = len(utterances)
+    return utterances[size * (int(k) - 1) // int(n) : size * int(k) // int(n)]
+
+
+def _paths(names: Sequence[str]) -> list[str]:
+    if names == ["-"]:
+        return [line.strip() for line in sys.stdin if line.strip()]
+    return [path for name in names for path in _files(name)]
+
+
+def _of_paths(paths: Sequence[str]) -> list[Utterance]:
+    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is given twice, and score lines go by their ids. Give every file once.")
+    return [Utterance(path, path, "unknown", None) for path in paths]
+
+
+def _files(name: str) -> list[str]:
+    """A file, or the audio files below a folder."""
+    if not name.strip():
+        raise UsageError(
+            "an input is empty text (an unset variable?); give data/NAME, a folder or files, or . for here."
+        )
+    path = Path(name)
+    if not path.is_dir():
+        return [name]
+    found = [one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and not one.name.startswith(".")]
+    if not found:
+        raise SertkError(f"folder {name} holds no audio ({', '.join(SUFFIXES)}). Give another folder, or the files.")
+    return sorted(map(str, found))
+
+
+def _of_manifest(path: Path) -> list[Utterance]:
+    seen: dict[str, Utterance] = {}
+    for where, line in read_jsonl(path, "Give a manifest.jsonl as `sertk prepare` writes it."):
+        one = Utterance.from_json(line, where)
+        _check_new(one.id, seen, where)
+        seen[one.id] = one
+    return list(seen.values())
+
+
+def _check_new(name: str, seen: Mapping[str, Utterance], where: str) -> None:
+    if name in seen:
+        raise SertkError(f"{where}: id {name!r} comes twice. Ids must differ; rename one.")
+
+
+def _manifest_root(path: Path) -> Path:
+    about = path.with_name("corpus.json")
+    return Path(read_json(about, "")["root"]) if about.exists() else path.parent
+
+
+def _of_scp(path: Path) -> list[Utterance]:
+    """The utterances of Kaldi's `ID PATH` lines."""
+    seen: dict[str, Utterance] = {}
+    for number, line in enumerate(read_lines(path, "Give Kaldi's ID PATH lines in UTF-8."), 1):
+        name, file = (*line.split(maxsplit=1), "", "")[:2]  # blanks or tabs, as Kaldi
+        if not name:
+            continue
+        file = file.strip()
+        if not file or file.endswith("|"):
+            what = "a pipe, which would run a command" if file else f"no path behind {name!r}"
+            raise SertkError(f"{path}:{number}: {what}. Write ID and PATH of an audio file on each line.")
+        _check_new(name, seen, f"{path}:{number}")
+        seen[name] = Utterance(name, file, "unknown", None)
+    return list(seen.values())
+
+
+def _of_corpus(
+    data: Data,
+    about: Mapping[str, Any],
+    protocol: str | None,
+    fold: str | None,
+    part: str,
+    failed: list[dict[str, Any]],
+) -> Inputs:
+    own = about["protocol"]
+    if data.corpus != own["corpus"] and not (protocol and fold):
+        raise UsageError(
+            f"the bundle was trained on {own['corpus']}; to score {data.corpus} give --protocol and --fold."
+        )
+    folds = data.protocol(protocol or own["name"])
+    name = folds.name_of(fold or own["fold"])
+    chosen = data.select(getattr(folds.fold(name), part), failed)
+    utterances = [replace(one, label=folds.labels[one.id]) for one in chosen]
+    seen = set(about["training"].get("seen", ()))
+    met = any(data.facts[one.id].sha256[:16] in seen for one in utterances)
+    return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met))
+
+
+def _stamp(folds: Folds, fold: str, part: str, own: Mapping[str, Any], *, met: bool) -> dict[str, Any]:
+    """Where scores come from.
+
+    Args:
+        folds: What is scored.
+        fold: By name.
+        part: Of the fold.
+        own: The protocol that the bundle was trained on.
+        met: Whether the bundle's weights learned from one of the recordings.
+
+    Raises:
+        SertkError: If the bundle was trained on another fold of the same corpus.
+    """
+    stamp = {**folds.about(fold), "part": part}
+    if part != "test":
+        stamp |= {"stamp": "seen in training", "shares": {}}
+    elif met:
+        stamp |= {"stamp": "SPEAKER-DEPENDENT", "shares": {**folds.shares, "audio": ["train+test"]}}
+    if folds.corpus != own["corpus"]:
+        return stamp if met else {**stamp, "stamp": "cross-corpus", "shares": {}}
+    if folds.hash != own["hash"] or fold != own["fold"]:
+        raise SertkError(
+            f"the bundle was trained on fold {own['fold']} of {own['name']} (hash {own['hash']}), these are fold "
+            f"{fold} of {folds.name} (hash {folds.hash}): what it trained on may be in them. Score its own fold."
+        )
+    return stamp

@@ -1,0 +1,130 @@
+"""Trees of plain data into checked settings: every value of the right type and range, every key a known one."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, NamedTuple, TypeVar
+
+from sertk.core import SertkError, UsageError, nearest, out_of_range
+from sertk.settings.schema import Component, Note, Segments, Settings, fields_of, given_at, note
+from sertk.settings.values import component_of, fits, type_words
+
+T = TypeVar("T")
+
+
+class Place(NamedTuple):
+    """The place of a value: its dotted name, and FILE:LINE of those that were given."""
+
+    name: str
+    places: Mapping[str, str]
+
+    def below(self, word: object) -> Place:
+        """The place of a part of it."""
+        return Place(f"{self.name}.{word}".lstrip("."), self.places)
+
+    def refuse(self, what: str) -> UsageError:
+        """The error of this value, with the file and line that gave it, or what holds it."""
+        return UsageError(f"{given_at(self.name, self.places)}{what}")
+
+
+def settings_of(tree: Mapping[str, Any], places: Mapping[str, str] | None = None) -> Settings:
+    """Checks a whole tree of settings; what it lacks has its default.
+
+    Args:
+        tree: By name, as YAML gives it.
+        places: FILE:LINE by dotted name.
+
+    Raises:
+        UsageError: On an unknown key at any depth (the nearest known one is proposed), or a value of the wrong type or
+            out of its range; with file and line.
+    """
+    known = places or {}
+    return replace(_group(Settings, tree, Place("", known), {"places": known}), places=known)
+
+
+def _group(kind: type[T], tree: object, at: Place, more: Mapping[str, Any]) -> T:
+    """A group of settings, from a mapping."""
+    if not isinstance(tree, Mapping):
+        raise at.refuse(f"{at.name} is {tree!r}. It must be settings, as KEY: VALUE.")
+    known, hints = fields_of(kind), typing.get_type_hints(kind)
+    made: dict[str, Any] = dict(more)
+    for word, value in tree.items():
+        here = at.below(word)
+        if word not in known:
+            raise here.refuse(f"unknown setting {here.name!r}{nearest(str(word), known)}")
+        made[word] = _value(hints[word], value, here, note(known[word]))
+    lacking = [one.name for one in fields(kind) if one.init and one.name not in made and _needed(one)]  # type: ignore[arg-type]
+    if lacking:
+        raise at.refuse(f"{at.name} needs {lacking[0]}: {{{lacking[0]}: ...}}")
+    return _made(kind, made, at)
+
+
+def _needed(one: Any) -> bool:  # noqa: ANN401 - a dataclass field
+    return one.default is one.default_factory  # both are the mark for "none"
+
+
+def _made(kind: type[T], values: Mapping[str, Any], at: Place) -> T:
+    try:
+        return kind(**values)
+    except SertkError as error:
+        raise at.refuse(str(error)) from None
+
+
+def _value(hint: Any, value: object, at: Place, about: Note, *, null: bool = False) -> Any:  # noqa: ANN401, PLR0911
+    """A value as its annotation wants it, case by case; `null` says that null was allowed too."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType) and type(None) in arguments:
+        (inner,) = (one for one in arguments if one is not type(None))
+        return None if value is None else _value(inner, value, at, about, null=True)
+    if isinstance(hint, type) and issubclass(hint, Component):
+        return _component(hint, value, at)
+    if hint is Segments and isinstance(value, str):
+        return _parsed(value, at)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _group(hint, value, at, {})
+    if origin is tuple:
+        # a single one stands for a list of one; but text in the place of numbers is no list
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_value(arguments[0], one, at, about) for one in items)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        return {str(word): _value(arguments[1], one, at.below(word), about) for word, one in value.items()}
+    return _plain(hint, value, at, about, null=null)
+
+
+def _plain(hint: Any, value: object, at: Place, about: Note, *, null: bool) -> Any:  # noqa: ANN401
+    """A text, a number, a choice."""
+    if hint is str and about.role != "run" and fits(value, int):  # a fold may be called 1
+        return str(value)
+    if not fits(value, hint):
+        raise at.refuse(f"{at.name} is {value!r}. It must be {type_words(hint)}{' or null' * null}.")
+    if isinstance(value, int | float):
+        bounds = {"at_least": about.low, "above": about.above, "at_most": about.high}
+        wrong = out_of_range(at.name, value, **bounds, unit=about.unit, null=null)
+        if wrong:
+            raise at.refuse(f"{wrong}.")
+    return float(value) if hint is float else value  # type: ignore[arg-type] # a number by now
+
+
+def _parsed(text: str, at: Place) -> Segments:
+    try:
+        return Segments.parse(text)
+    except UsageError as error:
+        raise at.refuse(str(error)) from None
+
+
+def _component(kind: type[Component], value: object, at: Place) -> Component:
+    """A plugin by name: text as on the command line, or a mapping with `name`; what the schema knows of it is typed."""
+    if isinstance(value, str):
+        value = component_of(value)
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise at.refuse(
+            f"{at.name} is {value!r}. It must be a name, NAME:SETTING=VALUE, or {{name: NAME, SETTING: VALUE}}."
+        )
+    own = {word: one for word, one in fields_of(kind).items() if word not in ("name", "settings")}
+    hints = typing.get_type_hints(kind)
+    typed = {w: _value(hints[w], value[w], at.below(w), note(one)) for w, one in own.items() if w in value}
+    rest = {str(word): one for word, one in value.items() if word != "name" and word not in own}
+    return _made(kind, {"name": value["name"], "settings": rest, **typed}, at)

@@ -1,0 +1,56 @@
+"""Settings as plain data: to be saved, hashed, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from sertk.settings.schema import Component, Segments, Settings, fields_of, note
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 - what YAML and JSON can say
+    """A group of settings, or a value in one, as YAML and JSON can say it; `settings_of` reads it back."""
+    if isinstance(value, Component):
+        own = {word: getattr(value, word) for word in fields_of(type(value)) if word not in ("name", "settings")}
+        typed = {one.name: own[one.name] for one in fields(value) if one.name in own and own[one.name] != one.default}
+        return {"name": value.name, **plain(value.settings), **typed}
+    if isinstance(value, Segments):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {word: plain(getattr(value, word)) for word in fields_of(type(value))}
+    if isinstance(value, Mapping):
+        return {word: plain(one) for word, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+    return found
+
+
+def identity(settings: Settings, *roles: str) -> dict[str, Any]:
+    """What a run is, by dotted name: its settings of some roles, `run` where none is named; see `schema.Role`."""
+    wanted = roles or ("run",)
+    return flat(_of(settings, wanted))
+
+
+def _of(group: object, roles: tuple[str, ...]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for word, one in fields_of(type(group)).items():
+        value = getattr(group, word)
+        if is_dataclass(value) and not isinstance(value, type | Component | Segments) and fields_of(type(value)).keys():
+            inner = _of(value, roles)
+            kept |= {word: inner} if inner else {}
+        elif note(one).role in roles:
+            kept[word] = plain(value)
+    return kept
+
+
+def difference(ours: Settings, other: Settings) -> dict[str, Any]:
+    """The settings that are part of a run and differ, by dotted name, as ours have them."""
+    here, there = identity(ours), identity(other)
+    return {name: here.get(name) for name in {**there, **here} if here.get(name) != there.get(name)}

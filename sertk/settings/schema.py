@@ -1,0 +1,353 @@
+"""Every setting of sertk: type, default, meaning, unit, range, and whether it is part of what a run is.
+
+This is the only list. `conf/base.yaml` and `docs/settings.md` are generated from it (`python tools/docs.py`), `check`
+reads settings by it, and code reads them as attributes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from sertk.core import Crop, Span, UsageError
+
+Role = Literal["run", "which", "how"]
+"""What a setting is to a run: "run", a part of what it is (it makes the tag and the fingerprint); "which", the place of
+the run among those of its system (in the fingerprint, and in the path in place of the tag); "how", where and how fast
+it is made, which changes no result."""
+
+
+class Note(NamedTuple):
+    """What the schema says of a setting beside its type and default.
+
+    Attributes:
+        about: A phrase.
+        unit: Of its value.
+        low: The least value.
+        above: What it is greater than.
+        high: The greatest value.
+        role: See `Role`.
+    """
+
+    about: str
+    unit: str = ""
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    role: Role = "run"
+
+
+def setting(
+    default: Any,  # noqa: ANN401 - of the field's type
+    about: str,
+    unit: str = "",
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    role: Role = "run",
+) -> Any:  # noqa: ANN401
+    """A field of a group of settings, with its note."""
+    note = Note(about, unit, low, above, high, role)
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata={"note": note})
+    return field(default=default, metadata={"note": note})
+
+
+@dataclass(frozen=True)
+class Component:
+    """A plugin by name.
+
+    Attributes:
+        name: Its registered name.
+        settings: What it takes; the registry checks them when the component is made.
+    """
+
+    name: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LossTerm(Component):
+    """A loss in the objective.
+
+    Attributes:
+        weight: Of the loss in the sum.
+    """
+
+    weight: float = field(default=1.0, metadata={"note": Note("of the loss in the sum", low=0.0)})
+
+
+@dataclass(frozen=True)
+class DecisionSpec(Component):
+    """A decision and the windows that it looks at.
+
+    Attributes:
+        at: The windows; auto is segments where the run has them.
+    """
+
+    at: Literal["auto", "whole", "segments"] = "auto"
+
+
+@dataclass(frozen=True)
+class OptimizerSpec(Component):
+    """An optimizer of torch.
+
+    Attributes:
+        lr: Its learning rate; torch's own where None.
+    """
+
+    lr: float | None = field(default=None, metadata={"note": Note("learning rate", low=0.0)})
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Windows over the backbone's frames, as the user gave them: in frames (140) or in seconds ("2.8s").
+
+    Attributes:
+        length: Of a window.
+        hop: Between the starts of two windows.
+        tail: The ragged end, see `sertk.core.Span`.
+    """
+
+    length: str | int
+    hop: str | int
+    tail: Literal["keep", "drop", "align"] = "keep"
+
+    def __post_init__(self) -> None:
+        for word in ("length", "hop"):  # 140 and "140" are one
+            object.__setattr__(self, word, str(getattr(self, word)))
+        self.span(1e-9)  # sizes in seconds are looked at again when the length of a frame is known
+
+    @classmethod
+    def parse(cls, text: str) -> Segments:
+        """Reads LENGTH:HOP[:TAIL].
+
+        Raises:
+            UsageError: Where it is not of that form.
+        """
+        Span.parse(text, 1e-9)
+        length, hop, *tail = text.split(":")
+        return cls(length, hop, *tail)  # type: ignore[arg-type] # parse has looked at the tail
+
+    def span(self, frame_seconds: float) -> Span:
+        """The windows in frames of that many seconds.
+
+        Raises:
+            UsageError: Where a size is below one frame.
+        """
+        return Span.parse(str(self), frame_seconds)
+
+    def __str__(self) -> str:
+        return f"{self.length}:{self.hop}:{self.tail}"
+
+
+@dataclass(frozen=True)
+class AudioSettings:
+    """How audio becomes a wave."""
+
+    rate: int = setting(16000, "other rates are resampled, channels averaged", "Hz", low=1)
+    trim_db: float | None = setting(
+        None, "leading and trailing frames this much below the loudest are cut; null keeps them", "dB", above=0
+    )
+    min_seconds: float = setting(0.1, "shorter audio is refused", "s", low=0)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a run is trained."""
+
+    batch: int = setting(32, "rows that one loss call sees (one rank, one micro-step), companions not counted", low=1)
+    accumulate: int = setting(1, "batches of an optimizer step", low=1)
+    epochs: int = setting(30, "at most", low=1)
+    patience: int = setting(10, "epochs without a better dev metric before training stops; 0 never stops early", low=0)
+    metric: Component = setting(Component("ua"), "dev metric that selects the epoch")
+    select: Literal["best", "last"] = setting(
+        "best", "best: the epoch of the best dev metric; last: the last one, where more training does no harm"
+    )
+    optimizer: OptimizerSpec = setting(OptimizerSpec("adam", lr=1e-3), "adam, adamw or sgd, with torch's settings")
+    backbone_rate: float = setting(
+        1.0, "learning rate of the backbone's last layer, as a factor of the optimizer's", above=0
+    )
+    layer_decay: float = setting(1.0, "factor from each of its layers to the one below", above=0)
+    schedule: Component = setting(
+        Component("constant"), "learning-rate schedule: constant, exponential, linear, cosine or plateau"
+    )
+    clip: float = setting(5.0, "largest gradient norm of each optimizer; 1e9 never clips", above=0)
+    refit: bool = setting(False, "afterwards train again on train + dev for the selected number of steps")
+    workers: int = setting(0, "processes that read ahead; 0 reads in the training process", low=0, role="how")
+    checkpoint_steps: int = setting(
+        200, "optimizer steps between checkpoints inside an epoch; 0 only at its end", low=0, role="how"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "of the model; features and losses are in fp32")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N", role="how")
+    threads: int = setting(0, "CPU threads; 0 leaves torch's choice", low=0, role="how")
+    init: str | None = setting(
+        None, "a bundle whose weights are the first; --init. Relative to where the command is run"
+    )
+    tensorboard: bool = setting(False, "curves of log.jsonl in RUN/tensorboard/; needs sertk[tensorboard]", role="how")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How a run is scored."""
+
+    batch: int = setting(32, "utterances at once", low=1, role="how")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run, checked."""
+
+    corpus: Component | None = setting(None, "corpus plugin", role="which")
+    root: str | None = setting(None, "folder of the corpus; --root. Relative to where the command is run", role="how")
+    protocol: str | None = setting(
+        None, "label map + filter + folds, by the corpus's name for it or as a .yaml file", role="which"
+    )
+    system: str | None = setting(None, "conf/systems/NAME.yaml, or a path", role="which")
+    systems: Mapping[str, Mapping[str, object]] = setting(
+        {}, "recipe: settings of some systems alone, by name or pattern, e.g. {p3-seg*: {alpha: 0.1}}", role="how"
+    )
+    plugins: tuple[str, ...] = setting(
+        (), "files with plugins of one's own, relative to the recipe; --plugin. Needs --trust", role="how"
+    )
+    folds: tuple[str, ...] = setting(("all",), "recipe: names of folds, or all", role="how")
+    seeds: tuple[int, ...] = setting((0,), "recipe: seeds", low=0, role="how")
+    jobs: int = setting(
+        1, "recipe: processes of prepare and featurize, runs at once of train and score; --nj", low=1, role="how"
+    )
+    fold: str | None = setting(None, "train: the fold", role="which")
+    seed: int = setting(0, "train: everything random follows from it", low=0, role="which")
+
+    audio: AudioSettings = setting(AudioSettings(), "from a file to a wave")
+
+    inputs: Mapping[str, Component] = setting(
+        {},
+        "features by the name the backbone reads them under, e.g. {mel: {name: mel, n_mels: 80}}; a layer adds to "
+        "those below it, {} takes them away",
+    )
+    normalize: Literal["dimension", "scalar", "none"] = setting(
+        "dimension", "statistics of the training fold, applied before the backbone"
+    )
+    crop: Crop | None = setting(
+        None,
+        "fixed pieces of the inputs, in seconds, e.g. {length: 3.5, hop: null, train: first, score: first, "
+        "pad: silence}",
+    )
+    augment: tuple[Component, ...] = setting((), "augmentations in order, training rows only")
+    on_augment: Literal["error", "recompute"] = setting(
+        "error", "an augmentation in front of a cached feature: error, or recompute the feature every epoch"
+    )
+
+    backbone: Component = setting(Component("cnn_transformer"), "inputs -> frames")
+    pooling: Component = setting(Component("mean"), "frames -> an embedding")
+    head: Component = setting(
+        Component("linear"), "an embedding -> the values of a task, where a loss asks for no head of its own"
+    )
+    segments: Segments | None = setting(
+        None,
+        "windows over the backbone's frames, LENGTH:HOP[:keep|drop|align] or {length, hop, tail}, in frames (140:70) "
+        "or seconds (2.8s:1.4s)",
+    )
+    decision: DecisionSpec = setting(
+        DecisionSpec("auto"),
+        "how windows and crops become one posterior, `at` whole | segments. auto: max_probability at segments where "
+        "the run has them, mean of the crops otherwise",
+    )
+
+    losses: tuple[LossTerm, ...] = setting((LossTerm("ce"),), "terms of the objective; each may have a `weight` (1.0)")
+    alpha: float | None = setting(
+        None,
+        "weight of the other terms, 1 - alpha that of the emotion head's (P3 eq. 4); null: each `weight`",
+        low=0,
+        high=1,
+    )
+    pilot: int | None = setting(
+        None,
+        "training batches run without an update before the first; each weight is then divided by the largest value of "
+        "its term in them, which brings the terms into [0, 1] (P2 eq. 11). null: weights as they are",
+        low=1,
+    )
+    sampler: Component = setting(
+        Component("shuffle"), "which rows share a batch, where no loss asks for another sampler"
+    )
+
+    train: TrainSettings = setting(TrainSettings(), "training")
+    score: ScoreSettings = setting(ScoreSettings(), "scoring")
+
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """FILE:LINE of each setting that was given, by dotted name, for errors; it is no setting."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that contradict each other.
+
+        Raises:
+            UsageError: There.
+        """
+        t, crop = self.train, self.crop
+        wrong = {
+            "crop": crop is not None
+            and not (crop.length > 0 and (crop.hop is None or crop.hop > 0))
+            and f"crop has length {crop.length} s and hop {crop.hop} s. Both must be above 0.",
+            "train.select": t.select == "last"
+            and t.patience > 0
+            and "train.select last takes the last epoch, so there is nothing to wait for. Set train.patience: 0.",
+            "train.refit": t.refit
+            and t.schedule.name == "plateau"
+            and "train.refit has no dev loss for schedule plateau. Take constant, exponential, linear or cosine.",
+        }
+        for name, what in wrong.items():
+            if what:
+                raise UsageError(f"{self.at(name)}{what}")
+
+    def at(self, name: str) -> str:
+        """FILE:LINE of a setting that was given, see `given_at`."""
+        return given_at(name, self.places)
+
+    @contextmanager
+    def located(self, name: str) -> Iterator[None]:
+        """Puts the file and line of a setting in front of what is found to be wrong with it.
+
+        Raises:
+            UsageError: What was wrong.
+        """
+        try:
+            yield
+        except UsageError as error:
+            place = self.at(name)
+            raise UsageError(str(error) if str(error).startswith(place) else f"{place}{error}") from error
+
+
+def given_at(name: str, places: Mapping[str, str]) -> str:
+    """FILE:LINE of a setting, or of the group that holds it, with a colon behind; empty where it was not given."""
+    while name:
+        if name in places:
+            return f"{places[name]}: "
+        name = name.rpartition(".")[0]
+    return ""
+
+
+SECTIONS: Mapping[str, str] = {
+    "corpus": "what is run",
+    "audio": "audio",
+    "inputs": "inputs",
+    "backbone": "model",
+    "losses": "objective",
+    "train": "training",
+    "score": "scoring",
+}
+"""Headings of the reference, by the first setting below each."""
+
+
+def note(of: dataclasses.Field[Any]) -> Note:
+    """What the schema says of a field; of a class without notes, nothing."""
+    found: Note = of.metadata.get("note", Note(""))
+    return found
+
+
+def fields_of(group: type) -> dict[str, dataclasses.Field[Any]]:
+    """The settings of a group by name."""
+    return {one.name: one for one in dataclasses.fields(group) if one.name != "places"}

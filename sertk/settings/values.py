@@ -1,0 +1,99 @@
+"""Values as YAML and the command line give them: read, spelled, and compared with a type."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from sertk.core import UsageError
+
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+
+
+def value_of(text: str) -> Any:  # noqa: ANN401 - whatever the user typed
+    """Reads a value of the command line as YAML 1.2 does: 4, 1e-4, true, null, [1, 2], {a: 1} or text.
+
+    Raises:
+        UsageError: Where it is none, or has a tag.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UsageError(f"{text!r} is not a value: {error}") from None
+
+
+def component_of(text: str) -> dict[str, Any]:
+    """Reads a component of the command line: "triplet", "triplet:margin=0.5" or "triplet:margin=0.5,at=whole".
+
+    Raises:
+        UsageError: Where a setting is not KEY=VALUE.
+    """
+    name, _, rest = text.partition(":")
+    settings: dict[str, Any] = {"name": name}
+    for pair in filter(None, re.split(r",(?=\w+=)", rest)):
+        word, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{text!r} is not NAME or NAME:SETTING=VALUE[,SETTING=VALUE]: {pair!r} has no '='.")
+        settings[word] = value_of(value)
+    return settings
+
+
+def component_text(name: str, settings: Mapping[str, object]) -> str:
+    """A component as it is typed: what `component_of` reads."""
+    pairs = [f"{word}={_typed(value)}" for word, value in settings.items()]
+    return f"{name}:{','.join(pairs)}" if pairs else name
+
+
+def _typed(value: object) -> str:
+    return value if isinstance(value, str) and value_of(value) == value else json.dumps(value, ensure_ascii=False)
+
+
+def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table of cases
+    """Whether a value read from YAML or the command line suits an annotation; a number is finite."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:  # a class since Python 3.11, but not one to check against
+        return True
+    if origin is Literal:
+        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, one) for one in arguments)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (None, type(None)):
+        return value is None
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
+        return isinstance(value, list | tuple) and all(fits(v, arguments[0]) for v in value)
+    return not inspect.isclass(hint) or isinstance(value, hint)
+
+
+def type_words(hint: Any) -> str:  # noqa: ANN401, PLR0911 - a table of cases
+    """An annotation in words: "a whole number", "last | all | weighted", "a number or null", "a list of text"."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(type_words, arguments))
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return f"a mapping of {type_words(arguments[1])}"
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
+        return f"a list of {type_words(arguments[0])}"
+    if origin is tuple:
+        return f"a list of {type_words(arguments[0])}"
+    if inspect.isclass(origin):  # what makes a component: the component
+        return type_words(arguments[-1])
+    if hint is Any or hint is object:
+        return "anything"
+    return WORDS.get(hint, hint.__name__.lower() if inspect.isclass(hint) else str(hint))

@@ -1,0 +1,275 @@
+"""A run's parts, assembled from its settings: rows, model, objective, optimizers, schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from sertk.console.progress import say
+from sertk.core import BatchSampler, Dims, NotHereError, SertkError, Task, UsageError, key
+from sertk.corpus.features import stores
+from sertk.corpus.prepared import Data
+from sertk.corpus.protocols import Folds
+from sertk.modeling import build
+from sertk.modeling.build import Body
+from sertk.modeling.decide import make_decider
+from sertk.modeling.frontend import Frontend
+from sertk.modeling.model import Model
+from sertk.plugins import Plugins
+from sertk.settings.schema import Settings
+from sertk.training import distributed, optim, warm_start
+from sertk.training.checkpoint import Checkpoints
+from sertk.training.history import History
+from sertk.training.loading import Order, Reader, Rows
+from sertk.training.loss import Mixture, chosen_heads, chosen_sampler, make_mixture
+from sertk.training.state import Training
+
+
+class Setup(NamedTuple):
+    """What both passes of a run, selection and refit, share.
+
+    Attributes:
+        plugins: The registry.
+        settings: Of the run; what is frozen is a feature already.
+        data: The prepared corpus.
+        folds: The protocol.
+        task: Its classes, and the training utterances of each.
+        reader: Gives inputs.
+        features: Keys of the cached features, by input.
+        out: The run folder.
+        init: Hash of the bundle's weights that the run begins with.
+    """
+
+    plugins: Plugins
+    settings: Settings
+    data: Data
+    folds: Folds
+    task: Task
+    reader: Reader
+    features: dict[str, str]
+    out: Path
+    init: str | None
+
+    @property
+    def fold(self) -> str:
+        """The name of the fold."""
+        return str(self.settings.fold)
+
+
+def make_setup(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Path) -> Setup:
+    """Looks at the fold and opens its features.
+
+    Raises:
+        SertkError: Where train or dev is empty, a class has no training utterance, or a feature cannot be had.
+    """
+    fold = folds.fold(str(settings.fold))
+    for part in ("train", "dev"):
+        if not getattr(fold, part):
+            raise SertkError(
+                f"protocol {folds.name!r}, fold {settings.fold}: {part} is empty. Choose another protocol."
+            )
+    counts = torch.tensor([sum(folds.labels[i] == name for i in fold.train) for name in folds.classes])
+    absent = [name for name, count in zip(folds.classes, counts.tolist(), strict=True) if not count]
+    if absent:
+        raise SertkError(
+            f"protocol {folds.name!r}, fold {settings.fold}: no training utterance is of class "
+            f"{', '.join(absent)}: it cannot be learned. Complete the corpus, or choose another protocol."
+        )
+    kept = stores(data.folder, settings, plugins)
+    reader = Reader(data, settings.audio, kept, wave=settings.inputs.keys() != kept.keys())
+    features = {name: store.folder.name for name, store in kept.items()}
+    init = warm_start.digest(settings.train.init)
+    return Setup(plugins, settings, data, folds, Task(folds.classes, counts), reader, features, out, init)
+
+
+def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
+    """The rows of some utterances, each in so many copies, with so many partners."""
+    utterances = setup.data.select(ids)
+    labels = torch.tensor([setup.folds.classes.index(setup.folds.labels[i]) for i in ids])
+    return Rows(utterances, labels, len(setup.folds.classes), setup.reader, setup.settings.seed, copies, partners)
+
+
+class Parts(NamedTuple):
+    """What a pass is made of."""
+
+    body: Body
+    mixture: Mixture
+    model: Model
+
+
+def make_parts(plugins: Plugins, settings: Settings, task: Task) -> Parts:
+    """The body, the objective and the model with the heads that it wants; weights follow from the seed.
+
+    Raises:
+        UsageError: On an unknown name, or settings that a part does not take or that do not go together.
+    """
+    torch.manual_seed(key(settings.seed, "weights") & (2**63 - 1))
+    body = build.make_body(plugins, settings, train=True)
+    mixture = make_mixture(plugins, settings, task, body.dims)
+    model = build.make_model(plugins, settings, body, chosen_heads(settings, mixture.heads))
+    _check_rows(mixture, body.frontend)
+    return Parts(body, mixture, model)
+
+
+def make_order(setup: Setup, mixture: Mixture, rows: Rows) -> tuple[BatchSampler, Order]:
+    """The sampler of a pass and the batches of its epochs."""
+    s = setup.settings
+    wanted = chosen_sampler(s, mixture.sampler)
+    sampler: BatchSampler = setup.plugins.make("sampler", wanted, rows.labels, rows.lengths, s.train.batch)
+    return sampler, Order(sampler, s.seed)
+
+
+def _check_rows(mixture: Mixture, frontend: Frontend) -> None:
+    """Refuses what would make rows that their losses or augmentations cannot read.
+
+    Raises:
+        UsageError: There.
+    """
+    if frontend.crop and frontend.crop.train == "all" and mixture.sampler != "shuffle":
+        raise UsageError(
+            f"crop.train: all makes several rows of an utterance, and sampler {mixture.sampler!r} groups utterances; "
+            "take first, center or random."
+        )
+    expanding = [type(one).__name__ for one in frontend.augment if one.copies > 1]
+    if len(expanding) > 1:
+        raise UsageError(f"augmentations {' and '.join(expanding)} both copy every row; keep one of them.")
+
+
+def make_training(setup: Setup, phase: str, selected: Training | None, parts: Parts, order: Order) -> Training:
+    """The parts of a pass with their optimizers, schedules, history and checkpoints.
+
+    Args:
+        setup: Of the run.
+        phase: "select" or "refit".
+        selected: The selection that a refit follows; None for the selection itself.
+        parts: Body, objective and model.
+        order: The batches of its epochs.
+    """
+    s, t = setup.settings, setup.settings.train
+    order.set_epoch(1)
+    per_epoch = -(-len(order) // t.accumulate)
+    # the rates of a refit are those of the run that chose its steps
+    planned = per_epoch if selected is None else selected.history.per_epoch
+    last = None if selected is None else selected.history.best["steps"]
+    epochs = t.epochs if last is None else -(-last // per_epoch)
+    optimizers = _optimizers(setup, parts)
+    schedules = optim.make_schedules(setup.plugins, t.schedule, optimizers, planned, planned * t.epochs)
+    curves = setup.out / "tensorboard" / ("" if last is None else phase) if t.tensorboard else None
+    select = {"dev": last is None, "newest": t.select == "last"}
+    history = History(
+        setup.out / _log_name(phase), epochs, t.patience, per_epoch, **select, last_step=last, curves=curves
+    )
+    classes = len(setup.task.classes)
+    return Training(
+        model=parts.model,
+        mixture=parts.mixture,
+        frontend=parts.body.frontend,
+        decider=make_decider(setup.plugins, s, parts.body.dims),
+        settings=build.portable_settings(s, parts.body),
+        weights=build.weights(parts.body),
+        metric=setup.plugins.make("metric", t.metric),
+        optimizers=optimizers,
+        schedules=schedules,
+        order=order,
+        checkpoints=Checkpoints(setup.out / "checkpoints" / phase),
+        history=history,
+        seed=s.seed,
+        save_every=t.checkpoint_steps,
+        confusion=torch.zeros(classes, classes, dtype=torch.int64),
+        options=_options(s, last),
+    )
+
+
+def _optimizers(setup: Setup, parts: Parts) -> dict[str, torch.optim.Optimizer]:
+    """One for each learning rate."""
+    t = setup.settings.train
+    own, rest = parts.mixture.rates()
+    layers = optim.layer_rates(parts.body.backbone.groups(), t)
+    apart = {id(p) for group in layers.values() for p in group}
+    rest = [p for p in (*parts.model.parameters(), *rest) if p.requires_grad and id(p) not in apart]
+    own = {rate: [*own.get(rate, ()), *layers.get(rate, ())] for rate in (*own, *layers)}
+    return optim.make_optimizers(setup.plugins, t.optimizer, own, rest)
+
+
+def _log_name(phase: str) -> str:
+    return "log.jsonl" if phase == "select" else f"log-{phase}.jsonl"
+
+
+def _options(s: Settings, last: int | None) -> dict[str, object]:
+    """SpeechBrain's run options."""
+    t = s.train
+    return {
+        "device": distributed.device(t.device),
+        "precision": t.precision,
+        "eval_precision": t.precision,
+        "grad_accumulation_factor": t.accumulate,
+        "max_grad_norm": t.clip,
+        "optimizer_step_limit": last,
+        "noprogressbar": True,
+    }
+
+
+# --- looked at beforehand ------------------------------------------------------------------------------------------
+
+
+def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> None:
+    """Makes all that a run will make, on torch's meta device: what is wrong is said in seconds, before any work.
+
+    No weights and no network: an encoder is made of its checkpoint's configuration. Where that is not on this machine
+    the model is looked at when it is, and the rest now.
+
+    Args:
+        plugins: The registry.
+        settings: Of the run; what is frozen is a feature already.
+        classes: Of the protocol; two made-up ones where they follow from a corpus that is not prepared.
+
+    Raises:
+        UsageError: On an unknown name or setting, a value that a part refuses, or settings that do not go together.
+    """
+    _check_machine(settings)
+    s, t = settings, settings.train
+    names = tuple(classes) if len(classes) > 1 else ("a", "b")
+    warm_start.files(t.init)
+    with s.located("train.metric"):
+        plugins.make("metric", t.metric)
+    with s.located("train.optimizer"):
+        optimizers = optim.make_optimizers(plugins, t.optimizer, {}, [nn.Parameter(torch.zeros(1))])
+        optim.layer_rates([], t)
+    with s.located("train.schedule"):
+        optim.make_schedules(plugins, t.schedule, optimizers, 2, 2 * t.epochs)
+    with s.located("decision"):
+        make_decider(plugins, s, Dims(1, 1))
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            parts = make_parts(plugins, s, Task(names, torch.ones(len(names), device="cpu")))
+    except NotHereError as error:
+        say(f"{error}: its model is checked when it has been fetched")
+        return
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error):
+            raise
+        # a guest's part may look at values when it is made
+        say(f"the model is checked when it is made: a part of it cannot be made on torch's meta device ({error})")
+        return
+    with s.located("sampler"):
+        wanted = chosen_sampler(s, parts.mixture.sampler)
+        plugins.make("sampler", wanted, torch.tensor([0, 1]), torch.ones(2), t.batch)
+
+
+def _check_machine(s: Settings) -> None:
+    """Refuses what this machine cannot do.
+
+    Raises:
+        UsageError: There.
+    """
+    if s.train.tensorboard and find_spec("tensorboard") is None:
+        raise UsageError(
+            "train.tensorboard needs the package tensorboard: pip install 'sertk[tensorboard]', or set it to false."
+        )
+    if s.train.precision == "fp16" and distributed.device(s.train.device) == "cpu":
+        raise UsageError("train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")

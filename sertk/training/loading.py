@@ -1,0 +1,152 @@
+"""The utterances of a fold on their way into batches: rows, their order, the loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sertk.console.progress import track
+from sertk.core import Batch, BatchSampler, Padded, Plan, Rng, SertkError, Target, Utterance
+from sertk.corpus import audio
+from sertk.corpus.features import Store
+from sertk.corpus.prepared import Data
+from sertk.settings.schema import AudioSettings
+
+
+class Reader:
+    """Gives the inputs of utterances: features from their stores, and waves for those that are computed.
+
+    Args:
+        data: The prepared corpus.
+        settings: How audio becomes a wave.
+        stores: Features by input name.
+        wave: Whether to give waves too, under the name "wave".
+    """
+
+    def __init__(self, data: Data, settings: AudioSettings, stores: Mapping[str, Store], *, wave: bool) -> None:
+        self._data, self._settings, self._stores, self._waves = data, settings, stores, wave
+
+    def __call__(self, utterances: Sequence[Utterance]) -> dict[str, Padded]:
+        """{name: (B, T, D)}, and {"wave": (B, S)}."""
+        waves = {"wave": Padded.stack([self._wave(one) for one in utterances])} if self._waves else {}
+        shas = [self._data.facts[one.id].sha256 for one in utterances]
+        return waves | {name: Padded.stack([store[sha] for sha in shas]) for name, store in self._stores.items()}
+
+    def _wave(self, one: Utterance) -> Tensor:
+        return audio.read(self._data.root / one.path, one.id, self._settings, one.start, one.duration)
+
+
+class Item(NamedTuple):
+    """What the loader yields: a batch, the partners of its rows, and the epoch that it belongs to."""
+
+    batch: Batch
+    partners: Batch | None
+    epoch: int
+
+    def to(self, device: torch.device | str) -> Item:
+        """The same on another device."""
+        return Item(self.batch.to(device), self.partners and self.partners.to(device), self.epoch)
+
+
+class Rows(Dataset[Item]):
+    """The rows of one part of a fold, each utterance in `copies` copies: row r is copy r % copies of r // copies.
+
+    Args:
+        utterances: U utterances.
+        labels: (U,) int64 class of each.
+        classes: C.
+        reader: Gives inputs.
+        seed: Of the run.
+        copies: Of each utterance.
+        partners: Rows drawn for each row of a batch, from all rows.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        labels: Tensor,
+        classes: int,
+        reader: Reader,
+        seed: int = 0,
+        copies: int = 1,
+        partners: int = 0,
+    ) -> None:
+        self.utterances, self._labels, self._classes = utterances, labels, classes
+        self._reader, self._seed, self._copies, self._partners = reader, seed, copies, partners
+
+    @property
+    def labels(self) -> Tensor:
+        """(R,) class of every row."""
+        return self._labels.repeat_interleave(self._copies)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(R,) seconds of every row."""
+        seconds = torch.tensor([one.duration or 0.0 for one in self.utterances])
+        return seconds.repeat_interleave(self._copies)
+
+    def __getitem__(self, index: tuple[int, Plan]) -> Item:
+        """The batch of a plan of some epoch."""
+        epoch, plan = index
+        batch = self._batch(plan.rows, plan.weight, plan.groups)
+        if not self._partners:
+            return Item(batch, None, epoch)
+        rng = Rng.for_rows(self._seed, batch.ids, batch.copy.tolist(), epoch, "partners")
+        high = torch.full((len(batch.ids),), len(self.utterances) * self._copies)
+        rows = torch.stack([rng.integers(high) for _ in range(self._partners)], 1).flatten()
+        return Item(batch, self._batch(rows, torch.zeros(len(rows)), {}), epoch)
+
+    def _batch(self, rows: Tensor, weight: Tensor, groups: Mapping[str, Tensor]) -> Batch:
+        places = (rows // self._copies).tolist()
+        chosen = [self.utterances[place] for place in places]
+        soft = torch.nn.functional.one_hot(self._labels[places], self._classes).float()
+        ids = tuple(one.id for one in chosen)
+        owner = torch.arange(len(ids))
+        return Batch(ids, self._reader(chosen), Target(soft, weight), rows % self._copies, owner, groups)
+
+    def in_order(self, batch: int) -> list[tuple[int, Plan]]:
+        """All rows once in batches of similar length, without chance: for dev and for statistics."""
+        rows = self.lengths.argsort(stable=True)
+        return [(0, Plan(part, {}, torch.ones(len(part)))) for part in torch.split(rows, batch)]
+
+
+class Order(Sampler[tuple[int, Plan]]):
+    """The batches of the epoch that the brain is in, from the step at which it resumed.
+
+    Args:
+        sampler: Plans an epoch.
+        seed: Of the run.
+    """
+
+    def __init__(self, sampler: BatchSampler, seed: int) -> None:
+        self._sampler, self._seed, self._epoch, self.start = sampler, seed, 0, 0
+        self._plans: Sequence[Plan] = ()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plans an epoch."""
+        self._epoch, self._plans = epoch, self._sampler.epoch(epoch, self._seed)
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __iter__(self) -> Iterator[tuple[int, Plan]]:
+        first, self.start = self.start, 0
+        return iter([(self._epoch, plan) for plan in self._plans[first:]])
+
+
+class Loader(DataLoader[Item]):
+    """Loads planned batches in order, ahead of time where there are workers, and shows how far along it is."""
+
+    def __init__(self, rows: Rows, order: Order | list[tuple[int, Plan]], workers: int, what: str) -> None:
+        super().__init__(rows, sampler=order, batch_size=None, num_workers=workers)
+        self._what = what
+
+    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]
+        try:
+            yield from track(super().__iter__(), len(self), self._what)
+        except SertkError as error:  # a worker wraps its traceback around the sentence
+            raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from None

@@ -1,0 +1,58 @@
+"""What `score` reads: shards, lists, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from sertk.core import SertkError, UsageError
+from sertk.scoring.inputs import check_splittable, find_inputs, shard_of
+
+
+@pytest.mark.parametrize(("size", "shards"), [(10, 3), (2, 5), (0, 2), (7, 1)])
+def test_shards_are_contiguous_and_complete(size: int, shards: int) -> None:
+    items = list(range(size))
+    parts = [shard_of(items, f"{k}/{shards}") for k in range(1, shards + 1)]  # type: ignore[arg-type]
+    assert [one for part in parts for one in part] == items  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("shard", ["3", "0/2", "3/2", "a/b", "1/"])
+def test_a_shard_that_is_not_k_of_n_is_refused(shard: str) -> None:
+    with pytest.raises(UsageError, match=r"is not K/N with 1 <= K <= N, for example 3/32"):
+        shard_of([], shard)
+
+
+def test_standard_input_goes_alone_and_whole() -> None:
+    check_splittable(["-"], None)
+    check_splittable(["a.wav", "b.wav"], "1/2")
+    for names, shard in ((["-"], "1/2"), (["-", "a.wav"], None)):
+        with pytest.raises(UsageError, match=r"standard input \('-'\)"):
+            check_splittable(names, shard)
+
+
+def test_folders_and_files_are_unaudited_and_in_order(tmp_path: Path) -> None:
+    for name in ("b.wav", "a.FLAC", "notes.txt", "._b.wav"):
+        (tmp_path / name).touch()
+    found = find_inputs([str(tmp_path), "x.wav"], {}, [])
+    assert [one.id for one in found.utterances] == [f"{tmp_path}/a.FLAC", f"{tmp_path}/b.wav", "x.wav"]
+    assert found.stamp == {"stamp": "unaudited"}
+    with pytest.raises(UsageError, match=r"x\.wav is given twice"):
+        find_inputs(["x.wav", "x.wav"], {}, [])
+
+
+def test_a_protocol_goes_with_a_prepared_corpus(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--protocol and --fold go with a prepared corpus"):
+        find_inputs([str(tmp_path)], {}, [], protocol="p")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a a.wav\na b.wav\n", r"list\.scp:2: id 'a' comes twice"),
+        ("a\n", r"list\.scp:1: no path behind 'a'"),
+        ("\na sox a.wav |\n", r"list\.scp:2: a pipe, which would run a command"),
+    ],
+)
+def test_a_bad_line_of_a_wav_scp_is_named(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "list.scp").write_text(text)
+    with pytest.raises(SertkError, match=says):
+        find_inputs([str(tmp_path / "list.scp")], {}, [])

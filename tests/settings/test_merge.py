@@ -1,0 +1,210 @@
+"""Layers of settings merged, references resolved, tags and plugin files that are not trusted refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import sertk
+from sertk.core import SertkError, UsageError
+from sertk.settings import merge
+from sertk.settings.overrides import Choices
+from sertk.settings.schema import Component, LossTerm, OptimizerSpec, Segments, Settings
+
+
+def settings(tmp_path: Path, text: str, **overrides: object) -> Settings:
+    """The settings of a recipe with this text."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return merge.load(None, path, overrides)
+
+
+def test_sizes_and_exponents_are_not_read_as_pyyaml_does(tmp_path: Path) -> None:
+    # PyYAML reads 140:50 as 8450 (base 60) and 1e-4 as text
+    read = settings(tmp_path, "segments: 140:50\ntrain: {optimizer: {name: adam, lr: 1e-4}, clip: 1e9}\n")
+    assert str(read.segments) == "140:50:keep"
+    assert read.train.optimizer == OptimizerSpec("adam", lr=1e-4)
+    assert read.train.clip == 1e9
+
+
+def test_references_are_resolved_and_their_values_saved(tmp_path: Path) -> None:
+    read = settings(tmp_path, "seed: 7\ntrain:\n  batch: !ref <seed>\n  epochs: !ref <train[batch]> * 2 + 1\n")
+    assert (read.train.batch, read.train.epochs) == (7, 15)
+    merge.dump(read, tmp_path / "saved.yaml")
+    assert "!ref" not in (tmp_path / "saved.yaml").read_text()
+    assert merge.load(None, tmp_path / "saved.yaml") == read
+
+
+def test_a_reference_follows_what_a_later_layer_says(tmp_path: Path) -> None:
+    assert merge.load("p3-seg").segments == Segments("140", "70")
+    assert str(settings(tmp_path, "segments: {length: 80}\n", system="p3-seg").segments) == "80:40:keep"
+    halves = settings(tmp_path, "system: p3-seg\nsegments: {length: 80}\n", **{"segments.hop": 20})
+    assert str(halves.segments) == "80:20:keep"
+
+
+def test_a_reference_that_leads_nowhere_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"recipe\.yaml:2: a !ref cannot be resolved: .*sed.* is not valid"):
+        settings(tmp_path, "seed: 7\npilot: !ref <sed>\n")
+
+
+def test_a_component_with_a_name_replaces_and_other_mappings_merge(tmp_path: Path) -> None:
+    text = "train: {epochs: 3, optimizer: {name: sgd, lr: 0.1}}\ninputs: {b: mel}\n"
+    read = settings(tmp_path, text, **{"train.optimizer.momentum": 0.9, "inputs.a": "mfcc:n_mfcc=20"})
+    assert read.train.optimizer == OptimizerSpec("sgd", {"momentum": 0.9}, lr=0.1)  # nothing of the default's
+    assert (read.train.epochs, read.train.batch) == (3, 32)
+    assert read.inputs == {"b": Component("mel"), "a": Component("mfcc", {"n_mfcc": 20})}
+
+
+def test_layers_win_in_order(tmp_path: Path) -> None:
+    read = settings(tmp_path, "system: mini-cnn\ntrain: {batch: 5, epochs: 6}\n", **{"train.epochs": 7})
+    assert read.train.schedule == Component("linear")  # the system's
+    assert (read.train.batch, read.train.epochs) == (5, 7)  # the recipe's, the command line's
+
+
+def test_a_saved_config_does_not_need_its_system(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("train: {batch: 5}\n")
+    merge.dump(replace(merge.load(str(mine)), fold="1"), tmp_path / "saved.yaml")
+    mine.unlink()
+    assert merge.load(None, tmp_path / "saved.yaml").train.batch == 5
+
+
+def test_a_component_and_its_setting_go_together_in_any_order() -> None:
+    read = Choices(system="mini-cnn", pooling="max", set=["pooling.project=8", "train.batch=4"]).load(None)
+    assert read.pooling == Component("max", {"project": 8})
+    with pytest.raises(UsageError, match=r"train\.batch cannot be set: train is given as 5"):
+        Choices(set=["train=5", "train.batch=4"]).load(None)
+
+
+def test_a_setting_of_a_component_that_a_file_gives_by_name_alone(tmp_path: Path) -> None:
+    read = settings(tmp_path, "pooling: flam\n", **{"pooling.heads": 8})
+    assert read.pooling == Component("flam", {"heads": 8})
+
+
+def test_a_recipe_has_settings_for_some_systems_alone(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("train: {batch: 7}\nsystems:\n  p3-*: {train: {epochs: 3}}\n  p3-seg*: {segments: '80:40'}\n")
+    for name, expected in (("p3-baseline", (7, 3, None)), ("p3-seg", (7, 3, "80:40:keep")), ("p1-ce", (7, 20, None))):
+        read = merge.load(name, path)
+        assert (read.train.batch, read.train.epochs, read.segments and str(read.segments)) == expected
+        assert not read.systems  # what is saved beside a run is of one system
+    assert merge.load("p3-seg", path, {"segments": "10:5"}).segments == Segments("10", "5")
+    path.write_text("systems:\n  p3-*: {trian: {epochs: 3}}\n")
+    with pytest.raises(UsageError, match=r"recipe\.yaml:2: unknown setting 'trian'; did you mean 'train'"):
+        merge.load("p3-seg", path)
+    path.write_text("systems:\n  p3-*: 3\n")
+    with pytest.raises(UsageError, match=r":2: systems\.p3-\* is 3; it takes settings"):
+        merge.load("p3-seg", path)
+
+
+def test_the_recipes_give_the_papers_segments_and_alphas() -> None:
+    egs = Path(sertk.__file__).parents[1] / "egs"
+
+    def row(corpus: str, system: str) -> tuple[object, object]:
+        read = merge.load(system, egs / corpus / "recipe.yaml")
+        return read.segments and str(read.segments), read.alpha
+
+    assert [row("ravdess", f"p3-{name}") for name in ("baseline", "seg", "tri-w", "seg-tri-s", "seg-tri-w")] == [
+        (None, None),
+        ("80:40:keep", None),
+        (None, 0.7),
+        ("80:40:keep", 0.1),
+        ("80:40:keep", 0.2),
+    ]
+    assert row("iemocap", "p3-seg-tri-s") == ("140:70:keep", None)
+    assert row("fesc", "p3-seg-tri-w") == ("120:60:keep", None)
+    assert merge.load("p3-seg", egs / "fesc" / "recipe.yaml").backbone.settings["layers"] == 23
+
+
+# --- recipes are data ----------------------------------------------------------------------------------------------
+
+CODE = (
+    "seed: !apply:os.system ['touch {mark}']",
+    "backbone: !new:subprocess.Popen [['touch', '{mark}']]",
+    "backbone: !name:os.system",
+    "inputs: {{x: !!python/object/apply:os.system ['touch {mark}']}}",
+    "inputs: {{x: {{name: mel, n_mels: !applyref:os.system ['touch {mark}']}}}}",
+    "losses: [ce, !include:other.yaml]",
+    "? !apply:os.system ['touch {mark}']\n: 1",
+    "seed: !!int 3",
+    "a: &x !apply:os.system ['touch {mark}']\nb: *x",
+)
+
+
+@pytest.mark.parametrize("text", CODE)
+def test_a_tag_that_could_run_code_is_refused_with_file_and_line_before_anything_acts_on_it(
+    text: str, tmp_path: Path
+) -> None:
+    mark = tmp_path / "ran"
+    with pytest.raises(UsageError, match=r"recipe\.yaml:2: the tag .* is refused: settings are data") as caught:
+        settings(tmp_path, f"jobs: 1\n{text.format(mark=mark)}\n")
+    assert caught.value.exit_code == 2
+    assert not mark.exists()
+
+
+def test_text_that_looks_like_a_tag_is_text(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    read = settings(tmp_path, f'root: "!apply:os.system [\'touch {mark}\']"\nprotocol: "!ref <root>"\n')
+    assert read.root == f"!apply:os.system ['touch {mark}']"
+    assert read.protocol == "!ref <root>"
+    assert not mark.exists()
+
+
+def test_what_a_reference_makes_is_text_and_no_tag(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    text = (
+        f"root: \"!apply:os.system ['touch {mark}']\"\nprotocol: !ref <root>\nsystems: {{x: {{seed: !copy <jobs>}}}}\n"
+    )
+    assert settings(tmp_path, text).protocol == f"!apply:os.system ['touch {mark}']"
+    assert not mark.exists()
+
+
+def test_plugin_files_of_a_document_need_trust(tmp_path: Path) -> None:
+    text, file = "jobs: 2\nplugins: [net.py]\n", tmp_path / "net.py"
+    file.write_text("raise SystemExit('it ran')\n")
+    with pytest.raises(UsageError, match=r"recipe\.yaml:2: this names the plugin file .*net\.py.*--trust.*--plugin"):
+        settings(tmp_path, text)
+    recipe = tmp_path / "recipe.yaml"
+    assert merge.load(None, recipe, trust=True).plugins == (str(file),)
+    assert merge.load(None, recipe, plugins=[file]).plugins == (str(file),)  # named on the command line: consent
+    with pytest.raises(UsageError, match="--trust"):
+        merge.load(None, recipe, plugins=[tmp_path / "other.py"])
+    merge.dump(replace(merge.load(None, recipe, trust=True), fold="1"), tmp_path / "config.yaml")
+    with pytest.raises(UsageError, match=r"config\.yaml:.*--trust"):  # somebody's run
+        merge.load(None, tmp_path / "config.yaml")
+
+
+def test_plugin_files_on_the_command_line_come_after_the_documents(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("plugins: sub/net.py\n")
+    found = merge.load(None, tmp_path / "recipe.yaml", plugins=[tmp_path / "mine.py"], trust=True).plugins
+    assert found == (str(tmp_path / "sub/net.py"), str(tmp_path / "mine.py"))
+
+
+def test_what_is_no_settings_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SertkError, match=r"cannot read settings .*absent\.yaml"):
+        merge.load(None, tmp_path / "absent.yaml")
+    with pytest.raises(SertkError, match="holds a CommentedSeq, not settings"):
+        settings(tmp_path, "- 1\n")
+    with pytest.raises(SertkError, match="is not YAML"):
+        settings(tmp_path, "a: [\n")
+    (tmp_path / "recipe.yaml").write_bytes(b"root: \xff\xfe\n")
+    with pytest.raises(SertkError, match="cannot read settings"):
+        merge.load(None, tmp_path / "recipe.yaml")
+    with pytest.raises(UsageError, match="no system named 'p1-cc'; did you mean 'p1-ce'"):
+        merge.load("p1-cc")
+
+
+def test_every_system_and_recipe_is_read_and_says_itself_again(tmp_path: Path) -> None:
+    egs = Path(sertk.__file__).parents[1] / "egs"
+    for path in (None, *sorted(egs.glob("*/recipe.yaml"))):
+        for name in merge.systems():
+            read = replace(merge.load(name, path), fold="1")
+            merge.dump(read, tmp_path / "saved.yaml")
+            assert merge.load(None, tmp_path / "saved.yaml") == read
+
+
+def test_a_loss_is_given_alike_in_files_and_on_the_command_line(tmp_path: Path) -> None:
+    terms = (LossTerm("ce", {"smoothing": 0.1}, weight=0.3), LossTerm("triplet"))
+    assert settings(tmp_path, "losses: [{name: ce, smoothing: 0.1, weight: 0.3}, triplet]\n").losses == terms
+    assert settings(tmp_path, "losses: ['ce:smoothing=0.1,weight=0.3', triplet]\n").losses == terms
+    assert Choices(loss=["ce:smoothing=0.1,weight=0.3", "triplet"]).losses() == terms
