@@ -23,7 +23,7 @@ import sertk
 from sertk import core, hookspecs
 from sertk.core import SertkError, UsageError, nearest
 from sertk.settings.schema import Component
-from sertk.settings.values import component_of, fits, type_words
+from sertk.settings.values import component_parts, fits, type_words
 
 
 class Kind(NamedTuple):
@@ -63,7 +63,7 @@ KINDS: Mapping[str, Kind] = {
 """Every kind of plugin, in the order in which they are shown."""
 
 _BY_INTERFACE = {kind.interface: name for name, kind in KINDS.items() if kind.interface}
-Spec = str | Mapping[str, Any] | Component
+Spec = str | Mapping[str, object] | Component
 """A component as it may be given: NAME[:SETTING=VALUE,...], {name: ..., setting: value}, or read already."""
 
 
@@ -255,7 +255,7 @@ class Plugins:
             found += [str(settings[word]) for word in words if settings.get(word) is not None]
         return found
 
-    def _walk(self, kind: str, spec: Spec) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    def _walk(self, kind: str, spec: Spec) -> Iterator[tuple[str, str, dict[str, object]]]:
         """(kind, name, settings) of a component and of every component that its settings hold."""
         name, settings = split(kind, spec)
         yield kind, name, settings
@@ -264,8 +264,9 @@ class Plugins:
         for word, value in settings.items():
             inner = _interface(hints.get(word))
             if inner:
-                listed = isinstance(value, Mapping) and _is_mapping(hints[word])
-                parts = list(value.values()) if listed else value if isinstance(value, list) else [value]
+                several = isinstance(value, Mapping) and _is_mapping(hints[word])
+                parts = value.values() if several and isinstance(value, Mapping) else [value]
+                parts = value if isinstance(value, list) else parts
                 for part in parts:
                     if isinstance(part, str | Mapping):
                         yield from self._walk(inner, part)
@@ -280,7 +281,7 @@ class Plugins:
 
     def _checked(
         self, kind: str, factory: Callable[..., Any], spec: Spec, context: tuple[object, ...]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """The settings of a component as its factory takes them.
 
         Raises:
@@ -350,21 +351,18 @@ def _offered(implementation: pluggy.HookImpl, where: str) -> Mapping[str, Callab
     return offered
 
 
-def split(kind: str, spec: Spec) -> tuple[str, dict[str, Any]]:
+def split(kind: str, spec: Spec) -> tuple[str, dict[str, object]]:
     """The name and the settings of a component.
 
     Raises:
-        UsageError: Where a mapping has no name.
+        UsageError: Where it is no component.
     """
     if isinstance(spec, Component):
         return spec.name, dict(spec.settings)
-    if not isinstance(spec, str | Mapping):
-        raise UsageError(f"{kind} is {spec!r}; give a name, or {{name: ..., setting: value}}")
-    settings = component_of(spec) if isinstance(spec, str) else dict(spec)
-    name = settings.pop("name", None)
-    if not isinstance(name, str):
-        raise UsageError(f"{kind} {spec!r} has no name; write it as {{name: ..., setting: value}}")
-    return name, settings
+    try:
+        return component_parts(spec)
+    except UsageError as error:
+        raise UsageError(f"{kind} {error}") from None
 
 
 def _parameters(factory: Callable[..., Any], context: int) -> list[inspect.Parameter]:
@@ -372,7 +370,7 @@ def _parameters(factory: Callable[..., Any], context: int) -> list[inspect.Param
     return [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
-def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+def _hints(factory: Callable[..., Any]) -> dict[str, object]:
     return typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
 
 

@@ -16,7 +16,10 @@ from sertk.core.errors import InputError, SertkError
 
 SCHEMA = 1
 Document = Mapping[str, Any]
-"""What a JSON file says: its keys are fixed by what wrote it. Settings are no documents, see `sertk.settings`."""
+"""What a JSON file, or a line of one, says; its keys are fixed by what wrote it. Settings are no documents: they have
+types, see `sertk.settings`."""
+Record = dict[str, Any]
+"""A document that is being made."""
 
 
 def egs() -> Path:
@@ -97,19 +100,19 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Document) -> None:
     """Writes a JSON document with its schema number, whole or not at all."""
     write_text(path, json.dumps({"schema": SCHEMA, **content}, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_jsonl(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(path: Path, lines: Iterable[Document]) -> None:
     """Writes JSON lines, whole or not at all."""
     with writing(path) as file:
         for line in lines:
             file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path, mend: str, *, newer: bool = False) -> dict[str, Any]:
+def read_json(path: Path, mend: str, *, newer: bool = False) -> Record:
     """Reads a JSON document of this schema.
 
     Args:
@@ -133,7 +136,7 @@ def read_json(path: Path, mend: str, *, newer: bool = False) -> dict[str, Any]:
     return content  # type: ignore[no-any-return] # looked at above
 
 
-def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, Record]]:
     """Yields ("file:line", object) of a JSON-lines file.
 
     Raises:

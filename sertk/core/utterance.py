@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sertk.core.errors import InputError
+from sertk.core.files import Document, Record
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,15 @@ class Utterance:
     session: str | None = None
     text: str | None = None
     votes: Mapping[str, float] = field(default_factory=dict)
-    aux: Mapping[str, Any] = field(default_factory=dict)
+    aux: Document = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Record:
         """The manifest line as a dictionary, the fields that say nothing left out."""
         kept = {name: value for name, value in vars(self).items() if value not in (None, {})}
         return {"schema": 1, **kept}
 
     @classmethod
-    def from_json(cls, line: Mapping[str, Any], where: str) -> Utterance:
+    def from_json(cls, line: Document, where: str) -> Utterance:
         """Reads a manifest line.
 
         Args:

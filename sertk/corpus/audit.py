@@ -6,9 +6,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sertk.core import OVERLAPS, PAIRS, PARTS, Utterance
+from sertk.core.files import Document, Record
 from sertk.corpus.folding import Fold
 from sertk.corpus.protocols import Folds, Shares
 
@@ -29,7 +30,7 @@ class Lack(NamedTuple):
     folds: tuple[str, ...]
 
 
-def audit_folds(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str, str]) -> dict[str, Any]:
+def audit_folds(folds: Folds, utterances: Mapping[str, Utterance], audio: Mapping[str, str]) -> Record:
     """Finds what the parts of every fold share, and counts what they hold.
 
     Args:
@@ -71,7 +72,7 @@ def words(text: str | None) -> str | None:
     return " ".join("".join(kept).split()) or None
 
 
-def shares(report: Mapping[str, Any]) -> dict[str, list[str]]:
+def shares(report: Document) -> dict[str, list[str]]:
     """What the parts of some fold share: the pairs of parts, by what it is."""
     found = {
         what: [pair for pair in PAIRS if any(pair in fold["shared"][what] for fold in report.values())]
@@ -80,7 +81,7 @@ def shares(report: Mapping[str, Any]) -> dict[str, list[str]]:
     return {what: pairs for what, pairs in found.items() if pairs}
 
 
-def undeclared(report: Mapping[str, Any], declared: Mapping[str, Sequence[str]]) -> list[str]:
+def undeclared(report: Document, declared: Mapping[str, Sequence[str]]) -> list[str]:
     """A sentence for each overlap that a protocol does not declare, with its first fold and values."""
     found = []
     for what, pairs in shares(report).items():
@@ -109,7 +110,7 @@ def _in_words(found: Shares) -> str:
     return "; ".join(f"{names.get(what, what)} shared by {', '.join(pairs)}" for what, pairs in found.items())
 
 
-def stamped(about: Mapping[str, Any]) -> str:
+def stamped(about: Document) -> str:
     """The stamp of scores with what the parts share."""
     also = _in_words(about.get("shares", {}))
     return f"{about['stamp']} ({also})" if also else str(about["stamp"])
@@ -140,7 +141,7 @@ def duplicates(utterances: Iterable[Utterance], audio: Mapping[str, str]) -> lis
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
-def lacking_classes(report: Mapping[str, Any]) -> list[Lack]:
+def lacking_classes(report: Document) -> list[Lack]:
     """The classes that a part lacks though it is not empty, from the report of `audit_folds`.
 
     Classes that the same part lacks in the same folds come together.
@@ -176,7 +177,7 @@ def _shared(parts: Mapping[str, Sequence[str]], get: Property) -> dict[str, list
     return {pair: both for pair, both in pairs.items() if both}
 
 
-def _counts(ids: Sequence[str], folds: Folds, utterances: Mapping[str, Utterance]) -> dict[str, Any]:
+def _counts(ids: Sequence[str], folds: Folds, utterances: Mapping[str, Utterance]) -> Record:
     classes = Counter(folds.labels[i] for i in ids)
     return {
         "utterances": len(ids),

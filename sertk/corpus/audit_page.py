@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
 
 from sertk.core import OVERLAPS, PAIRS
+from sertk.core.files import Document
 
 
-def page(content: Mapping[str, Any]) -> str:
+def page(content: Document) -> str:
     """The audit as Markdown, from the content of a protocol file."""
     lines = [
         f"# {content['corpus']} / {content['name']}: {content['stamp']}",
@@ -37,7 +37,7 @@ def _head(*cells: str) -> list[str]:
     return [_row(*cells), "|" + "---|" * len(cells)]
 
 
-def _folds_table(classes: Sequence[str], report: Mapping[str, Any]) -> list[str]:
+def _folds_table(classes: Sequence[str], report: Document) -> list[str]:
     lines = _head("fold", "part", "utterances", *classes, "female", "male", "unknown", "speakers")
     for name, fold in report.items():
         for part, counts in fold["counts"].items():
@@ -47,7 +47,7 @@ def _folds_table(classes: Sequence[str], report: Mapping[str, Any]) -> list[str]
     return lines
 
 
-def _shared_table(report: Mapping[str, Any]) -> list[str]:
+def _shared_table(report: Document) -> list[str]:
     rows = []
     for what, pair in product(OVERLAPS, PAIRS):
         found = {name: fold["shared"][what][pair] for name, fold in report.items() if pair in fold["shared"][what]}
@@ -59,7 +59,7 @@ def _shared_table(report: Mapping[str, Any]) -> list[str]:
     return [*_head("shared", "by", "folds", "number", "which"), *rows] if rows else ["No two parts share anything."]
 
 
-def _counts_table(content: Mapping[str, Any]) -> list[str]:
+def _counts_table(content: Document) -> list[str]:
     here, source = Counter(content["labels"].values()), content["expected"]
     if not source:
         return [*_head("class", "kept"), *(_row(name, here[name]) for name in content["classes"])]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sertk.core import Utterance
+from sertk.core.files import Document
 from sertk.corpus.audit import lacking_classes, stamped
 
 
 def corpus_messages(
     corpus: str,
     counts: Mapping[str, Mapping[str, int]],
-    failed: Sequence[Mapping[str, Any]],
+    failed: Sequence[Document],
     twins: Sequence[Sequence[str]],
     out: Path,
 ) -> list[str]:
@@ -41,7 +41,7 @@ def corpus_messages(
     return found
 
 
-def protocol_messages(name: str, content: Mapping[str, Any]) -> list[str]:
+def protocol_messages(name: str, content: Document) -> list[str]:
     """What a protocol holds: classes, folds, utterances, its stamp, and what it lacks.
 
     Args:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from sertk.core import Corpus, InputError, SertkError, UsageError, Utterance
-from sertk.core.files import SCHEMA, read_json, read_jsonl
+from sertk.core.files import SCHEMA, Record, read_json, read_jsonl
 from sertk.corpus import audio, protocols
 from sertk.corpus.protocols import Folds
 
@@ -74,7 +73,7 @@ class Data:
             )
         return protocols.load(self.folder / "protocols" / f"{name}.json")
 
-    def select(self, ids: Sequence[str], failed: list[dict[str, Any]] | None = None) -> list[Utterance]:
+    def select(self, ids: Sequence[str], failed: list[Record] | None = None) -> list[Utterance]:
         """Utterances by id, their files checked to be the ones that were prepared.
 
         Args:

@@ -7,10 +7,11 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sertk.console.progress import say
 from sertk.core import Corpus, Protocol, SertkError, UsageError, Utterance, nearest
+from sertk.core.files import Document, Record
 from sertk.corpus.audit import audit_folds, recordings, shares, undeclared
 from sertk.corpus.protocols import YAML, Folds, expected, from_file, make, to_json
 
@@ -91,8 +92,8 @@ def contents(
     asked: Collection[str],
     utterances: Sequence[Utterance],
     audio: Mapping[str, str],
-    failed: Sequence[Mapping[str, Any]],
-) -> dict[str, dict[str, Any]]:
+    failed: Sequence[Document],
+) -> dict[str, Record]:
     """The contents of the protocol files, by name.
 
     Args:
@@ -135,9 +136,7 @@ def contents(
     return found
 
 
-def _audited(
-    folds: Folds, protocol: Protocol, utterances: Sequence[Utterance], audio: Mapping[str, str]
-) -> dict[str, Any]:
+def _audited(folds: Folds, protocol: Protocol, utterances: Sequence[Utterance], audio: Mapping[str, str]) -> Record:
     """The audit of a protocol's folds; refuses overlaps that the protocol does not declare."""
     report = audit_folds(folds, {one.id: one for one in utterances}, recordings(utterances, audio))
     found = undeclared(report, protocol.overlaps)

@@ -27,7 +27,7 @@ from sertk.core import (
     Utterance,
     nearest,
 )
-from sertk.core.files import read_json
+from sertk.core.files import Document, Record, read_json
 from sertk.corpus.folding import Fold, absent, check_rules, make_folds, read_table
 from sertk.settings.merge import read
 from sertk.settings.values import fits
@@ -73,7 +73,7 @@ class Folds:
         pairs = {*self.shares.get("speaker", ()), *self.shares.get("audio", ())}
         return "SPEAKER-DEPENDENT" if pairs & {"train+test", "dev+test"} else "speaker-independent"
 
-    def about(self, fold: str) -> dict[str, Any]:
+    def about(self, fold: str) -> Record:
         """What a bundle and its scores say of the fold they come from."""
         own = {"corpus": self.corpus, "name": self.name, "fold": fold, "hash": self.hash}
         return {**own, "stamp": self.stamp, "shares": self.shares}
@@ -181,7 +181,7 @@ def expected(protocol: Protocol, published: Mapping[str, int]) -> dict[str, int]
 
 REST: Final = "all others"
 YAML: Final = (".yaml", ".yml")  # a protocol that a file states
-RULES: Final[Mapping[str, Mapping[str, Any]]] = {
+RULES: Final[Mapping[str, Document]] = {
     "test": {
         "leave_one_out": LeaveOneOut,
         "disjoint": Disjoint,
@@ -221,7 +221,7 @@ def from_file(path: Path) -> Protocol:
     for word in ("labels", "test"):
         if word not in fields:
             raise UsageError(f"{path} has no {word!r}. A protocol has labels and test, and maybe {', '.join(FORMS)}.")
-    made: dict[str, Any] = {}
+    made: Record = {}
     for word, value in fields.items():
         if word not in FORMS:
             raise UsageError(f"{path}: unknown field {word!r}{nearest(word, FORMS)}")
@@ -239,7 +239,7 @@ def from_file(path: Path) -> Protocol:
     return protocol
 
 
-def _rule(path: Path, word: str, value: dict[str, Any]) -> object:
+def _rule(path: Path, word: str, value: Record) -> object:
     """A rule from its name and settings."""
     name, rules = value.pop("rule"), RULES.get(word, {})
     if name not in rules:
@@ -280,7 +280,7 @@ def _spelled(fold: Fold, labels: Mapping[str, str]) -> dict[str, object]:
     return {**fold._asdict(), **({"train": REST} if rest else {})}
 
 
-def _read_fold(parts: Mapping[str, Any], labels: Mapping[str, str]) -> Fold:
+def _read_fold(parts: Document, labels: Mapping[str, str]) -> Fold:
     dev, test = tuple(parts["dev"]), tuple(parts["test"])
     if parts["train"] != REST:
         return Fold(tuple(parts["train"]), dev, test)

@@ -13,9 +13,7 @@ from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model, Normalize
 from sertk.plugins import Plugins
 from sertk.settings.schema import Component, Segments, Settings
-
-COMPONENTS = ("audio", "inputs", "normalize", "crop", "backbone", "pooling", "segments", "decision")
-"""The settings that a model is scored with."""
+from sertk.settings.values import component_parts
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,8 @@ def with_frozen(plugins: Plugins, settings: Settings) -> Settings:
     split = factory.split(spec.name, spec.settings) if raw and all(raw) and settings.crop is None else None
     if split is None:
         return settings
-    feature, rest = (Component(**_parts(one)) for one in split)
+    feature, rest = (Component(*component_parts(one)) for one in split)
     return replace(settings, inputs={"frozen": feature}, backbone=rest)
-
-
-def _parts(spec: Mapping[str, object]) -> dict[str, Any]:
-    return {"name": spec["name"], "settings": {word: value for word, value in spec.items() if word != "name"}}
 
 
 def make_body(plugins: Plugins, settings: Settings, *, train: bool = False) -> Body:

@@ -21,13 +21,12 @@ from sertk.console.progress import say
 from sertk.core import HeadSpec, SertkError, UsageError
 from sertk.core.files import SCHEMA, Document, read_json, write_json, writing
 from sertk.modeling import build
-from sertk.modeling.build import COMPONENTS
 from sertk.modeling.decide import Decider, make_decider, resolve_decision
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.settings.check import settings_of
-from sertk.settings.plain import plain
+from sertk.settings.plain import BUNDLED, bundled
 from sertk.settings.schema import Component, Settings
 
 OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
@@ -81,7 +80,7 @@ def write(
                 file.write(learned)
     content = {
         **about,
-        "components": {name: plain(getattr(settings, name)) for name in COMPONENTS},
+        "components": bundled(settings),
         "heads": {name: {**spec._asdict(), "settings": dict(spec.settings)} for name, spec in model.specs.items()},
         "plugins": _offered(plugins, settings, model.specs),
         "versions": {"sertk": sertk.__version__, **{name: version(name) for name in STACK}},
@@ -163,7 +162,7 @@ def _check(about: Document, where: Path) -> None:
             raise SertkError(f"{where}: {name} is not a {form.__name__}. {OBTAIN}")
     odd = [
         *sorted(about.keys() - KEYS),
-        *(f"components.{word}" for word in sorted(about["components"].keys() - set(COMPONENTS))),
+        *(f"components.{word}" for word in sorted(about["components"].keys() - BUNDLED)),
         *(f"heads.{name}.{word}" for name, spec in about["heads"].items() for word in sorted(spec.keys() - _HEAD)),
     ]
     if odd and about["schema"] > SCHEMA:

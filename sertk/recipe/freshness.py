@@ -9,7 +9,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import NamedTuple
 
-from sertk.core.files import digest, write_json
+from sertk.core.files import Document, digest, write_json
 
 STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile", "numpy")
 
@@ -56,13 +56,13 @@ def fingerprint(step: Step) -> Fingerprint:
 
 def fresh(step: Step) -> bool:
     """Whether a step was done with the same settings, versions and inputs, and its outputs are as it left them."""
-    old = _stamp(step)
+    old: Document | None = _stamp(step)
     return old is not None and old.get("makes") == _hashes(step.makes) and _same(old, fingerprint(step))
 
 
 def stale(step: Step) -> bool:
     """Whether a step was done with these settings, and is out of date by something else."""
-    old = _stamp(step)
+    old: Document | None = _stamp(step)
     return old is not None and old.get("settings") == fingerprint(step).settings
 
 
@@ -71,13 +71,13 @@ def stamp(step: Step, found: Fingerprint) -> None:
     write_json(step.stamp, {**found._asdict(), "makes": _hashes(step.makes)})
 
 
-def _same(old: dict[str, object], now: Fingerprint) -> bool:
+def _same(old: Document, now: Fingerprint) -> bool:
     return all(old.get(name) == value for name, value in now._asdict().items())
 
 
-def _stamp(step: Step) -> dict[str, object] | None:
+def _stamp(step: Step) -> Document | None:
     try:
-        found: dict[str, object] = json.loads(step.stamp.read_text(encoding="utf-8"))
+        found: Document = json.loads(step.stamp.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     return found

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sertk.core import SertkError
-from sertk.core.files import name_of_part, read_json
+from sertk.core.files import Document, Record, name_of_part, read_json
 from sertk.corpus.audit import stamped
 
 
@@ -27,7 +27,7 @@ class Run(NamedTuple):
 
     fold: str
     seed: str
-    metrics: dict[str, Any]
+    metrics: Record
     folder: Path
 
     @property
@@ -81,7 +81,7 @@ def lacking(runs: Sequence[Run], every: Sequence[Run]) -> list[tuple[str, str]]:
     return sorted(grid - {(run.fold, run.seed) for run in runs})
 
 
-def protocol_of(system: Path, runs: Sequence[Run]) -> dict[str, Any]:
+def protocol_of(system: Path, runs: Sequence[Run]) -> Record:
     """The one protocol that all runs of a system have.
 
     Args:
@@ -98,11 +98,11 @@ def protocol_of(system: Path, runs: Sequence[Run]) -> dict[str, Any]:
         kinds = sorted({run.metrics["protocol"].get(what, "none") for run in runs})
         if len(kinds) > 1:
             raise SertkError(f"{system} mixes runs of different {what} ({', '.join(kinds)}). Report them apart.")
-    about: dict[str, Any] = runs[0].metrics["protocol"]
+    about: Record = runs[0].metrics["protocol"]
     return about
 
 
-def stated(about: Mapping[str, Any]) -> str:
+def stated(about: Document) -> str:
     """A protocol in words: corpus, name, stamp, part and hash."""
     return (
         f"{about.get('corpus', '?')} / {about.get('name', '?')}, {stamped(about)}, "
@@ -110,7 +110,7 @@ def stated(about: Mapping[str, Any]) -> str:
     )
 
 
-def check_one_hash(systems: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+def check_one_hash(systems: Iterable[tuple[str, Document]]) -> None:
     """Refuses systems that have different folds under one protocol name: readers would compare their metrics.
 
     Args:

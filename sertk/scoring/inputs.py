@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import read_json, read_jsonl, read_lines
+from sertk.core.files import Document, Record, read_json, read_jsonl, read_lines
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 
@@ -29,13 +28,13 @@ class Inputs:
 
     utterances: Sequence[Utterance]
     root: Path
-    stamp: Mapping[str, Any]
+    stamp: Document
 
 
 def find_inputs(
     names: Sequence[str],
-    about: Mapping[str, Any],
-    failed: list[dict[str, Any]],
+    about: Document,
+    failed: list[Record],
     *,
     root: Path | None = None,
     protocol: str | None = None,
@@ -160,11 +159,11 @@ def _of_scp(path: Path) -> list[Utterance]:
 
 def _of_corpus(
     data: Data,
-    about: Mapping[str, Any],
+    about: Document,
     protocol: str | None,
     fold: str | None,
     part: str,
-    failed: list[dict[str, Any]],
+    failed: list[Record],
 ) -> Inputs:
     own = about["protocol"]
     if data.corpus != own["corpus"] and not (protocol and fold):
@@ -180,7 +179,7 @@ def _of_corpus(
     return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met))
 
 
-def _stamp(folds: Folds, fold: str, part: str, own: Mapping[str, Any], *, met: bool) -> dict[str, Any]:
+def _stamp(folds: Folds, fold: str, part: str, own: Document, *, met: bool) -> Record:
     """Where scores come from.
 
     Args:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sertk.core import Batch, InputError, Padded, Rng, Utterance
-from sertk.core.files import SCHEMA
+from sertk.core.files import SCHEMA, Record
 from sertk.corpus import audio
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
@@ -55,9 +54,7 @@ class Scorer:
         posterior, logits = self.bundle.decider(views, ready, len(ids), rng)
         return posterior.cpu(), logits.cpu()
 
-    def lines(
-        self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[dict[str, Any]]
-    ) -> Iterator[dict[str, Any]]:
+    def lines(self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record]) -> Iterator[Record]:
         """The score line of each utterance, in order.
 
         Args:
@@ -70,8 +67,8 @@ class Scorer:
             yield from self._window(utterances[first : first + WINDOW], root, batch, failed)
 
     def _window(
-        self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[dict[str, Any]]
-    ) -> Iterator[dict[str, Any]]:
+        self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record]
+    ) -> Iterator[Record]:
         """A stretch of utterances: batched by length, given back in their order."""
         waves: dict[str, Tensor] = {}
         seconds: dict[str, float] = {}
@@ -89,7 +86,7 @@ class Scorer:
             scores.update(zip(part, zip(*self._forward(part, [waves[i] for i in part]), strict=True), strict=True))
         return (self._line(one, seconds[one.id], *scores[one.id]) for one in utterances if one.id in scores)
 
-    def _line(self, one: Utterance, seconds: float, posterior: Tensor, logits: Tensor) -> dict[str, Any]:
+    def _line(self, one: Utterance, seconds: float, posterior: Tensor, logits: Tensor) -> Record:
         return {
             "schema": SCHEMA,
             "id": one.id,

@@ -54,3 +54,12 @@ def difference(ours: Settings, other: Settings) -> dict[str, Any]:
     """The settings that are part of a run and differ, by dotted name, as ours have them."""
     here, there = identity(ours), identity(other)
     return {name: here.get(name) for name in {**there, **here} if here.get(name) != there.get(name)}
+
+
+BUNDLED = frozenset(name for name, one in fields_of(Settings).items() if note(one).bundled)
+"""The settings that a model is scored with."""
+
+
+def bundled(settings: Settings) -> dict[str, Any]:
+    """The settings that a bundle holds, as plain data."""
+    return {name: plain(getattr(settings, name)) for name in fields_of(Settings) if name in BUNDLED}

@@ -30,6 +30,7 @@ class Note(NamedTuple):
         above: What it is greater than.
         high: The greatest value.
         role: See `Role`.
+        bundled: Whether a model is scored with it, so that its bundle holds it.
     """
 
     about: str
@@ -38,6 +39,7 @@ class Note(NamedTuple):
     above: float | None = None
     high: float | None = None
     role: Role = "run"
+    bundled: bool = False
 
 
 def setting(
@@ -49,9 +51,10 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     role: Role = "run",
+    bundled: bool = False,
 ) -> Any:  # noqa: ANN401
     """A field of a group of settings, with its note."""
-    note = Note(about, unit, low, above, high, role)
+    note = Note(about, unit, low, above, high, role, bundled)
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata={"note": note})
     return field(default=default, metadata={"note": note})
@@ -222,28 +225,30 @@ class Settings:
     fold: str | None = setting(None, "train: the fold", role="which")
     seed: int = setting(0, "train: everything random follows from it", low=0, role="which")
 
-    audio: AudioSettings = setting(AudioSettings(), "from a file to a wave")
+    audio: AudioSettings = setting(AudioSettings(), "from a file to a wave", bundled=True)
 
     inputs: Mapping[str, Component] = setting(
         {},
         "features by the name the backbone reads them under, e.g. {mel: {name: mel, n_mels: 80}}; a layer adds to "
         "those below it, {} takes them away",
+        bundled=True,
     )
     normalize: Literal["dimension", "scalar", "none"] = setting(
-        "dimension", "statistics of the training fold, applied before the backbone"
+        "dimension", "statistics of the training fold, applied before the backbone", bundled=True
     )
     crop: Crop | None = setting(
         None,
         "fixed pieces of the inputs, in seconds, e.g. {length: 3.5, hop: null, train: first, score: first, "
         "pad: silence}",
+        bundled=True,
     )
     augment: tuple[Component, ...] = setting((), "augmentations in order, training rows only")
     on_augment: Literal["error", "recompute"] = setting(
         "error", "an augmentation in front of a cached feature: error, or recompute the feature every epoch"
     )
 
-    backbone: Component = setting(Component("cnn_transformer"), "inputs -> frames")
-    pooling: Component = setting(Component("mean"), "frames -> an embedding")
+    backbone: Component = setting(Component("cnn_transformer"), "inputs -> frames", bundled=True)
+    pooling: Component = setting(Component("mean"), "frames -> an embedding", bundled=True)
     head: Component = setting(
         Component("linear"), "an embedding -> the values of a task, where a loss asks for no head of its own"
     )
@@ -251,11 +256,13 @@ class Settings:
         None,
         "windows over the backbone's frames, LENGTH:HOP[:keep|drop|align] or {length, hop, tail}, in frames (140:70) "
         "or seconds (2.8s:1.4s)",
+        bundled=True,
     )
     decision: DecisionSpec = setting(
         DecisionSpec("auto"),
         "how windows and crops become one posterior, `at` whole | segments. auto: max_probability at segments where "
         "the run has them, mean of the crops otherwise",
+        bundled=True,
     )
 
     losses: tuple[LossTerm, ...] = setting((LossTerm("ce"),), "terms of the objective; each may have a `weight` (1.0)")

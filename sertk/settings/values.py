@@ -47,6 +47,21 @@ def component_of(text: str) -> dict[str, Any]:
     return settings
 
 
+def component_parts(spec: object) -> tuple[str, dict[str, Any]]:
+    """The name and the settings of a component: text as `component_of` reads it, or a mapping with `name`.
+
+    Raises:
+        UsageError: Where it is neither.
+    """
+    if not isinstance(spec, str | Mapping):
+        raise UsageError(f"{spec!r} is no component; give a name, or {{name: ..., setting: value}}")
+    settings = component_of(spec) if isinstance(spec, str) else {str(word): value for word, value in spec.items()}
+    name = settings.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"{spec!r} has no name; write it as {{name: ..., setting: value}}")
+    return name, settings
+
+
 def component_text(name: str, settings: Mapping[str, object]) -> str:
     """A component as it is typed: what `component_of` reads."""
     pairs = [f"{word}={_typed(value)}" for word, value in settings.items()]

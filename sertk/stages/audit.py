@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sertk.console.progress import say
 from sertk.core import PARTS, SertkError, UsageError, nearest
-from sertk.core.files import read_json, write_json
+from sertk.core.files import Record, read_json, write_json
 from sertk.corpus.audit import audit_folds, shares
 from sertk.corpus.audit_page import page
 from sertk.corpus.fold_lists import FORMS, finder, read_lists
@@ -95,7 +94,7 @@ def _print_prepared(folder: Path, protocols: Sequence[str]) -> None:
         sys.stdout.write(page(read_json(known[name], MEND)) + "\n")
 
 
-def _content(corpus: Data, name: str, parts: Mapping[str, Fold]) -> dict[str, Any]:
+def _content(corpus: Data, name: str, parts: Mapping[str, Fold]) -> Record:
     """The audit of folds as the content of a protocol file."""
     used = {i for fold in parts.values() for part in fold for i in part}
     labels = {i: corpus.utterances[i].label or "unlabelled" for i in sorted(used)}

@@ -9,19 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from sertk.console.progress import say, track
 from sertk.core import Corpus, InputError, Rejected, SertkError, Utterance
-from sertk.core.files import SCHEMA, write_json, write_jsonl, write_text
+from sertk.core.files import SCHEMA, Document, Record, write_json, write_jsonl, write_text
 from sertk.corpus import audio
 from sertk.corpus.audit import duplicates, recordings
 from sertk.corpus.audit_page import page
 from sertk.corpus.messages import case_messages, corpus_messages, protocol_messages
 from sertk.corpus.prepared import title_of
 from sertk.corpus.protocol_files import choose, contents, earlier
-from sertk.plugins import Plugins
-from sertk.settings.values import component_of
+from sertk.plugins import Plugins, split
 
 CHUNK = 64  # files that a thread reads at once: a task for each costs more
 
@@ -54,9 +52,8 @@ def prepare(
             does not declare.
         UsageError: If there is no such corpus or protocol.
     """
-    component = component_of(corpus)
-    reader: Corpus = Plugins(files=files).make("corpus", component)
-    name = title_of(reader, component["name"])
+    reader: Corpus = Plugins(files=files).make("corpus", corpus)
+    name = title_of(reader, split("corpus", corpus)[0])
     out = out or Path("data") / name
     chosen = choose(name, reader, protocols)
     others = earlier(name, reader, out / "protocols", chosen)
@@ -86,7 +83,7 @@ def prepare(
     return len(failed)
 
 
-def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[dict[str, Any]]]:
+def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
     """The utterances of a corpus folder, and {"id", "path", "reason"} of each file that it rejects."""
     utterances, failed, twice = [], [], list[tuple[str, str, str]]()
     seen: dict[str, str] = {}
@@ -108,13 +105,13 @@ def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[dict[str, A
     return utterances, failed
 
 
-def _failure(name: str, path: str, reason: str) -> dict[str, Any]:
+def _failure(name: str, path: str, reason: str) -> Record:
     return {"schema": SCHEMA, "id": name, "path": path, "reason": reason}
 
 
 def _examine(
     root: Path, utterances: Sequence[Utterance], least: float, jobs: int, old: Path
-) -> tuple[list[Utterance], dict[str, audio.Facts], list[dict[str, Any]]]:
+) -> tuple[list[Utterance], dict[str, audio.Facts], list[Record]]:
     """Reads every file that changed since an earlier call, whose facts are in `old`; keeps those that can be used."""
     known = audio.read_facts(old) if old.exists() else {}
     kept, facts, failed = [], {}, []
@@ -153,14 +150,14 @@ def _counts(reader: Corpus, utterances: Sequence[Utterance]) -> dict[str, dict[s
     return {label: {"here": here[label], "published": reader.published.get(label, 0)} for label in labels}
 
 
-def _write_failed(path: Path, failed: Sequence[Mapping[str, Any]]) -> None:
+def _write_failed(path: Path, failed: Sequence[Document]) -> None:
     if failed:
         write_jsonl(path, failed)
     else:
         path.unlink(missing_ok=True)
 
 
-def _write_protocols(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+def _write_protocols(folder: Path, files: Mapping[str, Document]) -> None:
     """Writes protocol files and their pages, and removes those of earlier calls that are not among them."""
     for path in folder.glob("*.json"):
         if path.stem not in files:

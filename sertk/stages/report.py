@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import sertk
 from sertk.console.progress import console, say
 from sertk.core import SertkError
-from sertk.core.files import egs, write_text
+from sertk.core.files import Document, egs, write_text
 from sertk.plugins import Plugins
 from sertk.results.figures import draw_confusion
 from sertk.results.runs import Run, check_one_hash, find, lacking, protocol_of, stated
@@ -51,7 +50,7 @@ def report(folders: Sequence[Path], *, command: str | None = None, publish: bool
     return written
 
 
-def _section(system: Path, runs: Sequence[Run], about: Mapping[str, Any], command: str | None, plugins: Plugins) -> str:
+def _section(system: Path, runs: Sequence[Run], about: Document, command: str | None, plugins: Plugins) -> str:
     """The text on a system, without its title."""
     head = "WA is accuracy, UA is the mean class recall (UAR); precision, recall and F1 are macro means. Percent."
     legend = "Confusion counts over all runs, rows the labels, columns the decisions:"
@@ -87,7 +86,7 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _publish(system: Path, about: Mapping[str, Any], text: str) -> Path:
+def _publish(system: Path, about: Document, text: str) -> Path:
     """Puts the system's section into the recipe's RESULTS.md; an older section of the system is replaced."""
     if "corpus" not in about:
         raise SertkError(f"{system}: its scores are of no protocol (unaudited), and RESULTS.md has those that are.")

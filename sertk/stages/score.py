@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sertk.console.progress import say, track
 from sertk.core import SertkError
-from sertk.core.files import write_json, write_jsonl
+from sertk.core.files import Document, Record, write_json, write_jsonl
 from sertk.corpus.audit import stamped
 from sertk.plugins import Plugins
 from sertk.results.statistics import all_metrics, confusion
@@ -59,7 +59,7 @@ def score(
     check_splittable(inputs, shard)
     plugins = Plugins(files=files)
     scorer = Scorer(model, distributed.device(device), plugins)
-    failed: list[dict[str, Any]] = []
+    failed: list[Record] = []
     about = scorer.bundle.about
     found = find_inputs(inputs, about, failed, root=root, protocol=protocol, fold=fold, part=part)
     chosen = found.utterances if shard is None else shard_of(found.utterances, shard)
@@ -77,7 +77,7 @@ def score(
     return len(failed)
 
 
-def _print(lines: Iterable[Mapping[str, Any]]) -> int:
+def _print(lines: Iterable[Document]) -> int:
     """Prints score lines and gives their number."""
     count = 0
     for line in lines:
@@ -88,17 +88,17 @@ def _print(lines: Iterable[Mapping[str, Any]]) -> int:
 
 def _write(
     out: Path,
-    lines: Iterable[dict[str, Any]],
+    lines: Iterable[Record],
     classes: Sequence[str],
-    stamp: Mapping[str, Any],
+    stamp: Document,
     plugins: Plugins,
     *,
     whole: bool,
 ) -> int:
     """Writes score lines and, if they are the whole and have labels, metrics; gives the number of lines."""
-    done: list[dict[str, Any]] = []
+    done: list[Record] = []
 
-    def kept() -> Iterable[dict[str, Any]]:
+    def kept() -> Iterable[Record]:
         for line in lines:
             done.append(line)
             yield line
@@ -114,7 +114,7 @@ def _write(
 
 
 def _write_metrics(
-    path: Path, lines: Sequence[Mapping[str, Any]], classes: Sequence[str], stamp: Mapping[str, Any], plugins: Plugins
+    path: Path, lines: Sequence[Document], classes: Sequence[str], stamp: Document, plugins: Plugins
 ) -> str:
     """Writes the metrics of the lines whose label is a class of the bundle; gives WA and UA in words."""
     labelled = [line for line in lines if line["label"] in classes]
@@ -141,7 +141,7 @@ def _beside(out: Path, what: str, suffix: str) -> Path:
     return out.with_name(f"{what}{suffix}" if out.stem == "scores" else f"{out.stem}.{what}{suffix}")
 
 
-def _report_failed(failed: Sequence[Mapping[str, Any]], out: Path | None, total: int) -> None:
+def _report_failed(failed: Sequence[Document], out: Path | None, total: int) -> None:
     """Writes the inputs that failed beside `out`, or says each of them if there is no `out`."""
     if out is None:
         for one in failed:

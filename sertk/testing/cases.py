@@ -30,7 +30,7 @@ class Subject:
     plugins: Plugins
     kind: str
     name: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     inputs: Mapping[str, InputSpec]
 
     @property

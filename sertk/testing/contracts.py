@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sertk.core import InputSpec, UsageError
 from sertk.plugins import KINDS, Plugins
@@ -30,7 +29,7 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
 def contracts(
     kind: str | None = None,
     name: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     *,
     inputs: Mapping[str, InputSpec] | None = None,
     plugins: Plugins | None = None,

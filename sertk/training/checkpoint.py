@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from sertk.core import SertkError
-from sertk.core.files import writing
+from sertk.core.files import Record, writing
 
-State = dict[str, Any]
+State = Record
 
 
 class Checkpoints:

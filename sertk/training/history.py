@@ -6,14 +6,14 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from sertk.console.progress import say
 from sertk.core import SertkError, Terms
-from sertk.core.files import SCHEMA, write_jsonl
+from sertk.core.files import SCHEMA, Document, Record, write_jsonl
 from sertk.training import distributed
 from sertk.training.checkpoint import State
 
@@ -54,10 +54,10 @@ class History:
         self._writer: SummaryWriter | None = None
         self.dev, self._newest, self._last_step = dev, newest, last_step
         self.epoch, self._bad = 1, 0
-        self.best: dict[str, Any] = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
+        self.best: Record = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
         self._terms: dict[str, float] = {}
         self._batches = 0
-        self._lines: list[dict[str, Any]] = []
+        self._lines: list[Record] = []
 
     @property
     def finished(self) -> bool:
@@ -153,7 +153,7 @@ class History:
         self._terms, self._batches, self._lines = state["terms"], state["batches"], state["lines"]
 
 
-def _scalars(line: Mapping[str, Any]) -> dict[str, float]:
+def _scalars(line: Document) -> dict[str, float]:
     """The figures of a line of the log, by TensorBoard's tags."""
     figures = {name: line[name] for name in ("train_loss", "dev_loss", "dev") if line[name] is not None}
     for group in ("terms", "rates"):

@@ -9,12 +9,12 @@ import math
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from sertk.builtin.corpora.anybody import PROTOCOLS, gender_of, relative, some
 from sertk.builtin.corpora.files import AUDIO, files
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
-from sertk.core.files import read_jsonl
+from sertk.core.files import Record, read_jsonl
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 NEEDED: Final = ("path", "label", "speaker")
@@ -214,7 +214,7 @@ def _utterance(row: Row, columns: Mapping[str, str], where: str, root: Path, her
     )
 
 
-def _others(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
+def _others(row: Row, columns: Mapping[str, str]) -> Record:
     return {column: cell for column, cell in row.items() if cell and column not in columns.values()}
 
 

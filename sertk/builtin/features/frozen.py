@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import load, save
@@ -53,7 +53,7 @@ class Frozen(Feature):
         layers = torch.stack([part.view(rows, self.layers, -1) for part in parts], 2)  # (B, layers, 1 or 2, D)
         return Padded(layers.flatten(1)[:, None], torch.ones_like(inputs.length))
 
-    def portable(self) -> Mapping[str, Any]:
+    def portable(self) -> Mapping[str, object]:
         """The backbone without the place that its weights came from."""
         return {"backbone": self._backbone.portable()}
 

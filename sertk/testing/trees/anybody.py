@@ -6,8 +6,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from sertk.core.files import Document, Record
 from sertk.testing.trees.audio import clip
 
 SPEAKERS: Final[Mapping[str, str]] = {"ann": "f", "ben": "m", "cleo": "f", "dan": "m", "eve": "f", "fred": "m"}
@@ -15,9 +16,7 @@ EMOTIONS: Final = ("anger", "happiness", "neutral", "sadness")
 TEXTS: Final = ("It is eleven o'clock.", "Mina olen täällä, nyt.")
 
 
-def rows(
-    takes: int = 2, speakers: Mapping[str, str] = SPEAKERS, emotions: Sequence[str] = EMOTIONS
-) -> list[dict[str, Any]]:
+def rows(takes: int = 2, speakers: Mapping[str, str] = SPEAKERS, emotions: Sequence[str] = EMOTIONS) -> list[Record]:
     """A row an utterance: id, path, speaker, gender, session (two speakers), label, text, take."""
     chosen = product(enumerate(speakers.items()), emotions, range(takes))
     return [
@@ -51,7 +50,7 @@ def table(folder: Path, *, seconds: float = 0.005, takes: int = 2, name: str = "
     return folder
 
 
-def write_csv(path: Path, content: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, content: Sequence[Document]) -> None:
     """Writes rows under the names of the first one's columns."""
     with path.open("w", encoding="utf-8", newline="") as file:
         lines = csv.DictWriter(file, list(content[0]))
@@ -68,9 +67,7 @@ def kaldi(folder: Path, *, seconds: float = 0.005, takes: int = 2, cut: bool = F
     return folder
 
 
-def _files(
-    folder: Path, content: Sequence[Mapping[str, Any]], seconds: float, *, cut: bool
-) -> dict[str, list[tuple[str, str]]]:
+def _files(folder: Path, content: Sequence[Document], seconds: float, *, cut: bool) -> dict[str, list[tuple[str, str]]]:
     """(key, value) by file; writes the audio."""
     own = {speaker: [row for row in content if row["speaker"] == speaker] for speaker in SPEAKERS}
     names = list(own) if cut else [row["id"] for row in content]
