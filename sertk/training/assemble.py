@@ -271,5 +271,8 @@ def _check_machine(s: Settings) -> None:
         raise UsageError(
             "train.tensorboard needs the package tensorboard: pip install 'sertk[tensorboard]', or set it to false."
         )
+    if s.train.device != "auto":
+        with s.located("train.device"):
+            distributed.known_device(s.train.device)  # a recipe may be printed for another machine
     if s.train.precision == "fp16" and distributed.device(s.train.device) == "cpu":
         raise UsageError("train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")

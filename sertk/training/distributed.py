@@ -108,6 +108,18 @@ def average_gradients(parameters: Iterable[nn.Parameter], times: float) -> None:
             one.grad.mul_(times)
 
 
+def known_device(name: str) -> torch.device:
+    """What torch understands by the name of a device, whether or not this machine has one.
+
+    Raises:
+        UsageError: Where it is the name of none.
+    """
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"Unknown device {name!r}. Use auto, cpu, cuda or cuda:N.") from None
+
+
 def device(name: str) -> str:
     """The device that a setting means: "auto" is the GPU where there is one; each of several ranks has its own.
 
@@ -120,10 +132,7 @@ def device(name: str) -> str:
         if name != "cuda":
             raise UsageError(f"device {name!r} is one GPU, and {world_size()} processes need one each; take cuda.")
         name = f"cuda:{local_rank()}"
-    try:
-        asked = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"Unknown device {name!r}. Use auto, cpu, cuda or cuda:N.") from None
+    asked = known_device(name)
     here = torch.cuda.device_count()
     if asked.type == "cuda" and (asked.index or 0) >= here:
         raise UsageError(f"device {name!r}: torch sees {here} CUDA devices. Run `sertk doctor`, or take --device cpu.")

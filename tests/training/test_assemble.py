@@ -1,0 +1,195 @@
+"""What is wrong with a run is said before its first stage: exit code 2, nothing written, no weights, no network."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from sertk.cli.app import app
+from sertk.core import WHOLE, Dims, Padded, Task, UsageError
+from sertk.modeling.build import with_frozen
+from sertk.plugins import Plugins
+from sertk.settings import merge
+from sertk.training.assemble import make_parts, rehearse
+from sertk.training.loss import chosen_heads, chosen_sampler, make_mixture, resolve_losses
+
+WRONG = [
+    ("train.metric=uar", r"no metric named 'uar'"),
+    ("train.optimizer={name: adm}", "no optimizer named 'adm'; did you mean 'adam'"),
+    ("train.optimizer={name: adam, betta: 1}", "optimizer 'adam' takes no 'betta'"),
+    ("train.schedule={name: linaer}", "no schedule named 'linaer'; did you mean 'linear'"),
+    ("train.schedule=linear:warmpu=0.1", "schedule 'linear' takes no 'warmpu'"),
+    ("alpha=7", "alpha is 7; it is at least 0 and at most 1"),
+    ("alpha=0.5", "alpha needs a second loss. Add one, for example --loss triplet."),
+    ("crop={lenght: 3}", "unknown setting 'crop.lenght'; did you mean 'length'"),
+    ("decision=meen", "no decision named 'meen'; did you mean 'mean'"),
+    ("decision=mean:power=2", "decision 'mean' takes no 'power'"),
+    ("decision=mean:at=segments", "at: segments needs windows, and the run has none"),
+    ("backbone={name: cnn_transformer, chanels: [1]}", "takes no 'chanels'; did you mean 'channels'"),
+    ("backbone=cnn_transformer:channels=[16,32]", "channels"),
+    ("backbone=cnn_transformer:dropout=.nan", "dropout must be a number, got nan"),
+    ("head=linear:dropout=.nan", "dropout must be a number, got nan"),
+    ("head=linear:dropuot=0.1", "head 'linear' takes no 'dropuot'"),
+    ("pooling=flam:heads=7", "heads"),
+    ("audio.min_seconds='\"0.1\"'", "audio.min_seconds"),
+    ("inputs.mel.n_mel=3", "feature 'mel' takes no 'n_mel'; did you mean 'n_mels'"),
+    ("augment=[eam:probability=2]", "probability is 2"),
+    ("losses=[ce:smoothing=1.5]", "smoothing is 1.5"),
+    ("losses=[ce,ce]", "loss 'ce' is named twice"),
+    ("losses=[triplet]", "trains the emotion head"),
+    ("sampler=shufle", "no sampler named 'shufle'; did you mean 'shuffle'"),
+    ("sampler=shuffle:jitter=-3", "jitter is -3"),
+    ("normalize=z", "normalize is 'z'"),
+    ("train.epochs=0", "train.epochs is 0; it is at least 1"),
+    ("train.init=/nowhere/model", "there is no /nowhere/model/bundle.json"),
+    ("train.precision=fp16", "fp16 needs a GPU"),
+    ("train.device=cpux", "Unknown device 'cpux'. Use auto, cpu, cuda or cuda:N."),
+]
+
+
+def cli(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe") / "tones"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(
+        "corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nfolds: ['1']\ntrain: {epochs: 1, device: cpu}\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(("wrong", "says"), WRONG, ids=[wrong for wrong, _ in WRONG])
+def test_what_is_wrong_is_said_before_the_first_stage(
+    recipe: Path, corpus: Path, tmp_path: Path, wrong: str, says: str
+) -> None:
+    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path / "work", "--set", wrong)
+    assert done.exit_code == 2, done.output
+    assert says in " ".join(done.stderr.split())
+    assert not done.stdout
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("stage", ["featurize", "train"])
+@pytest.mark.parametrize("wrong", ["train.metric=uar", "backbone=cnn_transformer:chanels=[1]", "alpha=0.5"])
+def test_a_stage_that_runs_alone_says_it_before_it_begins(data: Path, tmp_path: Path, stage: str, wrong: str) -> None:
+    out = ["--protocol", "emobox", "--fold", "1", "--out", tmp_path / "run"] if stage == "train" else []
+    done = cli(stage, data, "--system", "mini-cnn", *out, "--set", wrong)
+    assert done.exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_a_part_names_the_file_and_line_that_gave_it(corpus: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nbackbone:\n  name: cnn_transformer\n  chanels: [1]\n"
+    )
+    done = cli("recipe", path, "--root", corpus, "--work", tmp_path / "work")
+    assert f"{path}:4: backbone 'cnn_transformer' takes no 'chanels'" in " ".join(done.stderr.split())
+
+
+def checkpoint(folder: Path, model_type: str = "wav2vec2", **sizes: object) -> Path:
+    """A folder with a configuration and not one weight."""
+    folder.mkdir()
+    content = {"model_type": model_type, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+    content |= {"intermediate_size": 4096, "architectures": ["Wav2Vec2Model"]} | sizes
+    (folder / "config.json").write_text(json.dumps(content))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True}))
+    return folder
+
+
+def look(system: str, **overrides: object) -> None:
+    settings = merge.load(system, None, {"train.device": "cpu", **overrides})
+    plugins = Plugins()
+    rehearse(plugins, with_frozen(plugins, settings), ("anger", "sadness", "neutral"))
+
+
+def test_a_large_encoder_is_looked_at_without_its_weights(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "large")
+    look("p3-seg-tri-s", **{"backbone.source": str(source)})  # there are none to be read
+    with pytest.raises(UsageError, match="layers is 25; it is from 0 to 24"):
+        look("p3-seg-tri-s", **{"backbone.source": str(source), "backbone.layers": 25})
+    with pytest.raises(UsageError, match="heads"):
+        look("p3-seg-tri-s", **{"backbone.source": str(source), "pooling": "flam:heads=7"})
+
+
+def test_a_frozen_encoder_is_looked_at_as_the_feature_that_it_becomes(tmp_path: Path) -> None:
+    source = checkpoint(tmp_path / "large")
+    look("p3-baseline", **{"backbone.source": str(source), "backbone.freeze": "all"})
+    with pytest.raises(UsageError, match="layers is 25"):
+        look("p3-baseline", **{"backbone.source": str(source), "backbone.freeze": "all", "backbone.layers": 25})
+
+
+def test_a_checkpoint_that_is_not_here_is_looked_at_when_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    look("p3-baseline", **{"backbone.source": "nobody/nothing"})
+    assert "'nobody/nothing' is not on this machine yet" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="no metric named 'uar'"):  # the rest is looked at now
+        look("p3-baseline", **{"backbone.source": "nobody/nothing", "train.metric": "uar"})
+    with pytest.raises(UsageError, match="takes no 'leyers'"):
+        look("p3-baseline", **{"backbone.source": "nobody/nothing", "backbone.leyers": 3})
+
+
+def test_looking_leaves_the_random_numbers_of_the_run_alone() -> None:
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    look("mini-cnn")
+    assert torch.equal(torch.rand(3), wanted)
+
+
+# --- the sampler and the head that a run may choose ----------------------------------------------------------------
+
+PLUGINS, TASK = Plugins(), Task(("anger", "sadness"), torch.tensor([3, 3]))
+
+
+def wanted(losses: list[str], **more: object) -> tuple[object, object]:
+    """The sampler and the emotion head of a run with these losses."""
+    settings = merge.load(None, None, {"losses": losses, **more})
+    mixture = make_mixture(PLUGINS, settings, TASK, Dims(4, 4))
+    return chosen_sampler(settings, mixture.sampler), chosen_heads(settings, mixture.heads)["emotion"]
+
+
+def test_a_sampler_replaces_shuffle_and_gives_way_to_what_a_loss_asks_for() -> None:
+    sampler, _ = wanted(["ce"], sampler="pairs")
+    assert sampler.name == "pairs"  # type: ignore[attr-defined]
+    sampler, _ = wanted(["ce"], sampler="shuffle:jitter=0.5")
+    assert sampler.settings == {"jitter": 0.5}  # type: ignore[attr-defined]
+    sampler, _ = wanted(["ce", "triplet"])
+    assert sampler.name == "triplets"  # type: ignore[attr-defined]
+    sampler, _ = wanted(["ce", "triplet"], sampler="triplets:jitter=0.5")
+    assert sampler.settings == {"jitter": 0.5}  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="sampler is 'pairs', and a loss wants sampler 'triplets'"):
+        wanted(["ce", "triplet"], sampler="pairs")
+    with pytest.raises(UsageError, match="sampler is 'shuffle', and a loss wants sampler 'triplets'"):
+        wanted(["ce", "triplet"], sampler="shuffle:jitter=0.5")
+
+
+def test_a_head_replaces_linear_and_is_refused_where_a_loss_asks_for_its_own() -> None:
+    _, head = wanted(["ce"], head="linear:dropout=0.2")
+    assert (head.kind, head.settings, head.out) == ("linear", {"dropout": 0.2}, 2)  # type: ignore[attr-defined]
+    _, head = wanted(["ce"], head="cosine:scale=5")
+    assert (head.kind, head.settings) == ("cosine", {"scale": 5})  # type: ignore[attr-defined]
+    _, head = wanted(["arcface"])
+    assert head.kind == "cosine"  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="head is 'linear', and a loss wants head 'cosine' for 'emotion'"):
+        wanted(["arcface"], head="linear:dropout=0.2")
+
+
+def test_the_chosen_head_is_in_the_model() -> None:
+    settings = merge.load("mini-cnn", None, {"head": "linear:dropout=0.25"})
+    model = make_parts(PLUGINS, settings, TASK).model
+    assert model.heads["emotion"].layer[0].p == 0.25
+    frames = Padded(torch.randn(2, 30, 40), torch.tensor([30, 20]))
+    assert model.eval()({"mel": frames}, [WHOLE])[WHOLE].logits.shape == (2, 2)
+
+
+def test_named_losses_keep_the_systems_own_only_where_none_of_them_classifies() -> None:
+    own = merge.load(None, None, {"losses": ["ce:smoothing=0.1", "contrastive"]}).losses
+    triplet, arcface = merge.load(None, None, {"losses": ["triplet", "arcface"]}).losses
+    assert resolve_losses(PLUGINS, own, []) == (own, [])
+    assert resolve_losses(PLUGINS, own, [triplet]) == ((own[0], triplet), ["ce"])
+    assert resolve_losses(PLUGINS, own, [arcface]) == ((arcface,), [])
