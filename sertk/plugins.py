@@ -400,7 +400,9 @@ def _shown(hint: Any) -> str:  # noqa: ANN401
 
 
 def _default(parameter: inspect.Parameter) -> str:
-    return "required" if parameter.default is parameter.empty else str(parameter.default)
+    if parameter.default is parameter.empty:
+        return "required"
+    return "null" if parameter.default is None else str(parameter.default)
 
 
 def _argument_notes(factory: Callable[..., Any]) -> dict[str, str]:

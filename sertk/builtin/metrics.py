@@ -10,7 +10,7 @@ from sertk.core import Metric
 from sertk.hookspecs import hookimpl
 
 
-def _share(part: Tensor, whole: Tensor, counts: Tensor) -> float:
+def _macro_mean(part: Tensor, whole: Tensor, counts: Tensor) -> float:
     """Macro mean over the counted classes of part / whole, 0 where the whole is 0."""
     return float((part.double() / whole.clamp(min=1))[counts].mean())
 
@@ -23,24 +23,24 @@ def wa(confusion: Tensor) -> float:
 def ua(confusion: Tensor) -> float:
     """Unweighted accuracy: the mean recall of the classes that occur in the reference."""
     support = confusion.sum(1)
-    return _share(confusion.diagonal(), support, support > 0)
+    return _macro_mean(confusion.diagonal(), support, support > 0)
 
 
 def precision(confusion: Tensor) -> float:
     """Macro precision over the classes that occur, 0 for one never decided."""
     decided = confusion.sum(0)
-    return _share(confusion.diagonal(), decided, (confusion.sum(1) + decided) > 0)
+    return _macro_mean(confusion.diagonal(), decided, (confusion.sum(1) + decided) > 0)
 
 
 def recall(confusion: Tensor) -> float:
     """Macro recall over the classes that occur, in the reference or in the decisions."""
-    return _share(confusion.diagonal(), confusion.sum(1), (confusion.sum(1) + confusion.sum(0)) > 0)
+    return _macro_mean(confusion.diagonal(), confusion.sum(1), (confusion.sum(1) + confusion.sum(0)) > 0)
 
 
 def f1(confusion: Tensor) -> float:
     """Macro F1 over the classes that occur."""
     both = confusion.sum(0) + confusion.sum(1)
-    return _share(2 * confusion.diagonal(), both, both > 0)
+    return _macro_mean(2 * confusion.diagonal(), both, both > 0)
 
 
 @hookimpl

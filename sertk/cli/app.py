@@ -229,11 +229,11 @@ def recipe(
     copy: Annotated[Path | None, typer.Option(help="Copy the recipe to this folder and stop.")] = None,
 ) -> None:
     """Run the stages of a recipe in order, skipping what is up to date."""
-    from sertk.recipe import folder, plan, runner
+    from sertk.recipe import find, plan, runner
 
-    path = folder.find(name)
+    path = find.recipe_file(name)
     if copy:
-        folder.copy(path, copy)
+        find.copy(path, copy)
         return
     ask = plan.Ask(
         first=plan.stage_of(stage),

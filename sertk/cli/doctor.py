@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
+from typer import Typer
 from typer.main import get_group
-
-from sertk.cli.app import app
 
 PAIR = {"torch": '"torch==2.11.*"', "torchaudio": '"torchaudio==2.11.*"'}  # as in pyproject.toml
 INSTALL_PAIR = f"pip install {' '.join(PAIR.values())}"
@@ -104,7 +103,7 @@ def trials() -> Iterator[tuple[str, str, str]]:
         yield f"soundfile {kind}", f"print(doctor.sound({kind!r}))", fix
     for point in (*metadata.entry_points(group="sertk"), *metadata.entry_points(group="sertk.commands")):
         dist, number = (point.dist.name, point.dist.version) if point.dist else ("PLUGIN", "")
-        code = f"print(doctor.load({point.group!r}, {point.name!r}))"
+        code = f"from sertk.cli.app import app; print(doctor.load({point.group!r}, {point.name!r}, app))"
         yield f"plugin {point.name} ({dist} {number})", code, f"update it, or uninstall it: pip uninstall {dist}"
     code = "from sertk.plugins import Plugins; Plugins(); print('all fit together')"
     yield "plugins", code, "update or uninstall the plugin that is named here"
@@ -162,10 +161,10 @@ def sound(kind: str) -> str:
     return f"written and read with libsndfile {soundfile.__libsndfile_version__}"
 
 
-def load(group: str, name: str) -> str:
-    """Loads what a plugin offers, unless it has a name that is taken."""
+def load(group: str, name: str, own: Typer) -> str:
+    """Loads what a plugin offers, unless it has a name that is taken, by our own commands too."""
     point, *others = metadata.entry_points(group=group, name=name)
-    if others or (group == "sertk.commands" and name in get_group(app).commands):
+    if others or (group == "sertk.commands" and name in get_group(own).commands):
         raise ValueError(f"sertk or another plugin offers {name!r} too")
     point.load()
     return point.value

@@ -6,6 +6,7 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable
+from typing import TypedDict, Unpack
 
 
 class SertkError(Exception):
@@ -36,18 +37,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint} Known: {', '.join(names) or 'none'}"
 
 
-def check_range(
-    part: str,
-    setting: str,
-    value: float | None,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    unit: str = "",
-    null: bool = False,
-) -> None:
+class Bounds(TypedDict, total=False):
+    """The range of a setting, and how it is spelled.
+
+    Attributes:
+        at_least: The lowest value.
+        above: What it must be larger than.
+        at_most: The highest value.
+        below: What it must be smaller than.
+        unit: Unit of the limits.
+        null: Whether null is allowed too.
+    """
+
+    at_least: float | None
+    above: float | None
+    at_most: float | None
+    below: float | None
+    unit: str
+    null: bool
+
+
+def check_range(part: str, setting: str, value: float | None, **bounds: Unpack[Bounds]) -> None:
     """Refuses a setting outside of its range, for example "loss 'ce': smoothing is 2; it is at least 0 and below 1".
 
     NaN and infinity are outside of every range. None is not checked.
@@ -56,44 +66,28 @@ def check_range(
         part: Whose setting it is, for example "loss 'ce'".
         setting: Its name.
         value: What was given.
-        at_least: The lowest value.
-        above: What it must be larger than.
-        at_most: The highest value.
-        below: What it must be smaller than.
-        unit: Unit of the limits, for the sentence.
-        null: Whether the sentence offers null too.
+        bounds: See `Bounds`.
 
     Raises:
         UsageError: Where the value is outside of its range.
     """
-    wrong = out_of_range(
-        setting, value, at_least=at_least, above=above, at_most=at_most, below=below, unit=unit, null=null
-    )
+    wrong = out_of_range(setting, value, **bounds)
     if wrong:
         raise UsageError(f"{part}: {wrong}")
 
 
-def out_of_range(
-    setting: str,
-    value: float | None,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    unit: str = "",
-    null: bool = False,
-) -> str:
+def out_of_range(setting: str, value: float | None, **bounds: Unpack[Bounds]) -> str:
     """What is wrong with a value, see `check_range`; empty where it is in its range."""
-    bounds = (
-        ("at least", at_least, operator.ge),
-        ("above", above, operator.gt),
-        ("at most", at_most, operator.le),
-        ("below", below, operator.lt),
+    words = (
+        ("at least", bounds.get("at_least"), operator.ge),
+        ("above", bounds.get("above"), operator.gt),
+        ("at most", bounds.get("at_most"), operator.le),
+        ("below", bounds.get("below"), operator.lt),
     )
-    limits = [(word, limit, holds) for word, limit, holds in bounds if limit is not None]
+    limits = [(word, limit, holds) for word, limit, holds in words if limit is not None]
     if value is None or (abs(value) < math.inf and all(holds(value, limit) for _, limit, holds in limits)):
         return ""
+    unit = bounds.get("unit", "")
     allowed = " and ".join(f"{word} {limit:g}" for word, limit, _ in limits) + (f" {unit}" if unit else "")
     finite = "" if abs(value) < math.inf else "finite, "
-    return f"{setting} is {value}; it is {finite}{allowed}{', or null' if null else ''}"
+    return f"{setting} is {value}; it is {finite}{allowed}{', or null' if bounds.get('null') else ''}"

@@ -61,8 +61,8 @@ class Frontend:
     def _augmented(self, batch: Batch, epoch: int, partners: Batch | None, *, waves: bool) -> Batch:
         for place, augmentation in enumerate(self.augment):
             if ("wave" in augmentation.touches) == waves:
-                share = _share(partners, len(batch.ids), augmentation.partners)
-                batch = augmentation(batch, self._rng(batch, epoch, f"augment {place}"), share)
+                taken = _first_partners(partners, len(batch.ids), augmentation.partners)
+                batch = augmentation(batch, self._rng(batch, epoch, f"augment {place}"), taken)
         return batch
 
     def _rng(self, batch: Batch, epoch: int, use: str) -> Rng:
@@ -104,7 +104,7 @@ class Frontend:
         return Padded(piece.fill(feature.silence).data, torch.full_like(piece.length, frames))
 
 
-def _share(partners: Batch | None, rows: int, wanted: int) -> Batch | None:
+def _first_partners(partners: Batch | None, rows: int, wanted: int) -> Batch | None:
     """The first `wanted` partners of each row, where another augmentation wants more."""
     if partners is None or not wanted:
         return None

@@ -16,7 +16,7 @@ from sertk.corpus.features import Store, stores
 from sertk.corpus.prepared import title_of
 from sertk.modeling.build import with_frozen
 from sertk.plugins import Plugins, file_hash
-from sertk.recipe.folder import home
+from sertk.recipe.find import home
 from sertk.recipe.freshness import Step, listing
 from sertk.settings.overrides import Choices, tag_of
 from sertk.settings.plain import identity, plain

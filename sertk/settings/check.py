@@ -101,8 +101,9 @@ def _plain(hint: Any, value: object, at: Place, about: Note, *, null: bool) -> A
     if not fits(value, hint):
         raise at.refuse(f"{at.name} is {value!r}. It must be {type_words(hint)}{' or null' * null}.")
     if isinstance(value, int | float):
-        bounds = {"at_least": about.low, "above": about.above, "at_most": about.high}
-        wrong = out_of_range(at.name, value, **bounds, unit=about.unit, null=null)
+        wrong = out_of_range(
+            at.name, value, at_least=about.low, above=about.above, at_most=about.high, unit=about.unit, null=null
+        )
         if wrong:
             raise at.refuse(f"{wrong}.")
     return float(value) if hint is float else value  # type: ignore[arg-type] # a number by now

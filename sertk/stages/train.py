@@ -148,8 +148,8 @@ def _dev(setup: Setup) -> Loader:
     """The dev rows of this rank."""
     s = setup.settings
     rows = rows_of(setup, setup.folds.fold(setup.fold).dev)
-    share = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
-    return Loader(rows, share, s.train.workers, "dev")
+    mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
+    return Loader(rows, mine, s.train.workers, "dev")
 
 
 def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:

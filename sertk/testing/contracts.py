@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sertk.core import InputSpec, UsageError
 from sertk.plugins import KINDS, Plugins
-from sertk.testing import augmentations, figures, losses, nets, outside, samplers, signals
+from sertk.testing import augmentations, losses, nets, outside, samplers, scores, signals
 from sertk.testing.cases import Case, Check, Subject
 
 INPUTS = {"mel": InputSpec(40, 0.01)}
@@ -20,8 +20,8 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
     "loss": losses.LOSS,
     "augmentation": augmentations.AUGMENTATION,
     "sampler": samplers.SAMPLER,
-    "decision": figures.DECISION,
-    "metric": figures.METRIC,
+    "decision": scores.DECISION,
+    "metric": scores.METRIC,
     "launcher": outside.LAUNCHER,
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sertk.builtin.corpora.files import fold_table
+from sertk.builtin.corpora.common import fold_table
 from sertk.builtin.corpora.ravdess import EMOTIONS, Ravdess
 from sertk.core import FoldTable, Protocol, Rejected, SertkError, UsageError, Utterance
 from sertk.core.files import write_json

@@ -20,7 +20,7 @@ from sertk.cli.app import app
 from sertk.core import UsageError
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
-from sertk.recipe.folder import home
+from sertk.recipe.find import home
 from sertk.settings import merge
 from sertk.settings.schema import LossTerm
 from sertk.stages.score import score
@@ -303,7 +303,7 @@ def test_the_version_is_told() -> None:
 def test_an_installed_recipe_writes_where_it_is_run_and_ones_own_beside_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sertk.recipe.folder.__file__", str(tmp_path / "site/sertk/recipe/folder.py"))
+    monkeypatch.setattr("sertk.recipe.find.__file__", str(tmp_path / "site/sertk/recipe/folder.py"))
     inside = tmp_path / "site/sertk/egs/mini"
     inside.mkdir(parents=True)
     assert home(inside) == Path()

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files, files, fold_table, numbered, strange
+from sertk.builtin.corpora.common import audio_files, files, fold_table, numbered, strange
 from sertk.core import (
     PAIRS,
     Corpus,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from sertk.builtin.corpora.anybody import BY_SPEAKER, some
-from sertk.builtin.corpora.files import AUDIO, audio_files, files
+from sertk.builtin.corpora.common import AUDIO, audio_files, files
 from sertk.core import Corpus, Protocol, Rejected, UsageError, Utterance
 
 LAYOUT: Final = "a folder for each class, such as anger/ann_01.wav"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sertk.builtin.corpora import espeak
-from sertk.builtin.corpora.files import audio_files
+from sertk.builtin.corpora.common import audio_files
 from sertk.core import PAIRS, Corpus, Protocol, Rejected, Utterance
 
 KNOWN = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
 from sertk.builtin.corpora.anybody import some
-from sertk.builtin.corpora.files import audio_files, numbered, release
+from sertk.builtin.corpora.common import audio_files, numbered, release
 from sertk.core import PAIRS, Corpus, InputError, Protocol, Rejected, SertkError, Utterance
 
 # X: the raters did not agree

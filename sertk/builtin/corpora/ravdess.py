@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
-from sertk.builtin.corpora.files import audio_files, fold_table, strange
+from sertk.builtin.corpora.common import audio_files, fold_table, strange
 from sertk.core import PAIRS, Corpus, FoldTable, Protocol, Rejected, Utterance
 
 EMOTIONS: Final[Mapping[str, str]] = {

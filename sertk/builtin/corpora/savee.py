@@ -7,7 +7,7 @@ from pathlib import Path
 from string import ascii_lowercase, digits
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files, fold_table, strange
+from sertk.builtin.corpora.common import audio_files, fold_table, strange
 from sertk.core import PAIRS, Corpus, FoldTable, Protocol, RandomDev, Rejected, Stratified, Utterance
 
 SPEAKERS: Final = ("DC", "JE", "JK", "KL")

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
 from sertk.builtin.corpora.anybody import PROTOCOLS, gender_of, relative, some
-from sertk.builtin.corpora.files import AUDIO, files
+from sertk.builtin.corpora.common import AUDIO, files
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
 from sertk.core.files import Record, read_jsonl
 

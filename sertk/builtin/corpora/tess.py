@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.files import audio_files, fold_table, strange
+from sertk.builtin.corpora.common import audio_files, fold_table, strange
 from sertk.core import PAIRS, Corpus, FoldTable, Protocol, RandomDev, Rejected, Utterance
 
 AGES: Final = {"OAF": 64, "YAF": 26}  # the older and the younger woman

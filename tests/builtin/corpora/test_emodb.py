@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from sertk.builtin.corpora.common import fold_table
 from sertk.builtin.corpora.emodb import EMOTIONS, SPEAKERS, TEXTS, EmoDB
-from sertk.builtin.corpora.files import fold_table
 from sertk.core import InputError, Rejected, SertkError, Utterance
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds, make

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sertk.builtin.corpora.files import fold_table
+from sertk.builtin.corpora.common import fold_table
 from sertk.builtin.corpora.savee import Savee
 from sertk.core import PAIRS, Rejected, SertkError, Utterance
 from sertk.corpus.prepared import Data

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sertk.builtin.corpora.files import fold_table
+from sertk.builtin.corpora.common import fold_table
 from sertk.builtin.corpora.tess import Tess
 from sertk.core import Rejected, Utterance
 from sertk.corpus.prepared import Data

@@ -10,7 +10,7 @@ from sertk.core import UsageError, nearest
 from sertk.core.files import egs
 
 
-def find(name: str) -> Path:
+def recipe_file(name: str) -> Path:
     """The recipe.yaml of a path, or of a packaged recipe's name.
 
     Raises:
