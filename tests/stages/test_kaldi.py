@@ -82,6 +82,7 @@ def test_the_parts_of_a_fold_are_directories_of_their_own(made: Data, tmp_path: 
     assert set(lines(tmp_path / "test/utt2emo").values()) == set(EMOTIONS)
     with pytest.raises(UsageError, match=r"'speakers' has 6 folds; give --fold: ann, ben"):
         write(made, tmp_path, "speakers")
+    assert {path.parent.name for path in tmp_path.glob("*/text")} == {"train", "dev", "test"}
 
 
 def test_cuts_are_written_as_segments_and_read_back_as_they_were(cuts: Data, tmp_path: Path) -> None:
