@@ -169,7 +169,6 @@ class Plugins:
 
     def __init__(self, source: pluggy.PluginManager | None = None, files: Sequence[str | Path] = ()) -> None:
         made = source or manager(files)
-        self.files = tuple(map(str, files))
         owners = {id(plugin): dist for plugin, dist in made.list_plugin_distinfo()}
         self._entries = {name: self._collect(made, name, kind.hook, owners) for name, kind in KINDS.items()}
 

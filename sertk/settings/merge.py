@@ -211,13 +211,19 @@ def _trusted(
         folder = source.parent if source else Path()
         own = [str((folder / str(one)).resolve()) for one in (named if isinstance(named, list) else [named])]
         odd = next((one for one in own if one not in files), None)
-        if odd and source and not trust and not source.resolve().is_relative_to(egs().resolve()):
+        if odd and source and not trust and not _packaged(source.resolve()):
             raise UsageError(
                 f"{place}: this names the plugin file {odd}, which is code that would run. "
                 f"Read it; then allow it with --trust, or name it yourself: --plugin {odd}"
             )
         files = [*own, *files]
     return list(dict.fromkeys(files))
+
+
+def _packaged(path: Path) -> bool:
+    """Whether a file is a recipe or a system that comes with sertk; what a run left in a recipe's folder is not."""
+    recipe = path.name == "recipe.yaml" and path.parent.parent == egs().resolve()
+    return recipe or path.parent == (CONF / "systems").resolve()
 
 
 def _resolved(tree: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:

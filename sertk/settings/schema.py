@@ -296,6 +296,8 @@ class Settings:
         """
         t, crop = self.train, self.crop
         wrong = {
+            "folds": not self.folds and "folds is empty, so nothing would be run. Name folds, or write all.",
+            "seeds": not self.seeds and "seeds is empty, so nothing would be run. Give at least one.",
             "crop": crop is not None
             and not (crop.length > 0 and (crop.hop is None or crop.hop > 0))
             and f"crop has length {crop.length} s and hop {crop.hop} s. Both must be above 0.",

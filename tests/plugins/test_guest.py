@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import sertk
+from sertk import hookspecs
 from sertk.core import SertkError
-from sertk.plugins import Plugins
+from sertk.plugins import KINDS, Plugins
 
 ROOT = Path(sertk.__file__).parents[1]
 PLUGINS = ROOT / "plugins"
@@ -251,3 +252,23 @@ def test_a_command_that_two_guests_offer_is_refused(tmp_path: Path) -> None:
 def test_the_readme_prints_the_guests_whole_code() -> None:
     root = Path(sertk.__file__).parents[1]
     assert (root / "plugins/sertk-poly/sertk_poly.py").read_text().rstrip() in (root / "README.md").read_text()
+
+
+def test_the_page_of_hooks_and_the_table_of_kinds_are_one_contract() -> None:
+    hooks = {name for name in vars(hookspecs) if name.startswith("sertk_")}
+    assert hooks == {kind.hook for kind in KINDS.values()}
+    for kind in KINDS.values():
+        about = getattr(hookspecs, kind.hook).__doc__
+        made = f"({', '.join(kind.given)}" if kind.given and kind.interface else ""
+        assert made in about, kind.hook
+
+
+def test_the_settings_of_a_plugin_show_what_they_may_be() -> None:
+    plugins = Plugins()
+    shown = {one.name: (one.type, one.default) for one in plugins.settings("loss", "ce")}
+    assert shown["at"] == ("auto | whole | segments | both", "auto")
+    assert shown["reduction"] == ("mean | sum", "mean")
+    assert shown["smoothing"] == ("a number", "0.0")
+    frozen = {one.name: (one.type, one.default) for one in plugins.settings("feature", "frozen")}
+    assert frozen == {"backbone": ("a backbone", "required"), "pool": ("mean | mean_std or null", "null")}
+    assert [one.name for one in plugins.settings("decision", "mean")] == []

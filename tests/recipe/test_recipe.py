@@ -259,6 +259,32 @@ def test_what_is_wrong_is_told_before_any_stage_runs(
     assert not done.stdout
 
 
+@pytest.mark.parametrize(
+    "same",
+    ["jobs=4", "score.batch=8", "seeds=[0]", "seeds=0", "train.checkpoint_steps=3", "protocol=emobox", "train.batch=8"],
+)
+def test_a_setting_that_is_no_part_of_a_run_or_no_other_than_before_opens_no_new_system(
+    work: Path, recipe: Path, corpus: Path, same: str
+) -> None:
+    words = ("recipe", recipe, "--root", corpus, "--work", work, "--stage", 2, "--stop-stage", 4, "--dry-run")
+    done = cli(*words, "--set", same)
+    assert done.exit_code == 0
+    assert not done.stdout
+    assert "up to date" in done.stderr
+
+
+def test_another_system_has_a_tag_and_a_chosen_fold_is_a_fold(work: Path, recipe: Path, corpus: Path) -> None:
+    words = ("recipe", recipe, "--root", corpus, "--work", work, "--stage", 3, "--stop-stage", 3, "--dry-run")
+    found = [cli(*words, "--set", text).stdout for text in ("train.batch=4", "pooling=max", "pooling={name: max}")]
+    folders = [{line.partition("/exp/emobox/")[2].partition("/")[0] for line in text.splitlines()} for text in found]
+    assert all(len(names) == 1 and next(iter(names)).startswith("mini-cnn+") for names in folders)
+    assert folders[0] != folders[1] == folders[2]
+    chosen = cli(*words, "--set", "train.batch=4", "--set", "folds=6").stdout.splitlines()
+    assert len(chosen) == 1
+    assert "/fold=6/" in chosen[0]
+    assert cli(*words, "--set", "folds=12").exit_code == 2  # fold 12, which is not there, and not folds 1 and 2
+
+
 def test_the_device_makes_no_other_run(work: Path, recipe: Path, corpus: Path) -> None:
     words = ("recipe", recipe, "--root", corpus, "--work", work, "--stage", 3, "--stop-stage", 3, "--dry-run")
     assert not cli(*words, "--device", "cpu").stdout

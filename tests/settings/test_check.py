@@ -53,6 +53,8 @@ from sertk.settings.values import component_of, component_text, value_of
         ("train.optimizer", {"name": "adam", "lr": -1}, "train.optimizer.lr is -1; it is at least 0, or null."),
         ("train.select", "last", "train.select last takes the last epoch"),
         ("inputs", "mel", "inputs is 'mel'. It must be a mapping of"),
+        ("seeds", [], "seeds is empty, so nothing would be run."),
+        ("folds", [], "folds is empty, so nothing would be run."),
         ("seeds", ["a"], "seeds is 'a'. It must be a whole number."),
         ("bakcbone", "x", "unknown setting 'bakcbone'; did you mean 'backbone'?"),
         ("train.optimiser", "x", "unknown setting 'train.optimiser'; did you mean 'optimizer'?"),

@@ -174,6 +174,27 @@ def test_plugin_files_of_a_document_need_trust(tmp_path: Path) -> None:
         merge.load(None, tmp_path / "config.yaml")
 
 
+def test_only_a_recipe_that_comes_with_sertk_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sertk.settings.merge.egs", lambda: tmp_path / "egs")
+    ours, run, linked = tmp_path / "egs/mini", tmp_path / "egs/mini/exp/somebodys", tmp_path / "egs/linked"
+    for folder in (ours, run, tmp_path / "theirs"):
+        folder.mkdir(parents=True)
+        for name in ("recipe.yaml", "config.yaml"):
+            (folder / name).write_text("plugins: [net.py]\n")
+    linked.symlink_to(tmp_path / "theirs")
+    assert merge.load(None, ours / "recipe.yaml").plugins == (str(ours / "net.py"),)
+    for path in (ours / "config.yaml", run / "config.yaml", run / "recipe.yaml", linked / "recipe.yaml"):
+        with pytest.raises(UsageError, match="--trust"):
+            merge.load(None, path)
+
+
+def test_a_system_of_ones_own_needs_trust_for_its_plugin_files_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("plugins: [net.py]\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml:1: this names the plugin file .*net\.py"):
+        merge.load(str(tmp_path / "mine.yaml"), None)
+    assert merge.load(str(tmp_path / "mine.yaml"), None, trust=True).plugins == (str(tmp_path / "net.py"),)
+
+
 def test_plugin_files_on_the_command_line_come_after_the_documents(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("plugins: sub/net.py\n")
     found = merge.load(None, tmp_path / "recipe.yaml", plugins=[tmp_path / "mine.py"], trust=True).plugins
