@@ -27,10 +27,15 @@ TAGS = ("!ref", "!copy")
 
 
 class Layer(NamedTuple):
-    """Some settings and where they come from: a file, or words such as "the command line"."""
+    """Some settings and the file that they come from; None for the command line."""
 
-    where: str
+    file: Path | None
     tree: CommentedMap
+
+    @property
+    def where(self) -> str:
+        """For errors."""
+        return str(self.file or "the command line")
 
 
 def systems() -> dict[str, Path]:
@@ -114,15 +119,15 @@ def load(
     document, chosen = read(config) if config else CommentedMap(), _nest(overrides or {})
     system = system or chosen.get("system")
     name = system or document.get("system")
-    layers = [Layer(str(config), document), Layer("the command line", chosen)]
+    layers = [Layer(config, document), Layer(None, chosen)]
     # a run's own config.yaml is whole: its system's file may have changed since, or be gone
     whole = system is None and document.get("fold") is not None
     if name and not whole:
         path = system_file(str(name))
-        layers.insert(0, Layer(str(path), read(path)))
+        layers.insert(0, Layer(path, read(path)))
         layers[2:2] = _for_system(Path(str(name)).stem, layers[1])
     tree, places = merge(layers)
-    tree |= {"system": name, "systems": {}, "plugins": _trusted(tree.get("plugins"), places, plugins, trust=trust)}
+    tree |= {"system": name, "systems": {}, "plugins": _trusted(layers, plugins, trust=trust)}
     return settings_of(_resolved(tree, places), places)
 
 
@@ -141,14 +146,17 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 def _merge(into: dict[str, Any], layer: Mapping[str, Any], where: str, prefix: str, places: dict[str, str]) -> None:
     for word, value in layer.items():
         dotted = f"{prefix}{word}"
-        places[dotted] = _line(where, layer, word)
         under = into.get(word)
         if isinstance(under, str) and isinstance(value, Mapping) and "name" not in value and _is_component(dotted):
             under = into[word] = component_of(under)
         if not isinstance(value, Mapping) or "name" in value or not value or not isinstance(under, dict):  # {} empties
+            for old in [name for name in places if name.startswith(f"{dotted}.")]:
+                del places[old]
             into[word] = value
+            places |= _lines(where, layer, word, dotted)
             continue
         into[word] = dict(under)
+        places[dotted] = _line(where, layer, word)
         _merge(into[word], value, where, f"{dotted}.", places)
 
 
@@ -167,13 +175,21 @@ def _line(where: str, layer: Mapping[str, Any], word: str) -> str:
         return where
 
 
+def _lines(where: str, layer: Mapping[str, Any], word: str, dotted: str) -> dict[str, str]:
+    """FILE:LINE of a value and of all that it holds, by dotted name."""
+    found, value = {dotted: _line(where, layer, word)}, layer[word]
+    for inner in value if isinstance(value, CommentedMap) else ():
+        found |= _lines(where, value, inner, f"{dotted}.{inner}")
+    return found
+
+
 def _for_system(name: str, recipe: Layer) -> list[Layer]:
     """The layers of a recipe that are for one system alone."""
     own = recipe.tree.get("systems") or {}
     for pattern, tree in own.items():
         if not isinstance(tree, CommentedMap):
             raise UsageError(f"{_line(recipe.where, own, pattern)}: systems.{pattern} is {tree!r}; it takes settings")
-    return [Layer(recipe.where, tree) for pattern, tree in own.items() if fnmatchcase(name, pattern)]
+    return [Layer(recipe.file, tree) for pattern, tree in own.items() if fnmatchcase(name, pattern)]
 
 
 def _nest(overrides: Mapping[str, Any]) -> CommentedMap:
@@ -192,32 +208,28 @@ def _nest(overrides: Mapping[str, Any]) -> CommentedMap:
     return tree
 
 
-def _trusted(
-    named: Any,  # noqa: ANN401 - what a document says, not yet checked
-    places: Mapping[str, str],
-    given: Sequence[Path],
-    *,
-    trust: bool,
-) -> list[str]:
-    """The plugin files of a run, in full: those of a document that may be run, and those of the command line.
+def _trusted(layers: Sequence[Layer], given: Sequence[Path], *, trust: bool) -> list[str]:
+    """The plugin files of a run, in full: those that a document names and that may be run, and those of `--plugin`.
 
     Raises:
         UsageError: Where a document names one that is not trusted.
     """
     files = [str(one.resolve()) for one in given]
-    if named:
-        place = places.get("plugins", "")
-        source = Path(place.rpartition(":")[0]) if ":" in place else None  # None: the command line, which is consent
-        folder = source.parent if source else Path()
-        own = [str((folder / str(one)).resolve()) for one in (named if isinstance(named, list) else [named])]
-        odd = next((one for one in own if one not in files), None)
-        if odd and source and not trust and not _packaged(source.resolve()):
-            raise UsageError(
-                f"{place}: this names the plugin file {odd}, which is code that would run. "
-                f"Read it; then allow it with --trust, or name it yourself: --plugin {odd}"
-            )
-        files = [*own, *files]
-    return list(dict.fromkeys(files))
+    last = next((one for one in reversed(layers) if "plugins" in one.tree), None)
+    named = last.tree["plugins"] if last else None
+    if last is None or not named:
+        return files
+    folder = last.file.parent if last.file else Path()
+    own = [str((folder / str(one)).resolve()) for one in (named if isinstance(named, list) else [named])]
+    odd = next((one for one in own if one not in files), None)
+    # what the command line sets is the user's own act, as --plugin is
+    if odd and last.file and not trust and not _packaged(last.file.resolve()):
+        place = _line(last.where, last.tree, "plugins")
+        raise UsageError(
+            f"{place}: this names the plugin file {odd}, which is code that would run. "
+            f"Read it; then allow it with --trust, or name it yourself: --plugin {odd}"
+        )
+    return list(dict.fromkeys([*own, *files]))
 
 
 def _packaged(path: Path) -> bool:

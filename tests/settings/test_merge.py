@@ -61,6 +61,14 @@ def test_layers_win_in_order(tmp_path: Path) -> None:
     assert (read.train.batch, read.train.epochs) == (5, 7)  # the recipe's, the command line's
 
 
+def test_the_line_is_that_of_the_value_itself_at_any_depth(tmp_path: Path) -> None:
+    text = "jobs: 1\ncrop:\n  length: 3\n  hop: no\n"
+    with pytest.raises(UsageError, match=r"recipe\.yaml:4: crop\.hop is 'no'\. It must be a number or null\."):
+        settings(tmp_path, text)
+    with pytest.raises(UsageError, match=r"^the command line: crop\.hop is 'x'"):  # and not line 4
+        settings(tmp_path, text, crop={"length": 3, "hop": "x"})
+
+
 def test_a_saved_config_does_not_need_its_system(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("train: {batch: 5}\n")
@@ -169,6 +177,12 @@ def test_plugin_files_of_a_document_need_trust(tmp_path: Path) -> None:
     assert merge.load(None, recipe, plugins=[file]).plugins == (str(file),)  # named on the command line: consent
     with pytest.raises(UsageError, match="--trust"):
         merge.load(None, recipe, plugins=[tmp_path / "other.py"])
+    assert merge.load(None, None, {"plugins": ["net.py"]}).plugins == (str(Path("net.py").resolve()),)  # the user's own
+    for text in ("a: &x {plugins: [net.py]}\n<<: *x\n", "systems:\n  mini-*: {plugins: [net.py]}\n"):
+        recipe.write_text(text)  # however it is said
+        with pytest.raises(UsageError, match="--trust"):
+            merge.load("mini-cnn", recipe)
+    recipe.write_text("jobs: 2\nplugins: [net.py]\n")
     merge.dump(replace(merge.load(None, recipe, trust=True), fold="1"), tmp_path / "config.yaml")
     with pytest.raises(UsageError, match=r"config\.yaml:.*--trust"):  # somebody's run
         merge.load(None, tmp_path / "config.yaml")
