@@ -237,9 +237,18 @@ class Plugins:
         """
         factory = self.factory(kind, split(kind, spec)[0])
         if KINDS[kind].interface is None:
-            settings = self._checked(kind, factory, spec, (None,) * len(KINDS[kind].given))
+            settings = self.check(kind, spec)
             return functools.partial(factory, **settings) if settings else factory
         return self.build(kind, factory, spec, *context)
+
+    def check(self, kind: str, spec: Spec) -> dict[str, object]:
+        """The settings of a component, checked by name and type; it is not made, so it has not looked at them itself.
+
+        Raises:
+            UsageError: As `make`.
+        """
+        given = (None,) * len(KINDS[kind].given)
+        return self._checked(kind, self.factory(kind, split(kind, spec)[0]), spec, given)
 
     def inside(self, kind: str, spec: Spec) -> list[tuple[str, str]]:
         """(kind, name) of a component and of every component that its settings hold; an unknown one ends its branch."""

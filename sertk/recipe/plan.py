@@ -226,7 +226,7 @@ class Plan:
         return self._work / "exp" / self.protocol / (f"{name}+{tag}" if tag else name)
 
     def _tag(self) -> str:
-        choices = Choices(system=self.ask.choices.system, plugin=self.ask.choices.plugin, trust=True)
+        choices = Choices(system=self.settings.system, plugin=self.ask.choices.plugin, trust=True)
         return tag_of(self.settings, choices.load(self._path))
 
     def _train(self) -> Iterator[Step]:

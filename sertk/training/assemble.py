@@ -249,6 +249,10 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
             parts = make_parts(plugins, s, Task(names, torch.ones(len(names), device="cpu")))
     except NotHereError as error:
         say(f"{error}: its model is checked when it has been fetched")
+        parts_by_name = [("pooling", s.pooling), ("head", s.head), ("sampler", s.sampler)]
+        for kind, spec in [*parts_by_name, *(("loss", one) for one in s.losses)]:
+            with s.located("losses" if kind == "loss" else kind):
+                plugins.check(kind, spec)
         return
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):

@@ -129,8 +129,15 @@ def test_a_checkpoint_that_is_not_here_is_looked_at_when_it_is(capsys: pytest.Ca
     assert "'nobody/nothing' is not on this machine yet" in capsys.readouterr().err
     with pytest.raises(UsageError, match="no metric named 'uar'"):  # the rest is looked at now
         look("p3-baseline", **{"backbone.source": "nobody/nothing", "train.metric": "uar"})
-    with pytest.raises(UsageError, match="takes no 'leyers'"):
-        look("p3-baseline", **{"backbone.source": "nobody/nothing", "backbone.leyers": 3})
+    for setting, says in (
+        ({"backbone.leyers": 3}, "takes no 'leyers'"),
+        ({"pooling": "flam:haeds=2"}, "pooling 'flam' takes no 'haeds'"),
+        ({"head": "linear:dropuot=0.1"}, "head 'linear' takes no 'dropuot'"),
+        ({"losses": ["ce:smoothing=x"]}, "loss 'ce': smoothing must be a number"),
+        ({"sampler": "shuffel"}, "no sampler named 'shuffel'"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            look("p3-baseline", **{"backbone.source": "nobody/nothing", **setting})
 
 
 def test_looking_leaves_the_random_numbers_of_the_run_alone() -> None:
