@@ -25,8 +25,10 @@ from pathlib import Path
 held = {name for name in zipfile.ZipFile(sys.argv[1]).namelist() if not name.endswith("/")}
 wanted = {f"sertk/{path}" for path in Path("egs").glob("*/recipe.yaml")}
 wanted |= {str(path) for path in Path("sertk/settings/conf").rglob("*.yaml")} | {"sertk/py.typed"}
-odd = {"tests", "data", "exp", "corpus", "plugins", "tools"}
-extra = [n for n in held if odd & set(Path(n).parts) or not n.startswith(("sertk/", "sertk-"))]
+wanted |= {str(path) for path in Path("sertk/builtin/corpora/folds").glob("*.tsv")}
+made, ours = {"data", "exp", "corpus"}, {"tests", "plugins", "tools"}  # by recipes; beside the package
+extra = [n for n in held if (made if n.startswith("sertk/egs/") else ours) & set(Path(n).parts)]
+extra += [n for n in held if not n.startswith(("sertk/", "sertk-"))]
 if not wanted <= held or extra or len(wanted) < 4:
     sys.exit(f"{sys.argv[1]} lacks {sorted(wanted - held)} and should not hold {sorted(extra)[:5]}: "
              "mend tool.hatch.build.targets.wheel in pyproject.toml")
