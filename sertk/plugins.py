@@ -139,7 +139,7 @@ def _register_file(made: pluggy.PluginManager, path: Path) -> None:
     """
     if not path.is_file():
         raise UsageError(f"there is no plugin file {path}. Give a Python file with hooks marked @hookimpl.")
-    spec = importlib.util.spec_from_file_location(f"sertk_file_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"sertk_file_{path.stem}_{file_hash(path)}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"the plugin file {path} is no Python file. Its name must end in .py.")
     module = importlib.util.module_from_spec(spec)

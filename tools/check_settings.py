@@ -41,6 +41,11 @@ def faults(path: Path, source: str, names: set[str]) -> Iterator[str]:
         for annotation in _annotations(node):
             if OPEN.search(annotation):
                 yield f"{where}: {annotation}: a document is a Document or a Record; settings have types"
+        for key in _read_at_once(node):
+            if key in names:
+                yield f"{where}: {ast.unparse(node)[:60]}: the setting {key!r} is read by a string key"
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "settings":
+            yield f"{where}: {ast.unparse(node)}: the settings of a component are its plugin's"
         key, mapping = _read(node)
         if key in names and mapping is not None and not _known(mapping, node, parents):
             yield f"{where}: {ast.unparse(node)}: the setting {key!r} is read by a string key"
@@ -69,6 +74,14 @@ def _read(node: ast.AST) -> tuple[str, ast.expr | None]:
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
         return (node.args[1].value, node.args[0]) if isinstance(node.args[1], ast.Constant) else ("", None)
     return (key.value, mapping) if isinstance(key, ast.Constant) and isinstance(key.value, str) else ("", None)
+
+
+def _read_at_once(node: ast.AST) -> list[str]:
+    """The keys of a `match` on a mapping, and of `itemgetter`."""
+    found: list[ast.expr] = list(node.keys) if isinstance(node, ast.MatchMapping) else []
+    if isinstance(node, ast.Call) and "itemgetter" in ast.unparse(node.func):
+        found = list(node.args)
+    return [one.value for one in found if isinstance(one, ast.Constant) and isinstance(one.value, str)]
 
 
 def _known(value: ast.expr, node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:

@@ -79,7 +79,8 @@ def cached(settings: Settings, plugins: Plugins) -> tuple[str, ...]:
     waves = [name for name, factory in touching.items() if "wave" in factory.touches]
     if kept and waves and settings.on_augment != "recompute":
         raise UsageError(
-            f"augmentation {waves[0]!r} changes the wave, and the features are cached before it: it would do nothing. "
+            f"{settings.at('augment')}augmentation {waves[0]!r} changes the wave, and the features are cached before "
+            "it: it would do nothing. "
             "Set on_augment: recompute (--set on_augment=recompute) to compute them anew in every epoch."
         )
     return () if waves else tuple(kept)

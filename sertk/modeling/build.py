@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sertk.core import Backbone, Dims, Feature, HeadSpec, Pooling, UsageError
+from sertk.core import Backbone, Dims, Feature, HeadSpec, Pooling, UsageError, nearest
 from sertk.corpus.features import make_features, portable
 from sertk.modeling.decide import resolve_decision
 from sertk.modeling.frontend import Frontend
@@ -32,10 +32,13 @@ def with_frozen(plugins: Plugins, settings: Settings) -> Settings:
     Crops are cut from inputs, so in front of an encoder they stay in front of it; and an input that is computed
     already is no longer what the encoder was trained on.
     """
-    spec, inputs = settings.backbone, settings.inputs.values()
+    spec = settings.backbone
     with settings.located("backbone"):
         factory: Any = plugins.factory("backbone", spec.name)
-    raw = [not getattr(plugins.factory("feature", one.name), "cached", True) for one in inputs]
+    raw = []
+    for name, one in settings.inputs.items():
+        with settings.located(f"inputs.{name}"):
+            raw.append(not getattr(plugins.factory("feature", one.name), "cached", True))
     split = factory.split(spec.name, spec.settings) if raw and all(raw) and settings.crop is None else None
     if split is None:
         return settings
@@ -63,7 +66,8 @@ def make_body(plugins: Plugins, settings: Settings, *, train: bool = False) -> B
     with settings.located("backbone"):
         backbone: Backbone = plugins.make("backbone", settings.backbone, frontend.inputs())
     if backbone.fixed is not None and settings.crop is None:
-        raise UsageError(f"this backbone takes {backbone.fixed} frames; set crop: {{length: SECONDS}}.")
+        place = settings.at("backbone")
+        raise UsageError(f"{place}this backbone takes {backbone.fixed} frames; set crop: {{length: SECONDS}}.")
     with settings.located("pooling"):
         pooling: Pooling = plugins.make("pooling", settings.pooling, backbone.width)
     with settings.located("segments"):
@@ -80,6 +84,9 @@ def make_model(plugins: Plugins, settings: Settings, body: Body, specs: Mapping[
     for name, spec in specs.items():
         width = body.dims.embedding
         if spec.reads is not None:
+            odd = next((one for one in spec.reads if one not in body.dims.branches), None)
+            if odd is not None:
+                raise UsageError(f"head {name!r} reads the branch {odd!r}{nearest(odd, body.dims.branches)}")
             slices = (body.dims.branches[branch] for branch in spec.reads)
             width = sum(one.stop - one.start for one in slices)
         with settings.located("head"):

@@ -6,11 +6,13 @@ lacks has its default.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -28,6 +30,7 @@ from sertk.plugins import Plugins
 from sertk.settings.check import settings_of
 from sertk.settings.plain import BUNDLED, bundled
 from sertk.settings.schema import Component, Settings
+from sertk.settings.values import fits
 
 OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
 KEYS = {"schema", "classes", "components", "heads", "plugins", "protocol", "training", "versions"}
@@ -125,21 +128,57 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
         SertkError: On a missing file, a key of a newer sertk, settings or a plugin that this one does not know, or
             weights that do not fit.
     """
-    if not folder.is_dir():
-        raise SertkError(f"{folder} is not a folder. {OBTAIN}")
-    where = folder / "bundle.json"
-    about = read_json(where, OBTAIN, newer=True)
-    _check(about, where)
-    settings, heads = _settings(about, where), _heads(about, where)
-    _check_plugins(about, where, settings, heads, plugins)
-    body = build.make_body(plugins, settings)
-    model = build.make_model(plugins, settings, body, heads)
+    about, where = _read_about(folder), folder / "bundle.json"
+    try:
+        settings, heads = _settings(about), _heads(about)
+        _check_plugins(about, where, settings, heads, plugins)
+        body = build.make_body(plugins, settings)
+        model = build.make_model(plugins, settings, body, heads)
+        decider = make_decider(plugins, settings, body.dims)
+    except UsageError as error:
+        raise _refused(about, where, error) from None
     _load(model, folder)
     for name, feature in body.frontend.features.items():
         feature.restore({path.name: path.read_bytes() for path in sorted((folder / "files" / name).glob("*"))})
     model.to(torch.device(device)).eval()
-    decider = make_decider(plugins, settings, body.dims)
     return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings that a bundle is scored with, read without its model.
+
+    Raises:
+        SertkError: See `read`.
+    """
+    about = _read_about(folder)
+    try:
+        return _settings(about)
+    except UsageError as error:
+        raise _refused(about, folder / "bundle.json", error) from None
+
+
+def seen(about: Document) -> frozenset[str]:
+    """16 hex digits of each recording that a bundle's weights learned from; an old one does not say."""
+    return frozenset((about.get("training") or {}).get("seen", ()))
+
+
+def _read_about(folder: Path) -> Document:
+    if not folder.is_dir():
+        raise SertkError(f"{folder} is not a folder. {OBTAIN}")
+    about = read_json(folder / "bundle.json", OBTAIN, newer=True)
+    _check(about, folder / "bundle.json")
+    return about
+
+
+def _refused(about: Document, where: Path, error: UsageError) -> SertkError:
+    """What is wrong with a bundle, as a sentence; of a newer one it is most likely what this sertk does not know."""
+    what = str(error).rstrip(".")
+    if about["schema"] > SCHEMA:
+        return SertkError(
+            f"{where} was written by a newer sertk (schema {about['schema']}, this one reads {SCHEMA}): {what}. "
+            "Upgrade: pip install -U sertk"
+        )
+    return SertkError(f"{where}: {what}. {OBTAIN}")
 
 
 def _load(model: Model, folder: Path) -> None:
@@ -157,52 +196,70 @@ def _load(model: Model, folder: Path) -> None:
 
 def _check(about: Document, where: Path) -> None:
     """Refuses what is no bundle, or one of a newer sertk that says what this one does not know."""
-    for name, form in (("components", dict), ("heads", dict), ("protocol", dict), ("classes", list)):
+    forms = {"components": dict, "heads": dict, "protocol": dict, "classes": list}
+    for name, form in forms.items():
         if not isinstance(about.get(name), form):
             raise SertkError(f"{where}: {name} is not a {form.__name__}. {OBTAIN}")
+    heads, classes = about["heads"], about["classes"]
+    wrong = {
+        "training, plugins or versions is no dict": any(
+            not isinstance(about.get(name), dict | None) for name in ("training", "plugins", "versions")
+        ),
+        "a head is no dict": not all(isinstance(spec, dict) for spec in heads.values()),
+        "heads has no emotion": "emotion" not in heads,
+        "classes are not different texts": len(set(map(str, classes))) < len(classes)
+        or not all(isinstance(name, str) for name in classes),
+        "protocol lacks corpus, name, fold, hash or stamp": bool(PROTOCOL - set(about["protocol"])),
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise SertkError(f"{where}: {what}. {OBTAIN}")
+    if len(classes) != heads["emotion"].get("out"):
+        raise SertkError(f"{where}: classes are not as many as the emotion head's outputs. {OBTAIN}")
+    _check_keys(about, where)
+
+
+def _check_keys(about: Document, where: Path) -> None:
     odd = [
         *sorted(about.keys() - KEYS),
         *(f"components.{word}" for word in sorted(about["components"].keys() - BUNDLED)),
         *(f"heads.{name}.{word}" for name, spec in about["heads"].items() for word in sorted(spec.keys() - _HEAD)),
     ]
     if odd and about["schema"] > SCHEMA:
-        raise SertkError(
-            f"{where} was written by a newer sertk (schema {about['schema']}) and says {odd[0]!r}, which this one "
-            f"(schema {SCHEMA}) does not know. Upgrade: pip install -U sertk"
-        )
+        raise _refused(about, where, UsageError(f"unknown key {odd[0]!r}"))
     inner = [name for name in odd if "." in name]  # at the top a note of somebody's does no harm
     if inner:
         raise SertkError(f"{where}: unknown key {inner[0]!r}. {OBTAIN}")
-    wrong = {
-        "heads has no emotion": "emotion" not in about["heads"],
-        "protocol lacks corpus, name, fold, hash or stamp": bool(PROTOCOL - set(about["protocol"])),
-        "classes are not as many as the emotion head's outputs": (
-            len(about["classes"]) != about["heads"].get("emotion", {}).get("out")
-        ),
-    }
-    for what, is_wrong in wrong.items():
-        if is_wrong:
-            raise SertkError(f"{where}: {what}. {OBTAIN}")
 
 
 _HEAD = set(HeadSpec._fields)
 
 
-def _settings(about: Document, where: Path) -> Settings:
+def _settings(about: Document) -> Settings:
     """The components as settings; what an older bundle lacks has its default."""
-    try:
-        found = settings_of(about["components"])
-        return replace(found, decision=resolve_decision(found))
-    except UsageError as error:
-        raise SertkError(f"{where}: components: {error} {OBTAIN}") from None
+    found = settings_of(about["components"])
+    return replace(found, decision=resolve_decision(found))
 
 
-def _heads(about: Document, where: Path) -> dict[str, HeadSpec]:
-    try:
-        specs = {name: HeadSpec(**spec) for name, spec in about["heads"].items()}
-    except TypeError as error:
-        raise SertkError(f"{where}: heads: {error}. {OBTAIN}") from None
-    return {name: spec._replace(reads=spec.reads and tuple(spec.reads)) for name, spec in specs.items()}
+def _heads(about: Document) -> dict[str, HeadSpec]:
+    """The heads by name.
+
+    Raises:
+        UsageError: Where one lacks something, or has a value that it cannot have.
+    """
+    hints, found = get_type_hints(HeadSpec), dict[str, HeadSpec]()
+    for name, spec in about["heads"].items():
+        given = {**spec, "reads": spec.get("reads") and tuple(spec["reads"])} if _listed(spec.get("reads")) else spec
+        lacking = [word for word in ("kind", "out") if word not in spec]
+        odd = [word for word, value in given.items() if not fits(value, hints[word])]
+        if lacking or odd:
+            raise UsageError(f"head {name!r}: {', '.join(lacking or odd)} is {'lacking' if lacking else 'wrong'}")
+        found[name] = HeadSpec(**given)
+    return found
+
+
+def _listed(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _check_plugins(
@@ -214,13 +271,14 @@ def _check_plugins(
             raise SertkError(
                 f"{where}: {kind} {spec.name!r} loads {place!r}, and a bundle has its weights itself. {OBTAIN}"
             )
-    recorded = about.get("plugins", {})
+    recorded = about.get("plugins") or {}
     for kind, name in _needed(settings, heads, plugins):
         was = recorded.get(f"{kind} {name}", "")
         if name not in plugins.names(kind):
             mend = f"Install what offers it: pip install {was.replace(' ', '==')}" if was else OBTAIN
             if " sha256 " in was:
-                mend = f"Give the file that offers it, {was}: --plugin {was.partition(' ')[0]}"
+                file = was.rpartition(" sha256 ")[0]
+                mend = f"Give the file that offers it, {was}: --plugin {shlex.quote(file)}"
             raise SertkError(f"{where} needs the {kind} {name!r}, which no installed plugin offers. {mend}")
         entry = plugins.entry(kind, name)
         if " sha256 " in was and was != (now := f"{entry.distribution} {entry.version}"):

@@ -23,7 +23,7 @@ from sertk.settings.plain import identity, plain
 from sertk.settings.schema import Component, Settings
 from sertk.settings.values import component_text
 from sertk.training import warm_start
-from sertk.training.loss import resolve_losses
+from sertk.training.loss import with_losses
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
 
@@ -74,20 +74,25 @@ class Plan:
     def __init__(self, path: Path, ask: Ask) -> None:
         # in full, so that the printed commands run from anywhere
         self._path, self.ask = path.resolve(), ask
-        given = ask.choices.load(path)
+        given, named = ask.choices.load(path), ask.choices.losses()
         for word, value in (("corpus", given.corpus), ("protocol", given.protocol), ("system", given.system)):
             if not value:
                 raise UsageError(f"{path} names no {word}; write `{word}: NAME` in it.")
         self.plugins = Plugins(files=given.plugins)
-        with given.located("losses"):
-            self.settings = replace(given, losses=resolve_losses(self.plugins, given.losses, ask.choices.losses())[0])
+        for word, option in (("fold", "--fold, or folds"), ("seed", "--seed, or seeds")):
+            if given.at(word):
+                raise UsageError(f"{given.at(word)}{word} is of one run, and a recipe makes many. Give {option}.")
+        self.settings, _ = with_losses(self.plugins, given, named)
         with given.located("corpus"):
             self._corpus: Corpus = self.plugins.make("corpus", self._spec)
         self._work = (ask.work or home(self._path.parent)).resolve()
         self._title = title_of(self._corpus, self._spec.name)
         self._data = self._work / "data" / self._title
         self.jobs = ask.jobs or self.settings.jobs
-        warm_start.files(self.settings.train.init)
+        if ask.tag is not None and (part_of(ask.tag) != ask.tag or ask.tag in ("", ".", "..")):
+            raise UsageError(f"--tag {ask.tag!r} names a folder: it holds no '/', and is not empty, '.' or '..'.")
+        with given.located("train.init"):
+            warm_start.files(self.settings.train.init)
         list(self._runs())
 
     @property
@@ -236,7 +241,7 @@ class Plan:
         for fold, seed, out in self._runs():
             place = ["--protocol", self.protocol, "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
-            settings = identity(self.settings, "run", "which")
+            settings = identity(replace(self.settings, fold=fold, seed=int(seed)), "run", "which")
             yield Step("train", words, out / ".train.json", settings, needs, _bundle(out), reads=reads)
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:
@@ -267,6 +272,8 @@ class Plan:
         words += [word for fold in ask.folds for word in ("--fold", fold)]
         words += [word for seed in ask.seeds for word in ("--seed", seed)]
         words += ["--tag", ask.tag] if ask.tag else []
+        words += [word for file in ask.choices.plugin for word in ("--plugin", file.name)]
+        words += ["--trust"] if len(self.settings.plugins) > len(ask.choices.plugin) else []
         chosen = replace(ask.choices, device=None, init=ask.choices.init and Path("BUNDLE"))
         return shlex.join([*words, *map(_anywhere, chosen.words())])
 

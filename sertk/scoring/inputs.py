@@ -12,6 +12,7 @@ from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import Document, Record, read_json, read_jsonl, read_lines
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
+from sertk.modeling import bundle
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".sph")  # of the audio files in a folder
 
@@ -174,8 +175,8 @@ def _of_corpus(
     name = folds.name_of(fold or own["fold"])
     chosen = data.select(getattr(folds.fold(name), part), failed)
     utterances = [replace(one, label=folds.labels[one.id]) for one in chosen]
-    seen = set(about["training"].get("seen", ()))
-    met = any(data.facts[one.id].sha256[:16] in seen for one in utterances)
+    learned = bundle.seen(about)
+    met = any(data.facts[one.id].sha256[:16] in learned for one in utterances)
     return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met))
 
 

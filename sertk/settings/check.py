@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from sertk.core import SertkError, UsageError, nearest, out_of_range
@@ -13,17 +13,25 @@ from sertk.settings.schema import Component, Note, Segments, Settings, fields_of
 from sertk.settings.values import component_of, fits, type_words
 
 T = TypeVar("T")
+MOST = 2**63 - 1  # the largest whole number that torch can hold
 
 
 class Place(NamedTuple):
-    """The place of a value: its dotted name, and FILE:LINE of those that were given."""
+    """The place of a value.
+
+    Attributes:
+        name: Its dotted name.
+        places: FILE:LINE of the settings that were given, by dotted name.
+        partial: Whether it is in a part of settings, where another layer has what is lacking; nothing is made of it.
+    """
 
     name: str
     places: Mapping[str, str]
+    partial: bool = False
 
     def below(self, word: object) -> Place:
         """The place of a part of it."""
-        return Place(f"{self.name}.{word}".lstrip("."), self.places)
+        return self._replace(name=f"{self.name}.{word}".lstrip("."))
 
     def refuse(self, what: str) -> UsageError:
         """The error of this value, with the file and line that gave it, or what holds it."""
@@ -42,7 +50,44 @@ def settings_of(tree: Mapping[str, Any], places: Mapping[str, str] | None = None
             out of its range; with file and line.
     """
     known = places or {}
-    return replace(_group(Settings, tree, Place("", known), {"places": known}), places=known)
+    found = _group(Settings, tree, Place("", known), {"places": known})
+    _refuse_contradictions(found)
+    return found
+
+
+def check_part(tree: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Checks a tree that is a part of settings, such as those of a recipe for one system, each value by itself.
+
+    Raises:
+        UsageError: See `settings_of`.
+    """
+    _group(Settings, tree, Place("", places, partial=True), {})
+
+
+def _refuse_contradictions(s: Settings) -> None:
+    """Refuses settings that do not go together.
+
+    Raises:
+        UsageError: There.
+    """
+    t, crop = s.train, s.crop
+    wrong = {
+        "folds": not s.folds and "folds is empty, so nothing would be run. Name folds, or write all.",
+        "seeds": not s.seeds and "seeds is empty, so nothing would be run. Give at least one.",
+        "losses": not s.losses and "losses is empty, so nothing would be trained. Name one, for example ce.",
+        "crop": crop is not None
+        and not (crop.length > 0 and (crop.hop is None or crop.hop > 0))
+        and f"crop has length {crop.length} s and hop {crop.hop} s. Both must be above 0.",
+        "train.select": t.select == "last"
+        and t.patience > 0
+        and "train.select last takes the last epoch, so there is nothing to wait for. Set train.patience: 0.",
+        "train.refit": t.refit
+        and t.schedule.name == "plateau"
+        and "train.refit has no dev loss for schedule plateau. Take constant, exponential, linear or cosine.",
+    }
+    for name, what in wrong.items():
+        if what:
+            raise UsageError(f"{s.at(name)}{what}")
 
 
 def _group(kind: type[T], tree: object, at: Place, more: Mapping[str, Any]) -> T:
@@ -57,7 +102,7 @@ def _group(kind: type[T], tree: object, at: Place, more: Mapping[str, Any]) -> T
             raise here.refuse(f"unknown setting {here.name!r}{nearest(str(word), known)}")
         made[word] = _value(hints[word], value, here, note(known[word]))
     lacking = [one.name for one in fields(kind) if one.init and one.name not in made and _needed(one)]  # type: ignore[arg-type]
-    if lacking:
+    if lacking and not at.partial:
         raise at.refuse(f"{at.name} needs {lacking[0]}: {{{lacking[0]}: ...}}")
     return _made(kind, made, at)
 
@@ -67,6 +112,8 @@ def _needed(one: Any) -> bool:  # noqa: ANN401 - a dataclass field
 
 
 def _made(kind: type[T], values: Mapping[str, Any], at: Place) -> T:
+    if at.partial:
+        return typing.cast("T", None)
     try:
         return kind(**values)
     except SertkError as error:
@@ -86,9 +133,12 @@ def _value(hint: Any, value: object, at: Place, about: Note, *, null: bool = Fal
     if is_dataclass(hint) and isinstance(hint, type):
         return _group(hint, value, at, {})
     if origin is tuple:
-        # a single one stands for a list of one; but text in the place of numbers is no list
-        items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_value(arguments[0], one, at, about) for one in items)
+        if value is None:
+            raise at.refuse(f"{at.name} is null. It must be {type_words(hint)}.")
+        if not isinstance(value, list | tuple):  # a single one stands for a list of one
+            return (_value(arguments[0], value, at, about),)
+        items = [(at._replace(name=f"{at.name}[{i}]") if len(value) > 1 else at, one) for i, one in enumerate(value)]
+        return tuple(_value(arguments[0], one, place, about) for place, one in items)
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
         return {str(word): _value(arguments[1], one, at.below(word), about) for word, one in value.items()}
     return _plain(hint, value, at, about, null=null)
@@ -101,8 +151,9 @@ def _plain(hint: Any, value: object, at: Place, about: Note, *, null: bool) -> A
     if not fits(value, hint):
         raise at.refuse(f"{at.name} is {value!r}. It must be {type_words(hint)}{' or null' * null}.")
     if isinstance(value, int | float):
+        high = MOST if about.high is None and hint is int and value > MOST else about.high
         wrong = out_of_range(
-            at.name, value, at_least=about.low, above=about.above, at_most=about.high, unit=about.unit, null=null
+            at.name, value, at_least=about.low, above=about.above, at_most=high, unit=about.unit, null=null
         )
         if wrong:
             raise at.refuse(f"{wrong}.")
@@ -120,7 +171,7 @@ def _component(kind: type[Component], value: object, at: Place) -> Component:
     """A plugin by name: text as on the command line, or a mapping with `name`; what the schema knows of it is typed."""
     if isinstance(value, str):
         value = component_of(value)
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+    if not isinstance(value, Mapping) or not (at.partial or isinstance(value.get("name"), str)):
         raise at.refuse(
             f"{at.name} is {value!r}. It must be a name, NAME:SETTING=VALUE, or {{name: NAME, SETTING: VALUE}}."
         )
@@ -128,4 +179,4 @@ def _component(kind: type[Component], value: object, at: Place) -> Component:
     hints = typing.get_type_hints(kind)
     typed = {w: _value(hints[w], value[w], at.below(w), note(one)) for w, one in own.items() if w in value}
     rest = {str(word): one for word, one in value.items() if word != "name" and word not in own}
-    return _made(kind, {"name": value["name"], "settings": rest, **typed}, at)
+    return _made(kind, {"name": value.get("name"), "settings": rest, **typed}, at)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +17,16 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from sertk.core import SertkError, UsageError, nearest
+from sertk.core import UsageError, nearest
 from sertk.core.files import egs, write_text
-from sertk.settings.check import settings_of
+from sertk.settings.check import check_part, settings_of
 from sertk.settings.plain import plain
-from sertk.settings.schema import Component, Settings
+from sertk.settings.schema import Component, Settings, fields_of, given_at
 from sertk.settings.values import component_of
 
 CONF = Path(__file__).with_name("conf")
+LATER = {"plugins", "head", "sampler"}
+"""Settings that came after the first saved configs, which have all others."""
 TAGS = ("!ref", "!copy")
 """Of HyperPyYAML's tags those that make values of values; the others run code."""
 
@@ -61,7 +66,7 @@ def read(path: Path) -> CommentedMap:
     """Reads a YAML file (1.2, so `140:50` is text and `1e-4` a number).
 
     Raises:
-        SertkError: Where it is missing, not YAML, not a mapping, or has a tag that could run code.
+        UsageError: Where it is missing, not YAML, not a mapping, or has a tag that could run code.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -69,13 +74,14 @@ def read(path: Path) -> CommentedMap:
         tree = YAML().load(text)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise SertkError(f"cannot read settings {path}: {why}. Give an existing YAML file.") from None
+        raise UsageError(f"cannot read settings {path}: {why}. Give an existing YAML file.") from None
     except YAMLError as error:
-        raise SertkError(f"{path} is not YAML: {error}") from None
+        raise UsageError(f"{path} is not YAML: {error}") from None
     if tree is None:
         return CommentedMap()
     if not isinstance(tree, CommentedMap):
-        raise SertkError(f"{path} holds a {type(tree).__name__}, not settings as KEY: VALUE.")
+        what = "a list" if isinstance(tree, list) else f"the text {tree!r}"
+        raise UsageError(f"{path} holds {what}, and not KEY: VALUE lines.")
     return tree
 
 
@@ -113,22 +119,30 @@ def load(
 
     Raises:
         UsageError: On an unknown key at any depth, or a value of the wrong type or out of its range, with file and
-            line; on a plugin file that is neither trusted nor named by the command line.
-        SertkError: Where a file cannot be read.
+            line; on a plugin file that is neither trusted nor named by the command line; where a file cannot be read.
     """
     document, chosen = read(config) if config else CommentedMap(), _nest(overrides or {})
     system = system or chosen.get("system")
     name = system or document.get("system")
     layers = [Layer(config, document), Layer(None, chosen)]
+    _check_systems(layers)
     # a run's own config.yaml is whole: its system's file may have changed since, or be gone
-    whole = system is None and document.get("fold") is not None
+    whole = system is None and fields_of(Settings).keys() - LATER <= document.keys()
     if name and not whole:
         path = system_file(str(name))
         layers.insert(0, Layer(path, read(path)))
         layers[2:2] = _for_system(Path(str(name)).stem, layers[1])
     tree, places = merge(layers)
     tree |= {"system": name, "systems": {}, "plugins": _trusted(layers, plugins, trust=trust)}
-    return settings_of(_resolved(tree, places), places)
+    found = settings_of(_resolved(tree, places), places)
+    return _with_what_was_chosen(found) if whole else found
+
+
+def _with_what_was_chosen(saved: Settings) -> Settings:
+    """A saved config names every setting; given is what is not at its default."""
+    defaults = Settings()
+    same = {name for name in fields_of(Settings) if getattr(saved, name) == getattr(defaults, name)}
+    return replace(saved, places={name: place for name, place in saved.places.items() if name not in same})
 
 
 def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -146,6 +160,8 @@ def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
 def _merge(into: dict[str, Any], layer: Mapping[str, Any], where: str, prefix: str, places: dict[str, str]) -> None:
     for word, value in layer.items():
         dotted = f"{prefix}{word}"
+        if not isinstance(word, str | int | float | None):
+            raise UsageError(f"{where}: {dotted} cannot be the name of a setting. Write KEY: VALUE.")
         under = into.get(word)
         if isinstance(under, str) and isinstance(value, Mapping) and "name" not in value and _is_component(dotted):
             under = into[word] = component_of(under)
@@ -183,13 +199,34 @@ def _lines(where: str, layer: Mapping[str, Any], word: str, dotted: str) -> dict
     return found
 
 
+def _places(where: str, tree: CommentedMap) -> dict[str, str]:
+    """FILE:LINE of all that a tree holds, by dotted name."""
+    return {name: line for word in tree for name, line in _lines(where, tree, word, str(word)).items()}
+
+
+def _check_systems(layers: Sequence[Layer]) -> None:
+    """Checks the settings that a recipe has for some systems alone, those of systems that are not run too.
+
+    Raises:
+        UsageError: Where one is wrong; where another layer than a document has any.
+    """
+    for layer in layers:
+        own = layer.tree.get("systems") or {}
+        place = _line(layer.where, layer.tree, "systems")
+        if own and (layer.file is None or not isinstance(own, Mapping)):
+            raise UsageError(f"{place}: systems is {own!r}. A recipe has it, as {{SYSTEM: {{KEY: VALUE}}}}.")
+        for pattern, tree in own.items():
+            if not isinstance(tree, CommentedMap):
+                line = _line(layer.where, own, pattern)
+                raise UsageError(f"{line}: systems.{pattern} is {tree!r}; it takes settings")
+            if not _tags_in(tree):  # what a reference makes is seen where the system is run
+                check_part(tree, _places(layer.where, tree))
+
+
 def _for_system(name: str, recipe: Layer) -> list[Layer]:
     """The layers of a recipe that are for one system alone."""
     own = recipe.tree.get("systems") or {}
-    for pattern, tree in own.items():
-        if not isinstance(tree, CommentedMap):
-            raise UsageError(f"{_line(recipe.where, own, pattern)}: systems.{pattern} is {tree!r}; it takes settings")
-    return [Layer(recipe.file, tree) for pattern, tree in own.items() if fnmatchcase(name, pattern)]
+    return [Layer(recipe.file, tree) for pattern, tree in own.items() if fnmatchcase(name, str(pattern))]
 
 
 def _nest(overrides: Mapping[str, Any]) -> CommentedMap:
@@ -219,15 +256,18 @@ def _trusted(layers: Sequence[Layer], given: Sequence[Path], *, trust: bool) -> 
     named = last.tree["plugins"] if last else None
     if last is None or not named:
         return files
+    place = _line(last.where, last.tree, "plugins")
+    listed = named if isinstance(named, list) else [named]
+    if not all(isinstance(one, str) for one in listed):
+        raise UsageError(f"{place}: plugins is {named!r}. It must be a list of files.")
     folder = last.file.parent if last.file else Path()
-    own = [str((folder / str(one)).resolve()) for one in (named if isinstance(named, list) else [named])]
+    own = [str((folder / one).resolve()) for one in listed]
     odd = next((one for one in own if one not in files), None)
     # what the command line sets is the user's own act, as --plugin is
     if odd and last.file and not trust and not _packaged(last.file.resolve()):
-        place = _line(last.where, last.tree, "plugins")
         raise UsageError(
             f"{place}: this names the plugin file {odd}, which is code that would run. "
-            f"Read it; then allow it with --trust, or name it yourself: --plugin {odd}"
+            f"Read it; then allow it with --trust, or name it yourself: --plugin {shlex.quote(odd)}"
         )
     return list(dict.fromkeys([*own, *files]))
 
@@ -247,18 +287,32 @@ def _resolved(tree: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, A
     text = dumped(tree)
     try:
         # of HyperPyYAML only what resolves `TAGS`: the loader behind it makes objects, and no tag is left for it
-        stream = resolve_references(text)
+        found: dict[str, Any] = YAML(typ="safe", pure=True).load(resolve_references(text))
     except Exception as error:  # whatever a reference of the user's runs into
-        first = next((f"{place}: " for name, place in places.items() if _referring(tree, name)), "")
-        raise UsageError(f"{first}a !ref cannot be resolved: {error}") from error
-    found: dict[str, Any] = YAML(typ="safe", pure=True).load(stream)
+        raise UsageError(f"{_blamed(tree, places, str(error))}a !ref cannot be resolved: {error}") from error
     return found
 
 
-def _referring(tree: Any, dotted: str) -> bool:  # noqa: ANN401
+def _blamed(tree: Mapping[str, Any], places: Mapping[str, str], message: str) -> str:
+    """FILE:LINE of the reference that an error speaks of; of some reference where it names none."""
+    said = {name: " ".join(_tags_in(_at(tree, name))) for name in places}
+    tagged = {name: text for name, text in said.items() if text}
+    meant = [name for name, text in tagged.items() if any(f'"{one}"' in message for one in re.findall("<(.*?)>", text))]
+    return given_at(max(meant or tagged, key=lambda name: name.count("."), default=""), places)
+
+
+def _at(tree: Any, dotted: str) -> Any:  # noqa: ANN401
     for word in dotted.split("."):
         tree = tree.get(word) if isinstance(tree, Mapping) else None
-    return _tagged(tree)
+    return tree
+
+
+def _tags_in(tree: object) -> list[str]:
+    """What the tagged values in a tree say."""
+    if _tagged(tree):
+        return [str(getattr(tree, "value", ""))]
+    parts = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
+    return [tag for part in parts for tag in _tags_in(part)]
 
 
 def _tagged(value: object) -> bool:

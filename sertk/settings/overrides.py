@@ -13,7 +13,7 @@ from sertk.settings.check import settings_of
 from sertk.settings.merge import load
 from sertk.settings.plain import difference
 from sertk.settings.schema import LossTerm, Settings
-from sertk.settings.values import component_of, value_of
+from sertk.settings.values import value_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Choices:
 
     def losses(self) -> tuple[LossTerm, ...]:
         """The named losses; they stand apart, for the system's own may stay beside them."""
-        return settings_of({"losses": [component_of(text) for text in self.loss]}).losses if self.loss else ()
+        if not self.loss:
+            return ()
+        return settings_of({"losses": list(self.loss)}, {"losses": "the command line"}).losses
 
     def overrides(self) -> dict[str, Any]:
         """Dotted keys and values, the losses apart.

@@ -123,7 +123,13 @@ class Segments:
     def __post_init__(self) -> None:
         for word in ("length", "hop"):  # 140 and "140" are one
             object.__setattr__(self, word, str(getattr(self, word)))
-        self.span(1e-9)  # sizes in seconds are looked at again when the length of a frame is known
+        try:
+            self.span(1e-9)  # sizes in seconds are looked at again when the length of a frame is known
+        except UsageError:
+            raise UsageError(
+                f"segments {self.length}:{self.hop}:{self.tail} is not LENGTH:HOP[:keep|drop|align], in frames "
+                "(140:70) or seconds (2.8s:1.4s), each above 0."
+            ) from None
 
     @classmethod
     def parse(cls, text: str) -> Segments:
@@ -132,9 +138,11 @@ class Segments:
         Raises:
             UsageError: Where it is not of that form.
         """
-        Span.parse(text, 1e-9)
-        length, hop, *tail = text.split(":")
-        return cls(length, hop, *tail)  # type: ignore[arg-type] # parse has looked at the tail
+        if text.count(":") not in (1, 2):
+            raise UsageError(
+                f"segments {text!r} is not LENGTH:HOP[:keep|drop|align], in frames (140:70) or seconds (2.8s:1.4s)."
+            )
+        return cls(*text.split(":"))  # type: ignore[arg-type] # it is looked at above
 
     def span(self, frame_seconds: float) -> Span:
         """The windows in frames of that many seconds.
@@ -152,7 +160,7 @@ class Segments:
 class AudioSettings:
     """How audio becomes a wave."""
 
-    rate: int = setting(16000, "other rates are resampled, channels averaged", "Hz", low=1)
+    rate: int = setting(16000, "other rates are resampled, channels averaged", "Hz", low=1, high=384_000)
     trim_db: float | None = setting(
         None, "leading and trailing frames this much below the loudest are cut; null keeps them", "dB", above=0
     )
@@ -288,30 +296,6 @@ class Settings:
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """FILE:LINE of each setting that was given, by dotted name, for errors; it is no setting."""
 
-    def __post_init__(self) -> None:
-        """Refuses settings that contradict each other.
-
-        Raises:
-            UsageError: There.
-        """
-        t, crop = self.train, self.crop
-        wrong = {
-            "folds": not self.folds and "folds is empty, so nothing would be run. Name folds, or write all.",
-            "seeds": not self.seeds and "seeds is empty, so nothing would be run. Give at least one.",
-            "crop": crop is not None
-            and not (crop.length > 0 and (crop.hop is None or crop.hop > 0))
-            and f"crop has length {crop.length} s and hop {crop.hop} s. Both must be above 0.",
-            "train.select": t.select == "last"
-            and t.patience > 0
-            and "train.select last takes the last epoch, so there is nothing to wait for. Set train.patience: 0.",
-            "train.refit": t.refit
-            and t.schedule.name == "plateau"
-            and "train.refit has no dev loss for schedule plateau. Take constant, exponential, linear or cosine.",
-        }
-        for name, what in wrong.items():
-            if what:
-                raise UsageError(f"{self.at(name)}{what}")
-
     def at(self, name: str) -> str:
         """FILE:LINE of a setting that was given, see `given_at`."""
         return given_at(name, self.places)
@@ -335,7 +319,7 @@ def given_at(name: str, places: Mapping[str, str]) -> str:
     while name:
         if name in places:
             return f"{places[name]}: "
-        name = name.rpartition(".")[0]
+        name = name[: name.rindex("[")] if name.endswith("]") else name.rpartition(".")[0]  # losses[1].weight
     return ""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,14 @@ from ruamel.yaml.error import YAMLError
 
 from sertk.core import UsageError
 
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+WORDS = {
+    bool: ("true or false", "true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text", "text"),
+    type(None): ("null", "null"),
+}
+"""Types in words, one and several."""
 
 
 def value_of(text: str) -> Any:  # noqa: ANN401 - whatever the user typed
@@ -82,7 +89,7 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table o
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, one) for one in arguments)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (None, type(None)):
@@ -94,21 +101,22 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table o
     return not inspect.isclass(hint) or isinstance(value, hint)
 
 
-def type_words(hint: Any) -> str:  # noqa: ANN401, PLR0911 - a table of cases
-    """An annotation in words: "a whole number", "last | all | weighted", "a number or null", "a list of text"."""
+def type_words(hint: Any, *, several: bool = False) -> str:  # noqa: ANN401, PLR0911 - a table of cases
+    """An annotation in words: "a whole number", "last | all | weighted", "a number or null", "a list of components"."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(type_words, arguments))
+        return " or ".join(type_words(one, several=several) for one in arguments)
+    if origin is tuple or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+        return f"{'lists' if several else 'a list'} of {type_words(arguments[0], several=True)}"
     if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return f"a mapping of {type_words(arguments[1])}"
-    if inspect.isclass(origin) and issubclass(origin, Sequence):
-        return f"a list of {type_words(arguments[0])}"
-    if origin is tuple:
-        return f"a list of {type_words(arguments[0])}"
+        return f"{'mappings' if several else 'a mapping'} of names to {type_words(arguments[1], several=True)}"
     if inspect.isclass(origin):  # what makes a component: the component
-        return type_words(arguments[-1])
+        return type_words(arguments[-1], several=several)
     if hint is Any or hint is object:
         return "anything"
-    return WORDS.get(hint, hint.__name__.lower() if inspect.isclass(hint) else str(hint))
+    if hint in WORDS:
+        return WORDS[hint][several]
+    name = hint.__name__.lower() if inspect.isclass(hint) else str(hint)
+    return f"{name}s" if several else f"a {name}"

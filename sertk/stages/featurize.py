@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from sertk.plugins import Plugins
 from sertk.settings.schema import AudioSettings, Component, LossTerm, Settings
 from sertk.training import distributed
 from sertk.training.assemble import rehearse
-from sertk.training.loss import resolve_losses
+from sertk.training.loss import with_losses
 
 CHUNK = 128  # utterances of a shard, at most
 SHARD = 256e6  # bytes of a shard, about
@@ -62,7 +62,7 @@ def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTer
         SertkError: Where a file changed since it was prepared, or a shard cannot be written.
     """
     plugins = Plugins(files=settings.plugins)
-    settings = replace(settings, losses=resolve_losses(plugins, settings.losses, named)[0])
+    settings, _ = with_losses(plugins, settings, named)
     settings = with_frozen(plugins, settings)
     rehearse(plugins, settings, ())
     data.select(list(data.utterances))  # the store would serve what a changed file was

@@ -26,7 +26,7 @@ from sertk.training import distributed, pilot, run_folder, warm_start
 from sertk.training.assemble import Setup, make_order, make_parts, make_setup, make_training, rehearse, rows_of
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
-from sertk.training.loss import resolve_losses
+from sertk.training.loss import with_losses
 from sertk.training.state import Training
 
 
@@ -48,13 +48,10 @@ def train(settings: Settings, data: Data, out: Path, named: Sequence[LossTerm] =
         folds = data.protocol(settings.protocol)
         if settings.fold is None:
             raise UsageError(f"no fold is given; give --fold with one of {', '.join(folds.folds)}, or #n by position.")
-        with settings.located("losses"):
-            losses, added = resolve_losses(plugins, settings.losses, named)
+        settings, added = with_losses(plugins, settings, named)
         # of where and how nothing is kept that says what else there was to do
-        settings = replace(
-            settings, losses=losses, fold=folds.name_of(settings.fold), root=None, jobs=1, folds=("all",),
-            seeds=(settings.seed,), systems={},
-        )  # fmt: skip
+        name, seeds = folds.name_of(str(settings.fold)), (settings.seed,)
+        settings = replace(settings, fold=name, root=None, jobs=1, folds=("all",), seeds=seeds)
         computed = with_frozen(plugins, settings)
         rehearse(plugins, computed, folds.classes)
         lock = distributed.rank_zero(lambda: run_folder.lock(out))
@@ -100,7 +97,7 @@ def _run(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Pa
 def _began_with(setup: Setup) -> dict[str, object]:
     """What a run must find unchanged when it goes on."""
     ids = sorted(i for part in setup.folds.fold(setup.fold) for i in part)
-    files = {Path(one).name: file_hash(one) for one in setup.settings.plugins}
+    files = sorted([Path(one).name, file_hash(one)] for one in setup.settings.plugins)
     return {
         "protocol": setup.folds.about(setup.fold),
         "audio": digest([setup.data.facts[i].sha256 for i in ids]),
@@ -187,9 +184,7 @@ def _seen(setup: Setup) -> list[str]:
     So scores find it out where a test, of this corpus or another, has one of them.
     """
     fold, init = setup.folds.fold(setup.fold), setup.settings.train.init
-    before = (
-        read_json(Path(init) / "bundle.json", bundle.OBTAIN, newer=True)["training"].get("seen", ()) if init else ()
-    )
+    before = bundle.seen(read_json(Path(init) / "bundle.json", bundle.OBTAIN, newer=True)) if init else ()
     return sorted({*before, *(setup.data.facts[i].sha256[:16] for i in (*fold.train, *fold.dev))})
 
 

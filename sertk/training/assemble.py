@@ -12,7 +12,7 @@ from torch import nn
 
 from sertk.console.progress import say
 from sertk.core import BatchSampler, Dims, NotHereError, SertkError, Task, UsageError, key
-from sertk.corpus.features import stores
+from sertk.corpus.features import cached, stores
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling import build
@@ -21,7 +21,7 @@ from sertk.modeling.decide import make_decider
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
-from sertk.settings.schema import Settings
+from sertk.settings.schema import Component, Settings
 from sertk.training import distributed, optim, warm_start
 from sertk.training.checkpoint import Checkpoints
 from sertk.training.history import History
@@ -112,7 +112,7 @@ def make_parts(plugins: Plugins, settings: Settings, task: Task) -> Parts:
     body = build.make_body(plugins, settings, train=True)
     mixture = make_mixture(plugins, settings, task, body.dims)
     model = build.make_model(plugins, settings, body, chosen_heads(settings, mixture.heads))
-    _check_rows(mixture, body.frontend)
+    _check_rows(settings, mixture, body.frontend)
     return Parts(body, mixture, model)
 
 
@@ -124,7 +124,7 @@ def make_order(setup: Setup, mixture: Mixture, rows: Rows) -> tuple[BatchSampler
     return sampler, Order(sampler, s.seed)
 
 
-def _check_rows(mixture: Mixture, frontend: Frontend) -> None:
+def _check_rows(settings: Settings, mixture: Mixture, frontend: Frontend) -> None:
     """Refuses what would make rows that their losses or augmentations cannot read.
 
     Raises:
@@ -132,12 +132,15 @@ def _check_rows(mixture: Mixture, frontend: Frontend) -> None:
     """
     if frontend.crop and frontend.crop.train == "all" and mixture.sampler != "shuffle":
         raise UsageError(
-            f"crop.train: all makes several rows of an utterance, and sampler {mixture.sampler!r} groups utterances; "
+            f"{settings.at('crop')}crop.train: all makes several rows of an utterance, and sampler "
+            f"{mixture.sampler!r} groups utterances; "
             "take first, center or random."
         )
     expanding = [type(one).__name__ for one in frontend.augment if one.copies > 1]
     if len(expanding) > 1:
-        raise UsageError(f"augmentations {' and '.join(expanding)} both copy every row; keep one of them.")
+        raise UsageError(
+            f"{settings.at('augment')}augmentations {' and '.join(expanding)} both copy every row; keep one of them."
+        )
 
 
 def make_training(setup: Setup, phase: str, selected: Training | None, parts: Parts, order: Order) -> Training:
@@ -234,7 +237,9 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
     _check_machine(settings)
     s, t = settings, settings.train
     names = tuple(classes) if len(classes) > 1 else ("a", "b")
-    warm_start.files(t.init)
+    with s.located("train.init"):
+        warm_start.files(t.init)
+    cached(plugins=plugins, settings=s)
     with s.located("train.metric"):
         plugins.make("metric", t.metric)
     with s.located("train.optimizer"):
@@ -244,15 +249,13 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
         optim.make_schedules(plugins, t.schedule, optimizers, 2, 2 * t.epochs)
     with s.located("decision"):
         make_decider(plugins, s, Dims(1, 1))
+    task = Task(names, torch.ones(len(names)))
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            parts = make_parts(plugins, s, Task(names, torch.ones(len(names), device="cpu")))
+            parts = make_parts(plugins, s, task)
     except NotHereError as error:
         say(f"{error}: its model is checked when it has been fetched")
-        parts_by_name = [("pooling", s.pooling), ("head", s.head), ("sampler", s.sampler)]
-        for kind, spec in [*parts_by_name, *(("loss", one) for one in s.losses)]:
-            with s.located("losses" if kind == "loss" else kind):
-                plugins.check(kind, spec)
+        _check_without_backbone(plugins, s, task)
         return
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
@@ -260,9 +263,34 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
         # a guest's part may look at values when it is made
         say(f"the model is checked when it is made: a part of it cannot be made on torch's meta device ({error})")
         return
+    _check_sampler(plugins, s, parts.mixture)
+    if t.init:
+        with s.located("train.init"):
+            warm_start.foresee(Path(t.init), parts.model, build.portable_settings(s, parts.body))
+
+
+def _check_sampler(plugins: Plugins, s: Settings, mixture: Mixture) -> None:
     with s.located("sampler"):
-        wanted = chosen_sampler(s, parts.mixture.sampler)
-        plugins.make("sampler", wanted, torch.tensor([0, 1]), torch.ones(2), t.batch)
+        wanted = chosen_sampler(s, mixture.sampler)
+        plugins.make("sampler", wanted, torch.tensor([0, 1]), torch.ones(2), s.train.batch)
+
+
+def _check_without_backbone(plugins: Plugins, s: Settings, task: Task) -> None:
+    """What can be looked at where the backbone cannot be made: its width and the length of its frames are made up.
+
+    Raises:
+        UsageError: See `rehearse`.
+    """
+    width = 64
+    with s.located("pooling"):
+        plugins.check("pooling", s.pooling)
+    with s.located("segments"):
+        segments = s.segments.span(1e-3) if s.segments else None
+    mixture = make_mixture(plugins, s, task, Dims(width, width, segments=segments))
+    for spec in chosen_heads(s, mixture.heads).values():
+        with s.located("head"):
+            plugins.make("head", Component(spec.kind, spec.settings), width, spec.out)
+    _check_sampler(plugins, s, mixture)
 
 
 def _check_machine(s: Settings) -> None:
@@ -273,10 +301,11 @@ def _check_machine(s: Settings) -> None:
     """
     if s.train.tensorboard and find_spec("tensorboard") is None:
         raise UsageError(
-            "train.tensorboard needs the package tensorboard: pip install 'sertk[tensorboard]', or set it to false."
+            f"{s.at('train.tensorboard')}train.tensorboard needs the package tensorboard: "
+            "pip install 'sertk[tensorboard]', or set it to false."
         )
     if s.train.device != "auto":
         with s.located("train.device"):
             distributed.known_device(s.train.device)  # a recipe may be printed for another machine
     if s.train.precision == "fp16" and distributed.device(s.train.device) == "cpu":
-        raise UsageError("train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")
+        raise UsageError(f"{s.at('train.precision')}train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from sertk.core import Dims, HeadSpec, Loss, SertkError, Span, Target, Task, Terms, UsageError, Views
 from sertk.plugins import Plugins
 from sertk.settings.schema import Component, LossTerm, Settings
+from sertk.settings.values import component_text
 
 
 class Mixture(nn.Module):
@@ -97,31 +99,49 @@ def _classifies(plugins: Plugins, spec: LossTerm) -> bool:
     return "emotion" in trains
 
 
+def with_losses(plugins: Plugins, settings: Settings, named: Sequence[LossTerm] = ()) -> tuple[Settings, list[str]]:
+    """The settings with the terms that the run trains with, and which of them the system adds; see `resolve_losses`.
+
+    Raises:
+        UsageError: On an unknown loss.
+    """
+    if named:
+        settings = replace(settings, places={**settings.places, "losses": "the command line"})
+    with settings.located("losses"):
+        losses, added = resolve_losses(plugins, settings.losses, named)
+    return replace(settings, losses=losses), added
+
+
 def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -> Mixture:
     """The training objective.
 
     Raises:
         UsageError: On an unknown loss or setting, two of one name, or an alpha that has nothing to weigh.
     """
+    with settings.located("losses"):
+        losses = _make_losses(plugins, settings, task, dims)
+        deciding = [name for name, loss in losses.items() if "emotion" in loss.trains]
+        if not deciding:
+            raise UsageError(f"no loss of {', '.join(losses)} trains the emotion head. Add one that does, such as ce.")
+    weights = {spec.name: spec.weight for spec in settings.losses}
+    if settings.alpha is not None:
+        with settings.located("alpha"):
+            if any(weight != 1 for weight in weights.values()):
+                raise UsageError("alpha sets the weights of the losses, and one has its own. Give one of the two.")
+            if len(losses) == len(deciding):
+                raise UsageError("alpha needs a second loss. Add one, for example --loss triplet.")
+        weights = {name: 1 - settings.alpha if name in deciding else settings.alpha for name in losses}
+    with settings.located("losses"):
+        return Mixture(losses, weights)
+
+
+def _make_losses(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -> dict[str, Loss]:
     losses: dict[str, Loss] = {}
     for spec in settings.losses:
         if spec.name in losses:
             raise UsageError(f"loss {spec.name!r} is named twice; give it once, with the sum of the weights.")
-        if settings.alpha is not None and spec.weight != 1:
-            raise UsageError(f"loss {spec.name!r} has a weight, and alpha sets the weights; give one of the two.")
-        with settings.located("losses"):
-            losses[spec.name] = plugins.make("loss", spec, task, dims)
-    deciding = [name for name, loss in losses.items() if "emotion" in loss.trains]
-    if not deciding:
-        raise UsageError(
-            f"none of the losses {', '.join(losses)} trains the emotion head; add one that does, such as ce."
-        )
-    weights = {spec.name: spec.weight for spec in settings.losses}
-    if settings.alpha is not None:
-        if len(losses) == len(deciding):
-            raise UsageError("alpha needs a second loss. Add one, for example --loss triplet.")
-        weights = {name: 1 - settings.alpha if name in deciding else settings.alpha for name in losses}
-    return Mixture(losses, weights)
+        losses[spec.name] = plugins.make("loss", spec, task, dims)
+    return losses
 
 
 def chosen_heads(settings: Settings, wanted: Mapping[str, HeadSpec]) -> dict[str, HeadSpec]:
@@ -131,15 +151,22 @@ def chosen_heads(settings: Settings, wanted: Mapping[str, HeadSpec]) -> dict[str
         UsageError: Where a head was chosen and a loss wants another.
     """
     plain, own = Settings().head, settings.head
-    if own == plain:
+    if own == plain and not settings.at("head"):
         return dict(wanted)
+    found: dict[str, HeadSpec] = {}
     for name, spec in wanted.items():
-        if spec.kind != plain.name:
+        free = spec.kind == plain.name and not spec.settings
+        if not free and (spec.kind != own.name or own.settings):
             raise UsageError(
-                f"{settings.at('head')}head is {own.name!r}, and a loss wants head {spec.kind!r} for {name!r}. Take "
-                "another loss, or leave the head to it."
+                f"{settings.at('head')}head is {_shown(own.name, own.settings)}, and a loss wants head "
+                f"{_shown(spec.kind, spec.settings)} for {name!r}. Take another loss, or leave the head to it."
             )
-    return {name: spec._replace(kind=own.name, settings=own.settings) for name, spec in wanted.items()}
+        found[name] = spec._replace(kind=own.name, settings=own.settings) if free else spec
+    return found
+
+
+def _shown(name: str, settings: Mapping[str, object]) -> str:
+    return repr(component_text(name, settings))
 
 
 def chosen_sampler(settings: Settings, wanted: str) -> Component:
@@ -151,7 +178,7 @@ def chosen_sampler(settings: Settings, wanted: str) -> Component:
     plain, own = Settings().sampler, settings.sampler
     if wanted in (plain.name, own.name):
         return own
-    if own == plain:
+    if own == plain and not settings.at("sampler"):
         return Component(wanted)
     raise UsageError(
         f"{settings.at('sampler')}sampler is {own.name!r}, and a loss wants sampler {wanted!r}. Take another loss, "
@@ -174,7 +201,6 @@ def _heads(losses: Mapping[str, Loss]) -> dict[str, HeadSpec]:
     for name, loss in losses.items():
         for head, spec in loss.heads().items():
             if heads.setdefault(head, spec) != spec:
-                raise UsageError(
-                    f"loss {name!r} wants the head {head!r} as {spec}, another as {heads[head]}. Choose one."
-                )
+                one, other = (_shown(x.kind, x.settings) for x in (spec, heads[head]))
+                raise UsageError(f"loss {name!r} wants the head {head!r} as {one}, another as {other}. Choose one.")
     return heads

@@ -9,7 +9,7 @@ from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
-from sertk.core import UsageError, nearest
+from sertk.core import UsageError, check_range, nearest
 from sertk.plugins import Plugins
 from sertk.settings.schema import Component, OptimizerSpec, TrainSettings
 
@@ -35,6 +35,8 @@ def exponential(per_epoch: int, total: int, gamma: float = 0.875, until: int = 2
         gamma: Factor after each epoch.
         until: Epochs after which it stays.
     """
+    check_range("schedule 'exponential'", "gamma", gamma, above=0)
+    check_range("schedule 'exponential'", "until", until, at_least=0)
     return lambda step: gamma ** min(step // per_epoch, until)
 
 
@@ -46,6 +48,7 @@ def linear(per_epoch: int, total: int, warmup: float = 0.1) -> Rate:
         total: Optimizer steps of the run.
         warmup: Share of the run.
     """
+    check_range("schedule 'linear'", "warmup", warmup, at_least=0, at_most=1)
     rise = max(1, round(warmup * total))
     return lambda step: min((step + 1) / rise, (total - step) / max(1, total - rise), 1.0) if step < total else 0.0
 
@@ -58,6 +61,7 @@ def cosine(per_epoch: int, total: int, warmup: float = 0.1) -> Rate:
         total: Optimizer steps of the run.
         warmup: Share of the run.
     """
+    check_range("schedule 'cosine'", "warmup", warmup, at_least=0, at_most=1)
     rise = max(1, round(warmup * total))
     return lambda step: (
         (step + 1) / rise
@@ -82,6 +86,8 @@ def plateau(optimizer: Optimizer, factor: float = 0.5, patience: int = 0) -> Red
         factor: Of the rate.
         patience: Epochs without a lower loss that are borne.
     """
+    check_range("schedule 'plateau'", "factor", factor, above=0, below=1)
+    check_range("schedule 'plateau'", "patience", patience, at_least=0)
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
 
 
@@ -131,7 +137,10 @@ def make_optimizers(
     # one pass over the memory of weights and moments; torch's default takes one for each operation of the update
     fused = {} if spec.settings.keys() & UNFUSED else {"fused": True}
     settings = {**fused, **rate, **spec.settings}
-    made = {"main": plugins.build("optimizer", factory, Component(spec.name, settings), rest)}
+    try:
+        made = {"main": plugins.build("optimizer", factory, Component(spec.name, settings), rest)}
+    except (IndexError, TypeError) as error:  # torch looks at few of its settings
+        raise UsageError(f"optimizer {spec.name!r}: {error}") from error
     for own_rate, parameters in own.items():
         apart = Component(spec.name, {**settings, "lr": own_rate})
         made[f"rate={own_rate}"] = plugins.build("optimizer", factory, apart, list(parameters))

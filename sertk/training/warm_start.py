@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from safetensors import safe_open
+
 from sertk.console.progress import say
-from sertk.core import SertkError, UsageError
+from sertk.core import UsageError
 from sertk.core.files import Document
 from sertk.modeling import bundle
 from sertk.modeling.bundle import Bundle
@@ -63,6 +65,25 @@ def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, clas
         say(f"init: the emotion head starts anew, for the bundle's classes are {', '.join(begun.classes)}")
 
 
+def foresee(init: Path, model: Model, settings: Settings) -> None:
+    """Compares a bundle with a run that is not made yet: its inputs and the shapes of its parts, not their weights.
+
+    Args:
+        init: The bundle.
+        model: Of the run, on torch's meta device.
+        settings: Of the run, portable.
+
+    Raises:
+        UsageError: See `take`.
+    """
+    theirs = bundle.read_settings(init)
+    _compare(_heard(theirs, {}), _heard(settings, {}))
+    with safe_open(str(init / "model.safetensors"), "pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    here = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    _compare(*({name: shape for name, shape in of.items() if not name.startswith("heads.")} for of in (shapes, here)))
+
+
 def warn(begun: Bundle, protocol: Document) -> None:
     """Says where a bundle may have been trained on what this run is tested on."""
     was = begun.about["protocol"]
@@ -88,7 +109,7 @@ def _heard(settings: Settings, weights: Weights) -> dict[str, object]:
 def _compare(there: Mapping[str, object], here: Mapping[str, object]) -> None:
     odd = next((name for name in {**here, **there} if there.get(name) != here.get(name)), None)
     if odd is not None:
-        raise SertkError(
+        raise UsageError(
             f"train.init does not fit this run: {odd} is {there.get(odd, 'absent')} in the bundle and "
             f"{here.get(odd, 'absent')} here. Give the run what bundle.json says, or another --init."
         )

@@ -105,6 +105,7 @@ def test_the_printed_commands_carry_the_users_consent(recipe: Path, corpus: Path
     commands = [shlex.split(line)[1:] for line in done.stdout.splitlines()]
     assert [words[0] for words in commands] == ["prepare", "featurize", "train", "score", "report"]
     assert all(words[words.index("--plugin") + 1] == str(recipe / "net.py") for words in commands[:4])
+    assert "--trust" in commands[4][-1]  # what RESULTS.md says runs too
     for words in commands[:2]:
         assert cli(*words).exit_code == 0
     without = [word for word in commands[2] if word not in ("--plugin", str(recipe / "net.py"))]
@@ -112,7 +113,7 @@ def test_the_printed_commands_carry_the_users_consent(recipe: Path, corpus: Path
 
 
 def test_run_and_bundle_record_the_files_hash(run: Path, recipe: Path) -> None:
-    assert json.loads((run / "run.json").read_text())["plugins"] == {"net.py": file_hash(recipe / "net.py")}
+    assert json.loads((run / "run.json").read_text())["plugins"] == [["net.py", file_hash(recipe / "net.py")]]
     about = json.loads((run / "model/bundle.json").read_text())
     assert about["plugins"]["pooling last"] == f"net.py sha256 {file_hash(recipe / 'net.py')}"
     assert about["components"]["pooling"] == {"name": "last", "scale": 0.5}

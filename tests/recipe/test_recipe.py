@@ -250,7 +250,17 @@ def test_an_interrupted_redo_does_not_pass_old_models_off_as_new(
     assert all(line.endswith("--force") for line in commands)
 
 
-@pytest.mark.parametrize("wrong", [("--fold", "9"), ("--loss", "tripelt"), ("--precision", "fp61"), ("--seed", "x")])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--fold", "9"),
+        ("--tag", "../x"),
+        ("--tag", "a/b"),
+        ("--loss", "tripelt"),
+        ("--precision", "fp61"),
+        ("--seed", "x"),
+    ],
+)
 def test_what_is_wrong_is_told_before_any_stage_runs(
     recipe: Path, corpus: Path, tmp_path: Path, wrong: tuple[str, str]
 ) -> None:

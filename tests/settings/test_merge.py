@@ -77,6 +77,27 @@ def test_a_saved_config_does_not_need_its_system(tmp_path: Path) -> None:
     assert merge.load(None, tmp_path / "saved.yaml").train.batch == 5
 
 
+def test_the_first_saved_configs_are_whole_for_ever(tmp_path: Path) -> None:
+    first = Path(__file__).with_name("saved") / "first.yaml"  # of a run before there were samplers, heads, plugin files
+    text = first.read_text().replace("system: mini-cnn", "system: gone")
+    (tmp_path / "config.yaml").write_text(text)
+    read = merge.load(None, tmp_path / "config.yaml")
+    assert (read.system, read.fold, read.train.batch) == ("gone", "1", 16)
+    assert read.sampler == Settings().sampler
+
+
+def test_what_a_saved_config_has_at_its_default_was_not_chosen(tmp_path: Path) -> None:
+    merge.dump(merge.load("mini-cnn", None, {"head": "linear:dropout=0.1"}), tmp_path / "saved.yaml")
+    read = merge.load(None, tmp_path / "saved.yaml")
+    assert not read.at("sampler")
+    assert read.at("head")
+
+
+def test_a_fold_in_a_recipe_does_not_make_it_a_saved_config(tmp_path: Path) -> None:
+    read = settings(tmp_path, "system: mini-cnn\nfold: 1\ninputs: {mel: 'mel:n_mels=40'}\n")
+    assert read.train.batch == 16  # the system's
+
+
 def test_a_component_and_its_setting_go_together_in_any_order() -> None:
     read = Choices(system="mini-cnn", pooling="max", set=["pooling.project=8", "train.batch=4"]).load(None)
     assert read.pooling == Component("max", {"project": 8})
@@ -122,6 +143,39 @@ def test_the_recipes_give_the_papers_segments_and_alphas() -> None:
     assert row("iemocap", "p3-seg-tri-s") == ("140:70:keep", None)
     assert row("fesc", "p3-seg-tri-w") == ("120:60:keep", None)
     assert merge.load("p3-seg", egs / "fesc" / "recipe.yaml").backbone.settings["layers"] == 23
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("systems: 3", r":1: systems is 3\. A recipe has it, as \{SYSTEM: \{KEY: VALUE\}\}"),
+        ("systems: [a]", r":1: systems is \['a'\]\. A recipe has it"),
+        ("systems: {p1-ce: {train: {bach: 3}}}", r":1: unknown setting 'train\.bach'; did you mean 'batch'"),  # not run
+        ("systems: {3: {alpha: 7}}", r":1: alpha is 7"),
+        ("? {a: b}\n: 3", "cannot be the name of a setting"),
+        ("alpha: !ref <alpha>", r":1: a !ref cannot be resolved"),
+        ("!ref x: 1", "cannot be"),
+        (f"train: {{clip: {'9' * 400}}}", r":1: train\.clip is 9+\. It must be a number"),
+        (f"train: {{epochs: {'9' * 40}}}", r":1: train\.epochs is 9+; it is at least 1 and at most"),
+        ("losses: [{name: ce, weight: !ref <nope>}]", r":1: a !ref cannot be resolved"),
+        ("pilot: !ref <jobs>\nseed: !ref <sed>", r":2: a !ref cannot be resolved"),
+        ("jobs: 1\njobs: 2", "is not YAML"),
+        ("plugins: 3", r":1: plugins is 3\. It must be a list of files"),
+        ("train:", r":1: train is None\. It must be settings"),
+        ("seeds:", r":1: seeds is null\. It must be a list of whole numbers"),
+        ("losses: [ce, {name: focal, weight: -1}]", r":1: losses\[1\]\.weight is -1"),
+        ("segments: 0.5s:x", r"segments 0\.5s:x:keep is not LENGTH:HOP"),
+    ],
+)
+def test_odd_documents_are_refused_as_wrong_use(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        settings(tmp_path, f"{text}\n")
+    assert "1e-09" not in str(caught.value)
+
+
+def test_only_a_recipe_has_settings_for_some_systems() -> None:
+    with pytest.raises(UsageError, match="the command line: systems is 3"):
+        merge.load("mini-cnn", None, {"systems": 3})
 
 
 # --- recipes are data ----------------------------------------------------------------------------------------------
@@ -218,7 +272,7 @@ def test_plugin_files_on_the_command_line_come_after_the_documents(tmp_path: Pat
 def test_what_is_no_settings_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(SertkError, match=r"cannot read settings .*absent\.yaml"):
         merge.load(None, tmp_path / "absent.yaml")
-    with pytest.raises(SertkError, match="holds a CommentedSeq, not settings"):
+    with pytest.raises(SertkError, match="holds a list, and not KEY: VALUE lines"):
         settings(tmp_path, "- 1\n")
     with pytest.raises(SertkError, match="is not YAML"):
         settings(tmp_path, "a: [\n")

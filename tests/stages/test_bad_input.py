@@ -278,7 +278,7 @@ def test_an_unknown_setting_in_a_bundle_is_refused(mine: Path) -> None:
 
 def test_a_wrong_value_in_a_bundle_is_refused_as_in_any_settings(mine: Path) -> None:
     edit(mine, "normalize", "z")
-    assert "components: normalize is 'z'. It must be dimension | scalar | none." in refusal(mine)
+    assert "normalize is 'z'. It must be dimension | scalar | none. Give the" in refusal(mine)
 
 
 def test_a_bundle_that_would_load_weights_from_elsewhere_is_refused(mine: Path) -> None:
@@ -320,20 +320,66 @@ def test_damaged_weights_are_refused(mine: Path) -> None:
     assert "is not safetensors" in refusal(mine)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("training", [], "training, plugins or versions is no dict"),
+        ("plugins", "x", "training, plugins or versions is no dict"),
+        ("heads.emotion", 3, "a head is no dict"),
+        ("heads.emotion.reads", 3, "head 'emotion': reads is wrong"),
+        ("heads.emotion.reads", ["x"], "head 'emotion' reads the branch 'x'"),
+        ("heads.emotion.output", "foo", "head 'emotion': output is wrong"),
+        ("classes", [1, 2], "classes are not different texts"),
+        ("classes", ["a", "a"], "classes are not different texts"),
+        ("components.inputs", {"x": {"nme": "mel"}}, "inputs.x is {'nme': 'mel'}. It must be a name"),
+        ("components.pooling", {"name": "mean", "x": 1}, "pooling 'mean' takes no 'x'"),
+    ],
+)
+def test_what_no_bundle_of_ours_can_hold_is_refused_with_its_file(
+    mine: Path, place: str, value: object, says: str
+) -> None:
+    path = mine / "bundle.json"
+    content = json.loads(path.read_text())
+    inner = content
+    *above, last = place.split(".")
+    for word in above:
+        inner = inner[word]
+    inner[last] = value
+    path.write_text(json.dumps(content))
+    assert says in refusal(mine)
+    assert str(path) in refusal(mine)
+
+
+def test_an_old_bundle_that_does_not_say_what_it_has_seen_scores_a_corpus(
+    mine: Path, data: Path, tmp_path: Path
+) -> None:
+    path = mine / "bundle.json"
+    content = json.loads(path.read_text())
+    del content["training"]
+    path.write_text(json.dumps(content))
+    assert score(mine, [str(data)], tmp_path / "scores.jsonl") == 0
+
+
 def test_a_newer_schema_is_read_unless_it_says_what_is_not_known_here(mine: Path) -> None:
     path = mine / "bundle.json"
     newer = json.loads(path.read_text()) | {"schema": 2}
     path.write_text(json.dumps(newer))
     assert bundle.read(mine, Plugins()).classes
-    for place in ("", "components", "heads.emotion"):
+    inside = {
+        "components.audio": "'audio.tempo'",
+        "components.backbone": "'tempo'",
+        "heads.emotion.settings": "'tempo'",
+    }
+    for place in ("", "components", "heads.emotion", *inside):
         content = json.loads(json.dumps(newer))
         inner = content
         for word in filter(None, place.split(".")):
             inner = inner[word]
         inner["tempo"] = 3
         path.write_text(json.dumps(content))
-        name = f"{place}.tempo".lstrip(".")
-        assert f"was written by a newer sertk (schema 2) and says '{name}'" in refusal(mine)
+        name = inside.get(place, f"'{place}.tempo'".replace("'.", "'"))
+        assert "was written by a newer sertk (schema 2, this one reads 1)" in refusal(mine)
+        assert name in refusal(mine)
         assert "pip install -U sertk" in refusal(mine)
 
 

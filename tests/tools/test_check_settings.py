@@ -38,6 +38,9 @@ def check() -> ModuleType:
         "def f() -> Mapping[str, Any]: pass",
         "x: dict[str, Any] = {}",
         "def f(all): return [s['batch'] for s in all]",
+        "def f(s):\n    match s:\n        case {'batch': b}:\n            return b",
+        "def f(s): return operator.itemgetter('lr')(s)",
+        "def f(one, key): return one.settings[key]",
     ],
 )
 def test_a_setting_read_by_a_string_key_is_found(check: ModuleType, source: str) -> None:

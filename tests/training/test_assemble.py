@@ -36,9 +36,18 @@ WRONG = [
     ("audio.min_seconds='\"0.1\"'", "audio.min_seconds"),
     ("inputs.mel.n_mel=3", "feature 'mel' takes no 'n_mel'; did you mean 'n_mels'"),
     ("augment=[eam:probability=2]", "probability is 2"),
+    ("augment=[eam]", "augmentation 'eam' changes the wave, and the features are cached before it"),
+    ("train.optimizer={name: adam, betas: [0.9]}", "optimizer 'adam'"),
+    ("train.schedule=exponential:gamma=-3", "gamma is -3; it is above 0"),
+    ("train.schedule=linear:warmup=7", "warmup is 7; it is at least 0 and at most 1"),
+    ("train.schedule=plateau:patience=-7", "patience is -7; it is at least 0"),
+    ("audio.rate=999999999999", "audio.rate is 999999999999; it is at least 1 and at most 384000 Hz"),
+    ("fold=1", "fold is of one run, and a recipe makes many. Give --fold, or folds."),
+    ("seed=4", "seed is of one run, and a recipe makes many. Give --seed, or seeds."),
     ("losses=[ce:smoothing=1.5]", "smoothing is 1.5"),
     ("losses=[ce,ce]", "loss 'ce' is named twice"),
     ("losses=[triplet]", "trains the emotion head"),
+    ("losses=[]", "losses is empty, so nothing would be trained."),
     ("sampler=shufle", "no sampler named 'shufle'; did you mean 'shuffle'"),
     ("sampler=shuffle:jitter=-3", "jitter is -3"),
     ("normalize=z", "normalize is 'z'"),
@@ -67,7 +76,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_wrong_is_said_before_the_first_stage(
     recipe: Path, corpus: Path, tmp_path: Path, wrong: str, says: str
 ) -> None:
-    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path / "work", "--set", wrong)
+    # the mixup's own settings are looked at where it is computed behind no cache
+    more = ("--set", "on_augment=recompute") if "probability" in wrong else ()
+    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path / "work", *more, "--set", wrong)
     assert done.exit_code == 2, done.output
     assert says in " ".join(done.stderr.split())
     assert not done.stdout
@@ -90,6 +101,67 @@ def test_an_error_of_a_part_names_the_file_and_line_that_gave_it(corpus: Path, t
     )
     done = cli("recipe", path, "--root", corpus, "--work", tmp_path / "work")
     assert f"{path}:4: backbone 'cnn_transformer' takes no 'chanels'" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "at", "says"),
+    [
+        ("inputs: {mel: mell}", 5, "no feature named 'mell'"),
+        ("losses: [ce, ce]", 5, "loss 'ce' is named twice"),
+        ("losses: [triplet]", 5, "trains the emotion head"),
+        ("alpha: 0.5", 5, "alpha needs a second loss"),
+        ("losses: ['ce:weight=2', triplet]\nalpha: 0.5", 6, "alpha sets the weights"),
+        ("losses: [ce, triplet, contrastive]", 5, "these losses cannot share a batch"),
+        ("losses: [ce, arcface]", 5, "wants the head 'emotion' as"),
+        ("augment: [eam]", 5, "changes the wave"),
+        ("crop: {length: 1, train: all}\nlosses: [ce, triplet]", 5, "groups utterances"),
+        ("train:\n  epochs: 2\n  precision: fp16", 7, "fp16 needs a GPU"),
+        ("train:\n  init: nowhere", 6, "there is no nowhere/bundle.json"),
+        ("train:\n  optimizer:\n    name: adm", 6, "no optimizer named 'adm'"),
+        ("normalize: none\nsampler: pears", 6, "no sampler named 'pears'"),
+    ],
+)
+def test_what_only_parts_together_show_names_the_line_too(
+    corpus: Path, tmp_path: Path, lines: str, at: int, says: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nfolds: '1'\n{lines}\n")
+    done = cli("recipe", path, "--root", corpus, "--work", tmp_path / "work")
+    assert done.exit_code == 2, done.output
+    assert f"{path}:{at}: " in " ".join(done.stderr.split())
+    assert says in " ".join(done.stderr.split())
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_loss_of_the_command_line_is_not_laid_at_the_systems_door(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    for loss, says in (
+        ("triplet:margn=2", "loss 'triplet' takes no 'margn'"),
+        ("tripelt", "no loss named 'tripelt'"),
+        ("triplet:weight=-1", "losses.weight is -1"),
+    ):
+        done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path, "--loss", loss, "--dry-run")
+        assert done.exit_code == 2
+        assert f"error: the command line: {says}" in " ".join(done.stderr.split())
+
+
+def test_a_bundle_that_does_not_fit_is_refused_before_the_first_stage(
+    recipe: Path, data: Path, corpus: Path, tmp_path: Path
+) -> None:
+    from sertk.corpus.prepared import Data
+    from sertk.stages.train import train
+
+    settings = merge.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.epochs": 1})
+    train(settings, Data(data), tmp_path / "run")
+    words = ["recipe", recipe, "--root", corpus, "--work", tmp_path / "work", "--init", tmp_path / "run/model"]
+    assert cli(*words, "--dry-run").exit_code == 0
+    for option, says in (
+        (["--set", "inputs.mel.n_mels=20"], "inputs.mel.n_mels is 40 in the bundle and 20 here"),
+        (["--set", "backbone.channels=[16,32,64]"], "is (32, 32, 3, 3) in the bundle and (64, 32, 3, 3) here"),
+    ):
+        done = cli(*words, *option)
+        assert done.exit_code == 2
+        assert says in " ".join(done.stderr.split())
+        assert not (tmp_path / "work").exists()
 
 
 def checkpoint(folder: Path, model_type: str = "wav2vec2", **sizes: object) -> Path:
@@ -135,6 +207,11 @@ def test_a_checkpoint_that_is_not_here_is_looked_at_when_it_is(capsys: pytest.Ca
         ({"head": "linear:dropuot=0.1"}, "head 'linear' takes no 'dropuot'"),
         ({"losses": ["ce:smoothing=x"]}, "loss 'ce': smoothing must be a number"),
         ({"sampler": "shuffel"}, "no sampler named 'shuffel'"),
+        ({"losses": ["ce:smoothing=4"]}, "smoothing is 4"),
+        ({"losses": ["triplet"]}, "no loss of triplet trains the emotion head"),
+        ({"alpha": 0.5}, "alpha needs a second loss"),
+        ({"losses": ["ce", "triplet"], "sampler": "pairs"}, "a loss wants sampler 'triplets'"),
+        ({"losses": ["arcface"], "head": "linear:dropout=0.1"}, "a loss wants head 'cosine"),
     ):
         with pytest.raises(UsageError, match=says):
             look("p3-baseline", **{"backbone.source": "nobody/nothing", **setting})
@@ -171,8 +248,9 @@ def test_a_sampler_replaces_shuffle_and_gives_way_to_what_a_loss_asks_for() -> N
     assert sampler.settings == {"jitter": 0.5}  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match="sampler is 'pairs', and a loss wants sampler 'triplets'"):
         wanted(["ce", "triplet"], sampler="pairs")
-    with pytest.raises(UsageError, match="sampler is 'shuffle', and a loss wants sampler 'triplets'"):
-        wanted(["ce", "triplet"], sampler="shuffle:jitter=0.5")
+    for chosen in ("shuffle", "shuffle:jitter=0.5"):
+        with pytest.raises(UsageError, match="sampler is 'shuffle', and a loss wants sampler 'triplets'"):
+            wanted(["ce", "triplet"], sampler=chosen)
 
 
 def test_a_head_replaces_linear_and_is_refused_where_a_loss_asks_for_its_own() -> None:
@@ -182,8 +260,14 @@ def test_a_head_replaces_linear_and_is_refused_where_a_loss_asks_for_its_own() -
     assert (head.kind, head.settings) == ("cosine", {"scale": 5})  # type: ignore[attr-defined]
     _, head = wanted(["arcface"])
     assert head.kind == "cosine"  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="head is 'linear', and a loss wants head 'cosine' for 'emotion'"):
+    with pytest.raises(UsageError, match=r"head is 'linear:dropout=0\.2', and a loss wants head 'cosine:scale=10\.0'"):
         wanted(["arcface"], head="linear:dropout=0.2")
+    with pytest.raises(UsageError, match="head is 'linear', and a loss wants head"):  # chosen, if only as it would be
+        wanted(["arcface"], head="linear")
+    _, head = wanted(["arcface"], head="cosine")
+    assert head.settings == {"scale": 10.0}  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"head is 'cosine:scale=3', and a loss wants head 'cosine:scale=10\.0'"):
+        wanted(["arcface"], head="cosine:scale=3")
 
 
 def test_the_chosen_head_is_in_the_model() -> None:
