@@ -79,9 +79,10 @@ class Plan:
             if not value:
                 raise UsageError(f"{path} names no {word}; write `{word}: NAME` in it.")
         self.plugins = Plugins(files=given.plugins)
-        for word, option in (("fold", "--fold, or folds"), ("seed", "--seed, or seeds")):
-            if given.at(word):
-                raise UsageError(f"{given.at(word)}{word} is of one run, and a recipe makes many. Give {option}.")
+        for word, given_one in (("fold", given.fold), ("seed", given.seed)):
+            if given_one:
+                place, instead = given.at(word), f"--{word}, or {word}s"
+                raise UsageError(f"{place}{word} is of one run, and a recipe makes many. Give {instead}.")
         self.settings, _ = with_losses(self.plugins, given, named)
         with given.located("corpus"):
             self._corpus: Corpus = self.plugins.make("corpus", self._spec)

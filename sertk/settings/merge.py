@@ -124,14 +124,15 @@ def load(
     document, chosen = read(config) if config else CommentedMap(), _nest(overrides or {})
     system = system or chosen.get("system")
     name = system or document.get("system")
-    layers = [Layer(config, document), Layer(None, chosen)]
-    _check_systems(layers)
     # a run's own config.yaml is whole: its system's file may have changed since, or be gone
     whole = system is None and fields_of(Settings).keys() - LATER <= document.keys()
-    if name and not whole:
-        path = system_file(str(name))
-        layers.insert(0, Layer(path, read(path)))
-        layers[2:2] = _for_system(Path(str(name)).stem, layers[1])
+    file = system_file(str(name)) if name and not whole else None
+    recipe = Layer(config, document)
+    below = [Layer(file, read(file))] if file else []
+    layers = [*below, recipe, Layer(None, chosen)]
+    _check_systems(layers, config)
+    if file:
+        layers[2:2] = _for_system(file.stem, recipe)
     tree, places = merge(layers)
     tree |= {"system": name, "systems": {}, "plugins": _trusted(layers, plugins, trust=trust)}
     found = settings_of(_resolved(tree, places), places)
@@ -204,7 +205,7 @@ def _places(where: str, tree: CommentedMap) -> dict[str, str]:
     return {name: line for word in tree for name, line in _lines(where, tree, word, str(word)).items()}
 
 
-def _check_systems(layers: Sequence[Layer]) -> None:
+def _check_systems(layers: Sequence[Layer], recipe: Path | None) -> None:
     """Checks the settings that a recipe has for some systems alone, those of systems that are not run too.
 
     Raises:
@@ -213,7 +214,7 @@ def _check_systems(layers: Sequence[Layer]) -> None:
     for layer in layers:
         own = layer.tree.get("systems") or {}
         place = _line(layer.where, layer.tree, "systems")
-        if own and (layer.file is None or not isinstance(own, Mapping)):
+        if own and (layer.file is None or layer.file != recipe or not isinstance(own, Mapping)):
             raise UsageError(f"{place}: systems is {own!r}. A recipe has it, as {{SYSTEM: {{KEY: VALUE}}}}.")
         for pattern, tree in own.items():
             if not isinstance(tree, CommentedMap):

@@ -173,7 +173,10 @@ def test_odd_documents_are_refused_as_wrong_use(text: str, says: str, tmp_path: 
     assert "1e-09" not in str(caught.value)
 
 
-def test_only_a_recipe_has_settings_for_some_systems() -> None:
+def test_only_a_recipe_has_settings_for_some_systems(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("jobs: 2\nsystems: {p1-ce: {jobs: 3}}\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml:2: systems is .*A recipe has it"):
+        merge.load(str(tmp_path / "mine.yaml"))
     with pytest.raises(UsageError, match="the command line: systems is 3"):
         merge.load("mini-cnn", None, {"systems": 3})
 
