@@ -12,7 +12,7 @@ from typing import Any
 from sertk.settings.merge import dumped
 from sertk.settings.plain import plain
 from sertk.settings.schema import SECTIONS, Component, Segments, Settings, fields_of, note
-from sertk.settings.values import type_words
+from sertk.settings.values import component_text, type_words
 
 HEAD = """\
 # Every setting of sertk with its default: generated from sertk/settings/schema.py by `python tools/docs.py`.
@@ -41,7 +41,15 @@ def _entry(name: str, one: Field[Any], default: object, indent: str) -> Iterator
             yield from _entry(inner, field, getattr(default, inner), f"{indent}  ")
         return
     yield from textwrap.wrap(_meaning(one), WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
-    yield f"{indent}{dumped({name: plain(default)}, flow=True).rstrip()}"
+    yield f"{indent}{dumped({name: _typed(default)}, flow=True).rstrip()}"
+
+
+def _typed(default: object) -> object:
+    """A default as a user would type it: a component as NAME:SETTING=VALUE."""
+    if isinstance(default, Component):
+        own = plain(default)
+        return component_text(own.pop("name"), own)
+    return [_typed(one) for one in default] if isinstance(default, tuple) else plain(default)
 
 
 def _meaning(one: Field[Any]) -> str:
@@ -91,7 +99,7 @@ def _rows(name: str, one: Field[Any], group: type, default: object, prefix: str)
             yield from _rows(inner, field, type(default), getattr(default, inner), f"{prefix}{name}.")
         return
     hint = type_words(typing.get_type_hints(group)[name])
-    shown = dumped({"x": plain(default)}, flow=True).partition(": ")[2].strip()
+    shown = dumped({"x": _typed(default)}, flow=True).partition(": ")[2].strip()
     cells = [f"`{prefix}{name}`", hint, f"`{shown}`", _range(one)]
     cells += ["no" if note(one).role == "how" else "yes", note(one).about]
     yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from sertk.core import Crop, Span, UsageError
 
@@ -69,6 +69,7 @@ class Component:
         settings: What it takes; the registry checks them when the component is made.
     """
 
+    words: ClassVar = ("a component", "components")
     name: str
     settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -116,6 +117,7 @@ class Segments:
         tail: The ragged end, see `sertk.core.Span`.
     """
 
+    words: ClassVar = ("LENGTH:HOP[:TAIL]", "LENGTH:HOP[:TAIL]")
     length: str | int
     hop: str | int
     tail: Literal["keep", "drop", "align"] = "keep"

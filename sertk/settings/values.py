@@ -119,4 +119,5 @@ def type_words(hint: Any, *, several: bool = False) -> str:  # noqa: ANN401, PLR
     if hint in WORDS:
         return WORDS[hint][several]
     name = hint.__name__.lower() if inspect.isclass(hint) else str(hint)
-    return f"{name}s" if several else f"a {name}"
+    words: tuple[str, str] = getattr(hint, "words", (f"a {name}", f"{name}s"))
+    return words[several]
