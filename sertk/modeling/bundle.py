@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_type_hints
+from typing import NamedTuple, get_type_hints
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 import sertk
@@ -144,22 +144,40 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
     return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
 
 
-def read_settings(folder: Path) -> Settings:
-    """The settings that a bundle is scored with, read without its model.
+class Outline(NamedTuple):
+    """What a bundle says of its model, without its weights.
+
+    Attributes:
+        classes: C class names.
+        settings: Those that it is scored with.
+        shapes: Of its weights, by name.
+    """
+
+    classes: tuple[str, ...]
+    settings: Settings
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def outline(folder: Path) -> Outline:
+    """Reads what a bundle says of its model, and of its weights the header alone.
 
     Raises:
         SertkError: See `read`.
     """
-    about = _read_about(folder)
+    about, path = _read_about(folder), folder / "model.safetensors"
     try:
-        return _settings(about)
+        with safe_open(str(path), "pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return Outline(tuple(about["classes"]), _settings(about), shapes)
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
+    except (OSError, SafetensorError) as error:
+        raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
 
 
 def seen(about: Document) -> frozenset[str]:
     """16 hex digits of each recording that a bundle's weights learned from; an old one does not say."""
-    return frozenset((about.get("training") or {}).get("seen", ()))
+    return frozenset((about.get("training") or {}).get("seen") or ())
 
 
 def _read_about(folder: Path) -> Document:
@@ -199,7 +217,7 @@ def _check(about: Document, where: Path) -> None:
     forms = {"components": dict, "heads": dict, "protocol": dict, "classes": list}
     for name, form in forms.items():
         if not isinstance(about.get(name), form):
-            raise SertkError(f"{where}: {name} is not a {form.__name__}. {OBTAIN}")
+            raise _refused(about, where, UsageError(f"{name} is not a {form.__name__}"))
     heads, classes = about["heads"], about["classes"]
     wrong = {
         "training, plugins or versions is no dict": any(
@@ -213,9 +231,9 @@ def _check(about: Document, where: Path) -> None:
     }
     for what, is_wrong in wrong.items():
         if is_wrong:
-            raise SertkError(f"{where}: {what}. {OBTAIN}")
+            raise _refused(about, where, UsageError(what))
     if len(classes) != heads["emotion"].get("out"):
-        raise SertkError(f"{where}: classes are not as many as the emotion head's outputs. {OBTAIN}")
+        raise _refused(about, where, UsageError("classes are not as many as the emotion head's outputs"))
     _check_keys(about, where)
 
 
@@ -249,17 +267,14 @@ def _heads(about: Document) -> dict[str, HeadSpec]:
     """
     hints, found = get_type_hints(HeadSpec), dict[str, HeadSpec]()
     for name, spec in about["heads"].items():
-        given = {**spec, "reads": spec.get("reads") and tuple(spec["reads"])} if _listed(spec.get("reads")) else spec
+        reads = spec.get("reads")
+        given = {**spec, "reads": tuple(reads) if isinstance(reads, list) else reads}
         lacking = [word for word in ("kind", "out") if word not in spec]
         odd = [word for word, value in given.items() if not fits(value, hints[word])]
         if lacking or odd:
             raise UsageError(f"head {name!r}: {', '.join(lacking or odd)} is {'lacking' if lacking else 'wrong'}")
         found[name] = HeadSpec(**given)
     return found
-
-
-def _listed(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _check_plugins(
@@ -273,7 +288,7 @@ def _check_plugins(
             )
     recorded = about.get("plugins") or {}
     for kind, name in _needed(settings, heads, plugins):
-        was = recorded.get(f"{kind} {name}", "")
+        was = str(recorded.get(f"{kind} {name}", ""))
         if name not in plugins.names(kind):
             mend = f"Install what offers it: pip install {was.replace(' ', '==')}" if was else OBTAIN
             if " sha256 " in was:

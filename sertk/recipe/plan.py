@@ -91,7 +91,9 @@ class Plan:
         self._data = self._work / "data" / self._title
         self.jobs = ask.jobs or self.settings.jobs
         if ask.tag is not None and (part_of(ask.tag) != ask.tag or ask.tag in ("", ".", "..")):
-            raise UsageError(f"--tag {ask.tag!r} names a folder: it holds no '/', and is not empty, '.' or '..'.")
+            raise UsageError(
+                rf"--tag {ask.tag!r} is the name of a folder. It has none of / \ % and is not empty, . or .."
+            )
         with given.located("train.init"):
             warm_start.files(self.settings.train.init)
         list(self._runs())

@@ -93,7 +93,8 @@ def _refuse_contradictions(s: Settings) -> None:
 def _group(kind: type[T], tree: object, at: Place, more: Mapping[str, Any]) -> T:
     """A group of settings, from a mapping."""
     if not isinstance(tree, Mapping):
-        raise at.refuse(f"{at.name} is {tree!r}. It must be settings, as KEY: VALUE.")
+        what = "null" if tree is None else repr(tree)
+        raise at.refuse(f"{at.name} is {what}. It must be settings, as KEY: VALUE.")
     known, hints = fields_of(kind), typing.get_type_hints(kind)
     made: dict[str, Any] = dict(more)
     for word, value in tree.items():
@@ -135,6 +136,7 @@ def _value(hint: Any, value: object, at: Place, about: Note, *, null: bool = Fal
     if origin is tuple:
         if value is None:
             raise at.refuse(f"{at.name} is null. It must be {type_words(hint)}.")
+        at = at._replace(partial=False)  # lists do not merge: each item is whole
         if not isinstance(value, list | tuple):  # a single one stands for a list of one
             return (_value(arguments[0], value, at, about),)
         items = [(at._replace(name=f"{at.name}[{i}]") if len(value) > 1 else at, one) for i, one in enumerate(value)]

@@ -125,7 +125,8 @@ def load(
     system = system or chosen.get("system")
     name = system or document.get("system")
     # a run's own config.yaml is whole: its system's file may have changed since, or be gone
-    whole = system is None and fields_of(Settings).keys() - LATER <= document.keys()
+    every = fields_of(Settings).keys() - LATER <= document.keys()
+    whole = system is None and every and document["fold"] is not None  # a recipe may name all, but not the fold
     file = system_file(str(name)) if name and not whole else None
     recipe = Layer(config, document)
     below = [Layer(file, read(file))] if file else []
@@ -162,7 +163,9 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any], where: str, prefix: s
     for word, value in layer.items():
         dotted = f"{prefix}{word}"
         if not isinstance(word, str | int | float | None):
-            raise UsageError(f"{where}: {dotted} cannot be the name of a setting. Write KEY: VALUE.")
+            raise UsageError(
+                f"{_line(where, layer, word)}: {dotted} cannot be the name of a setting. Write KEY: VALUE."
+            )
         under = into.get(word)
         if isinstance(under, str) and isinstance(value, Mapping) and "name" not in value and _is_component(dotted):
             under = into[word] = component_of(under)
@@ -179,6 +182,8 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any], where: str, prefix: s
 
 def _is_component(dotted: str) -> bool:
     """Whether a setting is one plugin, so that text is its name."""
+    if dotted.startswith("inputs.") and dotted.count(".") == 1:
+        return True
     kind: Any = Settings()
     for word in dotted.split("."):
         kind = getattr(kind, word, None)
@@ -209,7 +214,7 @@ def _check_systems(layers: Sequence[Layer], recipe: Path | None) -> None:
     """Checks the settings that a recipe has for some systems alone, those of systems that are not run too.
 
     Raises:
-        UsageError: Where one is wrong; where another layer than a document has any.
+        UsageError: Where one is wrong; where another layer than the recipe has any.
     """
     for layer in layers:
         own = layer.tree.get("systems") or {}
@@ -250,9 +255,9 @@ def _trusted(layers: Sequence[Layer], given: Sequence[Path], *, trust: bool) -> 
     """The plugin files of a run, in full: those that a document names and that may be run, and those of `--plugin`.
 
     Raises:
-        UsageError: Where a document names one that is not trusted.
+        UsageError: Where a document names one that is not trusted, or what is no list of files.
     """
-    files = [str(one.resolve()) for one in given]
+    files = list(dict.fromkeys(str(one.resolve()) for one in given))
     last = next((one for one in reversed(layers) if "plugins" in one.tree), None)
     named = last.tree["plugins"] if last else None
     if last is None or not named:

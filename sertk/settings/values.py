@@ -16,6 +16,15 @@ from ruamel.yaml.error import YAMLError
 
 from sertk.core import UsageError
 
+PAIR = re.compile(
+    r"""(?: (?<==) "(?:\\.|[^"\\])*"
+          | (?<==) '(?:[^']|'')*'
+          | (?<==) \[ (?: "(?:\\.|[^"\\])*" | [^\]"] )* \]
+          | ,(?!\w+=)
+          | [^,] )+""",
+    re.VERBOSE,
+)
+"""SETTING=VALUE: up to a comma that begins another one, but none inside quotes or a list."""
 WORDS = {
     bool: ("true or false", "true or false"),
     int: ("a whole number", "whole numbers"),
@@ -46,7 +55,7 @@ def component_of(text: str) -> dict[str, Any]:
     """
     name, _, rest = text.partition(":")
     settings: dict[str, Any] = {"name": name}
-    for pair in filter(None, re.split(r",(?=\w+=)", rest)):
+    for pair in PAIR.findall(rest):
         word, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"{text!r} is not NAME or NAME:SETTING=VALUE[,SETTING=VALUE]: {pair!r} has no '='.")
@@ -76,7 +85,15 @@ def component_text(name: str, settings: Mapping[str, object]) -> str:
 
 
 def _typed(value: object) -> str:
-    return value if isinstance(value, str) and value_of(value) == value else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) and _is_plain(value) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text is read back as itself without quotes."""
+    try:
+        return value_of(text) == text and PAIR.findall(f"x={text}") == [f"x={text}"]
+    except UsageError:
+        return False
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table of cases

@@ -130,10 +130,11 @@ def _check_rows(settings: Settings, mixture: Mixture, frontend: Frontend) -> Non
     Raises:
         UsageError: There.
     """
-    if frontend.crop and frontend.crop.train == "all" and mixture.sampler != "shuffle":
+    wanted = chosen_sampler(settings, mixture.sampler).name
+    if frontend.crop and frontend.crop.train == "all" and wanted != "shuffle":
         raise UsageError(
             f"{settings.at('crop')}crop.train: all makes several rows of an utterance, and sampler "
-            f"{mixture.sampler!r} groups utterances; "
+            f"{wanted!r} groups utterances; "
             "take first, center or random."
         )
     expanding = [type(one).__name__ for one in frontend.augment if one.copies > 1]
@@ -233,6 +234,7 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
 
     Raises:
         UsageError: On an unknown name or setting, a value that a part refuses, or settings that do not go together.
+        SertkError: Where the bundle of `train.init` or a checkpoint cannot be read.
     """
     _check_machine(settings)
     s, t = settings, settings.train
@@ -256,6 +258,9 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
     except NotHereError as error:
         say(f"{error}: its model is checked when it has been fetched")
         _check_without_backbone(plugins, s, task)
+        if t.init:
+            with s.located("train.init"):
+                warm_start.foresee(Path(t.init), s, None, classes)
         return
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
@@ -266,7 +271,7 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
     _check_sampler(plugins, s, parts.mixture)
     if t.init:
         with s.located("train.init"):
-            warm_start.foresee(Path(t.init), parts.model, build.portable_settings(s, parts.body))
+            warm_start.foresee(Path(t.init), build.portable_settings(s, parts.body), parts.model, classes)
 
 
 def _check_sampler(plugins: Plugins, s: Settings, mixture: Mixture) -> None:

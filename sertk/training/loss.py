@@ -116,7 +116,8 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
     """The training objective.
 
     Raises:
-        UsageError: On an unknown loss or setting, two of one name, or an alpha that has nothing to weigh.
+        UsageError: On an unknown loss or setting, two of one name, none that trains the emotion head, an alpha that has
+            nothing to weigh, or losses that want different batches or heads.
     """
     with settings.located("losses"):
         losses = _make_losses(plugins, settings, task, dims)
@@ -126,8 +127,9 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
     weights = {spec.name: spec.weight for spec in settings.losses}
     if settings.alpha is not None:
         with settings.located("alpha"):
-            if any(weight != 1 for weight in weights.values()):
-                raise UsageError("alpha sets the weights of the losses, and one has its own. Give one of the two.")
+            own = next((name for name, weight in weights.items() if weight != 1), None)
+            if own is not None:
+                raise UsageError(f"alpha sets the weights of the losses, and {own!r} has its own. Give one of the two.")
             if len(losses) == len(deciding):
                 raise UsageError("alpha needs a second loss. Add one, for example --loss triplet.")
         weights = {name: 1 - settings.alpha if name in deciding else settings.alpha for name in losses}
@@ -163,6 +165,11 @@ def chosen_heads(settings: Settings, wanted: Mapping[str, HeadSpec]) -> dict[str
             )
         found[name] = spec._replace(kind=own.name, settings=own.settings) if free else spec
     return found
+
+
+def _whole(spec: HeadSpec) -> str:
+    reads = "" if spec.reads is None else f" that reads {', '.join(spec.reads)}"
+    return f"{_shown(spec.kind, spec.settings)} of {spec.out} outputs ({spec.output}){reads}"
 
 
 def _shown(name: str, settings: Mapping[str, object]) -> str:
@@ -201,6 +208,6 @@ def _heads(losses: Mapping[str, Loss]) -> dict[str, HeadSpec]:
     for name, loss in losses.items():
         for head, spec in loss.heads().items():
             if heads.setdefault(head, spec) != spec:
-                one, other = (_shown(x.kind, x.settings) for x in (spec, heads[head]))
+                one, other = (_whole(x) for x in (spec, heads[head]))
                 raise UsageError(f"loss {name!r} wants the head {head!r} as {one}, another as {other}. Choose one.")
     return heads

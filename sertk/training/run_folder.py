@@ -99,6 +99,6 @@ def claim_data(out: Path, now: Mapping[str, object]) -> None:
     for name, value in now.items():
         if old.get(name) != value and not (name not in old and not value):  # a key that an older run lacks
             raise SertkError(
-                f"{out} began with another {name} ({old.get(name)} there, {value} now). "
+                f"{out} began with {name} {old.get(name)}, and now it is {value}. "
                 "Choose another --out or --tag, or --force to delete it."
             )

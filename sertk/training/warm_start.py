@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
-
 from sertk.console.progress import say
 from sertk.core import UsageError
 from sertk.core.files import Document
@@ -18,6 +16,7 @@ from sertk.settings.plain import flat, plain
 from sertk.settings.schema import Settings
 
 Weights = Mapping[str, str]
+ANEW = ("heads.emotion.",)  # what begins anew where the classes are others
 
 
 def files(init: str | None) -> list[Path]:
@@ -57,7 +56,7 @@ def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, clas
     theirs = {name: feature.weights for name, feature in begun.frontend.features.items()}
     _compare(_heard(begun.settings, theirs), _heard(settings, weights))
     _compare(*(flat({"backbone": of.backbone.portable()}) for of in (begun.model, model)))
-    anew = () if begun.classes == tuple(classes) else ("heads.emotion.",)
+    anew = () if begun.classes == tuple(classes) else ANEW
     old, new = ({n: w for n, w in of.state_dict().items() if not n.startswith(anew)} for of in (begun.model, model))
     _compare(*({name: tuple(weight.shape) for name, weight in of.items()} for of in (old, new)))
     model.load_state_dict({**model.state_dict(), **old})
@@ -65,23 +64,30 @@ def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, clas
         say(f"init: the emotion head starts anew, for the bundle's classes are {', '.join(begun.classes)}")
 
 
-def foresee(init: Path, model: Model, settings: Settings) -> None:
-    """Compares a bundle with a run that is not made yet: its inputs and the shapes of its parts, not their weights.
+def foresee(init: Path, settings: Settings, model: Model | None, classes: Sequence[str]) -> None:
+    """Compares a bundle with a run that is not made yet, as `take` will: all but the weights themselves.
 
     Args:
         init: The bundle.
-        model: Of the run, on torch's meta device.
-        settings: Of the run, portable.
+        settings: Of the run, portable where there is a model.
+        model: Of the run, on torch's meta device; None where it cannot be made yet, and sound alone is compared.
+        classes: Of the run; none where they are not known, and then the emotion head is not compared.
 
     Raises:
         UsageError: See `take`.
+        SertkError: Where the bundle cannot be read.
     """
-    theirs = bundle.read_settings(init)
-    _compare(_heard(theirs, {}), _heard(settings, {}))
-    with safe_open(str(init / "model.safetensors"), "pt") as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    theirs = bundle.outline(init)
+    if model is None:
+        _compare(*(flat({"audio": plain(of.audio), "normalize": of.normalize}) for of in (theirs.settings, settings)))
+        return
+    _compare(_heard(theirs.settings, {}), _heard(settings, {}))
+    own = model.backbone.portable()
+    spelled = (plain(of.backbone.settings) for of in (theirs.settings, settings))
+    _compare(*(flat({"backbone": {word: of.get(word) for word in own}}) for of in spelled))
+    anew = () if theirs.classes == tuple(classes) else ANEW
     here = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    _compare(*({name: shape for name, shape in of.items() if not name.startswith("heads.")} for of in (shapes, here)))
+    _compare(*({n: shape for n, shape in of.items() if not n.startswith(anew)} for of in (theirs.shapes, here)))
 
 
 def warn(begun: Bundle, protocol: Document) -> None:

@@ -167,7 +167,7 @@ def test_another_file_of_that_name_is_told_when_scoring_and_refused_when_going_o
     finally:
         (recipe / "net.py").write_text(NET)
     assert done.exit_code == 1
-    assert "began with another plugins" in done.stderr
+    assert "began with plugins [[" in done.stderr
 
 
 @pytest.mark.parametrize(

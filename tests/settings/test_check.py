@@ -162,5 +162,15 @@ def test_the_command_lines_components_are_read_as_yaml_reads_values() -> None:
     }  # fmt: skip
     with pytest.raises(UsageError, match="'margin' has no '='"):
         component_of("triplet:margin")
+
+
+@pytest.mark.parametrize(
+    "value", ["[b", "@x", "a: b: c", "a,b=c", ["x:a=1,b=2"], "it's", "", "null", 'say "a,b=1"', 3, None]
+)
+def test_a_component_is_read_back_as_it_was_typed(value: object) -> None:
+    assert component_of(component_text("x", {"k": value, "l": 1})) == {"name": "x", "k": value, "l": 1}
+
+
+def test_odd_values_of_the_command_line_are_refused() -> None:
     with pytest.raises(UsageError, match="is not a value"):
         value_of("!!python/name:os.system")

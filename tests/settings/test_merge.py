@@ -87,7 +87,7 @@ def test_the_first_saved_configs_are_whole_for_ever(tmp_path: Path) -> None:
 
 
 def test_what_a_saved_config_has_at_its_default_was_not_chosen(tmp_path: Path) -> None:
-    merge.dump(merge.load("mini-cnn", None, {"head": "linear:dropout=0.1"}), tmp_path / "saved.yaml")
+    merge.dump(merge.load("mini-cnn", None, {"head": "linear:dropout=0.1", "fold": "1"}), tmp_path / "saved.yaml")
     read = merge.load(None, tmp_path / "saved.yaml")
     assert not read.at("sampler")
     assert read.at("head")
@@ -96,6 +96,24 @@ def test_what_a_saved_config_has_at_its_default_was_not_chosen(tmp_path: Path) -
 def test_a_fold_in_a_recipe_does_not_make_it_a_saved_config(tmp_path: Path) -> None:
     read = settings(tmp_path, "system: mini-cnn\nfold: 1\ninputs: {mel: 'mel:n_mels=40'}\n")
     assert read.train.batch == 16  # the system's
+
+
+def test_a_copy_of_the_reference_is_a_recipe_and_no_saved_config(tmp_path: Path) -> None:
+    base = Path(sertk.__file__).parent / "settings/conf/base.yaml"
+    mine = (
+        base.read_text()
+        .replace("system: null", "system: mini-cnn")
+        .replace("systems: {}", "systems: {mini*: {jobs: 7}}")
+    )
+    (tmp_path / "recipe.yaml").write_text(mine)
+    assert merge.load(None, tmp_path / "recipe.yaml").jobs == 7
+    assert merge.load(None, tmp_path / "recipe.yaml") == merge.load("mini-cnn", tmp_path / "recipe.yaml")
+
+
+def test_an_input_that_is_text_has_settings_too(tmp_path: Path) -> None:
+    for text in ("mel", "'mel:n_mels=40'"):
+        read = settings(tmp_path, f"inputs: {{mel: {text}}}\n", **{"inputs.mel.n_mels": 20})
+        assert read.inputs == {"mel": Component("mel", {"n_mels": 20})}
 
 
 def test_a_component_and_its_setting_go_together_in_any_order() -> None:
@@ -148,6 +166,8 @@ def test_the_recipes_give_the_papers_segments_and_alphas() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("systems: {p3*: {losses: [{weight: 2}]}}", r":1: losses is \{'weight': 2\}\. It must be a name"),
+        ("2020-01-01: 3", r":1: 2020-01-01 cannot be the name"),
         ("systems: 3", r":1: systems is 3\. A recipe has it, as \{SYSTEM: \{KEY: VALUE\}\}"),
         ("systems: [a]", r":1: systems is \['a'\]\. A recipe has it"),
         ("systems: {p1-ce: {train: {bach: 3}}}", r":1: unknown setting 'train\.bach'; did you mean 'batch'"),  # not run
@@ -161,7 +181,7 @@ def test_the_recipes_give_the_papers_segments_and_alphas() -> None:
         ("pilot: !ref <jobs>\nseed: !ref <sed>", r":2: a !ref cannot be resolved"),
         ("jobs: 1\njobs: 2", "is not YAML"),
         ("plugins: 3", r":1: plugins is 3\. It must be a list of files"),
-        ("train:", r":1: train is None\. It must be settings"),
+        ("train:", r":1: train is null\. It must be settings"),
         ("seeds:", r":1: seeds is null\. It must be a list of whole numbers"),
         ("losses: [ce, {name: focal, weight: -1}]", r":1: losses\[1\]\.weight is -1"),
         ("segments: 0.5s:x", r"segments 0\.5s:x:keep is not LENGTH:HOP"),
@@ -231,6 +251,7 @@ def test_plugin_files_of_a_document_need_trust(tmp_path: Path) -> None:
         settings(tmp_path, text)
     recipe = tmp_path / "recipe.yaml"
     assert merge.load(None, recipe, trust=True).plugins == (str(file),)
+    assert merge.load(None, None, {}, plugins=[file, file]).plugins == (str(file),)
     assert merge.load(None, recipe, plugins=[file]).plugins == (str(file),)  # named on the command line: consent
     with pytest.raises(UsageError, match="--trust"):
         merge.load(None, recipe, plugins=[tmp_path / "other.py"])

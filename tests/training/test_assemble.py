@@ -1,6 +1,7 @@
 """What is wrong with a run is said before its first stage: exit code 2, nothing written, no weights, no network."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,7 @@ def test_a_bundle_that_does_not_fit_is_refused_before_the_first_stage(
     words = ["recipe", recipe, "--root", corpus, "--work", tmp_path / "work", "--init", tmp_path / "run/model"]
     assert cli(*words, "--dry-run").exit_code == 0
     for option, says in (
+        (["--set", "head=cosine"], "heads.emotion"),
         (["--set", "inputs.mel.n_mels=20"], "inputs.mel.n_mels is 40 in the bundle and 20 here"),
         (["--set", "backbone.channels=[16,32,64]"], "is (32, 32, 3, 3) in the bundle and (64, 32, 3, 3) here"),
     ):
@@ -162,6 +164,24 @@ def test_a_bundle_that_does_not_fit_is_refused_before_the_first_stage(
         assert done.exit_code == 2
         assert says in " ".join(done.stderr.split())
         assert not (tmp_path / "work").exists()
+
+
+def test_a_torn_bundle_to_begin_with_is_told(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    kept = Path(__file__).parents[1] / "modeling/bundles/schema-1/mini-cnn"
+    mine = Path(shutil.copytree(kept, tmp_path / "model"))
+    (mine / "model.safetensors").write_bytes((mine / "model.safetensors").read_bytes()[:100])
+    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path / "work", "--init", mine, "--dry-run")
+    assert done.exit_code == 1
+    assert "is not safetensors" in done.stderr
+
+
+def test_a_chosen_sampler_that_groups_utterances_is_refused_beside_all_crops(
+    recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    more = ("--set", "crop={length: 0.2, train: all}", "--set", "sampler=balanced_pairs")
+    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path / "work", *more)
+    assert done.exit_code == 2
+    assert "sampler 'balanced_pairs' groups utterances" in " ".join(done.stderr.split())
 
 
 def checkpoint(folder: Path, model_type: str = "wav2vec2", **sizes: object) -> Path:

@@ -140,7 +140,7 @@ def change(bundle: Path) -> None:
 def test_a_changed_bundle_makes_another_run(mine: Path, data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "run", **still(mine))
     change(mine)
-    with pytest.raises(SertkError, match=r"began with another init .*--force"):
+    with pytest.raises(SertkError, match=r"began with init .*--force"):
         train(data, tmp_path / "run", **still(mine))
     train(data, tmp_path / "run", **still(mine), force=True)
 
