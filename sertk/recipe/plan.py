@@ -244,7 +244,7 @@ class Plan:
         for fold, seed, out in self._runs():
             place = ["--protocol", self.protocol, "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
-            settings = identity(replace(self.settings, fold=fold, seed=int(seed)), "run", "which")
+            settings = identity(self.settings, "run", "which")  # fold and seed are in its folder
             yield Step("train", words, out / ".train.json", settings, needs, _bundle(out), reads=reads)
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:

@@ -241,7 +241,7 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
     names = tuple(classes) if len(classes) > 1 else ("a", "b")
     with s.located("train.init"):
         warm_start.files(t.init)
-    cached(plugins=plugins, settings=s)
+    cached(s, plugins)  # an augmentation in front of what is cached
     with s.located("train.metric"):
         plugins.make("metric", t.metric)
     with s.located("train.optimizer"):

@@ -67,6 +67,11 @@ def test_the_line_is_that_of_the_value_itself_at_any_depth(tmp_path: Path) -> No
         settings(tmp_path, text)
     with pytest.raises(UsageError, match=r"^the command line: crop\.hop is 'x'"):  # and not line 4
         settings(tmp_path, text, crop={"length": 3, "hop": "x"})
+    text = "train:\n  optimizer:\n    name: adam\n    lr: 0.1\n"
+    with pytest.raises(
+        UsageError, match=r"^the command line: train\.optimizer\.lr is -1"
+    ):  # what it replaced had line 4
+        settings(tmp_path, text, **{"train.optimizer": {"name": "sgd", "lr": -1}})
 
 
 def test_a_saved_config_does_not_need_its_system(tmp_path: Path) -> None:
