@@ -56,7 +56,7 @@ class Frontend:
     def _computed(self, batch: Batch) -> Batch:
         """Those features that were not read are computed from the wave."""
         wave, read = batch.inputs["wave"], {name: x for name, x in batch.inputs.items() if name != "wave"}
-        inputs = {name: read[name] if name in read else _compute(one, wave) for name, one in self.features.items()}
+        inputs = {name: read[name] if name in read else compute(one, wave) for name, one in self.features.items()}
         return replace(batch, inputs=inputs)
 
     def _augmented(self, batch: Batch, epoch: int, partners: Batch | None, *, waves: bool) -> Batch:
@@ -107,8 +107,12 @@ class Frontend:
         return Padded(piece.fill(feature.silence).data, torch.full_like(piece.length, frames))
 
 
-def _compute(feature: Feature, wave: Padded) -> Padded:
-    """(B, T, D) of a feature."""
+def compute(feature: Feature, wave: Padded) -> Padded:
+    """(B, S) waves -> (B, T, width) of a feature.
+
+    Raises:
+        SertkError: Where it fails, or returns something else.
+    """
     with inside(feature.who):
         found = feature(wave)
     return check_padded(feature.who, found, len(wave.length), feature.width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,31 @@ import pytest
 from sertk.core import SertkError
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
+from sertk.stages.featurize import featurize
 
 # one file with a part of every kind that does what `wrong` says
 FILE = """
 import math
 import torch
-from sertk.builtin.features.wave import Wave
+from sertk.builtin.features.spectral import Mel
 from sertk.builtin.losses.ce import CrossEntropy
 from sertk.builtin.samplers import Shuffle
 from sertk.core import Augmentation, Backbone, Batch, Head, Padded, Plan, Pooled, Pooling
 from sertk.hookspecs import hookimpl
+
+
+class Ear(Mel):
+    def __init__(self, rate, wrong: str = ""):
+        super().__init__(rate, n_mels=40)
+        self.wrong = wrong
+
+    def __call__(self, inputs):
+        found = super().__call__(inputs)
+        if self.wrong == "raises":
+            raise KeyError("gain")
+        if self.wrong == "narrow":
+            return Padded(found.data[..., 1:], found.length)
+        return Padded(found.data * math.nan, found.length)
 
 
 class Gem(Pooling):
@@ -108,6 +124,15 @@ class Pick(Shuffle):
 def decide(view, rows, rng, wrong: str = ""):
     found = torch.zeros(rows, view.posterior.shape[1]).index_add(0, view.owner, view.posterior)
     return 2 * found if wrong == "double" else found[:, 1:]
+
+
+class Now(Ear):
+    cached = False
+
+
+@hookimpl
+def sertk_features():
+    return {"ear": Ear, "now": Now}
 
 
 @hookimpl
@@ -211,3 +236,26 @@ def test_a_loss_that_is_no_number_names_the_loss_and_the_step(data: Path, tmp_pa
     says = r"the loss became inf in epoch 1, step 1\. loss 'term' of lab\.py .* Lower train\.optimizer\.lr"
     with pytest.raises(SertkError, match=says):
         train(given, data, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("raises", r"failed: KeyError: 'gain'"),
+        ("narrow", r"returned \(\d+, \d+, 39\); expected \(\d+, any, 40\)"),
+        ("nan", r"returned (\d+) of \1 values that are not finite"),
+    ],
+)
+def test_an_error_inside_a_feature_names_it_and_the_utterances(
+    data: Path, tmp_path: Path, file: Path, wrong: str, says: str
+) -> None:
+    copied = tmp_path / "data"
+    shutil.copytree(data, copied, ignore=shutil.ignore_patterns("feats"))
+    given = {"plugins": [str(file)], "inputs": {"mel": spec("ear", wrong)}, **RUN}
+    named = rf"among the utterances 03-01-[\d, -]*: feature 'ear' of lab\.py sha256 \w+ {says}"
+    with pytest.raises(SertkError, match=named):
+        featurize(Data(copied), merge.load("mini-cnn", None, given), 1)
+    if wrong != "nan":  # that shows in the loss
+        given["inputs"] = {"mel": spec("now", wrong)}
+        with pytest.raises(SertkError, match=rf"^feature 'now' of lab\.py sha256 \w+ {says}"):
+            train(given, copied, tmp_path / "run")
