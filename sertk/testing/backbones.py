@@ -120,6 +120,8 @@ def _companions(subject: Subject, *, fixed: bool) -> None:
     backbone, specs = _backbone(subject, fixed=fixed)
     inputs = _inputs(backbone, specs, SECONDS)
     together = _frames_of(subject, backbone, inputs)
+    said, steps = backbone.frames, set(together.length.tolist())
+    require(said is None or steps == {said}, f"{subject.what}: `frames` is {said}; of a fixed input it gives {steps}.")
     for row in range(len(SECONDS)):
         one = {name: alone(rows, row) for name, rows in inputs.items()}
         _same_row(subject, together, row, _frames_of(subject, backbone, one), "companions change")
@@ -213,9 +215,13 @@ def says(subject: Subject) -> None:
     """What it says of itself is well-formed."""
     backbone, _ = _backbone(subject)
     require_sizes(subject, backbone)
+    end = 0
     for name, branch in backbone.branches.items():
-        fine = 0 <= branch.start < branch.stop <= backbone.width
-        require(fine, f"{subject.what}: branch {name!r} is {branch}; it is a slice of its width {backbone.width}.")
+        fine = branch.start == end < branch.stop <= backbone.width
+        require(fine, f"{subject.what}: branch {name!r} is {branch}; it is from {end} to {backbone.width} at most.")
+        end = branch.stop
+    whole = end == backbone.width or not backbone.branches
+    require(whole, f"{subject.what}: its branches end at {end}; together they are its width {backbone.width}.")
     grouped = [id(one) for group in backbone.groups() for one in group]
     fine = len(set(grouped)) == len(grouped) and set(grouped) <= {id(one) for one in backbone.parameters()}
     require(fine, f"{subject.what}: its groups hold a parameter twice, or one of others; they hold its own, each once.")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sertk.core import Head, Padded, Pooled, Pooling, SertkError
+from sertk.core import FrameSpec, Head, Padded, Pooled, Pooling, SertkError
 from sertk.testing.cases import (
     BrokenError,
     Check,
@@ -145,7 +145,7 @@ def _windows(width: int = WIDTH) -> Padded:
 
 
 def _pooling(subject: Subject, width: int = WIDTH, **settings: object) -> Pooling:
-    made: Pooling = subject.make(width, **settings).eval()
+    made: Pooling = subject.make(FrameSpec(width), **settings).eval()
     return made
 
 

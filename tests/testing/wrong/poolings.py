@@ -7,15 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Pooled, Pooling
+from sertk.core import FrameSpec, Pooled, Pooling
 from sertk.hookspecs import hookimpl
 
 
 class Average(Pooling):
     """The mean of the real frames: a right one. The others have its constructor."""
 
-    def __init__(self, width: int, project: int | None = None) -> None:
+    def __init__(self, frames: FrameSpec, project: int | None = None) -> None:
         super().__init__()
+        width = frames.width
         self.out = project or width
         self.projection = nn.Linear(width, project) if project else nn.Identity()
         self.prepare(width)
