@@ -56,7 +56,7 @@ def keeps_weights(
     try:
         content = save(kept)
     except RuntimeError as error:
-        raise BrokenError(f"{subject.what} cannot be saved: {error}") from error
+        raise BrokenError(f"{subject.what} cannot be saved ({' '.join(str(error).split())}).") from error
     second.load_state_dict(load(content))
     for name, value in second.state_dict().items():
         require_same(value, kept[name], f"{subject.what}: {name} changes on its way through a file")

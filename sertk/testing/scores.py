@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from sertk.core import Output, Padded, Rng, View
-from sertk.testing.cases import Check, Subject, require, require_close
+from sertk.testing.cases import BrokenError, Check, Subject, own_chance, require, require_close, require_same
 
 CLASSES: Final = 4
-COUNT: Final = (1, 5, 2, 1, 9)  # windows by utterance
+DECIDED: Final = (5, 3)  # classes of a decision
+COUNT: Final = (1, 5, 2, 1, 9, 4)  # windows by utterance
 OUTPUTS: Final[tuple[Output, ...]] = ("softmax", "sigmoid", "linear")
 
 
@@ -36,42 +37,58 @@ def _view(logits: list[Tensor], output: Output) -> View:
 
 def _decide(subject: Subject, logits: list[Tensor], ids: list[str], output: Output) -> Tensor:
     """(B, C) posterior, a distribution a row."""
-    rng = Rng.for_rows(0, ids, [0] * len(ids), 0, "decision")
-    found = _named(subject)(_view(logits, output), len(ids), rng)
-    if not isinstance(found, Tensor) or found.shape != (len(ids), CLASSES):
-        raise AssertionError(f"{subject.what} gives {found!r}; it is a tensor of {(len(ids), CLASSES)}.")
+    rng, view = Rng.for_rows(0, ids, [0] * len(ids), 0, "decision"), _view(logits, output)
+    kept, wanted = view.logits.clone(), (len(ids), logits[0].shape[1])
+    with own_chance(subject):
+        found = _named(subject)(view, len(ids), rng)
+    if not isinstance(found, Tensor) or found.shape != wanted:
+        raise BrokenError(f"{subject.what} gives {found!r}; it is a tensor of {wanted}.")
+    require(found.dtype == torch.float32, f"{subject.what} gives {found.dtype}; it is torch.float32.")
+    require_same(view.logits, kept, f"{subject.what} changes the logits it is given")
     require_close(found.sum(1), torch.ones(len(ids)), f"{subject.what} on {output}: rows sum to something else than 1")
     least = float(found.min())
     require(least >= 0, f"{subject.what} on {output}: a probability is {least:.3g}; at least 0.")
     return found
 
 
-def _utterances() -> tuple[list[Tensor], list[str]]:
-    return [3 * torch.randn(count, CLASSES) for count in COUNT], [f"utterance{i}" for i in range(len(COUNT))]
+def _utterances(classes: int) -> tuple[list[Tensor], list[str]]:
+    return [3 * torch.randn(count, classes) for count in COUNT], [f"utterance{i}" for i in range(len(COUNT))]
 
 
 def decision_companions(subject: Subject) -> None:
     """An utterance's posterior sums to 1 and is the same alone and in a batch."""
     for output in OUTPUTS:
-        logits, ids = _utterances()
-        together = _decide(subject, logits, ids, output)
-        for row, (one, name) in enumerate(zip(logits, ids, strict=True)):
-            found = _decide(subject, [one], [name], output)
-            require_close(together[row], found[0], f"{subject.what} on {output}: companions change the posterior")
+        for classes in DECIDED:
+            logits, ids = _utterances(classes)
+            together = _decide(subject, logits, ids, output)
+            for row, (one, name) in enumerate(zip(logits, ids, strict=True)):
+                found = _decide(subject, [one], [name], output)
+                require_close(together[row], found[0], f"{subject.what} on {output}: companions change the posterior")
 
 
 def decision_single(subject: Subject) -> None:
-    """Of a single window it gives the posterior."""
+    """Of a single window it gives the posterior; where windows are alike, a distribution."""
     for output in OUTPUTS:
-        logits = [3 * torch.randn(1, CLASSES)]
+        logits = [3 * torch.randn(1, DECIDED[0])]
         found = _decide(subject, logits, ["utterance"], output)
         wanted = _view(logits, output).posterior
         require_close(found, wanted, f"{subject.what} on {output}: a single window's posterior changes")
+        _decide(subject, [logits[0].expand(3, -1)], ["utterance"], output)
+
+
+def decision_repeats(subject: Subject) -> None:
+    """The same windows and streams give the same twice, whatever comes between."""
+    logits, ids = _utterances(DECIDED[0])
+    first = _decide(subject, logits, ids, "softmax")
+    _decide(subject, *_utterances(DECIDED[0]), "softmax")
+    torch.manual_seed(1234)
+    require_same(_decide(subject, logits, ids, "softmax"), first, f"{subject.what}: the second call differs")
 
 
 DECISION: Final[Mapping[str, Check]] = {
     "companions do not matter": decision_companions,
     "a single window gives its posterior": decision_single,
+    "gives the same twice": decision_repeats,
 }
 
 

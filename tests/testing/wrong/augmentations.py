@@ -16,6 +16,8 @@ from sertk.hookspecs import hookimpl
 class Louder(Augmentation):
     """Each wave by a random factor: a right one."""
 
+    says = ""
+
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         wave = batch.inputs["wave"]
         return self.put(batch, Padded(wave.data * self.gain(batch, rng), wave.length))
@@ -36,6 +38,8 @@ def labels(batch: Batch) -> Target:
 
 class Mixed(Augmentation):
     """Half of a partner: a right one."""
+
+    says = ""
 
     partners = 1
 
@@ -343,7 +347,7 @@ class OverBatch(Louder):
 class Writes(Louder):
     """Scales the wave that it is given."""
 
-    says = "changes the 'wave' it is given"
+    says = "changes the wave it is given"
 
     def put(self, batch: Batch, wave: Padded) -> Batch:
         batch.inputs["wave"].data.mul_(0.5)
@@ -363,7 +367,7 @@ class WritesLabels(Mixed):
 class WritesPartners(Mixed):
     """Zeroes the waves of partners, which other rows may have too."""
 
-    says = "partners it is given"
+    says = "changes the partners' wave it is given"
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         made = super().__call__(batch, rng, partners)
@@ -378,7 +382,7 @@ class WritesPartners(Mixed):
 class OwnGenerator(Louder):
     """Draws from torch's own generator."""
 
-    says = "equal keys change"
+    says = "torch's own random numbers"
 
     def gain(self, batch: Batch, rng: Rng) -> Tensor:
         return 0.5 + torch.rand(len(batch.ids), 1)

@@ -15,6 +15,8 @@ from sertk.hookspecs import hookimpl
 class Halved(Backbone):
     """A layer on every second frame: a right one."""
 
+    says = ""
+
     def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
         super().__init__()
         source = inputs["mel"]
@@ -23,9 +25,9 @@ class Halved(Backbone):
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         x = inputs["mel"]
-        return Padded(self.frames(self.layer(x.data[:, ::2])), (x.length + 1) // 2)
+        return Padded(self.change(self.layer(x.data[:, ::2])), (x.length + 1) // 2)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         """(B, T, 6) -> the same, with something wrong."""
         return frames
 
@@ -49,7 +51,7 @@ class Constant(Halved):
 
     says = "the input 'mel' does not matter"
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames * 0.0 + self.layer.bias
 
 
@@ -105,7 +107,7 @@ class WrongLength(Halved):
 class LongestLength(Halved):
     """Says that every row is as long as the longest."""
 
-    says = "change its"
+    says = "changes its 30 frames to 39"
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         found = super().forward(inputs)
@@ -130,7 +132,7 @@ class NeedsHundred(Halved):
         super().__init__(inputs)
         self.time = nn.Linear(50, 50)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return self.time(frames.transpose(1, 2)).transpose(1, 2)
 
 
@@ -147,7 +149,7 @@ class Squeezes(Halved):
 
     says = "gives ("
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames.squeeze(0)
 
 
@@ -156,7 +158,7 @@ class Swaps(Halved):
 
     says = "gives ("
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames.transpose(1, 2)
 
 
@@ -214,9 +216,9 @@ class GroupsOfOthers(Halved):
 class OverPadding(Halved):
     """Takes the mean of all frames away, those of padding too."""
 
-    says = "change its frames"
+    says = "changes its frames"
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames - frames.mean(1, keepdim=True)
 
 
@@ -229,7 +231,7 @@ class ConvolvesPadding(Halved):
         super().__init__(inputs)
         self.convolution = nn.Conv1d(6, 6, 3, padding=1)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return self.convolution(frames.transpose(1, 2)).transpose(1, 2)
 
 
@@ -238,20 +240,20 @@ class OverBatch(Halved):
 
     says = "companions change its frames"
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames - frames[:, :1].mean(0)
 
 
 class BatchNormInTraining(Halved):
     """Its batch norm stays in training mode."""
 
-    says = "change its frames"
+    says = "changes its frames"
 
     def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
         super().__init__(inputs)
         self.norm = nn.BatchNorm1d(6)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return self.norm.train()(frames.transpose(1, 2)).transpose(1, 2)
 
 
@@ -264,7 +266,7 @@ class CountsInEval(Halved):
         super().__init__(inputs)
         self.norm = nn.BatchNorm1d(6)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         with torch.no_grad():
             self.norm.train()(frames.transpose(1, 2))
         return frames
@@ -273,13 +275,13 @@ class CountsInEval(Halved):
 class BatchNormOfBatch(Halved):
     """Its batch norm keeps no statistics, so that it takes those of the batch in eval mode too."""
 
-    says = "change its frames"
+    says = "changes its frames"
 
     def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
         super().__init__(inputs)
         self.norm = nn.BatchNorm1d(6, track_running_stats=False)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return self.norm(frames.transpose(1, 2)).transpose(1, 2)
 
 
@@ -288,16 +290,16 @@ class TrainingOnly(Halved):
 
     says = "raised RuntimeError"
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames @ torch.ones(5, 6) if self.training else frames
 
 
 class DropsAlways(Halved):
     """Its dropout does not heed eval mode."""
 
-    says = "differs"
+    says = "torch's own random numbers"
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return nn.functional.dropout(frames, 0.5, training=True)
 
 
@@ -316,7 +318,7 @@ class Doubles(Halved):
 
     says = "torch.float64"
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames.double()
 
 
@@ -325,7 +327,7 @@ class NoNumbers(Halved):
 
     says = "not finite"
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames.sqrt()
 
 
@@ -341,7 +343,7 @@ class Detaches(Halved):
         super().__init__(inputs)
         self.last = nn.Linear(6, 6)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return self.last(frames.detach())
 
 
@@ -374,13 +376,13 @@ class RootOfNothing(Halved):
 class Remembers(Halved):
     """Compares with the rows that it has seen, which it keeps in a list."""
 
-    says = "differs"
+    says = "differ"
 
     def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
         super().__init__(inputs)
         self.seen: list[Tensor] = []
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         self.seen.append(frames[:, 0].detach().mean())
         return frames - torch.stack(self.seen).mean()
 
@@ -394,7 +396,7 @@ class LearnsInList(Halved):
         super().__init__(inputs)
         self.seen: list[Tensor] = [torch.zeros(6)]
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         if self.training:
             self.seen.append(frames[:, 0].detach().mean(0))
         return frames - torch.stack(self.seen).mean(0)
@@ -409,7 +411,7 @@ class HiddenWeight(Halved):
         super().__init__(inputs)
         self.shift = torch.randn(6)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames + self.shift
 
 
@@ -422,7 +424,7 @@ class HiddenBuffer(Halved):
         super().__init__(inputs)
         self.register_buffer("shift", torch.randn(6), persistent=False)
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames + self.shift
 
 
@@ -459,7 +461,7 @@ class ForgetsSetting(Halved):
         super().__init__(inputs)
         self.scale = scale
 
-    def frames(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Tensor) -> Tensor:
         return frames * self.scale
 
     def portable(self) -> Mapping[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sertk.core import Corpus, Protocol, Rejected, SertkError, Utterance
 from sertk.hookspecs import hookimpl
@@ -13,6 +13,8 @@ from sertk.hookspecs import hookimpl
 
 class Named(Corpus):
     """SPEAKER_LABEL_TAKE.wav anywhere below the folder: a right one."""
+
+    says = ""
 
     about = "named: of nobody"
     published: ClassVar[Mapping[str, int]] = {"anger": 6, "happiness": 6, "neutral": 6, "sadness": 6}
@@ -35,7 +37,7 @@ class Named(Corpus):
         )
 
 
-def changed(says: str, **fields: Any) -> type[Corpus]:
+def changed(says: str, **fields: object) -> type[Corpus]:
     """A corpus whose first utterance has other fields."""
 
     class Made(Named):
@@ -49,7 +51,7 @@ def changed(says: str, **fields: Any) -> type[Corpus]:
     return Made
 
 
-def ruled(says: str, *, name: str = "two", **fields: Any) -> type[Corpus]:
+def ruled(says: str, *, name: str = "two", **fields: object) -> type[Corpus]:
     """A corpus whose protocol has other fields."""
 
     class Made(Named):
@@ -146,7 +148,7 @@ class NoReason(Named):
 
 WRONG: Mapping[str, type[Corpus]] = {
     "TwiceOneId": changed("comes twice", id="ben_anger_1"),
-    "NoId": changed("id ''", id=""),
+    "NoId": changed("its id is ''", id=""),
     "AbsolutePath": changed("relative", path="/data/a.wav"),
     "OtherSlashes": changed("relative", path="ann\\anger_1.wav"),
     "NoFile": changed("no file", path="ann/anger_9.wav"),

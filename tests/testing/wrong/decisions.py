@@ -10,18 +10,19 @@ from torch import Tensor
 from sertk.core import Decision, Rng, View
 from sertk.hookspecs import hookimpl
 
-WRONG: dict[str, Decision] = {}
+PARTS: dict[str, Decision] = {}
 
 
-def wrong(says: str) -> Callable[[Decision], Decision]:
+def part(says: str) -> Callable[[Decision], Decision]:
     def put(decision: Decision) -> Decision:
         decision.says = says  # type: ignore[attr-defined]
-        WRONG[decision.__name__] = decision
+        PARTS[decision.__name__] = decision
         return decision
 
     return put
 
 
+@part("")
 def first(view: View, rows: int, rng: Rng) -> Tensor:
     """The first window: a right one."""
     return view.posterior[view.position == 0]
@@ -32,49 +33,49 @@ def mean(posterior: Tensor, view: View, rows: int) -> Tensor:
     return total / torch.bincount(view.owner, minlength=rows)[:, None]
 
 
-@wrong("companions change the posterior")
+@part("companions change the posterior")
 def window_of_another(view: View, rows: int, rng: Rng) -> Tensor:
     return view.posterior[torch.zeros(rows).long()]
 
 
-@wrong("companions change the posterior")
+@part("companions change the posterior")
 def row_as_window(view: View, rows: int, rng: Rng) -> Tensor:
     return view.posterior[:rows]
 
 
-@wrong("companions change the posterior")
+@part("companions change the posterior")
 def window_before(view: View, rows: int, rng: Rng) -> Tensor:
     starts = (view.position == 0).nonzero()[:, 0]
     return view.posterior[starts - 1]
 
 
-@wrong("companions change the posterior")
+@part("companions change the posterior")
 def less_the_mean(view: View, rows: int, rng: Rng) -> Tensor:
     return first(view, rows, rng) * 0.5 + view.posterior.mean(0) * 0.5
 
 
-@wrong("it is a tensor of")
+@part("it is a tensor of")
 def every_window(view: View, rows: int, rng: Rng) -> Tensor:
     return view.posterior
 
 
-@wrong("it is a tensor of")
+@part("it is a tensor of")
 def decided(view: View, rows: int, rng: Rng) -> Tensor:
     return first(view, rows, rng).argmax(1)
 
 
-@wrong("rows sum to something else than 1")
+@part("rows sum to something else than 1")
 def total(view: View, rows: int, rng: Rng) -> Tensor:
     return view.posterior.new_zeros(rows, view.logits.shape[1]).index_add(0, view.owner, view.posterior)
 
 
-@wrong("a probability is")
+@part("a probability is")
 def logits(view: View, rows: int, rng: Rng) -> Tensor:
     found = mean(view.logits, view, rows)
     return found - (found.sum(1, keepdim=True) - 1) / found.shape[1]
 
 
-@wrong("rows sum to something else than 1")
+@part("rows sum to something else than 1")
 def ties(view: View, rows: int, rng: Rng) -> Tensor:
     """The windows of the highest probability; of equals, all of them."""
     peak = view.posterior.amax(1)
@@ -83,41 +84,41 @@ def ties(view: View, rows: int, rng: Rng) -> Tensor:
     return view.posterior.new_zeros(rows, view.logits.shape[1]).index_add(0, view.owner, view.posterior * chosen)
 
 
-@wrong("a single window's posterior changes")
+@part("a single window's posterior changes")
 def softmax_always(view: View, rows: int, rng: Rng) -> Tensor:
     return mean(view.logits.softmax(1), view, rows)
 
 
-@wrong("a single window's posterior changes")
+@part("a single window's posterior changes")
 def uniform(view: View, rows: int, rng: Rng) -> Tensor:
     return torch.full((rows, view.logits.shape[1]), 1 / view.logits.shape[1])
 
 
-@wrong("raised RuntimeError")
+@part("raised RuntimeError")
 def four_classes(view: View, rows: int, rng: Rng) -> Tensor:
     weight = torch.tensor([1.0, 1.0, 1.0, 1.0])
     return mean(view.posterior * weight, view, rows)
 
 
-@wrong("the second call differs")
+@part("torch's own random numbers")
 def own_generator(view: View, rows: int, rng: Rng) -> Tensor:
     count = torch.bincount(view.owner, minlength=rows)
     place = (torch.rand(rows) * count).long()
     return view.posterior[count.cumsum(0) - count + place]
 
 
-@wrong("changes the logits it is given")
+@part("changes the logits it is given")
 def writes(view: View, rows: int, rng: Rng) -> Tensor:
     found = first(view, rows, rng)
     view.logits.mul_(2.0)
     return found
 
 
-@wrong("torch.float64")
+@part("torch.float64")
 def doubles(view: View, rows: int, rng: Rng) -> Tensor:
     return first(view, rows, rng).double()
 
 
 @hookimpl
 def sertk_decisions() -> Mapping[str, Decision]:
-    return WRONG
+    return PARTS

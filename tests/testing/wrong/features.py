@@ -17,6 +17,8 @@ from sertk.hookspecs import hookimpl
 class Level(Feature):
     """Power and size of every 10 ms, dB: a right one."""
 
+    says = ""
+
     def __init__(self, rate: int) -> None:
         self.hop = rate // 100
         self.width, self.frame_seconds, self.silence = 2, self.hop / rate, -60.0
@@ -230,7 +232,7 @@ class Writes(Level):
 class Dithers(Level):
     """Adds noise of torch's own generator."""
 
-    says = "the second call differs"
+    says = "torch's own random numbers"
 
     def values(self, frames: Tensor) -> Tensor:
         return super().values(frames + 1e-3 * torch.randn_like(frames))
@@ -249,7 +251,7 @@ class Reseeds(Level):
 class Remembers(Level):
     """Compares with the waves that it has seen, which it keeps in a list."""
 
-    says = "differs"
+    says = "differ"
 
     def __init__(self, rate: int) -> None:
         super().__init__(rate)
@@ -266,6 +268,8 @@ class Remembers(Level):
 
 class Fitted(Level):
     """Takes away what it learned of the training utterances: a right one."""
+
+    says = ""
 
     def __init__(self, rate: int) -> None:
         super().__init__(rate)

@@ -14,6 +14,8 @@ from sertk.hookspecs import hookimpl
 class Affine(Head):
     """An affine layer: a right one."""
 
+    says = ""
+
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
         self.layer = nn.Linear(width, out)
@@ -128,7 +130,7 @@ class LearnsNothing(Affine):
 class DropsAlways(Affine):
     """Its dropout does not heed eval mode."""
 
-    says = "differs"
+    says = "torch's own random numbers"
 
     def forward(self, embedding: Tensor) -> Tensor:
         return super().forward(nn.functional.dropout(embedding, 0.5, training=True))
@@ -156,7 +158,7 @@ class Doubles(Affine):
 class Remembers(Affine):
     """Compares with what it has seen, which it keeps in a list."""
 
-    says = "differs"
+    says = "differ"
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__(width, out)

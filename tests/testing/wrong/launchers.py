@@ -6,7 +6,6 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
 
 from sertk.core import Launcher
 from sertk.hookspecs import hookimpl
@@ -15,11 +14,13 @@ from sertk.hookspecs import hookimpl
 class Runs(Launcher):
     """Runs commands here: a right one."""
 
+    says = ""
+
     def run(self, commands: Sequence[Sequence[str]], jobs: int) -> list[int]:
         with ThreadPoolExecutor(jobs) as pool:
             return list(pool.map(self.one, commands))
 
-    def one(self, command: Sequence[str]) -> Any:
+    def one(self, command: Sequence[str]) -> int:
         return subprocess.run(command, check=False).returncode
 
 

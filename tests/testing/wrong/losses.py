@@ -14,6 +14,8 @@ from sertk.hookspecs import hookimpl
 class Plain(Loss):
     """Cross-entropy of the whole: a right one."""
 
+    says = ""
+
     trains = frozenset({"emotion"})
 
     def __init__(self, task: Task, dims: Dims) -> None:
@@ -34,6 +36,8 @@ class Plain(Loss):
 
 class Spread(Loss):
     """The mean size of the embeddings, of no head: a right one."""
+
+    says = ""
 
     def __init__(self, task: Task, dims: Dims) -> None:
         super().__init__()
@@ -361,7 +365,7 @@ class WritesFrames(Plain):
 class Noisy(Plain):
     """Adds noise of torch's own generator to the logits."""
 
-    says = "differs"
+    says = "torch's own random numbers"
 
     def each(self, views: Views, target: Target) -> Tensor:
         logits = views[WHOLE].logits
@@ -429,7 +433,7 @@ class RootOfNothing(Plain):
 class Remembers(Plain):
     """Compares with the batches that it has seen, which it keeps in a list."""
 
-    says = "differs"
+    says = "differ"
 
     def __init__(self, task: Task, dims: Dims) -> None:
         super().__init__(task, dims)

@@ -14,6 +14,8 @@ from sertk.hookspecs import hookimpl
 class Average(Pooling):
     """The mean of the real frames: a right one. The others have its constructor."""
 
+    says = ""
+
     def __init__(self, frames: FrameSpec, project: int | None = None) -> None:
         super().__init__()
         width = frames.width
@@ -190,7 +192,7 @@ class Writes(Average):
 class DropsAlways(Average):
     """Its dropout does not heed eval mode."""
 
-    says = "differs"
+    says = "torch's own random numbers"
 
     def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
         return nn.functional.dropout(super().pool(frames, mask), 0.5, training=True)
@@ -241,7 +243,7 @@ class RootOfNothing(Average):
 class Remembers(Average):
     """Compares with what it has seen, which it keeps in a list."""
 
-    says = "differs"
+    says = "differ"
 
     def prepare(self, width: int) -> None:
         self.seen: list[Tensor] = []

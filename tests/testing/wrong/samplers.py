@@ -14,6 +14,8 @@ from sertk.hookspecs import hookimpl
 class Shuffled(BatchSampler):
     """All rows in a random order: a right one."""
 
+    says = ""
+
     def plans(self, generator: Generator) -> list[Plan]:
         return [self.plan(rows) for rows in torch.split(self.order(generator), self.batch)]
 
@@ -118,7 +120,7 @@ class FailsOnFew(Shuffled):
 class OwnGenerator(Shuffled):
     """Draws from torch's own generator."""
 
-    says = "differs when asked for again"
+    says = "torch's own random numbers"
 
     def order(self, generator: Generator) -> Tensor:
         return torch.randperm(len(self.labels))
