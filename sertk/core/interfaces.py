@@ -23,7 +23,7 @@ class Part:
     """What the registry makes.
 
     Attributes:
-        who: What errors call it: "pooling 'gem' of sertk-lab 0.1.0". The registry says it.
+        who: What errors call it, such as "pooling 'gem' of sertk-lab 0.1.0"; the registry sets it.
     """
 
     who: str = "a part that is not registered"

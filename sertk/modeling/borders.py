@@ -32,8 +32,8 @@ def inside(who: str) -> Iterator[None]:
         raise SertkError(f"{who} failed: {type(error).__name__}: {error}. {NEXT}") from error
 
 
-def check_shape(who: str, found: object, expected: tuple[int, ...], what: str = "") -> None:
-    """Refuses what is no tensor of the shape that a part promised.
+def check_shape(who: str, found: object, expected: tuple[int, ...], what: str = "") -> Tensor:
+    """Gives a tensor of the shape that a part promised; refuses anything else.
 
     Args:
         who: The part.
@@ -45,10 +45,12 @@ def check_shape(who: str, found: object, expected: tuple[int, ...], what: str = 
         SertkError: With both shapes.
     """
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    fits = isinstance(shape, tuple) and len(shape) == len(expected)
-    if not fits or any(size not in (-1, own) for own, size in zip(shape, expected, strict=True)):
-        wanted = str(expected).replace("-1", "any")
-        raise SertkError(f"{who} returned {shape}{what and f' as {what}'}; expected {wanted}. {NEXT}")
+    if isinstance(found, Tensor) and len(shape) == len(expected):
+        wrong = [size for own, size in zip(shape, expected, strict=True) if size not in (-1, own)]
+        if not wrong:
+            return found
+    wanted = str(expected).replace("-1", "any")
+    raise SertkError(f"{who} returned {shape}{what and f' as {what}'}; expected {wanted}. {NEXT}")
 
 
 def check_padded(who: str, found: object, rows: int, width: int) -> Padded:
@@ -93,10 +95,10 @@ def check_loss(who: str, found: object) -> Tensor:
     Raises:
         SertkError: With its shape.
     """
-    check_shape(who, found, ())
-    if not isinstance(found, Tensor) or not found.is_floating_point():
-        raise SertkError(f"{who} returned {found!r}; expected a floating-point scalar. {NEXT}")
-    return found
+    value = check_shape(who, found, ())
+    if not value.is_floating_point():
+        raise SertkError(f"{who} returned {value.dtype}; expected a floating-point number. {NEXT}")
+    return value
 
 
 def check_posterior(who: str, found: object, rows: int, classes: int) -> Tensor:
@@ -105,15 +107,12 @@ def check_posterior(who: str, found: object, rows: int, classes: int) -> Tensor:
     Raises:
         SertkError: With the shape, or the sum.
     """
-    check_shape(who, found, (rows, classes))
-    if not isinstance(found, Tensor):  # for the type checker
-        raise TypeError
-    total = found.sum(1)
-    bad = ((total - 1).abs() > 1e-3) | (found < -1e-6).any(1)
+    posterior = check_shape(who, found, (rows, classes))
+    bad = ((posterior.sum(1) - 1).abs() > 1e-3) | (posterior < -1e-6).any(1)
     if bad.any():
-        row = int(bad.nonzero()[0])
-        raise SertkError(f"{who} returned the posterior {found[row].tolist()}; expected numbers from 0 that sum to 1.")
-    return found
+        first = posterior[int(bad.nonzero()[0])].tolist()
+        raise SertkError(f"{who} returned the posterior {first}; expected numbers of at least 0 that sum to 1. {NEXT}")
+    return posterior
 
 
 def check_plans(who: str, plans: Sequence[Plan], rows: int) -> None:
@@ -125,7 +124,7 @@ def check_plans(who: str, plans: Sequence[Plan], rows: int) -> None:
     for plan in plans:
         check_shape(who, plan.weight, (len(plan.rows),), "weights")
         for name, members in plan.groups.items():
-            check_shape(who, members, (-1, members.shape[-1] if members.dim() else -1), f"group {name!r}")
+            check_shape(who, members, (-1, -1), f"group {name!r}")
     _check_below(f"{who} returned rows", [plan.rows for plan in plans], [rows] * len(plans))
     groups = [(members.flatten(), len(plan.rows)) for plan in plans for members in plan.groups.values()]
     _check_below(f"{who} returned groups of rows", [one for one, _ in groups], [size for _, size in groups])

@@ -118,9 +118,8 @@ class Model(nn.Module):
         if spec.reads is not None:
             embedding = torch.cat([embedding[:, self._branches[branch]] for branch in spec.reads], 1)
         with inside(head.who):
-            values: Tensor = head(embedding)
-        check_shape(head.who, values, (len(embedding), spec.out))
-        return values
+            values = head(embedding)
+        return check_shape(head.who, values, (len(embedding), spec.out))
 
 
 class Branches(Pooling):

@@ -128,6 +128,12 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
     """
     with settings.located("losses"):
         losses = _make_losses(plugins, settings, task, dims)
+        for loss in losses.values():
+            spec = loss.heads().get("emotion")
+            if spec and spec.out != len(task.classes):
+                raise UsageError(
+                    f"{loss.who} asks for {spec.out} emotion outputs; the classes are {len(task.classes)}."
+                )
         deciding = [name for name, loss in losses.items() if "emotion" in loss.trains]
         if not deciding:
             raise UsageError(f"no loss of {', '.join(losses)} trains the emotion head. Add one that does, such as ce.")

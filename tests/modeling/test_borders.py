@@ -85,10 +85,16 @@ class Term(CrossEntropy):
         super().__init__(task, dims)
         self.wrong = wrong
 
+    def heads(self):
+        found = super().heads()
+        return {name: spec._replace(out=7) for name, spec in found.items()} if self.wrong == "classes" else found
+
     def forward(self, views, target, groups):
         value = super().forward(views, target, groups)
         if self.wrong == "rows":
             return value.expand(4)
+        if self.wrong == "whole":
+            return value.long()
         return value * math.inf if self.wrong == "inf" else value
 
 
@@ -206,6 +212,8 @@ def spec(name: str, wrong: str) -> dict[str, object]:
         ("backbone", "net", "nan", r"returned \d+ of \d+ values that are not finite"),
         ("head", "top", "narrow", r"returned \(\d+, 7\); expected \(\d+, 8\)"),
         ("losses", "term", "rows", r"returned \(4,\); expected \(\)"),
+        ("losses", "term", "whole", r"returned torch\.int64; expected a floating-point number"),
+        ("losses", "term", "classes", r"asks for 7 emotion outputs; the classes are 8"),
         ("losses", "term", "inf", r"returned 1 of 1 values that are not finite"),
         ("augment", "change", "few", r"returned \d+ rows \(.*\); expected the \d+ rows that it was given"),
         ("augment", "change", "lost", r"returned the inputs \[\]; expected \['mel'\]"),
@@ -213,7 +221,12 @@ def spec(name: str, wrong: str) -> dict[str, object]:
         ("sampler", "pick", "beyond", r"returned rows with the number (\d+); expected 0 to \d+"),
         ("sampler", "pick", "groups", r"returned groups of rows with the number (\d+); expected 0 to \d+"),
         ("sampler", "pick", "weights", r"returned \(\d+,\) as weights; expected \(\d+,\)"),
-        ("decision", "decide", "double", r"returned the posterior \[.*\]; expected numbers from 0 that sum to 1"),
+        (
+            "decision",
+            "decide",
+            "double",
+            r"returned the posterior \[.*\]; expected numbers of at least 0 that sum to 1",
+        ),
         ("decision", "decide", "narrow", r"returned \(\d+, 7\); expected \(\d+, 8\)"),
     ],
 )
