@@ -216,7 +216,7 @@ def given(subject: Subject) -> None:
     """What it is given is not written to: inputs, labels, partners."""
     augmentation: Augmentation = subject.make()
     drawn = _draw(augmentation)
-    held = {}
+    held: dict[str, Tensor] = {}
     for whose, batch in (("", drawn.batch), ("partners' ", drawn.partners)):
         if batch is not None:
             held |= {f"{whose}{name}": rows.data for name, rows in batch.inputs.items()}

@@ -86,9 +86,8 @@ class Case:
                 raise
             except Exception as error:  # a part can fail in any way
                 said, about = str(error).partition("\n")[0].rstrip("."), self.id.partition(": ")[2]
-                raise BrokenError(
-                    f"{self.subject.what} raised {type(error).__name__} ({said}) in its contract {about!r}; it may not."
-                ) from error
+                raised = f"{self.subject.what} raised {type(error).__name__} ({said})"
+                raise BrokenError(f"{raised} in its contract {about!r}; it must not raise.") from error
 
 
 def require(fine: bool, sentence: str) -> None:
@@ -170,13 +169,13 @@ def own_chance(subject: Subject) -> Iterator[None]:
     """What is done inside may not touch torch's own generator, which others draw from.
 
     Raises:
-        BrokenError: Where it draws from it or seeds it.
+        BrokenError: Where it is drawn from or seeded.
     """
     torch.manual_seed(1234)  # a state that no earlier call has left
     before = torch.get_rng_state()
     yield
     fine = torch.equal(torch.get_rng_state(), before)
-    require(fine, f"{subject.what} draws or seeds torch's own random numbers; it may not, for others draw from them.")
+    require(fine, f"{subject.what} draws or seeds torch's own random numbers; it must leave them to others.")
 
 
 def in_bundle(subject: Subject, made: Feature | Backbone) -> Subject:

@@ -252,8 +252,8 @@ def soft(subject: Subject, dims: Dims) -> None:
     if "emotion" not in seen.loss.trains:
         return
     surer = replace(seen.target, soft=0.6 * seen.target.soft + 0.4 * label)  # the same classes dominate
-    moved = float((replace(seen, target=surer)() - seen()).abs())
-    require(moved > 0, f"{subject.what}: the shares of a soft label do not matter, only its dominant class; they do.")
+    moved = not torch.equal(replace(seen, target=surer)(), seen())
+    require(moved, f"{subject.what}: the shares of a soft label do not matter, only its dominant class; they do.")
     for place, name in enumerate(TASK.classes):
         one = torch.zeros_like(label).index_fill(1, torch.tensor(place), 1.0)
         gradients = _trains(subject, replace(seen, target=replace(seen.target, soft=one)), f"with the label {name!r}")

@@ -62,7 +62,7 @@ def keeps_weights(
         require_same(value, kept[name], f"{subject.what}: {name} changes on its way through a file")
     with torch.no_grad():
         for found, wanted in zip(run(second), run(first), strict=True):
-            require_same(found, wanted, f"{subject.what}, saved and loaded, back from a bundle, gives another result")
+            require_same(found, wanted, f"{subject.what}, saved and loaded, gives another result")
 
 
 def train_a_step(subject: Subject, module: Net, run: Callable[[Net], list[Tensor]]) -> None:
@@ -115,7 +115,7 @@ def reaches(subject: Subject, results: Mapping[str, Tensor], source: Tensor, wha
             torch.autograd.grad(total, source, retain_graph=True, allow_unused=True)[0] if total.requires_grad else None
         )
         if found is None or not bool(found.any()):
-            raise BrokenError(f"{subject.what}: {name} gives {what} no gradient; do not cut the graph between them.")
+            raise BrokenError(f"{subject.what}: no gradient goes from {name} to {what}; do not cut the graph.")
         require_finite(found, f"{subject.what}: the gradient of {what}")
 
 
@@ -139,13 +139,27 @@ def is_float32(subject: Subject, module: nn.Module, results: Mapping[str, Tensor
 # ---------------------------------------------------------------- poolings
 
 
-def _windows(width: int = WIDTH) -> Padded:
+def _spec(subject: Subject, width: int = WIDTH) -> FrameSpec:
+    """What the pooling is told; windows all have as many frames where it refuses others.
+
+    Raises:
+        UsageError: Where it refuses the width.
+    """
+    try:
+        subject.make(FrameSpec(width))
+    except SertkError:
+        subject.make(FrameSpec(width, max(LENGTHS)))
+        return FrameSpec(width, max(LENGTHS))
+    return FrameSpec(width)
+
+
+def _windows(spec: FrameSpec) -> Padded:
     """(N, L, D) random windows."""
-    return Padded.stack([torch.randn(size, width) for size in LENGTHS])
+    return Padded.stack([torch.randn(spec.frames or size, spec.width) for size in LENGTHS])
 
 
-def _pooling(subject: Subject, width: int = WIDTH, **settings: object) -> Pooling:
-    made: Pooling = subject.make(FrameSpec(width), **settings).eval()
+def _pooling(subject: Subject, spec: FrameSpec, **settings: object) -> Pooling:
+    made: Pooling = subject.make(spec, **settings).eval()
     return made
 
 
@@ -173,8 +187,11 @@ def _same_window(subject: Subject, found: Pooled, rows: Padded, row: int, wanted
 
 
 def pooling_padding(subject: Subject) -> None:
-    """A window gives the same embedding and frames with any padding."""
-    pooling, rows = _pooling(subject), _windows()
+    """A window gives the same embedding and frames with any padding; where all have as many frames there is none."""
+    spec = _spec(subject)
+    if spec.frames is not None:
+        return
+    pooling, rows = _pooling(subject, spec), _windows(spec)
     for row in range(len(LENGTHS)):
         one = alone(rows, row)
         padded = stretch(one)
@@ -184,7 +201,8 @@ def pooling_padding(subject: Subject) -> None:
 
 def pooling_companions(subject: Subject) -> None:
     """A window gives the same embedding and frames alone and in a batch."""
-    pooling, rows = _pooling(subject), _windows()
+    spec = _spec(subject)
+    pooling, rows = _pooling(subject, spec), _windows(spec)
     together = _pooled(subject, pooling, rows)
     for row in range(len(LENGTHS)):
         wanted = _pooled(subject, pooling, alone(rows, row))
@@ -195,20 +213,23 @@ def pooling_reads(subject: Subject) -> None:
     """The embedding and the refined frames follow from the frames, of any width that it does not refuse."""
     for width in (WIDTH, WIDER):
         try:
-            pooling = _pooling(subject, width)
+            spec = _spec(subject, width)
         except SertkError:
             if width == WIDTH:
                 raise
             continue
-        found, other = (_pooled(subject, pooling, _windows(width)) for _ in range(2))
+        pooling = _pooling(subject, spec)
+        found, other = (_pooled(subject, pooling, _windows(spec)) for _ in range(2))
         require_other(found.embedding, other.embedding, f"{subject.what}: the frames do not matter to the embedding.")
         require_other(found.frames, other.frames, f"{subject.what}: the frames do not matter to the refined frames.")
 
 
 def pooling_repeats(subject: Subject) -> None:
     """The same windows give the same twice, whatever comes between; nothing is written to."""
-    pooling, rows, others = _pooling(subject), _windows(), _windows()
-    rows, kept = stretch(rows), stretch(rows).data
+    spec = _spec(subject)
+    pooling, rows, others = _pooling(subject, spec), _windows(spec), _windows(spec)
+    rows = rows if spec.frames else stretch(rows)
+    kept = rows.data.clone()
     with same_state(subject, pooling), own_chance(subject):
         first = _pooled(subject, pooling, rows)
         require_same(rows.data, kept, f"{subject.what} changes the frames it is given")
@@ -224,8 +245,10 @@ def pooling_repeats(subject: Subject) -> None:
 
 def pooling_learning(subject: Subject) -> None:
     """Gradients are finite and reach the frames and its own parameters; one frame works, and equal frames do."""
-    for rows in (*(Padded(torch.ones(1, size, WIDTH), torch.tensor([size])) for size in (1, 4)), _windows()):
-        pooling, frames = _pooling(subject), rows.data.clone().requires_grad_()
+    spec = _spec(subject)
+    sizes = (spec.frames,) if spec.frames else (1, 4)
+    for rows in (*(Padded(torch.ones(1, size, WIDTH), torch.tensor([size])) for size in sizes), _windows(spec)):
+        pooling, frames = _pooling(subject, spec), rows.data.clone().requires_grad_()
         _pooled(subject, pooling, rows)
         found = pooling(frames, rows.mask)
         reaches(subject, {"the embedding": found.embedding, "the refined frames": found.frames}, frames, "the frames")
@@ -234,21 +257,23 @@ def pooling_learning(subject: Subject) -> None:
 
 def pooling_projects(subject: Subject) -> None:
     """`project` sets the width of the embedding."""
-    pooling = _pooling(subject, project=3)
+    spec = _spec(subject)
+    pooling = _pooling(subject, spec, project=3)
     require(pooling.out == 3, f"{subject.what} with project: 3 says that its width is {pooling.out}; it is 3.")
-    _pooled(subject, pooling, _windows())
+    _pooled(subject, pooling, _windows(spec))
 
 
 def pooling_weights(subject: Subject) -> None:
     """Saving and loading change nothing."""
-    rows = _windows()
+    spec = _spec(subject)
+    rows = _windows(spec)
 
     def run(pooling: Pooling) -> list[Tensor]:
         found = pooling(rows.data, rows.mask)
         return [found.embedding, found.frames[rows.mask]]
 
-    keeps_weights(subject, lambda: _pooling(subject), run)
-    keeps_weights(subject, lambda: _pooling(subject, project=3), run)
+    keeps_weights(subject, lambda: _pooling(subject, spec), run)
+    keeps_weights(subject, lambda: _pooling(subject, spec, project=3), run)
 
 
 POOLING: Final[Mapping[str, Check]] = {

@@ -114,7 +114,7 @@ def corpus_refuses(subject: Subject) -> None:
 
 
 def corpus_reads(subject: Subject) -> None:
-    """Utterances are well-formed and the same at a second reading; no audio file is left out without a word."""
+    """Utterances are well-formed and the same at a second reading; no audio beside them is left out without a word."""
     if subject.root is None:
         return
     corpus: Corpus = subject.make()
@@ -129,9 +129,10 @@ def corpus_reads(subject: Subject) -> None:
     rejected = [one for one in found if isinstance(one, Rejected)]
     mute = [str(one.path) for one in rejected if not one.reason]
     require(not mute, f"{subject.what} rejects {mute[:1]} and gives no reason; it gives one.")
-    known = {os.path.realpath(subject.root / path) for path in (one.path for one in found)}
-    here = (path for path in sorted(subject.root.rglob("*")) if path.suffix.lower() in AUDIO)
-    lost = [str(path) for path in here if os.path.realpath(path) not in known]
+    known = {Path(subject.root / one.path).resolve() for one in found}
+    # beside what it reads: a corpus may come with other audio, such as whole dialogues, in folders of their own
+    beside = (path for folder in sorted({path.parent for path in known}) for path in sorted(folder.glob("*")))
+    lost = [str(path) for path in beside if path.suffix.lower() in AUDIO and path.resolve() not in known]
     told = f"{subject.what}: {len(lost)} files such as {lost[:1]} are neither utterances nor rejected"
     require(not lost or bool(notes), f"{told}, and no note tells of them.")
     again = list(corpus.read(subject.root)) == found

@@ -1,4 +1,4 @@
-"""Augmentations that are wrong in one way each; `says` is what the contracts must say of it."""
+"""Augmentations that are wrong in one way each, and right ones; `says` is what the contracts must say of it."""
 
 from __future__ import annotations
 
@@ -54,6 +54,41 @@ class Mixed(Augmentation):
 
     def label(self, own: Target, other: Target) -> Target:
         return own.blend(other, torch.full_like(own.weight, 0.5))
+
+
+class Steady(Louder):
+    """Each wave by the same factor: a right one, without chance."""
+
+    says = ""
+
+    def gain(self, batch: Batch, rng: Rng) -> Tensor:
+        return torch.full((len(batch.ids), 1), 0.7)
+
+
+class Twice(Louder):
+    """Every second sample of the second copy, which is half as long: a right one."""
+
+    says = ""
+    copies = 2
+
+    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
+        wave, second = batch.inputs["wave"], batch.copy == 1
+        length = torch.where(second, (wave.length + 1) // 2, wave.length)
+        places = torch.arange(wave.data.shape[1])
+        fast = wave.data[:, (2 * places).clamp(max=len(places) - 1)]
+        return self.put(batch, Padded(torch.where(second[:, None], fast, wave.data), length).fill(0.0))
+
+
+class Bands(Augmentation):
+    """Leaves a random band of an input out: a right one, behind the features."""
+
+    says = ""
+    touches = ("mel",)
+
+    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
+        mel = batch.inputs["mel"]
+        kept = torch.arange(mel.data.shape[2]) != rng.integers(torch.full((len(batch.ids),), 40))[:, None]
+        return replace(batch, inputs={**batch.inputs, "mel": Padded(mel.data * kept[:, None], mel.length)})
 
 
 # ---------------------------------------------------------------- labels
@@ -328,7 +363,7 @@ class ToSilence(Louder):
 class ReadsPadding(Louder):
     """Brings a wave to a level, padding counted."""
 
-    says = "change"
+    says = "padding changes 'wave'"
 
     def gain(self, batch: Batch, rng: Rng) -> Tensor:
         return 1 / (1 + batch.inputs["wave"].data.square().mean(1, keepdim=True))
@@ -400,7 +435,7 @@ class PythonsRandom(Louder):
 class IgnoresRng(Louder):
     """Draws from a generator that it seeds at every call: the same in every epoch, whatever the row."""
 
-    says = "change"
+    says = "companions change 'wave'"
 
     def gain(self, batch: Batch, rng: Rng) -> Tensor:
         return 0.5 + torch.rand(len(batch.ids), 1, generator=torch.Generator().manual_seed(0))

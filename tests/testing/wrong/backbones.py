@@ -1,4 +1,4 @@
-"""Backbones that are wrong in one way each; `says` is what the contracts must say of it."""
+"""Backbones that are wrong in one way each, and some that are right; `says` is what the contracts must say of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Backbone, InputSpec, Padded
+from sertk.core import Backbone, InputSpec, Padded, UsageError
 from sertk.hookspecs import hookimpl
 
 
@@ -32,7 +32,69 @@ class Halved(Backbone):
         return frames
 
 
+class Nothing(Halved):
+    """Every second frame as it is: a right one, without parameters."""
+
+    says = ""
+
+    def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
+        super().__init__(inputs)
+        self.width, self.layer = inputs["mel"].width, nn.Identity()  # type: ignore[assignment]
+
+
+class Joined(Halved):
+    """Two branches of two inputs, one of them frozen: a right one."""
+
+    says = ""
+    offered: ClassVar = {"mel": InputSpec(40, 0.01), "pitch": InputSpec(3, 0.01)}
+
+    def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
+        super().__init__(inputs)
+        self.inputs, self.width = ("mel", "pitch"), 6 + inputs["pitch"].width
+        self.branches = {"mel": slice(0, 6), "pitch": slice(6, self.width)}
+        self.layer.requires_grad_(False)
+
+    def forward(self, inputs: Mapping[str, Padded]) -> Padded:
+        found = super().forward(inputs)
+        return Padded(torch.cat([found.data, inputs["pitch"].data[:, ::2]], 2), found.length)
+
+
+class Refuses(Halved):
+    """Takes 40 bands, and says so: a right one."""
+
+    says = ""
+
+    def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
+        if inputs["mel"].width != 40:
+            raise UsageError("backbone 'Refuses' reads 40 bands. Set inputs: {mel: {name: mel, n_mels: 40}}.")
+        super().__init__(inputs)
+
+
+class Hundred(Halved):
+    """Takes crops of 100 frames, and says so: a right one."""
+
+    says = ""
+
+    def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
+        super().__init__(inputs)
+        self.time = nn.Linear(50, 50)
+        self.fixed, self.frames = 100, 50
+
+    def change(self, frames: Tensor) -> Tensor:
+        return self.time(frames.transpose(1, 2)).transpose(1, 2)
+
+
 # ---------------------------------------------------------------- inputs, sizes and times
+
+
+class WrongFrames(Hundred):
+    """Says that 60 frames come of 100."""
+
+    says = "`frames` is 60"
+
+    def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
+        super().__init__(inputs)
+        self.frames = 60
 
 
 class IgnoresInput(Halved):
@@ -123,21 +185,20 @@ class Floors(Halved):
         return Padded(super().forward(inputs).data, inputs["mel"].length // 2)
 
 
-class NeedsHundred(Halved):
+class NeedsHundred(Hundred):
     """Takes 100 frames, and does not say so with `fixed`."""
 
     says = "raised RuntimeError"
 
     def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
         super().__init__(inputs)
-        self.time = nn.Linear(50, 50)
-
-    def change(self, frames: Tensor) -> Tensor:
-        return self.time(frames.transpose(1, 2)).transpose(1, 2)
+        self.fixed = self.frames = None
 
 
-class WrongFixed(NeedsHundred):
+class WrongFixed(Hundred):
     """Says that it takes 80 frames, where it takes 100."""
+
+    says = "raised RuntimeError"
 
     def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
         super().__init__(inputs)
@@ -453,7 +514,7 @@ class LeavesPlace(Halved):
 class ForgetsSetting(Halved):
     """A bundle has another setting than the run."""
 
-    says = "back from a bundle"
+    says = "saved and loaded"
     places = ("source",)
     settings: ClassVar = {"source": "/checkpoints/mine", "scale": 3.0}
 

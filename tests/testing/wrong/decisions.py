@@ -1,4 +1,4 @@
-"""Decisions that are wrong in one way each; what the contracts must say of it stands in front of each."""
+"""Decisions that are wrong in one way each, and right ones; the words are what the contracts must say of it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,20 @@ def part(says: str) -> Callable[[Decision], Decision]:
 def first(view: View, rows: int, rng: Rng) -> Tensor:
     """The first window: a right one."""
     return view.posterior[view.position == 0]
+
+
+@part("")
+def product(view: View, rows: int, rng: Rng) -> Tensor:
+    """The product of the windows' posteriors: a right one."""
+    log = view.posterior.clamp(min=1e-12).log()
+    return log.new_zeros(rows, log.shape[1]).index_add(0, view.owner, log).softmax(1)
+
+
+@part("")
+def drawn(view: View, rows: int, rng: Rng) -> Tensor:
+    """A window drawn by the utterance's own stream: a right one."""
+    count = torch.bincount(view.owner, minlength=rows)
+    return view.posterior[count.cumsum(0) - count + rng.integers(count)]
 
 
 def mean(posterior: Tensor, view: View, rows: int) -> Tensor:

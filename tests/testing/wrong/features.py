@@ -1,8 +1,9 @@
-"""Features that are wrong in one way each; `says` is what the contracts must say of it."""
+"""Features that are wrong in one way each, and some that are right; `says` is what the contracts must say of it."""
 
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sertk.core import Feature, Padded, Utterance
+from sertk.core import Feature, Padded, UsageError, Utterance
 from sertk.hookspecs import hookimpl
 
 
@@ -33,6 +34,58 @@ class Level(Feature):
     def values(self, frames: Tensor) -> Tensor:
         power = torch.stack([frames.square().mean(2), frames.abs().mean(2)], 2)
         return 10 * (power + 1e-6).log10()
+
+
+class Summary(Level):
+    """One frame for a whole wave: a right one."""
+
+    says = ""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(rate)
+        self.frame_seconds = math.inf
+
+    def __call__(self, inputs: Padded) -> Padded:
+        power = inputs.fill(0.0).data.square().sum(1) / inputs.length
+        return Padded(torch.stack([power, power.sqrt()], 1)[:, None], torch.ones_like(inputs.length))
+
+
+class Placed(Level):
+    """Frames that know their place, of which silence has no one frame: a right one."""
+
+    says = ""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(rate)
+        self.silence = 0.0
+
+    def values(self, frames: Tensor) -> Tensor:
+        return super().values(frames) + torch.arange(frames.shape[1])[:, None]
+
+
+class Refuses(Level):
+    """Takes waves of one rate, and says so: a right one."""
+
+    says = ""
+
+    def __init__(self, rate: int) -> None:
+        if rate != 16_000:
+            raise UsageError("feature 'Refuses' takes waves of 16000 Hz. Set audio: {rate: 16000}.")
+        super().__init__(rate)
+
+
+class Loaded(Level):
+    """Its settings name a folder, and a bundle's do not: a right one."""
+
+    says = ""
+    places = ("source",)
+    settings: ClassVar = {"source": "/checkpoints/mine"}
+
+    def __init__(self, rate: int, source: str | None = None) -> None:
+        super().__init__(rate)
+
+    def portable(self) -> Mapping[str, object]:
+        return {"source": None}
 
 
 # ---------------------------------------------------------------- sizes and times

@@ -1,4 +1,4 @@
-"""Heads that are wrong in one way each; `says` is what the contracts must say of it."""
+"""Heads that are wrong in one way each, and some that are right; `says` is what the contracts must say of it."""
 
 from __future__ import annotations
 

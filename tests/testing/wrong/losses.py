@@ -1,4 +1,4 @@
-"""Losses that are wrong in one way each; `says` is what the contracts must say of it."""
+"""Losses that are wrong in one way each, and some that are right; `says` is what the contracts must say of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sertk.core import WHOLE, Dims, HeadSpec, Loss, Span, Target, Task, Views
+from sertk.core import WHOLE, Dims, HeadSpec, Loss, Span, Target, Task, Views, over_rows
 from sertk.hookspecs import hookimpl
 
 
@@ -45,6 +45,54 @@ class Spread(Loss):
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
         each = views[WHOLE].embedding.square().sum(1)
         return (each * target.weight).sum() / target.weight.sum().clamp(min=1)
+
+
+class Gender(Plain):
+    """Cross-entropy, and the gender where it is known: a right one."""
+
+    says = ""
+    trains = frozenset({"emotion", "gender"})
+
+    def heads(self) -> Mapping[str, HeadSpec]:
+        return {**super().heads(), "gender": HeadSpec("linear", 1, reads=("left",))}
+
+    def each(self, views: Views, target: Target) -> Tensor:
+        gap = views[WHOLE].heads["gender"][:, 0] - target.aux["gender"].nan_to_num()
+        return super().each(views, target) + gap.square() * target.aux["gender"].isfinite()
+
+
+class Segments(Plain):
+    """Cross-entropy of the segments alone, which refuses a run without: a right one."""
+
+    says = ""
+
+    def __init__(self, task: Task, dims: Dims) -> None:
+        super().__init__(task, dims)
+        self.spans = dims.spans("segments")
+
+    def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
+        view = views[self.spans[0]]
+        each = -(target.soft[view.owner] * view.logits.log_softmax(1)).sum(1)
+        return over_rows({self.spans[0]: each}, views, target, "mean")
+
+
+class Anchors(Spread):
+    """Pairs closer together, of anchors that learn at a rate of their own: a right one."""
+
+    says = ""
+    sampler = "pairs"
+
+    def __init__(self, task: Task, dims: Dims) -> None:
+        super().__init__(task, dims)
+        self.anchor = nn.Parameter(torch.randn(dims.embedding))
+
+    def own_rate(self) -> Mapping[float, Sequence[nn.Parameter]]:
+        return {0.1: [self.anchor]}
+
+    def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
+        points = views[WHOLE].embedding
+        apart = points[groups["pair"][:, 0]] - points[groups["pair"][:, 1]]
+        return (points - self.anchor).square().mean() + apart.square().sum() / max(1, len(apart))
 
 
 # ---------------------------------------------------------------- classes, heads, sizes

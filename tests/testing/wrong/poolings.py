@@ -1,4 +1,4 @@
-"""Poolings that are wrong in one way each; `says` is what the contracts must say of it."""
+"""Poolings that are wrong in one way each, and some that are right; `says` is what the contracts must say of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sertk.core import FrameSpec, Pooled, Pooling
+from sertk.core import FrameSpec, Pooled, Pooling, UsageError
 from sertk.hookspecs import hookimpl
 
 
@@ -32,6 +32,36 @@ class Average(Pooling):
     def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
         """(N, L, D), (N, L) -> (N, D)."""
         return frames.masked_fill(~mask[..., None], 0.0).sum(1) / mask.sum(1, keepdim=True)
+
+
+class FirstFrame(Pooling):
+    """The first frame: a right one, without parameters, which leaves the others out."""
+
+    says = ""
+
+    def __init__(self, frames: FrameSpec, project: int | None = None) -> None:
+        super().__init__()
+        self.out = project or frames.width
+        self.projection = nn.Linear(frames.width, project) if project else nn.Identity()
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        return Pooled(self.projection(frames[:, 0]), frames)
+
+
+class Flat(Pooling):
+    """All frames side by side: a right one, where every window has as many."""
+
+    says = ""
+
+    def __init__(self, frames: FrameSpec, project: int | None = None) -> None:
+        super().__init__()
+        if frames.frames is None:
+            raise UsageError("pooling 'Flat' takes windows of one length. Set crop: {length: SECONDS}.")
+        self.out = project or frames.frames * frames.width
+        self.projection = nn.Linear(frames.frames * frames.width, project) if project else nn.Identity()
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        return Pooled(self.projection(frames.flatten(1)), frames)
 
 
 class ReadsPadding(Average):
@@ -83,7 +113,7 @@ class OverBatch(Average):
 class BatchNormInTraining(Average):
     """Its batch norm stays in training mode."""
 
-    says = "ing"
+    says = "raised ValueError"
 
     def prepare(self, width: int) -> None:
         self.norm = nn.BatchNorm1d(width)

@@ -1,4 +1,4 @@
-"""Samplers that are wrong in one way each; `says` is what the contracts must say of it."""
+"""Samplers that are wrong in one way each, and some that are right; `says` is what the contracts must say of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Generator, Tensor
 
-from sertk.core import BatchSampler, Plan
+from sertk.core import BatchSampler, Plan, UsageError
 from sertk.hookspecs import hookimpl
 
 
@@ -24,6 +24,28 @@ class Shuffled(BatchSampler):
 
     def plan(self, rows: Tensor) -> Plan:
         return Plan(rows, {}, torch.ones(len(rows)))
+
+
+class InOrder(Shuffled):
+    """The rows as they are: a right one, without chance."""
+
+    says = ""
+
+    def order(self, generator: Generator) -> Tensor:
+        return torch.arange(len(self.labels))
+
+
+class Balanced(Shuffled):
+    """As many rows of every class, which refuses a set that has too few of one: a right one."""
+
+    says = ""
+
+    def order(self, generator: Generator) -> Tensor:
+        found = super().order(generator)
+        least = int(torch.bincount(self.labels).min())
+        if least < 2:
+            raise UsageError("sampler 'Balanced' needs 2 rows of every class. Take shuffle.")
+        return torch.cat([found[self.labels[found] == one][:least] for one in self.labels.unique()])
 
 
 # ---------------------------------------------------------------- rows
