@@ -14,6 +14,7 @@ from torch import nn
 from sertk.console.progress import say
 from sertk.core import SertkError, Terms
 from sertk.core.files import SCHEMA, Document, Record, write_jsonl
+from sertk.results.measures import Measure
 from sertk.training import distributed
 from sertk.training.checkpoint import State
 
@@ -31,6 +32,7 @@ class History:
         epochs: At most.
         patience: Epochs without a better dev metric before training stops; 0 never stops early.
         per_epoch: Optimizer steps of an epoch.
+        metric: What the dev score is; it says which scores are better.
         dev: Whether there is a dev set to select on.
         newest: Whether every epoch is taken, in the place of the best.
         last_step: The optimizer step to stop after; None for the end of the epochs.
@@ -43,6 +45,7 @@ class History:
         epochs: int,
         patience: int,
         per_epoch: int,
+        metric: Measure,
         *,
         dev: bool,
         newest: bool = False,
@@ -50,11 +53,11 @@ class History:
         curves: Path | None = None,
     ) -> None:
         self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
-        self._curves = curves
+        self._curves, self._metric = curves, metric
         self._writer: SummaryWriter | None = None
         self.dev, self._newest, self._last_step = dev, newest, last_step
         self.epoch, self._bad = 1, 0
-        self.best: Record = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
+        self.best: Record = {"score": None, "epoch": 0, "steps": 0, "weights": {}}
         self._terms: dict[str, float] = {}
         self._batches = 0
         self._lines: list[Record] = []
@@ -109,17 +112,24 @@ class History:
         }
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
-        if score is not None and model is not None and (self._newest or score > self.best["score"]):
+        if score is not None and model is not None and self._selects(score):
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             steps = self.epoch * self.per_epoch
             self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
         mark = " *" if score is not None and not self._bad else ""
-        tail = "" if score is None else f", dev {100 * score:.2f}{mark}"
+        tail = "" if score is None else f", dev {self._metric.text(score)}{mark}"
         say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         if not distributed.rank():
             write_jsonl(self._log, self._lines)
             self._draw()
+
+    def _selects(self, score: float) -> bool:
+        """Whether the epoch of a dev score is taken: the first one, every one, or one that is better than the best."""
+        if self._newest or not self.best["epoch"]:
+            return True
+        best: float = self.best["score"]
+        return score > best if self._metric.better == "higher" else score < best
 
     def _draw(self) -> None:
         """Adds the epoch to TensorBoard's files; a resumed run begins them anew, so that no epoch is there twice."""
