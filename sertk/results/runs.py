@@ -147,7 +147,10 @@ def _run(path: Path) -> Run:
     if trained is None and bundle.exists():
         trained = trained_as(read_json(bundle, SCORE, newer=True))
     if trained is None or trained["fold"] is None or trained["seed"] is None:
-        raise SertkError(f"{path} does not say of which fold and seed its run is, and no {bundle} says it. {SCORE}")
+        raise SertkError(
+            f"{path} does not say of which fold and seed its run is, and no bundle beside it does ({bundle} is missing "
+            f"or says neither). {SCORE}"
+        )
     return Run(path.parent, metrics, trained)
 
 
