@@ -166,9 +166,18 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
     optimizers = _optimizers(setup, parts)
     schedules = optim.make_schedules(setup.plugins, t.schedule, optimizers, planned, planned * t.epochs)
     curves = setup.out / "tensorboard" / ("" if last is None else phase) if t.tensorboard else None
-    metric, select = Measure(setup.plugins, t.metric), {"dev": last is None, "newest": t.select == "last"}
+    metric = Measure(setup.plugins, t.metric)
     history = History(
-        setup.out / _log_name(phase), epochs, t.patience, per_epoch, metric, **select, last_step=last, curves=curves
+        setup.out / _log_name(phase),
+        epochs,
+        t.patience,
+        per_epoch,
+        dev=last is None,
+        better=metric.better,
+        text=metric.text,
+        newest=t.select == "last",
+        last_step=last,
+        curves=curves,
     )
     return Training(
         model=parts.model,

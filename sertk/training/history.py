@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -14,7 +14,6 @@ from torch import nn
 from sertk.console.progress import say
 from sertk.core import SertkError, Terms
 from sertk.core.files import SCHEMA, Document, Record, write_jsonl
-from sertk.results.measures import Measure
 from sertk.training import distributed
 from sertk.training.checkpoint import State
 
@@ -32,8 +31,9 @@ class History:
         epochs: At most.
         patience: Epochs without a better dev metric before training stops; 0 never stops early.
         per_epoch: Optimizer steps of an epoch.
-        metric: What the dev score is; it says which scores are better.
         dev: Whether there is a dev set to select on.
+        better: Which dev scores are better.
+        text: A dev score as it is shown.
         newest: Whether every epoch is taken, in the place of the best.
         last_step: The optimizer step to stop after; None for the end of the epochs.
         curves: Folder for TensorBoard; None for none.
@@ -45,15 +45,16 @@ class History:
         epochs: int,
         patience: int,
         per_epoch: int,
-        metric: Measure,
         *,
         dev: bool,
+        better: Literal["higher", "lower"] = "higher",
+        text: Callable[[float], str] = str,
         newest: bool = False,
         last_step: int | None = None,
         curves: Path | None = None,
     ) -> None:
         self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
-        self._curves, self._metric = curves, metric
+        self._curves, self._better, self._text = curves, better, text
         self._writer: SummaryWriter | None = None
         self.dev, self._newest, self._last_step = dev, newest, last_step
         self.epoch, self._bad = 1, 0
@@ -117,7 +118,7 @@ class History:
             steps = self.epoch * self.per_epoch
             self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
         mark = " *" if score is not None and not self._bad else ""
-        tail = "" if score is None else f", dev {self._metric.text(score)}{mark}"
+        tail = "" if score is None else f", dev {self._text(score)}{mark}"
         say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         if not distributed.rank():
@@ -129,7 +130,7 @@ class History:
         if self._newest or not self.best["epoch"]:
             return True
         best: float = self.best["score"]
-        return score > best if self._metric.better == "higher" else score < best
+        return score > best if self._better == "higher" else score < best
 
     def _draw(self) -> None:
         """Adds the epoch to TensorBoard's files; a resumed run begins them anew, so that no epoch is there twice."""

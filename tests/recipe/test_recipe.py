@@ -151,7 +151,7 @@ def test_score_lines_have_the_durations_that_systems_are_compared_by(work: Path,
     (row,) = [line for line in cli("compare", system).stdout.splitlines() if line.startswith("| mini-cnn |")]
     (pooled,) = [line for line in (system / "RESULTS.md").read_text().splitlines() if line.startswith("| pooled |")]
     wa, ua = (cell.strip() for cell in pooled.split("|")[4:6])
-    assert row == f"| mini-cnn | {wa} | {ua} | {ua} ({len(lines)}) | – (0) | / |"
+    assert row.startswith(f"| mini-cnn | {wa} | {ua} | {ua} ({len(lines)}) | – (0) | / |")
 
 
 def read(path: Path) -> list[dict[str, object]]:
