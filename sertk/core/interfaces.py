@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sertk.core.batch import Batch, Padded, Target
 from sertk.core.protocol import Protocol
 from sertk.core.rng import Rng, key
+from sertk.core.scores import Scores
 from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, Output, Span, View, Views
 
@@ -337,8 +338,25 @@ class BatchSampler(Part, ABC):
 Decision = Callable[[View, int, Rng], Tensor]
 """Windows of B utterances (`view.owner` counts utterances), B, and B random streams -> (B, C) posterior."""
 
-Metric = Callable[[Tensor], float]
-"""(C, C) int64 confusion counts, rows the reference, columns the decision -> a figure in [0, 1]."""
+
+class Metric(Part, ABC):
+    """Scores of utterances made into one figure. Its constructor takes settings, if it has any.
+
+    It may read all of `Scores`: the confusion counts (accuracy, kappa, MCC), the posteriors (log-loss, calibration
+    error), the speakers (a mean over speakers). The order of the utterances does not matter. Every metric that is
+    registered is shown with its default settings; one that fails or gives no finite float is named and left out.
+
+    Attributes:
+        better: Which figures are better; epochs are selected by it.
+        range: The least and the greatest figure; an end may be infinite. (0, 1) is a share and shown in percent.
+    """
+
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    @abstractmethod
+    def __call__(self, scores: Scores) -> float:
+        """N utterances, at least one -> a finite float in `range`."""
 
 
 class Launcher(Part, ABC):
