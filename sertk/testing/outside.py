@@ -140,7 +140,7 @@ def corpus_reads(subject: Subject) -> None:
 
 
 def _utterance(what: str, one: Utterance, root: Path, published: Mapping[str, int]) -> None:
-    texts: dict[str, Any] = {"id": one.id, "path": one.path, "speaker": one.speaker}
+    texts: dict[str, object] = {"id": one.id, "path": one.path, "speaker": one.speaker}
     for field, value in texts.items():
         require(isinstance(value, str) and bool(value), f"{what}: its {field} is {value!r}; it is a text, not empty.")
     fine = not PurePosixPath(one.path).is_absolute() and "\\" not in one.path
