@@ -355,6 +355,18 @@ def test_help_imports_neither_torch_nor_a_plugin() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_help_looks_for_guests_commands_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def none(group: str) -> list[object]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr("sertk.cli.group.entry_points", none)
+    assert cli("--help").exit_code == 0
+    assert asked == ["sertk.commands"]
+
+
 def test_the_command_reference_is_fresh() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools/docs.py"), "--check"], capture_output=True, text=True, check=False
