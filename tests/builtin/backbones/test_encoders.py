@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
+from sertk.builtin.backbones.common import on_meta, pretrained
 from sertk.builtin.backbones.frames import Frames
 from sertk.builtin.backbones.whisper import Whisper
 from sertk.builtin.features.frozen import Frozen
@@ -446,6 +447,21 @@ def test_a_bundle_needs_no_checkpoint_and_says_which_it_began_with(
     (began,) = json.loads(text)["training"]["weights"].values()
     made = whisper(source)
     assert began == hash_of((made if kind == "probe" else made.encoder).state_dict())
+
+
+def test_a_run_reads_the_weights_of_its_backbone_once(
+    data: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def counted(name: str, *words: Any) -> Any:  # noqa: ANN401
+        loaded.extend([] if on_meta() else [name])
+        return pretrained(name, *words)
+
+    monkeypatch.setattr("sertk.builtin.backbones.whisper.pretrained", counted)
+    tuned = {"name": "whisper", "source": str(source), "freeze": 1}
+    train(settings(source, backbone=tuned, normalize="none"), copied(data, tmp_path), tmp_path / "run")
+    assert loaded == ["Whisper"]
 
 
 def test_a_bundle_without_its_frozen_weights_is_refused(data: Path, source: Path, tmp_path: Path) -> None:
