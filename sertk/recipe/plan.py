@@ -26,6 +26,19 @@ from sertk.training import warm_start
 from sertk.training.loss import with_losses
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
+READS = {
+    "featurize": ("prepare",),
+    "train": ("prepare", "featurize"),
+    "score": ("prepare", "train"),
+    "report": ("score",),
+}
+"""The stages whose files a stage reads."""
+LACKS = {
+    "prepare": "the corpus is not prepared",
+    "featurize": "the features are not computed",
+    "train": "a run is not trained",
+    "score": "a run is not scored",
+}
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,24 @@ class Plan:
             return None
         made: Iterator[Step] = getattr(self, f"_{stage}")()
         return list(made)
+
+    def check_before(self, stage: str) -> None:
+        """Refuses a stage that would read what is not there yet.
+
+        Raises:
+            SertkError: There; it says which command comes first.
+        """
+        for earlier in READS.get(stage, ()):
+            steps = self.steps(earlier) if earlier != "prepare" else None  # which would ask for the corpus folder
+            made = self._prepared() if steps is None else [path for step in steps for path in step.makes]
+            lacking = next((path for path in made if not path.is_file()), None)
+            if lacking:
+                self.check_before(earlier)
+                recipe = self._path.parent if self._path.name == "recipe.yaml" else self._path
+                words = shlex.join(["sertk", "recipe", str(recipe), "--stage", str(STAGES.index(earlier) + 1)])
+                raise SertkError(
+                    f"{LACKS[earlier]}: {lacking} is missing. Run `{words} ...` first, with the same options."
+                )
 
     def _prepare(self) -> Iterator[Step]:
         root, file, least = self._root(), self._file(), self.settings.audio.min_seconds
