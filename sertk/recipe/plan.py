@@ -142,7 +142,7 @@ class Plan:
         for earlier in READS.get(stage, ()):
             steps = self.steps(earlier) if earlier != "prepare" else None  # which would ask for the corpus folder
             made = self._prepared() if steps is None else [path for step in steps for path in step.makes]
-            lacking = next((path for path in made if not path.is_file()), None)
+            lacking = next((path for path in made if not path.exists()), None)
             if lacking:
                 self.check_before(earlier)
                 recipe = self._path.parent if self._path.name == "recipe.yaml" else self._path
@@ -276,7 +276,7 @@ class Plan:
             place = ["--protocol", self.protocol, "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
             settings = identity(self.settings, "run", "which")  # fold and seed are in its folder
-            yield Step("train", words, out / ".train.json", settings, needs, _bundle(out), reads=reads)
+            yield Step("train", words, out / ".train.json", settings, needs, [out / "model"], reads=reads)
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:
         """The files of checkpoints that the settings name by their folder: one may be changed there."""
@@ -295,7 +295,7 @@ class Plan:
             words += ["--root", str(self.ask.root.resolve())] if self.ask.root else []
             words += ["--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
             makes = [out / "scores.jsonl", out / "metrics.json"]
-            yield Step("score", words, out / ".score.json", [], [*self._prepared()[2:], *_bundle(out)], makes)
+            yield Step("score", words, out / ".score.json", [], [*self._prepared()[2:], out / "model"], makes)
 
     def _command(self) -> str:
         """The command that makes these results again anywhere; what says where is left out, or a placeholder."""
@@ -325,10 +325,6 @@ def _anywhere(word: str) -> str:
     if Path(word).is_absolute():
         return Path(word).name
     return re.sub(r"(?<==)[^,=]+", lambda found: "FOLDER" if Path(found[0]).is_dir() else found[0], word)
-
-
-def _bundle(out: Path) -> list[Path]:
-    return [out / "model" / "bundle.json", out / "model" / "model.safetensors"]
 
 
 def _pick(text: str, known: Sequence[str], what: str, *, closed: bool = True) -> str:

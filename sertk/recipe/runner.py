@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sertk.console.progress import console, say
 from sertk.core import Launcher, UsageError
-from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, stale, stamp
+from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, remember, stale, stamp
 from sertk.recipe.plan import STAGES, Ask, Plan
 from sertk.training import distributed
 from sertk.training.assemble import rehearse
@@ -63,6 +63,9 @@ def _stage(plan: Plan, stage: str, steps: Sequence[Step], todo: Sequence[Step], 
         for words in commands:
             sys.stdout.write(shlex.join(["sertk", *words]) + "\n")
         return 0
+    for step in steps:
+        if step not in todo:
+            remember(step)
     for step, words in zip(todo, commands, strict=True):
         if "--force" not in words:  # a forced run takes its stamp away with its folder, when it begins
             step.stamp.unlink(missing_ok=True)

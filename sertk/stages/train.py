@@ -207,5 +207,6 @@ def _write(setup: Setup, final: Training, best: Mapping[str, object]) -> None:
             "seen": _seen(setup),
         },
     }
-    bundle.write(setup.out / "model", final.model, final.frontend, final.settings, about, setup.plugins)
+    beside = run_folder.bundles_beside(setup.out)
+    bundle.write(setup.out / "model", final.model, final.frontend, final.settings, about, setup.plugins, beside)
     shutil.rmtree(setup.out / "checkpoints", ignore_errors=True)
