@@ -91,12 +91,18 @@ class Feature(Part, ABC):
         frame_seconds: Seconds between two frames; infinite where an utterance is one frame.
         silence: The frame of digital silence, (width,) or one value for all, for padding.
         layers: Equal parts of its width, the layers of an encoder.
-        weights: Hash of the pretrained weights that it computes with; what is cached is addressed by it.
+        weights: Hash of the pretrained weights that it computes with. A feature that computes with a library other than
+            torch, torchaudio and transformers has the name and version of it here.
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
+        revision: Raise it whenever the code, or a default, changes what comes out. What is cached on disk is found by
+            the settings, `weights`, the revisions of the feature and of the parts inside it, the version of the
+            distribution or the hash of the plugin file that offers each, and the versions of sertk, torch, torchaudio
+            and transformers. So what an older revision computed is never read; it is computed again.
     """
 
     reads: ClassVar[Literal["wave", "text"]] = "wave"
     cached: ClassVar[bool] = True
+    revision: ClassVar[int] = 1
     places: ClassVar[tuple[str, ...]] = ()
     width: int
     frame_seconds: float
@@ -149,9 +155,12 @@ class Backbone(nn.Module, Part, ABC):
         layers: Equal parts of its width, where it gives several layers side by side.
         weights: Hash of the pretrained weights that it begins with, empty where there are none.
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
+        revision: Raise it whenever the code, or a default, changes what comes out: what is frozen is cached, see
+            `Feature`.
     """
 
     places: ClassVar[tuple[str, ...]] = ()
+    revision: ClassVar[int] = 1
     inputs: tuple[str, ...]
     width: int
     frame_seconds: float

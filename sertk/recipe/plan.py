@@ -26,6 +26,19 @@ from sertk.training import warm_start
 from sertk.training.loss import with_losses
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
+READS = {
+    "featurize": ("prepare",),
+    "train": ("prepare", "featurize"),
+    "score": ("prepare", "train"),
+    "report": ("score",),
+}
+"""The stages whose files a stage reads."""
+LACKS = {
+    "prepare": "the corpus is not prepared",
+    "featurize": "the features are not computed",
+    "train": "a run is not trained",
+    "score": "a run is not scored",
+}
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,24 @@ class Plan:
             return None
         made: Iterator[Step] = getattr(self, f"_{stage}")()
         return list(made)
+
+    def check_before(self, stage: str) -> None:
+        """Refuses a stage that would read what is not there yet.
+
+        Raises:
+            SertkError: There; it says which command comes first.
+        """
+        for earlier in READS.get(stage, ()):
+            steps = self.steps(earlier) if earlier != "prepare" else None  # which would ask for the corpus folder
+            made = self._prepared() if steps is None else [path for step in steps for path in step.makes]
+            lacking = next((path for path in made if not path.exists()), None)
+            if lacking:
+                self.check_before(earlier)
+                recipe = self._path.parent if self._path.name == "recipe.yaml" else self._path
+                words = shlex.join(["sertk", "recipe", str(recipe), "--stage", str(STAGES.index(earlier) + 1)])
+                raise SertkError(
+                    f"{LACKS[earlier]}: {lacking} is missing. Run `{words} ...` first, with the same options."
+                )
 
     def _prepare(self) -> Iterator[Step]:
         root, file, least = self._root(), self._file(), self.settings.audio.min_seconds
@@ -250,7 +281,7 @@ class Plan:
             place = ["--protocol", self.protocol, "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
             settings = identity(self.settings, "run", "which")  # fold and seed are in its folder
-            yield Step("train", words, out / ".train.json", settings, needs, _bundle(out), reads=reads)
+            yield Step("train", words, out / ".train.json", settings, needs, [out / "model"], reads=reads)
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:
         """The files of checkpoints that the settings name by their folder: one may be changed there."""
@@ -269,7 +300,7 @@ class Plan:
             words += ["--root", str(self.ask.root.resolve())] if self.ask.root else []
             words += ["--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
             makes = [out / "scores.jsonl", out / "metrics.json"]
-            needs = [*self._prepared()[2:], *_bundle(out), *map(Path, s.plugins)]  # a file may have metrics
+            needs = [*self._prepared()[2:], out / "model", *map(Path, s.plugins)]  # a file may have metrics
             yield Step("score", words, out / ".score.json", [], needs, makes)
 
     def _command(self) -> str:
@@ -312,10 +343,6 @@ def _anywhere(word: str) -> str:
     # at the start of a value, of text as of YAML; the second slash of https:// is no start
     absolute = r"(?<![^\s=:,\[\]{}\"'])/(?!/)[^,=\[\]{}\"']+"
     return re.sub(absolute, lambda found: "FOLDER" if Path(found[0]).is_dir() else Path(found[0]).name, word)
-
-
-def _bundle(out: Path) -> list[Path]:
-    return [out / "model" / "bundle.json", out / "model" / "model.safetensors"]
 
 
 def _pick(text: str, known: Sequence[str], what: str, *, closed: bool = True) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sertk.console.progress import say
 from sertk.core import SertkError, Terms
@@ -151,12 +151,19 @@ class History:
                 self._writer.add_scalar(tag, value, line["epoch"])
         self._writer.flush()
 
-    def state(self) -> State:
-        """What a checkpoint holds of it."""
+    def state(self, weights: Mapping[str, Tensor]) -> State:
+        """What a checkpoint holds of it.
+
+        Args:
+            weights: Of the model now, on the CPU. What of the best weights equals them (all where the epoch is the best
+                one, and whatever is frozen) is given as the same tensor, which a checkpoint then holds once.
+        """
+        best = self.best["weights"]
+        kept = {name: weights[name] if torch.equal(value, weights[name]) else value for name, value in best.items()}
         return {
             "epoch": self.epoch,
             "bad": self._bad,
-            "best": self.best,
+            "best": {**self.best, "weights": kept},
             "terms": self._terms,
             "batches": self._batches,
             "lines": self._lines,

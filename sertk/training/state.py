@@ -145,11 +145,12 @@ class Training:
 
     def save(self, scaler: torch.GradScaler, counters: State) -> None:
         """Writes a checkpoint; only ever called between optimizer steps."""
-        parts = {**self._parts(), "scaler": scaler}
+        parts = {name: part.state_dict() for name, part in {**self._parts(), "scaler": scaler}.items()}
+        parts["model"] = {name: value.cpu() for name, value in parts["model"].items()}  # where the best weights are
         self.checkpoints.save(
             {
-                **{name: part.state_dict() for name, part in parts.items()},
-                "history": self.history.state(),
+                **parts,
+                "history": self.history.state(parts["model"]),
                 "counters": counters,
                 "ranks": distributed.world_size(),
             }

@@ -101,6 +101,32 @@ def test_what_was_changed_and_what_follows_from_it_is_done_again(
     assert "fold=4" in command
 
 
+@pytest.mark.parametrize(
+    ("without", "stage", "says", "first"),
+    [
+        (["data", "exp"], 2, "the corpus is not prepared: ", 1),
+        (["data", "exp"], 3, "the corpus is not prepared: ", 1),
+        (["data", "exp"], 5, "the corpus is not prepared: ", 1),
+        (["data/ravdess/feats", "exp"], 3, "the features are not computed: ", 2),
+        (["exp/emobox/mini-cnn/fold=4"], 4, "a run is not trained: ", 3),
+        (["exp/emobox/mini-cnn/fold=4/seed=0/scores.jsonl"], 5, "a run is not scored: ", 4),
+    ],
+)
+def test_a_stage_whose_files_are_not_there_says_once_which_command_comes_first(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path, without: list[str], stage: int, says: str, first: int
+) -> None:
+    mine = Path(shutil.copytree(work, tmp_path / "work", symlinks=True))
+    for name in without:
+        shutil.rmtree(mine / name) if (mine / name).is_dir() else (mine / name).unlink()
+    (mine / "exp/emobox/mini-cnn/.report.json").unlink(missing_ok=True)
+    done = cli("recipe", recipe, "--root", corpus, "--work", mine, "--stage", stage)
+    text = " ".join(done.stderr.split())
+    assert done.exit_code == 1
+    assert text.count("error") == text.count(says) == 1
+    assert f"is missing. Run `sertk recipe {recipe} --stage {first} ...` first" in text
+    assert "sertk train " not in text
+
+
 def test_the_printed_commands_run_when_pasted_and_give_the_same_bits(
     work: Path, recipe: Path, corpus: Path, tmp_path: Path
 ) -> None:
@@ -242,7 +268,7 @@ def test_an_interrupted_redo_does_not_pass_old_models_off_as_new(
     work: Path, recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = Path(shutil.copytree(work, tmp_path / "work"))
-    monkeypatch.setattr("sertk.recipe.freshness.version", lambda name: "99")  # everything was upgraded
+    monkeypatch.setattr("sertk.recipe.freshness._versions", lambda: "99")  # everything was upgraded
     monkeypatch.setattr("sertk.builtin.launchers.Local.run", lambda self, commands, jobs: [130] * len(commands))
     words = ("recipe", recipe, "--root", corpus, "--work", mine, "--stage", 3, "--stop-stage", 3)
     assert cli(*words).exit_code == 130
@@ -440,6 +466,18 @@ def test_help_imports_neither_torch_nor_a_plugin() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_looks_for_guests_commands_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def none(group: str) -> list[object]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr("sertk.cli.group.entry_points", none)
+    assert cli("--help").exit_code == 0
+    assert asked == ["sertk.commands"]
 
 
 def test_the_command_reference_is_fresh() -> None:
