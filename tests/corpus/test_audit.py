@@ -142,7 +142,9 @@ def test_a_declared_overlap_stamps_the_folds_the_scores_and_the_report(
     scored = read_json(run / "fold=1" / "seed=0" / "metrics.json", "")["protocol"]
     assert (scored["stamp"], scored["shares"]) == ("SPEAKER-DEPENDENT", folds.shares)
     said = "SPEAKER-DEPENDENT (speaker shared by train+dev, train+test, dev+test; text shared by"
-    assert f"UA {100 * scored_ua(run):.2f}, {said}" in capfd.readouterr().err
+    (line,) = [one for one in capfd.readouterr().err.splitlines() if "scores.jsonl: " in one]
+    assert f", UA {100 * scored_ua(run):.2f}, " in line
+    assert said in line
     assert said in (run / "RESULTS.md").read_text()
     again = cli("recipe", folder, "--root", corpus, "--work", tmp_path / "w")
     assert "prepare: 1 of 1 up to date" in again.stderr
