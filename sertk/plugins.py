@@ -51,13 +51,13 @@ KINDS: Mapping[str, Kind] = {
     "corpus": Kind("corpora", core.Corpus, (), "an official corpus folder -> utterances and protocols"),
     "feature": Kind("features", core.Feature, ("rate",), "a wave or a text -> frames"),
     "backbone": Kind("backbones", core.Backbone, ("inputs",), "inputs -> frames"),
-    "pooling": Kind("poolings", core.Pooling, ("width",), "frames -> an embedding"),
+    "pooling": Kind("poolings", core.Pooling, ("frames",), "frames -> an embedding"),
     "head": Kind("heads", core.Head, ("width", "out"), "an embedding -> the values of a task"),
     "loss": Kind("losses", core.Loss, ("task", "dims"), "views and labels -> a scalar"),
     "augmentation": Kind("augmentations", core.Augmentation, (), "a random change of training rows"),
     "sampler": Kind("samplers", core.BatchSampler, ("labels", "lengths", "batch"), "which rows share a batch"),
     "decision": Kind("decisions", None, ("view", "rows", "rng"), "windows or crops of an utterance -> its posterior"),
-    "metric": Kind("metrics", None, ("confusion",), "confusion counts -> a figure"),
+    "metric": Kind("metrics", core.Metric, (), "scores of utterances -> a figure"),
     "launcher": Kind("launchers", core.Launcher, (), "where stage commands run"),
 }
 """Every kind of plugin, in the order in which they are shown."""
@@ -225,7 +225,7 @@ class Plugins:
         ]
 
     def make(self, kind: str, spec: Spec, *context: object) -> Any:  # noqa: ANN401 - the kind decides what comes back
-        """Makes a component from its settings; of a function (a decision, a metric), the function with its settings.
+        """Makes a component from its settings; of a function (a decision), the function with its settings.
 
         Args:
             kind: The kind of plugin.
@@ -239,7 +239,14 @@ class Plugins:
         if KINDS[kind].interface is None:
             settings = self.check(kind, spec)
             return functools.partial(factory, **settings) if settings else factory
-        return self.build(kind, factory, spec, *context)
+        made = self.build(kind, factory, spec, *context)
+        made.who = self.who(kind, split(kind, spec)[0])
+        return made
+
+    def who(self, kind: str, name: str) -> str:
+        """What errors call a component: "pooling 'gem' of sertk-lab 0.1.0"."""
+        entry = self.entry(kind, name)
+        return f"{kind} {name!r} of {entry.distribution} {entry.version}"
 
     def check(self, kind: str, spec: Spec) -> dict[str, object]:
         """The settings of a component, checked by name and type; it is not made, so it has not looked at them itself.

@@ -21,6 +21,7 @@ from sertk.modeling.build import Body, with_frozen
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins, file_hash
+from sertk.settings.plain import difference
 from sertk.settings.schema import LossTerm, Settings
 from sertk.training import distributed, pilot, run_folder, warm_start
 from sertk.training.assemble import Parts, Setup, make_order, make_parts, make_setup, make_training, rehearse, rows_of
@@ -84,7 +85,7 @@ def _run(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Pa
     best = selected.history.best
     if not best["weights"]:
         raise SertkError(f"{out}: no epoch was finished; raise train.epochs.")
-    say(f"selected epoch {best['epoch']}: dev {t.metric.name} {100 * best['score']:.2f}")
+    say(f"selected epoch {best['epoch']}: dev {t.metric.name} {selected.metric.text(best['score'])}")
     final = selected
     if t.refit:
         say(f"refit on train + dev for {best['steps']} steps")
@@ -188,6 +189,13 @@ def _seen(setup: Setup) -> list[str]:
     return sorted({*before, *(setup.data.facts[i].sha256[:16] for i in (*fold.train, *fold.dev))})
 
 
+def _identity(s: Settings) -> str:
+    """16 hex digits of what makes the system of a run: the settings that are not at their defaults, plugin files."""
+    # each fold may begin with a bundle of its own
+    own = {**difference(s, Settings()), "train.init": s.train.init is not None}
+    return digest([own, sorted(map(file_hash, s.plugins))])
+
+
 def _write(setup: Setup, final: Training, best: Mapping[str, object]) -> None:
     s = setup.settings
     about = {
@@ -195,6 +203,7 @@ def _write(setup: Setup, final: Training, best: Mapping[str, object]) -> None:
         "protocol": setup.folds.about(setup.fold),
         "training": {
             "system": Path(s.system).stem if s.system else None,
+            "settings": _identity(s),
             "seed": s.seed,
             "epoch": best["epoch"],
             "steps": best["steps"],

@@ -21,6 +21,7 @@ from sertk.core import UsageError
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.recipe.find import home
+from sertk.recipe.plan import _anywhere
 from sertk.settings import merge
 from sertk.settings.schema import LossTerm
 from sertk.stages.score import score
@@ -177,7 +178,7 @@ def test_score_lines_have_the_durations_that_systems_are_compared_by(work: Path,
     (row,) = [line for line in cli("compare", system).stdout.splitlines() if line.startswith("| mini-cnn |")]
     (pooled,) = [line for line in (system / "RESULTS.md").read_text().splitlines() if line.startswith("| pooled |")]
     wa, ua = (cell.strip() for cell in pooled.split("|")[4:6])
-    assert row == f"| mini-cnn | {wa} | {ua} | {ua} ({len(lines)}) | – (0) | / |"
+    assert row.startswith(f"| mini-cnn | {wa} | {ua} | {ua} ({len(lines)}) | – (0) | / |")
 
 
 def read(path: Path) -> list[dict[str, object]]:
@@ -370,6 +371,92 @@ def test_an_installed_recipe_writes_where_it_is_run_and_ones_own_beside_itself(
     inside.mkdir(parents=True)
     assert home(inside) == Path()
     assert home(tmp_path) == tmp_path
+
+
+def published(stdout: str) -> tuple[list[str], list[str]]:
+    """The words of the command that made the results, and those after --publish, of a report's command line."""
+    (line,) = [shlex.split(line) for line in stdout.splitlines() if line.startswith("sertk report ")]
+    publish = line[line.index("--publish") + 1 :] if "--publish" in line else []
+    return shlex.split(line[line.index("--command") + 1]), publish
+
+
+def test_results_are_published_beside_the_recipe_that_ran_and_name_no_place_of_this_machine(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, ours = Path(shutil.copytree(recipe, tmp_path / "mine")), Path(shutil.copytree(work, tmp_path / "work"))
+    done = cli("recipe", mine, "--root", corpus, "--work", ours, "--stage", "report", "--publish")
+    assert done.exit_code == 0, done.output
+    for path in (mine / "RESULTS.md", ours / "exp/emobox/mini-cnn/RESULTS.md"):
+        text = path.read_text()
+        assert "- command: `sertk recipe recipe.yaml --root FOLDER --system mini-cnn`" in text
+        assert not [place for place in (tmp_path, corpus, recipe, ROOT) if str(place) in text]
+    assert (mine / "RESULTS.md").read_text().startswith("# ravdess: results\n\n## emobox / mini-cnn\n")
+    # the command runs where the recipe lies
+    monkeypatch.chdir(mine)
+    again = cli("recipe", "recipe.yaml", "--root", corpus, "--system", "mini-cnn", "--work", ours, "--dry-run")
+    assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("whisper:source={0}/encoder,freeze=conv", "whisper:source=FOLDER,freeze=conv"),
+        ("{{name: whisper, source: {0}/encoder, freeze: conv}}", "{name: whisper, source: FOLDER, freeze: conv}"),
+        ("whisper:source={0}/my models/tiny.pt", "whisper:source=tiny.pt"),
+        ("whisper:source=openai/whisper-tiny.en", "whisper:source=openai/whisper-tiny.en"),
+        ("corpus=table:list={0}/list.csv", "corpus=table:list=list.csv"),
+        ("backbone.source=https://a.b/c", "backbone.source=https://a.b/c"),
+        ("2.8s:1.4s", "2.8s:1.4s"),
+    ],
+)
+def test_no_setting_of_the_published_command_leads_to_a_place_of_this_machine(
+    tmp_path: Path, value: str, shown: str
+) -> None:
+    (tmp_path / "encoder").mkdir()
+    assert _anywhere(value.format(tmp_path)) == shown
+
+
+def test_files_of_the_published_command_are_named_as_the_recipes_folder_sees_them(
+    recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(recipe, tmp_path / "mine"))
+    (mine / "systems").mkdir()
+    shutil.copy(ROOT / "sertk/settings/conf/systems/mini-cnn.yaml", mine / "systems/own.yaml")
+    for place in (mine / "metric.py", tmp_path / "far.py"):
+        place.write_text("from sertk.hookspecs import hookimpl\n@hookimpl\ndef sertk_metrics():\n    return {}\n")
+    files = ("--system", mine / "systems/own.yaml", "--plugin", mine / "metric.py", "--plugin", tmp_path / "far.py")
+    done = cli("recipe", mine, "--root", corpus, "--work", tmp_path / "w", "--dry-run", *files)
+    assert done.exit_code == 0, done.output
+    command, _ = published(done.stdout)
+    assert command == shlex.split(
+        "sertk recipe recipe.yaml --root FOLDER --system systems/own.yaml --plugin metric.py --plugin far.py"
+    )
+
+
+def test_recipes_that_come_with_sertk_say_their_run_script_and_installed_ones_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("recipe", "mini", "--work", tmp_path / "w", "--dry-run", "--publish")
+    assert published(cli(*words).stdout) == (["egs/mini/run.sh", "--system", "mini-cnn"], [str(ROOT / "egs/mini")])
+    monkeypatch.setattr("sertk.recipe.plan.home", lambda folder: Path())
+    command, folder = published(cli(*words).stdout)
+    assert (command, folder) == (["sertk", "recipe", "mini", "--system", "mini-cnn"], [str(tmp_path / "w")])
+
+
+def test_a_changed_metric_of_a_plugin_file_is_scored_and_reported_again(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    ours, file = Path(shutil.copytree(work, tmp_path / "work")), tmp_path / "metric.py"
+    body = "from sertk.core import Metric\nfrom sertk.hookspecs import hookimpl\n\n\nclass Half(Metric):\n"
+    body += "    def __call__(self, scores):\n        return {}\n\n\n@hookimpl\ndef sertk_metrics():\n"
+    body += "    return {{'half': Half}}\n"
+    words = ("recipe", recipe, "--root", corpus, "--work", ours, "--stage", "score", "--plugin", file)
+    for value in ("0.5", "0.25"):
+        file.write_text(body.format(value))
+        done = cli(*words)
+        assert done.exit_code == 0, done.output
+        text = (ours / "exp/emobox/mini-cnn/RESULTS.md").read_text()
+        assert f"| {100 * float(value):.2f} |\n" in text
 
 
 def test_help_imports_neither_torch_nor_a_plugin() -> None:
