@@ -79,7 +79,8 @@ def fresh(step: Step) -> bool:
 
 def stale(step: Step) -> bool:
     """Whether a step was done with these settings, and is out of date by something else."""
-    return _stamp(step).get("settings") == digest([step.settings])
+    old: Document = _stamp(step)
+    return old.get("settings") == digest([step.settings])
 
 
 def stamp(step: Step, found: Fingerprint) -> None:

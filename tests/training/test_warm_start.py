@@ -20,6 +20,7 @@ from sertk.corpus import protocols
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.stages.score import score
+from sertk.training import warm_start
 
 
 def train(data: Path, out: Path, *, force: bool = False, **more: object) -> Path:
@@ -46,6 +47,21 @@ def mine(begun: Path, tmp_path: Path) -> Path:
 def still(init: Path) -> dict[str, object]:
     """Settings of a run that learns nothing."""
     return {"train.init": str(init), "train.optimizer": {"name": "sgd", "lr": 0.0}}
+
+
+def test_the_hash_of_a_bundle_to_begin_with_covers_its_frozen_weights(mine: Path) -> None:
+    about, found = json.loads((mine / "bundle.json").read_text()), []
+    (mine / "files").mkdir()
+    for name in ("0123456789abcdef.safetensors", "fedcba9876543210.safetensors"):
+        (mine / "files" / name).write_bytes(b"")
+        write_json(mine / "bundle.json", {**about, "frozen": name})
+        found.append(warm_start.digest(str(mine)))
+    write_json(mine / "bundle.json", {**about, "training": {}})  # which are no weights
+    assert len({*found, warm_start.digest(str(mine))}) == 3
+    (mine / "files" / name).unlink()
+    write_json(mine / "bundle.json", {**about, "frozen": name})
+    with pytest.raises(UsageError, match=rf"there is no {mine / 'files' / name}\. Give the `model` folder"):
+        warm_start.files(str(mine))
 
 
 def scores(bundle: Path, corpus: Path, out: Path) -> list[object]:
