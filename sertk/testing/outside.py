@@ -140,8 +140,8 @@ def corpus_reads(subject: Subject) -> None:
 
 
 def _utterance(what: str, one: Utterance, root: Path, published: Mapping[str, int]) -> None:
-    texts: list[tuple[str, object]] = [("id", one.id), ("path", one.path), ("speaker", one.speaker)]
-    for field, value in texts:
+    texts: dict[str, object] = {"id": one.id, "path": one.path, "speaker": one.speaker}
+    for field, value in texts.items():
         require(isinstance(value, str) and bool(value), f"{what}: its {field} is {value!r}; it is a text, not empty.")
     fine = not PurePosixPath(one.path).is_absolute() and "\\" not in one.path
     require(fine, f"{what}: its path is {one.path!r}; it is relative to the corpus folder, with forward slashes.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from sertk.core import Output, Padded, Rng, View
+from sertk.core import Metric, Output, Padded, Prediction, Rng, Scores, Target, View
 from sertk.testing.cases import BrokenError, Check, Subject, own_chance, require, require_close, require_same
 
 CLASSES: Final = 4
@@ -95,37 +96,118 @@ DECISION: Final[Mapping[str, Check]] = {
 # ---------------------------------------------------------------- metrics
 
 
-def _figure(subject: Subject, counts: Tensor) -> float:
-    found = _named(subject)(counts)
+def _scores(pairs: Tensor, classes: int, sure: float | None = None) -> Scores:
+    """Made-up scores of utterances of two speakers.
+
+    Args:
+        pairs: (N, 2) label and decision of each.
+        classes: C.
+        sure: Probability of the decision; None draws one from 0.5 to 1.
+    """
+    label, decision = pairs.T
+    share = torch.rand(len(pairs)) / 2 + 0.5 if sure is None or classes == 1 else torch.full((len(pairs),), sure)
+    others = ((1 - share) / max(1, classes - 1))[:, None].expand(-1, classes)
+    posterior = others.scatter(1, decision[:, None], share[:, None]).double()
+    posterior /= posterior.sum(1, keepdim=True)
+    rows = range(len(pairs))
+    return Scores(
+        ids=tuple(f"utterance{row}" for row in rows),
+        classes=tuple(f"class{number}" for number in range(classes)),
+        target=Target.of(label, classes),
+        prediction=Prediction(posterior, posterior.clamp(min=1e-12).log()),
+        decision=decision,
+        speaker=tuple(f"speaker{row % 2}" for row in rows),
+        gender=tuple(("female", "male")[row % 2] for row in rows),
+        session=tuple(None for _ in rows),
+        seconds=torch.rand(len(pairs), dtype=torch.float64) + 0.5,
+    )
+
+
+def _pairs(counts: Tensor) -> Tensor:
+    """(N, 2) label and decision, of (C, C) confusion counts."""
+    return torch.repeat_interleave(counts.nonzero(), counts[counts > 0], 0)
+
+
+def _metric(subject: Subject) -> Metric:
+    made: Metric = subject.make()
+    require(isinstance(made, Metric), f"{subject.what} is a {type(made).__name__}; it is a sertk.core.Metric.")
+    return made
+
+
+def _figure(subject: Subject, metric: Metric, scores: Scores) -> float:
+    found: object = metric(scores)
     if isinstance(found, float):
         return found
     raise AssertionError(f"{subject.what} gives a {type(found).__name__}; it is a float.")
 
 
+def metric_declared(subject: Subject) -> None:
+    """It says which figures are better, and between which ends they lie."""
+    metric = _metric(subject)
+    fine = metric.better in ("higher", "lower")
+    require(fine, f"{subject.what}: better is {metric.better!r}; it is 'higher' or 'lower'.")
+    least, greatest = metric.range
+    require(least < greatest, f"{subject.what}: range is {metric.range!r}; it is (LEAST, GREATEST).")
+
+
 def metric_range(subject: Subject) -> None:
-    """A figure is in [0, 1], where a class never occurs or is never decided too."""
+    """A figure is in its range and finite, where a class never occurs or is never decided too."""
+    metric = _metric(subject)
     full = torch.randint(0, 9, (CLASSES, CLASSES)) + 1
     unseen, undecided, neither, wrong = full.clone(), full.clone(), full.clone(), full.clone()
     unseen[1] = 0
     undecided[:, 2] = 0
     neither[3] = neither[:, 3] = 0
     wrong.fill_diagonal_(0)
+    least, greatest = metric.range
     for counts in (full, unseen, undecided, neither, wrong, torch.ones(1, 1, dtype=torch.int64)):
-        found = _figure(subject, counts)
-        require(0 <= found <= 1, f"{subject.what} of {counts.tolist()} is {found:.4g}; it is in [0, 1].")
-
-
-def metric_perfect(subject: Subject) -> None:
-    """Where every decision is right the figure is 1, however many there are of each class."""
-    for counts in ([3, 50, 1, 7], [5, 0, 2, 0], [4]):
-        found = _figure(subject, torch.diag(torch.tensor(counts)))
+        found = _figure(subject, metric, _scores(_pairs(counts), len(counts)))
         require(
-            abs(found - 1) <= 1e-9,
-            f"{subject.what} of right decisions alone, {counts} by class, is {found:.4g}; it is 1.",
+            least <= found <= greatest and abs(found) < math.inf,
+            f"{subject.what} of confusion counts {counts.tolist()} is {found:.4g}; it is finite and in {metric.range}.",
         )
 
 
+def metric_perfect(subject: Subject) -> None:
+    """Where every decision is right and sure the figure is the best there is, however many there are of each class."""
+    metric = _metric(subject)
+    best = metric.range[0] if metric.better == "lower" else metric.range[1]
+    for counts in ([3, 50, 1, 7], [5, 0, 2, 0], [4, 3]):
+        found = _figure(subject, metric, _scores(_pairs(torch.diag(torch.tensor(counts))), len(counts), sure=1.0))
+        require(
+            abs(found - best) <= 1e-6 or abs(best) == math.inf,
+            f"{subject.what} of right decisions alone, {counts} by class, is {found:.4g}; it is {best:g}, the best.",
+        )
+
+
+def metric_order(subject: Subject) -> None:
+    """The order of the utterances does not matter."""
+    metric, scores = _metric(subject), _scores(torch.randint(0, CLASSES, (37, 2)), CLASSES)
+    found, other = (_figure(subject, metric, scores.take(rows)) for rows in (torch.arange(37), torch.randperm(37)))
+    require(abs(found - other) <= 1e-6, f"{subject.what} is {found:.6g}, and in another order {other:.6g}.")
+
+
+def metric_reading(subject: Subject) -> None:
+    """It gives the same twice, and leaves the scores as they are."""
+    scores = _scores(torch.randint(0, CLASSES, (37, 2)), CLASSES)
+    kept, copy = (scores.take(torch.arange(37)) for _ in range(2))
+    counts, metric = scores.confusion.clone(), _metric(subject)
+    found = [_figure(subject, metric, one) for one in (scores, scores, copy)]
+    require(found[0] == found[1] == found[2], f"{subject.what} gives {found} for the same scores.")
+    for before, after in (
+        (kept.prediction.posterior, scores.prediction.posterior),
+        (kept.prediction.logits, scores.prediction.logits),
+        (kept.target.soft, scores.target.soft),
+        (kept.decision, scores.decision),
+        (counts, scores.confusion),
+    ):
+        require(torch.equal(before, after), f"{subject.what} changes the scores that it reads.")
+
+
 METRIC: Final[Mapping[str, Check]] = {
-    "a figure is in [0, 1]": metric_range,
-    "right decisions alone give 1": metric_perfect,
+    "better and range are stated": metric_declared,
+    "a figure is in its range": metric_range,
+    "right decisions alone give the best": metric_perfect,
+    "order does not matter": metric_order,
+    "it reads and does not change": metric_reading,
 }

@@ -279,7 +279,8 @@ def test_folds_that_follow_from_the_corpus_are_known_once_it_is_prepared(tmp_pat
     assert "the folds of loso follow from the corpus; prepare it first" in dry.stderr
     early = cli(*call, "--stage", "train")
     assert early.exit_code == 1
-    assert "prepare it first" in early.stderr
+    assert "the corpus is not prepared" in early.stderr
+    assert f"sertk recipe {folder} --stage 1 " in " ".join(early.stderr.split())
     assert cli(*call, "--stop-stage", "prepare").exit_code == 0
     trained = cli(*call, "--dry-run", "--stage", "train", "--stop-stage", "train").stdout.splitlines()
     assert [line.split("--fold ")[1].split()[0] for line in trained] == ["01", "02", "03", "04", "05", "06", "08", "20"]

@@ -15,7 +15,9 @@ from sertk import hookspecs
 from sertk.core import (
     Corpus,
     InputSpec,
+    Metric,
     Rejected,
+    Scores,
     UsageError,
     Utterance,
 )
@@ -126,8 +128,7 @@ def test_contracts_are_of_everything_of_a_kind_or_of_a_name() -> None:
     assert {case.subject.kind for case in contracts(plugins=PLUGINS)} == set(KINDS)
     assert {case.subject.name for case in contracts("head", plugins=PLUGINS)} == set(PLUGINS.names("head"))
     assert [case.id for case in contracts("metric", "ua", plugins=PLUGINS)] == [
-        "metric ua: a figure is in [0, 1]",
-        "metric ua: right decisions alone give 1",
+        f"metric ua: {what}" for what in CHECKS["metric"]
     ]
 
 
@@ -154,11 +155,22 @@ def test_a_case_leaves_the_random_numbers_of_others_alone() -> None:
 # ---------------------------------------------------------------- metrics that break them; other parts: see `wrong/`
 
 
+class First(Metric):
+    """Says nothing of directions, looks at the first utterance, counts its calls, and is beyond its range."""
+
+    better = "most"  # type: ignore[assignment]
+    calls = 0
+
+    def __call__(self, scores: Scores) -> float:
+        self.calls += 1
+        return float(scores.decision[0]) + 2 * self.calls
+
+
 def guests() -> Plugins:
     """The builtins, and with them those who break contracts."""
     source = manager()
     offers: dict[str, Mapping[str, Any]] = {
-        "metric": {"bad": lambda counts: float(counts.sum())},
+        "metric": {"bad": First},
     }
     hooks = {KINDS[kind].hook: hookspecs.hookimpl(lambda found=found: found) for kind, found in offers.items()}
     source.register(SimpleNamespace(**hooks), "bad")
