@@ -9,7 +9,8 @@ A guest's whole test, run against whatever distribution offers the name:
     def test_contract(check):
         check()
 
-A broken contract raises AssertionError with one sentence. Nothing here needs pytest.
+A broken contract raises AssertionError with one sentence; what a part itself raises is named in it. What a corpus reads
+is checked with a folder: `contracts("corpus", "mine", root=FOLDER)`. Nothing here needs pytest.
 """
 
 from sertk.testing.cases import ALLOWED, Case, Check, Subject

@@ -92,29 +92,33 @@ def _gradients(subject: Subject, module: nn.Module, results: list[Tensor]) -> No
 def learns(subject: Subject, module: Net, run: Callable[[Net], list[Tensor]]) -> None:
     """Wants a finite gradient of every parameter that is to be trained and moves a result."""
     module.zero_grad()
-    results = run(module)
-    _gradients(subject, module, results)
+    _gradients(subject, module, run(module))
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad or parameter.grad is not None:
             continue
         with torch.no_grad():
-            kept = parameter.clone()
+            before, kept = run(module), parameter.clone()
             parameter.add_(torch.randn_like(parameter))
-            moved = any(not torch.equal(a, b) for a, b in zip(run(module), results, strict=True))
+            moved = any(not torch.equal(a, b) for a, b in zip(run(module), before, strict=True))
             parameter.copy_(kept)
-        require(
-            not moved, f"{subject.what}: {name} gets no gradient, though results follow from it; do not cut its graph."
-        )
+        told = f"{subject.what}: {name} gets no gradient, though results follow from it"
+        require(not moved, f"{told}; do not cut its graph.")
 
 
-def reaches(subject: Subject, results: Mapping[str, Tensor], source: Tensor, what: str) -> None:
-    """Wants of each result a finite gradient of what it is made of, which is not zero everywhere."""
+def reaches(subject: Subject, results: Mapping[str, Tensor], source: Tensor, what: str, *, some: bool) -> None:
+    """Wants of each result a finite gradient of what it is made of.
+
+    Args:
+        subject: The component.
+        results: By name.
+        source: What they are made of.
+        what: How it is called.
+        some: Whether the gradient may not be zero everywhere; of a deviation it is, where there is none.
+    """
     for name, value in results.items():
-        total = (value * torch.randn_like(value)).sum()
-        found = (
-            torch.autograd.grad(total, source, retain_graph=True, allow_unused=True)[0] if total.requires_grad else None
-        )
-        if found is None or not bool(found.any()):
+        graph, total = value.requires_grad, (value * torch.randn_like(value)).sum()
+        (found,) = torch.autograd.grad(total, source, retain_graph=True, allow_unused=True) if graph else (None,)
+        if found is None or (some and not bool(found.any())):
             raise BrokenError(f"{subject.what}: no gradient goes from {name} to {what}; do not cut the graph.")
         require_finite(found, f"{subject.what}: the gradient of {what}")
 
@@ -246,12 +250,13 @@ def pooling_repeats(subject: Subject) -> None:
 def pooling_learning(subject: Subject) -> None:
     """Gradients are finite and reach the frames and its own parameters; one frame works, and equal frames do."""
     spec = _spec(subject)
-    sizes = (spec.frames,) if spec.frames else (1, 4)
-    for rows in (*(Padded(torch.ones(1, size, WIDTH), torch.tensor([size])) for size in sizes), _windows(spec)):
+    alike = [Padded(torch.ones(1, size, WIDTH), torch.tensor([size])) for size in (spec.frames or 1, spec.frames or 4)]
+    for rows in (*alike, _windows(spec)):
         pooling, frames = _pooling(subject, spec), rows.data.clone().requires_grad_()
         _pooled(subject, pooling, rows)
         found = pooling(frames, rows.mask)
-        reaches(subject, {"the embedding": found.embedding, "the refined frames": found.frames}, frames, "the frames")
+        results = {"the embedding": found.embedding, "the refined frames": found.frames}
+        reaches(subject, results, frames, "the frames", some=len(frames) > 1)
         learns(subject, pooling, lambda made, rows=rows: list(made(rows.data, rows.mask)))  # type: ignore[misc]
 
 
@@ -344,7 +349,7 @@ def head_learning(subject: Subject) -> None:
         _values(subject, head, embedding)
         learns(subject, head, lambda made, rows=embedding: [made(rows)])  # type: ignore[misc]
         embedding.requires_grad_()
-        reaches(subject, {"its values": head(embedding)}, embedding, "the embedding")
+        reaches(subject, {"its values": head(embedding)}, embedding, "the embedding", some=len(embedding) > 1)
 
 
 def head_weights(subject: Subject) -> None:

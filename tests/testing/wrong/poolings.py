@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from sertk.core import FrameSpec, Pooled, Pooling, UsageError
+from sertk.core import FrameSpec, Pooled, Pooling, UsageError, mean_std
 from sertk.hookspecs import hookimpl
 
 
@@ -46,6 +46,15 @@ class FirstFrame(Pooling):
 
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
         return Pooled(self.projection(frames[:, 0]), frames)
+
+
+class Deviation(Average):
+    """The deviation alone, which has no gradient where frames are alike: a right one."""
+
+    says = ""
+
+    def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
+        return mean_std(frames, mask)[1]
 
 
 class Flat(Pooling):
