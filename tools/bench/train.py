@@ -40,6 +40,7 @@ from torch.nn.functional import layer_norm
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from sertk.core import Batch, BatchSampler, Padded, Plan, Task, Utterance, Views
+from sertk.corpus.folding import Fold
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.plugins import Plugins
@@ -196,6 +197,7 @@ class Ours(EmotionBrain):
 def sertk_way(work: Work, out: Path, fed: Fed) -> Way:
     """What `sertk train` runs for p3-baseline, at the recipe's settings; without dev nothing is written."""
     settings = {
+        "fold": "all",
         "backbone.source": work.source,
         "train.optimizer": {"name": "adam", "lr": HEAD},
         "train.backbone_rate": ENCODER / HEAD,
@@ -213,7 +215,7 @@ def sertk_way(work: Work, out: Path, fed: Fed) -> Way:
     reader = Reader(work.data, loaded.audio, {}, wave=True)
     rows = Rows(utterances, labels, len(CLASSES), reader)
     order = Order(Some(rows.labels, rows.lengths, work), 0, len(rows.labels))
-    folds = Folds(work.data.corpus, "", CLASSES, {}, {})
+    folds = Folds(work.data.corpus, "", CLASSES, {}, {"all": Fold((), (), ())})
     setup = Setup(plugins, loaded, work.data, folds, task, reader, {}, out, None)
     brain = Ours(make_training(setup, "select", None, parts, order))
     brain.fed = fed
