@@ -138,7 +138,7 @@ def _figure(subject: Subject, metric: Metric, scores: Scores) -> float:
     found: object = metric(scores)
     if isinstance(found, float):
         return found
-    raise AssertionError(f"{subject.what} gives a {type(found).__name__}; it is a float.")
+    raise BrokenError(f"{subject.what} gives a {type(found).__name__}; it is a float.")
 
 
 def metric_declared(subject: Subject) -> None:

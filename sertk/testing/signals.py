@@ -33,6 +33,7 @@ from sertk.testing.cases import (
 RATE: Final = 16_000  # Hz
 RATES: Final = (RATE, 8_000, 44_100)
 SECONDS: Final = (0.5, 1.0, 0.1, 0.73337)
+FEW: Final = SECONDS[::2]  # where it does not matter how many rows there are
 UTTERANCES: Final = [
     Utterance(
         f"u{i}", f"u{i}.wav", f"speaker{i % 2}", ("anger", "neutral")[i > 1], duration=s, text="one two" * (i + 1)
@@ -125,7 +126,7 @@ def repeats(subject: Subject) -> None:
     feature = _feature(subject)
     if feature is None:
         return
-    rows, others = waves(), waves()
+    rows, others = waves(FEW), waves(FEW)
     kept = rows.data.clone()
     with own_chance(subject):
         first = _frames(subject, feature, rows)
@@ -160,7 +161,7 @@ def bundle(subject: Subject) -> None:
     feature = _feature(subject)
     if feature is None:
         return
-    rows = waves()
+    rows = waves(FEW)
     wanted = _frames(subject, feature, rows)
     feature.fit(UTTERANCES)  # as a run does that goes on
     again = _frames(subject, feature, rows)
