@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,14 @@ def test_every_fault_changes_what_one_place_of_the_code_means() -> None:
         source = (ROOT / fault.path).read_text()
         changed = fault.changed(source)  # raises where the old text does not stand there once
         assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source)), fault.wrong
+
+
+def test_no_fault_is_a_name_that_is_not_there(tmp_path: Path) -> None:
+    for number, fault in enumerate(mutate.faults()):  # any test that runs such a line would fail, whatever it checks
+        (tmp_path / f"{number}.py").write_text(fault.changed((ROOT / fault.path).read_text()))
+    words = ("ruff", "check", "--isolated", "--select", "F821,F823", tmp_path)
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_every_fault_is_another_one() -> None:
