@@ -14,7 +14,7 @@ def padded() -> Padded:
 
 def target() -> Target:
     soft = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.1, 0.2, 0.7]])
-    return Target(soft, torch.tensor([1.0, 0.0, 1.0]), {"age": torch.tensor([7.0, torch.nan, 9.0])})
+    return Target(soft, torch.tensor([1.0, 0.0, 0.5]), {"age": torch.tensor([7.0, torch.nan, 9.0])})
 
 
 def batch() -> Batch:
@@ -37,7 +37,7 @@ def test_a_blended_label_is_the_share_of_the_other_and_the_rest_of_its_own() -> 
     other = Target(torch.eye(3), torch.zeros(3))
     made = target().blend(other, torch.tensor([0.2, 0.0, 1.0]))
     torch.testing.assert_close(made.soft, torch.tensor([[0.6, 0.4, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
-    assert made.weight.tolist() == [1, 0, 1]
+    assert made.weight.tolist() == [1, 0, 0.5]
     assert made.aux["age"][2] == 9
 
 
@@ -53,7 +53,7 @@ def test_chosen_rows_keep_what_is_theirs_and_no_groups() -> None:
     assert made.inputs["mel"].data[:, 0, 0].tolist() == [3, 1]
     assert made.target is not None
     assert made.target.hard.tolist() == [2, 1]
-    assert made.target.weight.tolist() == [1, 0]
+    assert made.target.weight.tolist() == [0.5, 0]
     assert made.target.aux["age"][0] == 9
     assert made.target.aux["age"][1].isnan()
     assert made.copy.tolist() == [1, 2]
