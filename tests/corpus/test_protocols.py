@@ -17,7 +17,7 @@ from sertk.core import FoldTable, Protocol, Rejected, SertkError, UsageError, Ut
 from sertk.core.files import write_json
 from sertk.corpus.audit import Lack, audit_folds, lacking_classes
 from sertk.corpus.folding import Fold, names
-from sertk.corpus.protocols import Folds, load, make, to_json
+from sertk.corpus.protocols import Folds, Shares, expected, load, make, to_json
 
 LABELS = {"anger": "anger", "joy": "happiness", "excitement": "happiness"}
 
@@ -229,6 +229,54 @@ def test_a_protocol_that_keeps_nothing_is_an_error() -> None:
         folds_of(replace(PROTOCOL, labels={"boredom": "boredom"}))
 
 
+def test_an_utterance_that_no_fold_takes_is_listed(tmp_path: Path) -> None:
+    # f1_anger_2 is of the tested speaker, and no fold tests it
+    rows = {"f1_anger_1": "1", "f1_anger_2": "", "m1_joy_1": ""}
+    protocol = Protocol(LABELS, table(tmp_path / "t.tsv", rows), dev=0)
+    folds, dropped, _ = make("toy", "p", protocol, corpus())
+    assert {"id": "f1_anger_2", "reason": "no fold takes it"} in dropped
+    assert sorted(folds.labels) == ["f1_anger_1", "m1_joy_1"]
+
+
+def test_a_class_of_the_label_map_that_is_not_here_is_a_class() -> None:
+    folds = folds_of(replace(PROTOCOL, labels={**LABELS, "sadness": "sadness"}))
+    assert folds.classes == ("anger", "happiness", "sadness")
+    assert folds_of(replace(PROTOCOL, labels=None)).classes == ("anger", "excitement", "joy")
+
+
+def test_a_complete_corpus_has_the_counts_that_its_protocol_or_its_authors_publish() -> None:
+    published = {"anger": 10, "joy": 4, "excitement": 3, "boredom": 8}
+    assert expected(PROTOCOL, published) == {"anger": 10, "happiness": 7}
+    assert expected(replace(PROTOCOL, published={"anger": 2}), published) == {"anger": 2}
+    for other in (replace(PROTOCOL, keep={"modality": ["speech"]}), replace(PROTOCOL, labels=None)):
+        assert expected(other, published) == {}  # nobody counted those
+    assert expected(PROTOCOL, {}) == {}
+
+
+# --- the stamp -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shares", "stamp"),
+    [
+        ({}, "speaker-independent"),
+        ({"speaker": ["train+dev"]}, "speaker-independent"),
+        ({"speaker": ["train+test"]}, "SPEAKER-DEPENDENT"),
+        ({"speaker": ["dev+test"]}, "SPEAKER-DEPENDENT"),
+        ({"audio": ["train+dev"]}, "speaker-independent"),
+        ({"audio": ["train+test"]}, "SPEAKER-DEPENDENT"),
+        ({"audio": ["dev+test"]}, "SPEAKER-DEPENDENT"),
+        (
+            {"text": ["train+dev", "train+test", "dev+test"], "session": ["train+test", "dev+test"]},
+            "speaker-independent",
+        ),
+    ],
+)
+def test_speakers_and_recordings_that_the_test_shares_are_stamped(shares: Shares, stamp: str) -> None:
+    folds = replace(folds_of(), shares=shares)
+    assert folds.stamp == folds.about("a")["stamp"] == to_json(folds)["stamp"] == stamp
+
+
 # --- the hash and the file -----------------------------------------------------------------------------------------
 
 
@@ -261,6 +309,14 @@ def test_the_hash_changes_with_every_label_id_class_and_fold() -> None:
 def test_a_protocol_file_gives_back_what_was_written(tmp_path: Path) -> None:
     write_json(tmp_path / "p.json", to_json(folds_of()))
     assert load(tmp_path / "p.json") == folds_of()
+
+
+def test_a_protocol_file_gives_back_a_train_that_lacks_what_no_part_has(tmp_path: Path) -> None:
+    rows = {"f1_anger_1": "1", "f1_anger_2": "2", "m1_joy_1": "2"}
+    folds, _, _ = make("toy", "p", Protocol(LABELS, table(tmp_path / "t.tsv", rows), dev=0), corpus())
+    write_json(tmp_path / "p.json", to_json(folds))
+    assert load(tmp_path / "p.json") == folds
+    assert folds.folds["1"] == Fold(("m1_joy_1",), (), ("f1_anger_1",))
 
 
 def edited(path: Path, old: str, new: str) -> Path:

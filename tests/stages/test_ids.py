@@ -85,6 +85,7 @@ class Watch(Augmentation):
     def __call__(self, batch, rng, partners):
         for what, seen in (("row", batch), ("partner", partners)):
             note(what, by=self.name, whose=self.see(seen.inputs), ids=seen.ids)
+        note("drawn", by=self.name, whose=self.see(batch.inputs), numbers=rng.uniform().flatten().tolist())
         return batch
 
 
@@ -161,8 +162,8 @@ train: {{epochs: 3, batch: 5, patience: 0, select: last, accumulate: 2, threads:
 """
 PROTOCOL = """
 labels: {neutral: calm, anger: anger, fear: fear}
-test: {one: ["01", "03"], two: ["20"]}
-dev: {one: ["05", "06", "10"], two: ["01"]}
+test: {one: ["20"], two: ["01", "03"]}
+dev: {one: ["01"], two: ["05", "06", "10"]}
 overlaps: {text: [train+dev, train+test, dev+test]}
 """
 TEST, DEV = {"01", "03"}, {"05", "06", "10"}
@@ -229,7 +230,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 def run(
     request: pytest.FixtureRequest, corpus: Corpus, patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Run:
-    """A run in fold "one", trained and scored."""
+    """A run in fold "two", trained and scored."""
     from sertk.stages.train import train  # late: see test_recipe
 
     folder, cached, refit = tmp_path_factory.mktemp("run"), "cached" in request.param, "refit" in request.param
@@ -239,7 +240,7 @@ def run(
     by_number = dict.fromkeys(range(64), 0) | {n: corpus.classes[i] for i, n in corpus.numbers.items()}
     patch.setenv("CLASSES", json.dumps([by_number[n] for n in range(64)]))
     files = [corpus.data.parent / "spy.py"]
-    settings = merge.load(str(system), None, {"protocol": "mine", "fold": "one"}, plugins=files)
+    settings = merge.load(str(system), None, {"protocol": "mine", "fold": "two"}, plugins=files)
 
     def seen(name: str) -> list[dict[str, Any]]:
         path = folder / f"{name}.jsonl"
@@ -273,7 +274,7 @@ def phases(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def test_the_protocol_file_has_the_speakers_that_the_protocol_names(corpus: Corpus) -> None:
-    held = json.loads((corpus.data / "protocols/mine.json").read_text())["folds"]["one"]
+    held = json.loads((corpus.data / "protocols/mine.json").read_text())["folds"]["two"]
     assert (sorted(held["dev"]), sorted(held["test"])) == (sorted(corpus.parts["dev"]), sorted(corpus.parts["test"]))
     rest = sorted(corpus.numbers.keys() - {*held["dev"], *held["test"]})
     assert held["train"] == "all others" or sorted(held["train"]) == rest
@@ -321,6 +322,12 @@ def test_rows_and_partners_are_who_they_are_said_to_be(run: Run, corpus: Corpus)
     for what in ("row", "partner"):
         seen = run.of(what)
         assert flat(seen) == [corpus.numbers[i] for i in flat(seen, "ids")]
+
+
+def test_random_numbers_of_a_row_are_others_in_every_epoch(run: Run) -> None:
+    drawn = run.of("drawn", "select")
+    numbers = {(who, n) for one in drawn for who, n in zip(one["whose"], one["numbers"], strict=True)}
+    assert set(Counter(who for who, _ in numbers).values()) == {EPOCHS["select"]}
 
 
 def test_the_pilot_is_of_training_rows(run: Run, corpus: Corpus) -> None:

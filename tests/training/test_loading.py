@@ -126,9 +126,13 @@ def test_an_epoch_goes_on_at_the_step_at_which_it_was_left_and_the_next_begins_a
     assert first_rows(made) == [(5, 3050 + place) for place in range(4)]
 
 
-def test_an_error_of_a_reader_is_its_sentence() -> None:
+def test_an_error_of_a_worker_is_its_sentence() -> None:
     def torn(utterances: Sequence[Utterance]) -> dict[str, Padded]:
-        raise SertkError("a.wav is torn: obtain it again.")
+        # as torch wraps what a worker raises
+        raise SertkError(
+            "Caught SertkError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+            "  File ...\nsertk.core.errors.SertkError: a.wav is torn: obtain it again.\n"
+        )
 
     broken = Rows([Utterance("a", "a.wav", "s", None)], torch.zeros(1, dtype=torch.int64), 2, torn)  # type: ignore[arg-type]
     with pytest.raises(SertkError, match=r"^a\.wav is torn: obtain it again\.$"):

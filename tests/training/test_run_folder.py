@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from sertk.core import SertkError, UsageError
+from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.settings.schema import Settings
 from sertk.training.run_folder import begun, claim, claim_data, clear, lock
@@ -124,3 +126,17 @@ def test_before_anything_was_trained_a_run_may_begin_with_something_else(tmp_pat
     claim_data(tmp_path, {"audio": "b2"})
     with pytest.raises(SertkError, match="began with audio b2"):
         claim_data(tmp_path, {"audio": "a1"})
+
+
+def test_a_run_is_not_gone_on_with_where_its_audio_changed(data: Path, tmp_path: Path) -> None:
+    from sertk.stages.train import train  # late: see test_recipe
+
+    one_epoch = settings(**{"train.epochs": 1, "train.threads": 1, "backbone": {"name": "frames"}})
+    train(one_epoch, Data(data), tmp_path / "run")
+    train(one_epoch, Data(data), tmp_path / "run")  # the same run, which is trained already
+    changed = Path(shutil.copytree(data, tmp_path / "data"))
+    sha = Data(data).facts[Data(data).protocol("emobox").folds["1"].test[0]].sha256
+    text = (changed / "audio.jsonl").read_text()
+    (changed / "audio.jsonl").write_text(text.replace(sha, sha[::-1]))
+    with pytest.raises(SertkError, match="began with audio"):
+        train(one_epoch, Data(changed), tmp_path / "run")
