@@ -49,7 +49,7 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:  # type: ignore[empty-bod
 
 @hookspec
 def sertk_poolings() -> Mapping[str, type[Pooling]]:  # type: ignore[empty-body]
-    """Frames -> an embedding; made as `Pooling(width, project=None, **settings)`."""
+    """Frames -> an embedding; made as `Pooling(frames, project=None, **settings)`."""
 
 
 @hookspec

@@ -51,7 +51,7 @@ KINDS: Mapping[str, Kind] = {
     "corpus": Kind("corpora", core.Corpus, (), "an official corpus folder -> utterances and protocols"),
     "feature": Kind("features", core.Feature, ("rate",), "a wave or a text -> frames"),
     "backbone": Kind("backbones", core.Backbone, ("inputs",), "inputs -> frames"),
-    "pooling": Kind("poolings", core.Pooling, ("width",), "frames -> an embedding"),
+    "pooling": Kind("poolings", core.Pooling, ("frames",), "frames -> an embedding"),
     "head": Kind("heads", core.Head, ("width", "out"), "an embedding -> the values of a task"),
     "loss": Kind("losses", core.Loss, ("task", "dims"), "views and labels -> a scalar"),
     "augmentation": Kind("augmentations", core.Augmentation, (), "a random change of training rows"),
@@ -239,7 +239,14 @@ class Plugins:
         if KINDS[kind].interface is None:
             settings = self.check(kind, spec)
             return functools.partial(factory, **settings) if settings else factory
-        return self.build(kind, factory, spec, *context)
+        made = self.build(kind, factory, spec, *context)
+        made.who = self.who(kind, split(kind, spec)[0])
+        return made
+
+    def who(self, kind: str, name: str) -> str:
+        """What errors call a component: "pooling 'gem' of sertk-lab 0.1.0"."""
+        entry = self.entry(kind, name)
+        return f"{kind} {name!r} of {entry.distribution} {entry.version}"
 
     def check(self, kind: str, spec: Spec) -> dict[str, object]:
         """The settings of a component, checked by name and type; it is not made, so it has not looked at them itself.

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Pooled, Pooling, UsageError, check_range, mean_std
+from sertk.core import FrameSpec, Pooled, Pooling, UsageError, check_range, mean_std
 from sertk.hookspecs import hookimpl
 
 
@@ -18,18 +18,19 @@ class _Projected(Pooling):
     _who: ClassVar[str]  # what an error calls it
     parts: ClassVar[int] = 1
 
-    def __init__(self, width: int, project: int | None = None) -> None:
+    def __init__(self, frames: FrameSpec, project: int | None = None) -> None:
         super().__init__()
         check_range(self._who, "project", project, at_least=1, null=True)
-        self.out = project or self.parts * width
-        self.projection = nn.Linear(self.parts * width, project) if project else nn.Identity()
+        width = self.parts * frames.width
+        self.out = project or width
+        self.projection = nn.Linear(width, project) if project else nn.Identity()
 
 
 class Mean(_Projected):
     """The mean of the real frames.
 
     Args:
-        width: D; given by the run.
+        frames: Given by the run.
         project: Width that the mean is projected to; null leaves it.
     """
 
@@ -45,7 +46,7 @@ class Max(_Projected):
     """The maximum of the real frames, by dimension.
 
     Args:
-        width: D; given by the run.
+        frames: Given by the run.
         project: Width that the maximum is projected to; null leaves it.
     """
 
@@ -60,7 +61,7 @@ class MeanStd(_Projected):
     """Mean and standard deviation of the real frames, side by side.
 
     Args:
-        width: D; given by the run.
+        frames: Given by the run.
         project: Width that both together are projected to; null leaves them, 2 D.
     """
 
@@ -75,17 +76,19 @@ class AttentiveStatistics(_Projected):
     """Mean and standard deviation weighted by attention (Okabe et al. 2018, eq. 3 to 6), a weight a dimension.
 
     Args:
-        width: D; given by the run.
+        frames: Given by the run.
         project: Width that both together are projected to; null leaves them, 2 D.
         bottleneck: Width of the attention's hidden layer, at least 1.
     """
 
     _who, parts = "pooling 'attentive_statistics'", 2
 
-    def __init__(self, width: int, project: int | None = None, bottleneck: int = 128) -> None:
-        super().__init__(width, project)
+    def __init__(self, frames: FrameSpec, project: int | None = None, bottleneck: int = 128) -> None:
+        super().__init__(frames, project)
         check_range(self._who, "bottleneck", bottleneck, at_least=1)
-        self.attention = nn.Sequential(nn.Linear(width, bottleneck), nn.Tanh(), nn.Linear(bottleneck, width))
+        self.attention = nn.Sequential(
+            nn.Linear(frames.width, bottleneck), nn.Tanh(), nn.Linear(bottleneck, frames.width)
+        )
 
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
         """(N, L, D), (N, L) -> (N, E)."""
@@ -100,7 +103,7 @@ class First(_Projected):
     P2's Table 3 has rows with no pooling ticked; the code of their baseline (Kang et al. 2023) takes the first frame.
 
     Args:
-        width: D; given by the run.
+        frames: Given by the run.
         project: Width that the frame is projected to; null leaves it.
     """
 
@@ -117,15 +120,16 @@ class FLAM(_Projected):
     It refines the frames to F'. There is neither layer norm nor dropout: none is printed.
 
     Args:
-        width: D; given by the run.
+        frames: Given by the run.
         project: Width that the sum is projected to; null leaves it.
         heads: Of the self-attention; they divide D.
     """
 
     _who = "pooling 'flam'"
 
-    def __init__(self, width: int, project: int | None = None, heads: int = 16) -> None:
-        super().__init__(width, project)
+    def __init__(self, frames: FrameSpec, project: int | None = None, heads: int = 16) -> None:
+        super().__init__(frames, project)
+        width = frames.width
         if heads < 1 or width % heads:
             fitting = ", ".join(str(n) for n in range(1, min(width, 32) + 1) if width % n == 0)
             raise UsageError(f"{self._who}: heads is {heads}; it is a divisor of the frames' width {width}: {fitting}")

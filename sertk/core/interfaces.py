@@ -19,7 +19,17 @@ from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, Output, Span, View, Views
 
 
-class Corpus(ABC):
+class Part:
+    """What the registry makes.
+
+    Attributes:
+        who: What errors call it, such as "pooling 'gem' of sertk-lab 0.1.0"; the registry sets it.
+    """
+
+    who: str = "a part that is not registered"
+
+
+class Corpus(Part, ABC):
     """An official corpus folder, read into utterances. Its constructor takes settings, where it has any.
 
     Attributes:
@@ -50,7 +60,7 @@ class Corpus(ABC):
         """What the last reading found that the user should know: sentences, said by `prepare`."""
         return []
 
-    def obtain(self, root: Path) -> None:  # noqa: B027 - most corpora cannot be made
+    def obtain(self, root: Path) -> None:
         """Makes the corpus at `root` where it can be made (the embedded one); the rest do nothing."""
 
 
@@ -70,7 +80,7 @@ class InputSpec(NamedTuple):
     layers: int = 1
 
 
-class Feature(ABC):
+class Feature(Part, ABC):
     """A wave or a text made into frames; computed alike one by one or in a batch.
 
     Attributes:
@@ -97,14 +107,14 @@ class Feature(ABC):
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves at the run's rate -> (B, T, width)."""
 
-    def fit(self, utterances: Sequence[Utterance]) -> None:  # noqa: B027 - most features learn nothing
+    def fit(self, utterances: Sequence[Utterance]) -> None:
         """Learns from the training utterances, where there is something to learn."""
 
     def files(self) -> dict[str, bytes]:
         """What `fit` learned, by file name, for the bundle."""
         return {}
 
-    def restore(self, files: Mapping[str, bytes]) -> None:  # noqa: B027
+    def restore(self, files: Mapping[str, bytes]) -> None:
         """Takes back from a bundle what `files` gave it."""
 
     def portable(self) -> Mapping[str, object]:
@@ -124,7 +134,7 @@ class Split(NamedTuple):
     backbone: Mapping[str, object]
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(nn.Module, Part, ABC):
     """Inputs made into frames. Its constructor takes `inputs: Mapping[str, InputSpec]` first, then settings.
 
     Attributes:
@@ -132,7 +142,9 @@ class Backbone(nn.Module, ABC):
         width: D of its frames.
         frame_seconds: Seconds between two of its frames.
         fixed: Input frames that it must be given, padding counted as signal; None where it takes any length.
-        branches: Slices of its width by branch, where it joins several.
+        frames: T of its result, where the input is fixed.
+        branches: Slices of its width by branch, where it joins several: side by side, from the first column to the
+            last. Each is pooled by itself.
         layers: Equal parts of its width, where it gives several layers side by side.
         weights: Hash of the pretrained weights that it begins with, empty where there are none.
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
@@ -143,6 +155,7 @@ class Backbone(nn.Module, ABC):
     width: int
     frame_seconds: float
     fixed: int | None = None
+    frames: int | None = None
     branches: Mapping[str, slice] = MappingProxyType({})
     layers: int = 1
     weights: str = ""
@@ -172,6 +185,18 @@ class Backbone(nn.Module, ABC):
         return {}
 
 
+class FrameSpec(NamedTuple):
+    """What a pooling is told of the frames that it gets.
+
+    Attributes:
+        width: D.
+        frames: T where every row has as many; None where rows differ, or windows are cut out of them.
+    """
+
+    width: int
+    frames: int | None = None
+
+
 class Pooled(NamedTuple):
     """What a pooling returns: embedding (N, E), and the frames (N, L, D) as it refined them."""
 
@@ -179,8 +204,8 @@ class Pooled(NamedTuple):
     frames: Tensor
 
 
-class Pooling(nn.Module, ABC):
-    """Frames made into one embedding. Its constructor takes `width` D and `project` first, then settings.
+class Pooling(nn.Module, Part, ABC):
+    """Frames made into one embedding. Its constructor takes `frames: FrameSpec` and `project` first, then settings.
 
     Attributes:
         out: E of its embedding.
@@ -193,7 +218,7 @@ class Pooling(nn.Module, ABC):
         """(N, L, D) and (N, L) true on real frames, at least one a row -> (N, E) and (N, L, D)."""
 
 
-class Head(nn.Module, ABC):
+class Head(nn.Module, Part, ABC):
     """An embedding made into the values of a task. Its constructor takes `width` and `out` first, then settings."""
 
     @abstractmethod
@@ -219,7 +244,7 @@ class HeadSpec(NamedTuple):
     output: Output = "softmax"
 
 
-class Loss(nn.Module, ABC):
+class Loss(nn.Module, Part, ABC):
     """A term of the training objective. Its constructor takes `task` and `dims` first, then settings.
 
     Attributes:
@@ -252,7 +277,7 @@ class Terms(NamedTuple):
     terms: Mapping[str, Tensor]
 
 
-class Augmentation(ABC):
+class Augmentation(Part, ABC):
     """A random change of training rows.
 
     Attributes:
@@ -278,7 +303,7 @@ class Plan(NamedTuple):
     weight: Tensor
 
 
-class BatchSampler(ABC):
+class BatchSampler(Part, ABC):
     """Which rows share a batch.
 
     Args:
@@ -316,7 +341,7 @@ Metric = Callable[[Tensor], float]
 """(C, C) int64 confusion counts, rows the reference, columns the decision -> a figure in [0, 1]."""
 
 
-class Launcher(ABC):
+class Launcher(Part, ABC):
     """Runs stage commands somewhere: here, or on a cluster."""
 
     @abstractmethod

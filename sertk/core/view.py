@@ -69,7 +69,8 @@ class Span(NamedTuple):
             return rows, torch.zeros_like(length), length
         beyond = (length - self.length).clamp(min=0)
         extra = beyond // self.hop if self.tail == "drop" else (beyond + self.hop - 1) // self.hop
-        extra = torch.minimum(extra, (length - 1).clamp(min=0) // self.hop)  # a hop beyond the length skips frames
+        if self.tail != "align":  # a hop beyond the length may step over the end; what aligns is moved back to it
+            extra = torch.minimum(extra, (length - 1).clamp(min=0) // self.hop)
         count = 1 + extra
         owner = torch.repeat_interleave(torch.arange(len(length), device=length.device), count)
         first = torch.repeat_interleave(count.cumsum(0) - count, count)
@@ -129,10 +130,13 @@ class View:
 
     @property
     def posterior(self) -> Tensor:
-        """(N, C) rows sum to 1: softmax of the logits, or sigmoids over their sum where the head is trained so."""
+        """(N, C) rows sum to 1, by the output map of the emotion head.
+
+        softmax: of the logits. sigmoid: the sigmoids over their sum. linear: the distribution nearest to the values.
+        """
         if self.output == "sigmoid":
             return torch.nn.functional.normalize(self.logits.sigmoid(), p=1.0, dim=1)
-        return self.logits.softmax(1)
+        return nearest_distribution(self.logits) if self.output == "linear" else self.logits.softmax(1)
 
     @property
     def position(self) -> Tensor:
@@ -145,6 +149,25 @@ class View:
         frames = Padded(self.frames.data.float(), self.frames.length)
         heads = {name: value.float() for name, value in self.heads.items()}
         return View(frames, self.embedding.float(), heads, self.owner, self.count, self.output)
+
+
+def nearest_distribution(values: Tensor) -> Tensor:
+    """The distribution with the least squared distance to each row (Duchi et al. 2008, figure 1).
+
+    A head that is trained to give one-hot labels as they are has values near a distribution already. The order of the
+    values stays: the largest value has the largest probability.
+
+    Args:
+        values: (N, C).
+
+    Returns:
+        (N, C), rows sum to 1.
+    """
+    ordered = values.sort(1, descending=True).values
+    beyond = ordered.cumsum(1) - 1  # by how much the k largest sum to more than 1
+    size = torch.arange(1, values.shape[1] + 1, device=values.device)
+    count = (ordered * size > beyond).sum(1, keepdim=True)  # how many stay above 0
+    return (values - beyond.gather(1, count - 1) / count).clamp(min=0)
 
 
 Views = Mapping[Span, View]

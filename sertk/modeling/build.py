@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sertk.core import Backbone, Dims, Feature, HeadSpec, Pooling, UsageError, nearest
+from sertk.core import Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, UsageError, nearest
 from sertk.corpus.features import make_features, portable
 from sertk.modeling.decide import resolve_decision
 from sertk.modeling.frontend import Frontend
-from sertk.modeling.model import Model, Normalize
+from sertk.modeling.model import Branches, Model, Normalize
 from sertk.plugins import Plugins
 from sertk.settings.schema import Component, Segments, Settings
 from sertk.settings.values import component_parts
@@ -68,12 +68,32 @@ def make_body(plugins: Plugins, settings: Settings, *, train: bool = False) -> B
     if backbone.fixed is not None and settings.crop is None:
         place = settings.at("backbone")
         raise UsageError(f"{place}this backbone takes {backbone.fixed} frames; set crop: {{length: SECONDS}}.")
-    with settings.located("pooling"):
-        pooling: Pooling = plugins.make("pooling", settings.pooling, backbone.width)
     with settings.located("segments"):
         segments = settings.segments.span(backbone.frame_seconds) if settings.segments else None
-    dims = Dims(backbone.width, pooling.out, branches=backbone.branches, segments=segments)
+    frames = None if segments else backbone.frames
+    with settings.located("pooling"):
+        pooling, branches = _make_pooling(plugins, settings.pooling, backbone, frames)
+    dims = Dims(backbone.width, pooling.out, frames, branches, segments)
     return Body(frontend, backbone, pooling, dims)
+
+
+def _make_pooling(
+    plugins: Plugins, spec: Component, backbone: Backbone, frames: int | None
+) -> tuple[Pooling, dict[str, slice]]:
+    """The pooling, one for each branch of a fusion, and the slices of the embedding by branch."""
+    if not backbone.branches:
+        return plugins.make("pooling", spec, FrameSpec(backbone.width, frames)), {}
+    end = 0
+    for name, own in backbone.branches.items():
+        if own.start != end or own.stop <= own.start:
+            raise UsageError(f"branch {name!r} of the backbone is {own}; the next column of its frames is {end}.")
+        end = own.stop
+    if end != backbone.width:
+        raise UsageError(f"the branches of the backbone end at column {end}; its frames are {backbone.width} wide.")
+    columns = backbone.branches
+    parts = {name: plugins.make("pooling", spec, FrameSpec(x.stop - x.start, frames)) for name, x in columns.items()}
+    pooling = Branches(parts, columns)
+    return pooling, pooling.slices
 
 
 def make_model(plugins: Plugins, settings: Settings, body: Body, specs: Mapping[str, HeadSpec]) -> Model:

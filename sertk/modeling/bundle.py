@@ -132,6 +132,7 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
     try:
         settings, heads = _settings(about), _heads(about)
         _check_plugins(about, where, settings, heads, plugins)
+        settings = replace(settings, seed=_seed(about))  # of random decisions and crops
         body = build.make_body(plugins, settings)
         model = build.make_model(plugins, settings, body, heads)
         decider = make_decider(plugins, settings, body.dims)
@@ -178,6 +179,12 @@ def outline(folder: Path) -> Outline:
 def seen(about: Document) -> frozenset[str]:
     """16 hex digits of each recording that a bundle's weights learned from; an old one does not say."""
     return frozenset((about.get("training") or {}).get("seen") or ())
+
+
+def _seed(about: Document) -> int:
+    """The seed of the run; an old bundle does not say."""
+    training: Document = about.get("training") or {}
+    return int(training.get("seed") or 0)
 
 
 def _read_about(folder: Path) -> Document:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import WHOLE, Batch, Decision, Dims, Rng, Span, UsageError, View, Views
+from sertk.modeling.borders import check_posterior, inside
 from sertk.plugins import Plugins
 from sertk.settings.schema import DecisionSpec, Settings
 
@@ -19,10 +20,12 @@ class Decider:
     Attributes:
         span: The windows that are looked at.
         decision: What is made of them.
+        who: What errors call the decision.
     """
 
     span: Span
     decision: Decision
+    who: str = "a decision that is not registered"
 
     def __call__(self, views: Views, batch: Batch, utterances: int, rng: Rng) -> tuple[Tensor, Tensor]:
         """(U, C) posterior and (U, C) logits, the mean over windows, of U utterances."""
@@ -31,7 +34,9 @@ class Decider:
         count = torch.bincount(owner, minlength=utterances)
         merged = View(view.frames, view.embedding, view.heads, owner, count[owner], view.output)
         logits = view.logits.new_zeros(utterances, view.logits.shape[1]).index_add(0, owner, view.logits)
-        return self.decision(merged, utterances, rng), logits / count[:, None]
+        with inside(self.who):
+            found = self.decision(merged, utterances, rng)
+        return check_posterior(self.who, found, utterances, logits.shape[1]), logits / count[:, None]
 
 
 def resolve_decision(settings: Settings) -> DecisionSpec:
@@ -59,4 +64,4 @@ def make_decider(plugins: Plugins, settings: Settings, dims: Dims) -> Decider:
     """
     spec = resolve_decision(settings)
     span = dims.segments if spec.at == "segments" and dims.segments else WHOLE
-    return Decider(span, plugins.make("decision", spec))
+    return Decider(span, plugins.make("decision", spec), plugins.who("decision", spec.name))

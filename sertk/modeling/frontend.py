@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import Augmentation, Batch, Crop, Feature, InputSpec, Padded, Rng, Span, UsageError
+from sertk.modeling.borders import check_augmented, check_padded, inside
 
 
 class Frontend:
@@ -55,14 +56,16 @@ class Frontend:
     def _computed(self, batch: Batch) -> Batch:
         """Those features that were not read are computed from the wave."""
         wave, read = batch.inputs["wave"], {name: x for name, x in batch.inputs.items() if name != "wave"}
-        inputs = {name: read[name] if name in read else feature(wave) for name, feature in self.features.items()}
+        inputs = {name: read[name] if name in read else compute(one, wave) for name, one in self.features.items()}
         return replace(batch, inputs=inputs)
 
     def _augmented(self, batch: Batch, epoch: int, partners: Batch | None, *, waves: bool) -> Batch:
         for place, augmentation in enumerate(self.augment):
             if ("wave" in augmentation.touches) == waves:
                 taken = _first_partners(partners, len(batch.ids), augmentation.partners)
-                batch = augmentation(batch, self._rng(batch, epoch, f"augment {place}"), taken)
+                with inside(augmentation.who):
+                    changed = augmentation(batch, self._rng(batch, epoch, f"augment {place}"), taken)
+                batch = check_augmented(augmentation.who, changed, batch)
         return batch
 
     def _rng(self, batch: Batch, epoch: int, use: str) -> Rng:
@@ -102,6 +105,17 @@ class Frontend:
         if crop.pad == "mean":
             return piece.fill(0.0)
         return Padded(piece.fill(feature.silence).data, torch.full_like(piece.length, frames))
+
+
+def compute(feature: Feature, wave: Padded) -> Padded:
+    """(B, S) waves -> (B, T, width) of a feature.
+
+    Raises:
+        SertkError: Where it fails, or returns something else.
+    """
+    with inside(feature.who):
+        found = feature(wave)
+    return check_padded(feature.who, found, len(wave.length), feature.width)
 
 
 def _first_partners(partners: Batch | None, rows: int, wanted: int) -> Batch | None:

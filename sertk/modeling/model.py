@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Backbone, Head, HeadSpec, Padded, Pooling, Span, View, Views
+from sertk.core import Backbone, Head, HeadSpec, Padded, Pooled, Pooling, SertkError, Span, View, Views
+from sertk.modeling.borders import NEXT, check_finite, check_padded, check_shape, inside
 
 
 class Normalize(nn.Module):
@@ -72,34 +74,96 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.normalize: Mapping[str, Normalize] = nn.ModuleDict(normalize)  # type: ignore[assignment]
-        self.backbone, self.pooling, self.heads = backbone, pooling, nn.ModuleDict(heads)
+        self.backbone, self.pooling = backbone, pooling
+        self.heads: Mapping[str, Head] = nn.ModuleDict(heads)  # type: ignore[assignment]
         self.specs, self._branches = specs, branches
 
-    def forward(self, inputs: Mapping[str, Padded], spans: Iterable[Span]) -> Views:
+    def forward(self, inputs: Mapping[str, Padded], spans: Iterable[Span], *, finite: bool = False) -> Views:
         """Runs the backbone once and looks at its frames through every span.
 
         Args:
             inputs: {name: (B, T, ·)}.
             spans: The views wanted.
+            finite: Whether to refuse values that are not finite, which a GPU would have to wait for.
 
         Returns:
             A view of (N, ·) windows for each span.
+
+        Raises:
+            SertkError: Where a part fails, or returns what it did not promise.
         """
         ready = {name: self.normalize[name](x) if name in self.normalize else x for name, x in inputs.items()}
-        frames = self.backbone(ready)
-        return {span: self._view(frames, span) for span in spans}
+        with inside(self.backbone.who):
+            found = self.backbone(ready)
+        frames = check_padded(self.backbone.who, found, len(next(iter(ready.values())).length), self.backbone.width)
+        if finite:
+            check_finite(self.backbone.who, frames.data[frames.mask])
+        return {span: self._view(frames, span, finite=finite) for span in spans}
 
-    def _view(self, frames: Padded, span: Span) -> View:
+    def _view(self, frames: Padded, span: Span, *, finite: bool) -> View:
         windows, owner, count = cut(frames, span)
-        embedding, refined = self.pooling(windows.data, windows.mask)
-        heads = {name: head(self._read(embedding, name)) for name, head in self.heads.items()}
+        embedding, refined = pool(self.pooling, windows.data, windows.mask)
+        heads = {name: self._head(name, embedding) for name in self.heads}
+        if finite:
+            check_finite(self.pooling.who, embedding)
+            for name, values in heads.items():
+                check_finite(self.heads[name].who, values, name)
         spec = self.specs.get("emotion")
         output = spec.output if spec else "softmax"
         return View(Padded(refined, windows.length), embedding, heads, owner, count, output)
 
-    def _read(self, embedding: Tensor, head: str) -> Tensor:
-        reads = self.specs[head].reads
-        return embedding if reads is None else torch.cat([embedding[:, self._branches[name]] for name in reads], 1)
+    def _head(self, name: str, embedding: Tensor) -> Tensor:
+        """(N, out) of a head, from the branches that it reads."""
+        head, spec = self.heads[name], self.specs[name]
+        if spec.reads is not None:
+            embedding = torch.cat([embedding[:, self._branches[branch]] for branch in spec.reads], 1)
+        with inside(head.who):
+            values = head(embedding)
+        return check_shape(head.who, values, (len(embedding), spec.out))
+
+
+class Branches(Pooling):
+    """The branches of a fusion, each pooled by itself; their embeddings side by side.
+
+    Args:
+        parts: A pooling for each branch, in the order of the columns.
+        columns: Of the frames, by branch.
+    """
+
+    def __init__(self, parts: Mapping[str, Pooling], columns: Mapping[str, slice]) -> None:
+        super().__init__()
+        self.parts: Mapping[str, Pooling] = nn.ModuleDict(parts)  # type: ignore[assignment]
+        self.out, self.who, self._columns = (
+            sum(part.out for part in parts.values()),
+            next(iter(parts.values())).who,
+            columns,
+        )
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """The columns of the embedding by branch."""
+        ends = list(accumulate(part.out for part in self.parts.values()))
+        return {name: slice(end - part.out, end) for (name, part), end in zip(self.parts.items(), ends, strict=True)}
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        """(N, L, D), (N, L) -> (N, E), (N, L, D)."""
+        each = [pool(part, frames[..., self._columns[name]], mask) for name, part in self.parts.items()]
+        return Pooled(torch.cat([one.embedding for one in each], 1), torch.cat([one.frames for one in each], 2))
+
+
+def pool(pooling: Pooling, frames: Tensor, mask: Tensor) -> Pooled:
+    """What a pooling makes of (N, L, D) windows, of the shapes that it promised.
+
+    Raises:
+        SertkError: Where it fails, or returns something else.
+    """
+    with inside(pooling.who):
+        found = pooling(frames, mask)
+    if not isinstance(found, Pooled):
+        raise SertkError(f"{pooling.who} returned {type(found).__name__}; expected Pooled(embedding, frames). {NEXT}")
+    check_shape(pooling.who, found.embedding, (len(frames), pooling.out))
+    check_shape(pooling.who, found.frames, tuple(frames.shape), "frames")
+    return found
 
 
 def cut(frames: Padded, span: Span) -> tuple[Padded, Tensor, Tensor]:

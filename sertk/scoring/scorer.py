@@ -50,7 +50,7 @@ class Scorer:
         batch = Batch(tuple(ids), {"wave": Padded.stack(waves)}, None, torch.zeros_like(rows), rows).to(self._device)
         ready = self.bundle.frontend(batch)
         views = self.bundle.model(ready.inputs, [self.bundle.decider.span])
-        rng = Rng.for_rows(0, ids, [0] * len(ids), 0, "decision").to(self._device)
+        rng = Rng.for_rows(self.bundle.settings.seed, ids, [0] * len(ids), 0, "decision").to(self._device)
         posterior, logits = self.bundle.decider(views, ready, len(ids), rng)
         return posterior.cpu(), logits.cpu()
 
@@ -83,7 +83,14 @@ class Scorer:
         scores: dict[str, tuple[Tensor, Tensor]] = {}
         for first in range(0, len(ids), batch):
             part = ids[first : first + batch]
-            scores.update(zip(part, zip(*self._forward(part, [waves[i] for i in part]), strict=True), strict=True))
+            posterior, logits = self._forward(part, [waves[i] for i in part])
+            fine = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
+            for row, name in enumerate(part):
+                if fine[row]:
+                    scores[name] = posterior[row], logits[row]
+                else:
+                    reason = f"{name}: the model gives it values that are not finite. Look at its audio."
+                    failed.append({"schema": SCHEMA, "id": name, "reason": reason})
         return (self._line(one, seconds[one.id], *scores[one.id]) for one in utterances if one.id in scores)
 
     def _line(self, one: Utterance, seconds: float, posterior: Tensor, logits: Tensor) -> Record:

@@ -21,7 +21,9 @@ from sertk.core import Feature, Padded, SertkError, Utterance
 from sertk.corpus import audio
 from sertk.corpus.features import Store, cached, make_feature, make_features, store, write_shard
 from sertk.corpus.prepared import Data
+from sertk.modeling.borders import check_finite
 from sertk.modeling.build import with_frozen
+from sertk.modeling.frontend import compute
 from sertk.plugins import Plugins
 from sertk.settings.schema import AudioSettings, Component, LossTerm, Settings
 from sertk.training import distributed
@@ -175,7 +177,8 @@ def _shard(job: Job) -> None:
     for first in range(0, len(waves), size):
         try:
             with torch.inference_mode():
-                frames = feature(Padded.stack(waves[first : first + size]).to(job.device))
+                frames = compute(feature, Padded.stack(waves[first : first + size]).to(job.device))
+            check_finite(feature.who, frames.data[frames.mask])
         except SertkError as error:
             ids = ", ".join(one.id for one in job.utterances[first : first + size])
             raise type(error)(f"among the utterances {ids}: {error}") from None

@@ -15,6 +15,7 @@ from sertk.core import (
     Backbone,
     BatchSampler,
     Dims,
+    FrameSpec,
     HeadSpec,
     Loss,
     Padded,
@@ -70,7 +71,7 @@ def model_for(loss: Loss, task: Task, dims: Dims, plugins: Plugins | None = None
         slices = [dims.branches[branch] for branch in spec.reads] if spec.reads else [slice(0, dims.embedding)]
         width = sum(one.stop - one.start for one in slices)
         heads[name] = registry.make("head", {"name": spec.kind, **spec.settings}, width, spec.out)
-    pooling = registry.make("pooling", {"name": "mean", "project": dims.embedding}, dims.frame)
+    pooling = registry.make("pooling", {"name": "mean", "project": dims.embedding}, FrameSpec(dims.frame))
     return Model({}, _Identity(dims.frame), pooling, heads, specs, dims.branches)
 
 

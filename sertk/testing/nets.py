@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sertk.core import Backbone, Head, InputSpec, Padded, Pooled, Pooling
+from sertk.core import Backbone, FrameSpec, Head, InputSpec, Padded, Pooled, Pooling
 from sertk.testing.cases import (
     Check,
     Subject,
@@ -207,7 +207,7 @@ def _windows() -> Padded:
 
 
 def _pooling(subject: Subject, **settings: object) -> Pooling:
-    made: Pooling = subject.make(WIDTH, **settings).eval()
+    made: Pooling = subject.make(FrameSpec(WIDTH), **settings).eval()
     return made
 
 

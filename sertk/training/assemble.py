@@ -121,7 +121,7 @@ def make_order(setup: Setup, mixture: Mixture, rows: Rows) -> tuple[BatchSampler
     s = setup.settings
     wanted = chosen_sampler(s, mixture.sampler)
     sampler: BatchSampler = setup.plugins.make("sampler", wanted, rows.labels, rows.lengths, s.train.batch)
-    return sampler, Order(sampler, s.seed)
+    return sampler, Order(sampler, s.seed, len(rows.labels))
 
 
 def _check_rows(settings: Settings, mixture: Mixture, frontend: Frontend) -> None:

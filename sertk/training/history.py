@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +68,12 @@ class History:
     def _done(self, epochs: int) -> bool:
         return self._last_step is not None and epochs * self.per_epoch >= self._last_step
 
-    def add(self, terms: Terms) -> None:
+    def add(self, terms: Terms, culprit: Callable[[], str] = str) -> None:
         """Counts a batch's loss and its terms, those of all distributed.
+
+        Args:
+            terms: Of the batch.
+            culprit: Says which part is to blame for a loss that is no number.
 
         Raises:
             SertkError: On a loss that is no number, on all distributed.
@@ -80,7 +84,7 @@ class History:
         if not math.isfinite(values[TOTAL]):
             raise SertkError(
                 f"the loss became {values[TOTAL]} in epoch {self.epoch}, "
-                f"step {self._batches // distributed.world_size()}. "
+                f"step {self._batches // distributed.world_size()}.{culprit()} "
                 "Lower train.optimizer.lr or train.clip, or use train.precision fp32; earlier checkpoints are intact."
             )
         for name, value in values.items():

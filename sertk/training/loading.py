@@ -14,6 +14,7 @@ from sertk.core import Batch, BatchSampler, Padded, Plan, Rng, SertkError, Targe
 from sertk.corpus import audio
 from sertk.corpus.features import Store
 from sertk.corpus.prepared import Data
+from sertk.modeling.borders import check_plans, inside
 from sertk.settings.schema import AudioSettings
 
 
@@ -120,15 +121,23 @@ class Order(Sampler[tuple[int, Plan]]):
     Args:
         sampler: Plans an epoch.
         seed: Of the run.
+        rows: How many there are.
     """
 
-    def __init__(self, sampler: BatchSampler, seed: int) -> None:
-        self._sampler, self._seed, self._epoch, self.start = sampler, seed, 0, 0
+    def __init__(self, sampler: BatchSampler, seed: int, rows: int) -> None:
+        self._sampler, self._seed, self._rows = sampler, seed, rows
+        self._epoch, self.start = 0, 0
         self._plans: Sequence[Plan] = ()
 
     def set_epoch(self, epoch: int) -> None:
-        """Plans an epoch."""
-        self._epoch, self._plans = epoch, self._sampler.epoch(epoch, self._seed)
+        """Plans an epoch.
+
+        Raises:
+            SertkError: Where the sampler fails, or names rows that there are not.
+        """
+        with inside(self._sampler.who):
+            self._epoch, self._plans = epoch, self._sampler.epoch(epoch, self._seed)
+        check_plans(self._sampler.who, self._plans, self._rows)
 
     def __len__(self) -> int:
         return len(self._plans)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sertk.core import Dims, HeadSpec, Loss, SertkError, Span, Target, Task, Terms, UsageError, Views
+from sertk.modeling.borders import check_loss, inside
 from sertk.plugins import Plugins
 from sertk.settings.schema import Component, LossTerm, Settings
 from sertk.settings.values import component_text
@@ -37,7 +38,7 @@ class Mixture(nn.Module):
 
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Terms:
         """Views of B rows, their labels and groups -> the total and its unweighted terms."""
-        values = {name: loss(views, target, groups) for name, loss in self.losses.items()}
+        values = {name: _value(loss, views, target, groups) for name, loss in self.losses.items()}
         each = torch.stack(list(values.values()))
         return Terms((self.weight.to(each) * each).sum(), {name: value.detach() for name, value in values.items()})
 
@@ -71,6 +72,12 @@ class Mixture(nn.Module):
                 own.setdefault(rate, []).extend(parameters)
         apart = {id(p) for parameters in own.values() for p in parameters}
         return own, [p for p in self.parameters() if id(p) not in apart]
+
+
+def _value(loss: Loss, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
+    with inside(loss.who):
+        found = loss(views, target, groups)
+    return check_loss(loss.who, found)
 
 
 def resolve_losses(
@@ -121,6 +128,12 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
     """
     with settings.located("losses"):
         losses = _make_losses(plugins, settings, task, dims)
+        for loss in losses.values():
+            spec = loss.heads().get("emotion")
+            if spec and spec.out != len(task.classes):
+                raise UsageError(
+                    f"{loss.who} asks for {spec.out} emotion outputs; the classes are {len(task.classes)}."
+                )
         deciding = [name for name, loss in losses.items() if "emotion" in loss.trains]
         if not deciding:
             raise UsageError(f"no loss of {', '.join(losses)} trains the emotion head. Add one that does, such as ce.")

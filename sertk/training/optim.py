@@ -88,7 +88,8 @@ def plateau(optimizer: Optimizer, factor: float = 0.5, patience: int = 0) -> Red
     """
     check_range("schedule 'plateau'", "factor", factor, above=0, below=1)
     check_range("schedule 'plateau'", "patience", patience, at_least=0)
-    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
+    # torch's default asks for a fall of 1e-4 of the loss; any fall counts here
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0.0)
 
 
 def layer_rates(groups: Sequence[Sequence[nn.Parameter]], t: TrainSettings) -> dict[float, list[nn.Parameter]]:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
 from sertk.core import Batch, Metric, Rng, SertkError, Span, Terms, Views
+from sertk.modeling.borders import check_finite
 from sertk.modeling.decide import Decider
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
@@ -79,14 +80,28 @@ class Training:
     def train_loss(self, views: Views, batch: Batch) -> Tensor:
         """The objective of a training batch, which the history counts."""
         terms = self.terms(views, batch)
-        self.history.add(terms)  # SpeechBrain's own mean lags one batch behind at a checkpoint
+        # SpeechBrain's own mean lags one batch behind at a checkpoint
+        self.history.add(terms, lambda: self._culprit(batch, terms))
         return terms.total
+
+    def _culprit(self, batch: Batch, terms: Terms) -> str:
+        """Which part gave the first values that are not finite, as a sentence; empty where another rank has them."""
+        try:
+            for name, x in batch.inputs.items():
+                check_finite(f"input {name!r}", x.data[x.mask])
+            self.model(batch.inputs, self.spans, finite=True)
+            for name, value in terms.terms.items():
+                check_finite(self.mixture.losses[name].who, value)
+        except SertkError as error:
+            return f" {error}"
+        return ""
 
     def dev_loss(self, views: Views, batch: Batch, item: Item) -> Tensor:
         """Counts the decisions of a dev batch; gives the negative log-probability of its labels."""
         ids = item.batch.ids
         rng = Rng.for_rows(self.seed, ids, [0] * len(ids), 0, "decision").to(batch.owner.device)
         posterior, _ = self.decider(views, batch, len(ids), rng)
+        check_finite(self.decider.who, posterior)
         if item.batch.target is None:
             raise ValueError("a dev batch has labels")
         hard, classes = item.batch.target.hard.to(posterior.device), len(self.confusion)

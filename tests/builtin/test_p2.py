@@ -23,7 +23,22 @@ from sertk.builtin.losses.focal import Focal
 from sertk.builtin.losses.frame_supcon import FrameSupCon, broadcast, supcon
 from sertk.builtin.losses.kl import KullbackLeibler
 from sertk.builtin.poolings import FLAM, First
-from sertk.core import WHOLE, Batch, Dims, Loss, Padded, Plan, Rng, Span, Target, Task, UsageError, Utterance, View
+from sertk.core import (
+    WHOLE,
+    Batch,
+    Dims,
+    FrameSpec,
+    Loss,
+    Padded,
+    Plan,
+    Rng,
+    Span,
+    Target,
+    Task,
+    UsageError,
+    Utterance,
+    View,
+)
 from sertk.training.optim import exponential
 
 TASK = Task(("anger", "sadness"), torch.tensor([6, 2]))
@@ -298,6 +313,15 @@ def test_one_frame_alone_is_zero() -> None:
     near(contrasted(Padded(torch.ones(1, 1, 2), torch.tensor([1])), targets([[1.0, 0.0]])), 0.0)
 
 
+def test_companions_alone_are_zero_with_a_gradient_path() -> None:
+    frames = Padded(FRAMES.data.clone().requires_grad_(), FRAMES.length)
+    value = contrasted(frames, targets(TARGET, [0.0, 0.0, 0.0]))
+    near(value, 0.0)
+    value.backward()
+    assert frames.data.grad is not None
+    assert not frames.data.grad.any()
+
+
 def test_settings_of_the_contrast_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match="tau is 0"):
         FrameSupCon(TASK, DIMS, tau=0.0)
@@ -309,7 +333,7 @@ def test_settings_of_the_contrast_that_make_no_sense_are_refused() -> None:
 
 
 def test_flam_adds_the_attention_and_weighs_frames_by_w() -> None:
-    pooling = FLAM(2, heads=2)
+    pooling = FLAM(FrameSpec(2), heads=2)
     attention = pooling.attention
     attention.in_proj_weight.data.zero_()
     attention.in_proj_weight.data[4:] = torch.eye(2)  # queries and keys 0: all frames are heard alike
@@ -322,15 +346,28 @@ def test_flam_adds_the_attention_and_weighs_frames_by_w() -> None:
     torch.testing.assert_close(embedding, torch.tensor([[1.25, 4.5]]))
 
 
+def test_flam_scores_the_frames_that_it_refined() -> None:
+    pooling = FLAM(FrameSpec(1), heads=1)
+    pooling.attention.in_proj_weight.data = torch.tensor([[LN3], [1.0], [4.0]])  # query, key, value
+    pooling.attention.out_proj.weight.data = torch.ones(1, 1)
+    pooling.score.weight.data = torch.tensor([[LN3 / 2]])
+    frames, mask = torch.tensor([[[0.0], [1.0], [70.0]]]), torch.tensor([[True, True, False]])
+    embedding, refined = pooling(frames, mask)
+    # the first frame hears both alike, 4 (0 + 1) / 2; the second hears them as 1 : 3, 4 (0 + 3) / 4.
+    # F' = (0 + 2, 1 + 3), F' w = ln 3 (1, 2): shares 1/4 and 3/4; scores of F itself would give 0.366 and 0.634
+    torch.testing.assert_close(refined, torch.tensor([[[2.0], [4.0], [0.0]]]))
+    torch.testing.assert_close(embedding, torch.tensor([[3.5]]))
+
+
 def test_flam_has_16_heads_that_must_divide_the_width() -> None:
-    assert FLAM(1024, project=64).attention.num_heads == 16
+    assert FLAM(FrameSpec(1024), project=64).attention.num_heads == 16
     with pytest.raises(UsageError, match="heads is 16; it is a divisor of the frames' width 10: 1, 2, 5, 10"):
-        FLAM(10)
+        FLAM(FrameSpec(10))
 
 
 def test_the_first_frame_is_an_aggregation() -> None:
     frames = torch.arange(12.0).view(2, 3, 2)
-    embedding, refined = First(2)(frames, torch.ones(2, 3, dtype=torch.bool))
+    embedding, refined = First(FrameSpec(2))(frames, torch.ones(2, 3, dtype=torch.bool))
     assert torch.equal(embedding, frames[:, 0])
     assert refined is frames
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from sertk.core import InputSpec, UsageError, check_range
+from sertk.core import FrameSpec, InputSpec, UsageError, check_range
 from sertk.plugins import Plugins
 from sertk.testing.losses import DIMS, TASK
 
@@ -21,7 +21,7 @@ CONTEXT: Mapping[str, tuple[Any, ...]] = {
     "feature": (16_000,),
     "head": (6, 4),
     "loss": (TASK, DIMS),
-    "pooling": (6,),
+    "pooling": (FrameSpec(6),),
     "sampler": (torch.arange(40) % 4, torch.rand(40), 8),
 }
 ENCODERS = {"hubert", "wav2vec2", "wavlm", "whisper"}  # need a checkpoint or its sizes

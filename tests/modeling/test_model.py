@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,9 +15,12 @@ from torch import Tensor
 from sertk.builtin.backbones.cnn_transformer import CNNTransformer
 from sertk.builtin.heads import Cosine, Linear
 from sertk.builtin.poolings import Max, Mean
-from sertk.core import WHOLE, Backbone, Batch, Crop, Feature, HeadSpec, InputSpec, Padded, Span, UsageError
+from sertk.core import WHOLE, Backbone, Batch, Crop, Feature, FrameSpec, HeadSpec, InputSpec, Padded, Span, UsageError
+from sertk.modeling import build
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model, Normalize
+from sertk.plugins import Plugins
+from sertk.settings.schema import Component, Segments, Settings
 
 Tail = Literal["keep", "drop"]
 
@@ -113,6 +118,13 @@ def test_the_transformer_mixes_tokens() -> None:
         assert (made({"mel": x}).data != made({"mel": Padded(changed, x.length)}).data).any(2).all()
 
 
+@pytest.mark.parametrize(("tail", "size"), [("keep", 300), ("drop", 300), ("keep", 5), ("drop", 5)])
+def test_a_fixed_input_says_how_many_frames_come_of_it(tail: Tail, size: int) -> None:
+    made = backbone(tail, fixed=size, layers=0)
+    assert made.frames == made({"mel": frames(size)}).data.shape[1]
+    assert backbone(tail).frames is None
+
+
 def test_padding_is_signal_where_the_input_is_a_fixed_crop() -> None:
     made, x = backbone("drop", fixed=300), Padded(frames(300).data, torch.tensor([150]))
     assert made.fixed == 300
@@ -175,20 +187,20 @@ MASK = torch.tensor([[True, True, True], [True, True, False]])
 
 @pytest.mark.parametrize(("pooling", "expected"), [(Mean, [[3, -30], [-2, 3]]), (Max, [[5, -10], [-1, 4]])])
 def test_poolings_look_at_real_frames_only(pooling: type[Mean] | type[Max], expected: list[list[float]]) -> None:
-    made = pooling(2)(POOLED, MASK)
+    made = pooling(FrameSpec(2))(POOLED, MASK)
     torch.testing.assert_close(made.embedding, torch.tensor(expected, dtype=torch.float32))
     assert made.frames is POOLED  # neither refines them
 
 
 @pytest.mark.parametrize("pooling", [Mean, Max])
 def test_poolings_project_where_they_are_told_to(pooling: type[Mean] | type[Max]) -> None:
-    made = pooling(2, 3)
-    assert (pooling(2).out, made.out) == (2, 3)
+    made = pooling(FrameSpec(2), 3)
+    assert (pooling(FrameSpec(2)).out, made.out) == (2, 3)
     assert isinstance(made.projection, torch.nn.Linear)
     with torch.no_grad():
         made.projection.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 1]]))
         made.projection.bias.copy_(torch.tensor([0.0, 0, 100]))
-    point = pooling(2)(POOLED, MASK).embedding
+    point = pooling(FrameSpec(2))(POOLED, MASK).embedding
     expected = torch.stack([point[:, 0], point[:, 1], point.sum(1) + 100], 1)
     torch.testing.assert_close(made(POOLED, MASK).embedding, expected)
 
@@ -280,7 +292,7 @@ def model(specs: Mapping[str, HeadSpec], normalize: Sequence[str] = ()) -> tuple
     body, branches = Passing(), {"left": slice(0, 1), "right": slice(1, 2)}
     statistics = {name: Normalize(2) for name in normalize}
     heads = {name: Plain(2, spec.out) for name, spec in specs.items()}
-    return Model(statistics, body, Mean(2), heads, specs, branches), body
+    return Model(statistics, body, Mean(FrameSpec(2)), heads, specs, branches), body
 
 
 X = Padded(torch.tensor([[[1.0, 10], [3, 30], [5, 50]], [[7, 70], [9, 90], [99, 99]]]), torch.tensor([3, 2]))
@@ -314,6 +326,96 @@ def test_a_head_reads_the_branches_that_it_names() -> None:
         "gender": [30, 80],
         "age": [33, 88],
     }
+
+
+# a fusion of two branches, 2 and 3 columns wide, as a guest would offer it
+FUSION = """
+from sertk.core import Backbone, Pooled, Pooling, HeadSpec
+from sertk.builtin.losses.ce import CrossEntropy
+from sertk.hookspecs import hookimpl
+import torch
+
+
+class Fusion(Backbone):
+    def __init__(self, inputs, right: int = 5):
+        super().__init__()
+        self.inputs, self.width, self.frame_seconds = tuple(inputs), 5, 0.01
+        self.fixed = self.frames = next(iter(inputs.values())).frames
+        self.branches = {"left": slice(0, 2), "right": slice(2, right)}
+
+    def forward(self, inputs):
+        return next(iter(inputs.values()))
+
+
+class Flatten(Pooling):
+    def __init__(self, frames, project=None):
+        super().__init__()
+        self.out = frames.width * frames.frames
+
+    def forward(self, frames, mask):
+        return Pooled(frames.flatten(1), frames)
+
+
+@hookimpl
+def sertk_backbones():
+    return {"fusion": Fusion}
+
+
+@hookimpl
+def sertk_poolings():
+    return {"flatten": Flatten}
+"""
+
+
+def fused(folder: Path, crop: Crop | None = None, **parts: object) -> build.Body:
+    (folder / "lab.py").write_text(FUSION)
+    inputs = {"mel": Component("mel", {"n_mels": 5})}
+    settings = Settings(inputs=inputs, backbone=Component("fusion"), crop=crop, plugins=(str(folder / "lab.py"),))
+    return build.make_body(Plugins(files=settings.plugins), replace(settings, **parts))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "left", "right"),
+    [
+        (Component("mean_std"), slice(0, 4), slice(4, 10)),
+        (Component("mean", {"project": 3}), slice(0, 3), slice(3, 6)),
+        (Component("flam", {"heads": 1}), slice(0, 2), slice(2, 5)),
+    ],
+)
+def test_each_branch_is_pooled_by_itself(tmp_path: Path, pooling: Component, left: slice, right: slice) -> None:
+    body = fused(tmp_path, pooling=pooling)
+    assert body.dims.branches == {"left": left, "right": right}
+    assert body.dims.embedding == right.stop
+    specs = {"emotion": HeadSpec("linear", 4, ("right",)), "gender": HeadSpec("linear", 2, ("left",))}
+    made = build.make_model(Plugins(), Settings(), body, specs).eval()
+    frames = torch.randn(1, 7, 5)
+    other = frames.clone()
+    other[..., :2] += 1.0 + torch.rand(7, 2)
+    heads, changed = (made({"mel": Padded(x, torch.tensor([7]))}, (WHOLE,))[WHOLE].heads for x in (frames, other))
+    assert torch.equal(heads["emotion"], changed["emotion"])
+    assert not torch.isclose(heads["gender"], changed["gender"]).any()
+
+
+def test_a_head_reads_the_statistics_of_its_branch(tmp_path: Path) -> None:
+    body = fused(tmp_path, pooling=Component("mean_std"))
+    frames = Padded(torch.tensor([[[1.0, 2, 3, 4, 5], [3.0, 6, 3, 8, 7]]]), torch.tensor([2]))
+    embedding = body.pooling(frames.data, frames.mask).embedding[0]
+    assert embedding[body.dims.branches["left"]].tolist() == pytest.approx([2, 4, 1, 2])  # means, deviations
+    assert embedding[body.dims.branches["right"]].tolist() == pytest.approx([3, 6, 6, 0, 2, 1], abs=1e-3)
+
+
+@pytest.mark.parametrize(("right", "says"), [(4, "end at column 4; its frames are 5 wide"), (2, "next column .* is 2")])
+def test_branches_that_do_not_make_the_frames_are_refused(tmp_path: Path, right: int, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        fused(tmp_path, backbone=Component("fusion", {"right": right}))
+
+
+def test_a_pooling_is_told_how_many_frames_there_are_where_crops_fix_them(tmp_path: Path) -> None:
+    body = fused(tmp_path, Crop(0.5), pooling=Component("flatten"))
+    assert body.dims.frames == 50
+    assert body.dims.branches == {"left": slice(0, 100), "right": slice(100, 250)}
+    cut = fused(tmp_path, Crop(0.5), segments=Segments(10, 5))
+    assert cut.dims.frames is None
 
 
 def test_the_emotion_heads_output_map_goes_with_its_view() -> None:

@@ -136,6 +136,13 @@ def test_no_window_is_empty_where_the_hop_is_longer_than_the_window() -> None:
     assert (start.tolist(), size.tolist()) == ([0, 0, 5, 0, 5], [2, 2, 1, 2, 2])
 
 
+def test_aligned_windows_reach_the_end_where_the_hop_is_longer_than_the_window() -> None:
+    owner, start, size = Span(4, 10, "align").cut(torch.tensor([9, 3, 25]))
+    assert owner.tolist() == [0, 0, 1, 2, 2, 2, 2]
+    assert start.tolist() == [0, 5, 0, 0, 10, 20, 21]
+    assert size.tolist() == [4, 4, 3, 4, 4, 4, 4]
+
+
 def test_windows_hold_their_frames_and_zeros_beyond_them() -> None:
     data = torch.tensor([[1.0, 2, 3, 4, 5], [6, 7, 8, 99, 99]])[..., None]  # the padding holds rubbish
     windows, owner, count = cut(Padded(data, torch.tensor([5, 3])), Span(4, 2))
@@ -185,6 +192,16 @@ def test_position_counts_the_windows_of_a_row() -> None:
 def test_a_sigmoid_posterior_is_the_sigmoids_over_their_sum() -> None:
     # exp(logit) 1 and 3: sigmoids 1/2 and 3/4, sum 5/4
     torch.testing.assert_close(view([[1, 3]], [0], "sigmoid").posterior, torch.tensor([[0.4, 0.6]]))
+
+
+def test_a_linear_posterior_is_the_distribution_nearest_to_the_values() -> None:
+    values = torch.tensor([[0.5, 0.3, 0.2], [2.0, 0.0, 0.1], [0.6, 0.6, -1.0], [-3.0, -3.5, -9.0], [0.9, 0.5, 0.0]])
+    rows = len(values)
+    frames, one = Padded(torch.zeros(rows, 1, 1), torch.ones(rows).long()), torch.ones(rows).long()
+    windows = View(frames, torch.zeros(rows, 1), {"emotion": values}, torch.arange(rows), one, "linear")
+    # a distribution is its own; else what is above 0 loses equally much: 1.0 of 2.0, 0.1 of 0.6, -3.75 and 0.2 of each
+    expected = [[0.5, 0.3, 0.2], [1, 0, 0], [0.5, 0.5, 0], [0.75, 0.25, 0], [0.7, 0.3, 0]]
+    torch.testing.assert_close(windows.posterior, torch.tensor(expected))
 
 
 def test_mean_averages_the_posteriors_of_each_row() -> None:

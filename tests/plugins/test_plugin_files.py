@@ -24,14 +24,14 @@ class Last(Pooling):
     """The last real frame.
 
     Args:
-        width: Given by the run.
+        frames: Given by the run.
         project: Not used.
         scale: Of the frame.
     """
 
-    def __init__(self, width, project=None, scale: float = 1.0):
+    def __init__(self, frames, project=None, scale: float = 1.0):
         super().__init__()
-        self.out, self.scale = width, scale
+        self.out, self.scale = frames.width, scale
 
     def forward(self, frames, mask):
         return Pooled(self.scale * frames[range(len(frames)), mask.sum(1) - 1], frames)

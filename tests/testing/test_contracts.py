@@ -22,6 +22,7 @@ from sertk.core import (
     BatchSampler,
     Corpus,
     Feature,
+    FrameSpec,
     Head,
     HeadSpec,
     InputSpec,
@@ -170,9 +171,9 @@ class Net(Backbone):
 class Pool(Pooling):
     """Forgets the mask, its companions, the projection and a weight."""
 
-    def __init__(self, width: int, project: int | None = None) -> None:
+    def __init__(self, frames: FrameSpec, project: int | None = None) -> None:
         super().__init__()
-        self.out, self.hidden = width, torch.randn(width)
+        self.out, self.hidden = frames.width, torch.randn(frames.width)
 
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
         middle = frames.mean(1) + frames.mean() + self.hidden

@@ -19,7 +19,9 @@ from sertk.modeling.decide import Decider
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.settings import merge
-from sertk.settings.schema import OptimizerSpec
+from sertk.settings.schema import Component, OptimizerSpec
+from sertk.training import optim
+from sertk.training.history import History
 from sertk.training.loss import Mixture
 from sertk.training.optim import OPTIMIZERS, make_optimizers
 from sertk.training.state import Training
@@ -121,8 +123,6 @@ def test_tensorboard_that_is_not_installed_is_told_before_training(
 
 
 def test_the_last_epoch_is_taken_where_the_run_says_so(tmp_path: Path) -> None:
-    from sertk.training.history import History
-
     taken = {}
     for newest in (False, True):
         history = History(tmp_path / "log.jsonl", 3, 0, 7, dev=True, newest=newest)
@@ -157,3 +157,73 @@ def test_a_fused_step_is_the_plain_one_to_rounding(name: str) -> None:
 
     fused, plain = trained(), trained(foreach=False)
     assert (fused - plain).abs().max() < 1e-6 * plain.abs().max()
+
+
+def rates(spec: Component, steps: int, per_epoch: int = 2) -> list[float]:
+    """The learning rate of each optimizer step of a run, and the one that would come after it."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8.0)
+    schedule = optim.make_schedules(Plugins(), spec, {"main": optimizer}, per_epoch, steps)["main"]
+    found = []
+    for _ in range(steps + 1):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps", "expected"),
+    [
+        # 2 of 6 steps of warm-up: a half, the whole; then 4/4, 3/4, 2/4, 1/4 and nothing
+        (Component("linear", {"warmup": 1 / 3}), 6, [4, 8, 8, 6, 4, 2, 0]),
+        (Component("linear", {"warmup": 0}), 4, [8, 8, 16 / 3, 8 / 3, 0]),
+        # 4 steps to fall in: (1 + cos) / 2 at 0, 45, 90, 135 and 180 degrees
+        (Component("cosine", {"warmup": 1 / 3}), 6, [4, 8, 8, 4 + 8**0.5, 4, 4 - 8**0.5, 0]),
+        (Component("cosine", {"warmup": 0}), 4, [8, 8, 6, 2, 0]),
+        # 3 epochs of 2 steps
+        (Component("exponential", {"gamma": 0.5, "until": 2}), 8, [8, 8, 4, 4, 2, 2, 2, 2, 2]),
+        (Component("constant"), 2, [8, 8, 8]),
+    ],
+)
+def test_schedules_give_each_step_its_rate(spec: Component, steps: int, expected: list[float]) -> None:
+    assert rates(spec, steps) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [8, 8, 8, 4, 2]),  # 3.0 falls, 2.99999 falls by less than torch's threshold, 2.99999 and 3.5 do not
+        ({"factor": 0.1, "patience": 1}, [8, 8, 8, 8, 0.8]),
+    ],
+)
+def test_plateau_lowers_the_rate_where_the_loss_does_not_fall(
+    settings: Mapping[str, object], expected: list[float]
+) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8.0)
+    spec = Component("plateau", settings)
+    schedule: Any = optim.make_schedules(Plugins(), spec, {"main": optimizer}, 2, 10)["main"]
+    found = [optimizer.param_groups[0]["lr"]]
+    for loss in (3.0, 2.99999, 2.99999, 3.5):
+        schedule.step(loss)
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("patience", "last"),
+    [
+        (0, 9),  # never
+        (1, 3),  # epoch 3 is as good as 2, and no better
+        (2, 4),
+        (3, 8),  # epoch 5 is better than 2, and 6, 7 and 8 are not
+        (4, 9),
+    ],
+)
+def test_patience_ends_a_run_after_so_many_epochs_without_a_better_one(
+    tmp_path: Path, patience: int, last: int
+) -> None:
+    history = History(tmp_path / "log.jsonl", 9, patience, 1, dev=True)
+    scores = iter([0.2, 0.5, 0.5, 0.4, 0.6, 0.6, 0.3, 0.1, 0.9])
+    while not history.finished:
+        history.close(next(scores), 1.0, torch.nn.Linear(1, 1), {})
+    assert history.epoch - 1 == last

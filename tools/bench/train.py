@@ -212,7 +212,7 @@ def sertk_way(work: Work, out: Path, fed: Fed) -> Way:
     parts = make_parts(plugins, loaded, task)
     reader = Reader(work.data, loaded.audio, {}, wave=True)
     rows = Rows(utterances, labels, len(CLASSES), reader)
-    order = Order(Some(rows.labels, rows.lengths, work), 0)
+    order = Order(Some(rows.labels, rows.lengths, work), 0, len(rows.labels))
     folds = Folds(work.data.corpus, "", CLASSES, {}, {})
     setup = Setup(plugins, loaded, work.data, folds, task, reader, {}, out, None)
     brain = Ours(make_training(setup, "select", None, parts, order))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from sertk.builtin.backbones.common import choose
 from sertk.core import Backbone, InputSpec, Padded, UsageError, check_range
 
 PART = "backbone 'cnn_transformer'"
+Size = TypeVar("Size", int, Tensor)
 
 
 class CNNTransformer(Backbone):
@@ -61,10 +62,9 @@ class CNNTransformer(Backbone):
         strides = [*map(tuple, pools), tuple(token_pool)]
         self._stride = math.prod(t for _, t in strides)
         self._strides, self._ceil = strides, tail == "keep"
-        self.fixed = source.frames
         rows = source.width
         for f, _ in strides:
-            rows = -(-rows // f) if self._ceil else rows // f
+            rows = self._shorter(rows, f)
         if not rows:
             raise UsageError(
                 f"{PART}: the pools leave none of the {source.width} bands; give them smaller strides in frequency"
@@ -72,6 +72,12 @@ class CNNTransformer(Backbone):
         if layers and channels[-1] % heads:
             raise UsageError(f"{PART}: heads is {heads}; it is a divisor of the last of channels, {channels[-1]}")
         self.width, self.frame_seconds = channels[-1], source.frame_seconds * self._stride / rows
+        self.fixed = steps = source.frames
+        if steps is not None:
+            steps = steps if self._ceil else max(steps, self._stride)
+            for _, t in strides:
+                steps = self._shorter(steps, t)
+            self.frames = steps * rows
         sizes = [1, *channels]
         self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise(sizes))
         self.pools = nn.ModuleList(nn.MaxPool2d(pool, ceil_mode=self._ceil) for pool in strides)
@@ -111,7 +117,7 @@ class CNNTransformer(Backbone):
         steps = torch.arange(maps.shape[3], device=maps.device)
         return maps.masked_fill((steps >= length[:, None])[:, None, None], 0.0)
 
-    def _shorter(self, length: Tensor, stride: int) -> Tensor:
+    def _shorter(self, length: Size, stride: int) -> Size:
         return (length + stride - 1) // stride if self._ceil else length // stride
 
 

@@ -27,7 +27,7 @@ class Frames(Backbone):
         super().__init__()
         self.inputs = (choose("frames", inputs, reads),)
         source = inputs[self.inputs[0]]
-        self.frame_seconds, self.fixed = source.frame_seconds, source.frames
+        self.frame_seconds, self.fixed, self.frames = source.frame_seconds, source.frames, source.frames
         self.sum = LayerSum(source.layers) if layers == "weighted" else None
         self.layers = 1 if self.sum else source.layers
         self.width = source.width // source.layers * self.layers

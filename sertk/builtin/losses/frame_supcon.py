@@ -65,13 +65,13 @@ def supcon(points: Tensor, classes: Tensor, tau: float) -> Tensor:
         classes: (N,) int64.
         tau: Temperature.
     """
+    if len(points) < 2:
+        return points.sum() * 0.0
     member = functional.one_hot(classes).to(points.dtype)  # (N, C)
     count = member.sum(0)
     pairs = (member.T @ points).pow(2).sum(1) - member.T @ points.pow(2).sum(1)  # (C,)
     near = (pairs / (count - 1).clamp(min=1) * (count > 1)).sum() / tau
     anchors = (count > 1)[classes]  # (N,) those with a positive
-    if len(points) < 2:
-        return points.sum() * 0.0
     denominators: Tensor = _LogSumExp.apply(points / tau**0.5)  # type: ignore[no-untyped-call]
     return ((denominators * anchors).sum() - near) / len(points)
 

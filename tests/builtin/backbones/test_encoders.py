@@ -26,7 +26,7 @@ from sertk.builtin.backbones.whisper import Whisper
 from sertk.builtin.features.frozen import Frozen
 from sertk.builtin.poolings import AttentiveStatistics, MeanStd
 from sertk.cli.app import app
-from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of
+from sertk.core import Backbone, FrameSpec, InputSpec, Padded, SertkError, UsageError, hash_of
 from sertk.corpus.features import Store, stores, write_shard
 from sertk.corpus.prepared import Data
 from sertk.hookspecs import hookimpl
@@ -211,15 +211,15 @@ MEAN_STD = torch.tensor([[3, -30, (8 / 3) ** 0.5, (1400 / 3) ** 0.5], [-2, 3, 1,
 
 @pytest.mark.parametrize("pooling", [MeanStd, AttentiveStatistics])
 def test_statistics_are_of_real_frames(pooling: type[MeanStd] | type[AttentiveStatistics]) -> None:
-    made = pooling(2)
+    made = pooling(FrameSpec(2))
     for value in made.parameters():  # equal attention is no attention
         torch.nn.init.zeros_(value)
     torch.testing.assert_close(made(POOLED, MASK).embedding, MEAN_STD)
-    assert (made.out, pooling(2, 3).out) == (4, 3)
+    assert (made.out, pooling(FrameSpec(2), 3).out) == (4, 3)
 
 
 def test_attention_weighs_frames_by_dimension() -> None:
-    made = AttentiveStatistics(2, bottleneck=1)
+    made = AttentiveStatistics(FrameSpec(2), bottleneck=1)
     first, _, last = made.attention
     with torch.no_grad():
         first.weight.copy_(torch.tensor([[1e3, 0.0]]))  # tanh: 1 where the first dimension is positive, else -1
