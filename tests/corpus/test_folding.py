@@ -176,6 +176,20 @@ def test_disjoint_folds_are_balanced_by_class_and_gender() -> None:
         assert males in (2, 3)
 
 
+def test_disjoint_folds_have_as_much_of_each_class_where_groups_are_of_one_size() -> None:
+    counts = {n: {"a" if n < 8 else "b": 8} for n in range(0, 16, 2)}  # four women of each class
+    for fold in folds_of(Protocol(None, Disjoint(4), dev=0), utterances(counts)).values():
+        assert Counter(i.split("_")[1] for i in fold.test) == {"a": 8, "b": 8}
+
+
+def test_the_largest_group_is_dealt_first() -> None:
+    # 32, then four of 8: the fold of 32 gets one more, for its speakers are few. Dealt last it joins two: 48 and 16
+    folds = folds_of(
+        Protocol(None, Disjoint(2), dev=0), utterances({0: {"a": 32}} | {n: {"a": 8} for n in (2, 4, 6, 8)})
+    )
+    assert sorted(len(fold.test) for fold in folds.values()) == [24, 40]
+
+
 def test_more_disjoint_folds_than_speakers_is_an_error() -> None:
     with pytest.raises(SertkError, match=r"5 folds of disjoint speakers cannot be made of 3 speakers \(s0, s1, s2\)"):
         folds_of(Protocol(None, Disjoint(5), dev=0), utterances({n: {"a": 1} for n in range(3)}))
@@ -270,6 +284,26 @@ def test_numbers_are_folds_in_their_own_order() -> None:
     assert list(folds_of(Protocol(None, LeaveOneOut(), dev=0), corpus)) == ["1", "2", "10"]
 
 
+def test_a_session_of_both_genders_is_of_a_kind_of_its_own() -> None:
+    # sessions d0 and d1 of a woman and a man, d2 and d3 of a woman, d4 of a man; d5 to d8, of both, are tested
+    speakers_of = {0: "01", 1: "23", 2: "4", 3: "6", 4: "9", 5: "ab", 6: "cd", 7: "ef", 8: "gh"}
+    corpus = [
+        replace(utterance(place, "a", 0), id=f"d{session}_{one}", session=f"d{session}", gender=gender)
+        for session, own in speakers_of.items()
+        for place, one in enumerate(own)
+        for gender in ["male" if place or one == "9" else "female"]
+    ]
+    test = {f"d{n}": [f"d{n}"] for n in range(5, 9)}
+    overlaps = {"speaker": PAIRS}
+    rest = [one for one in corpus if one.session in ("d0", "d1", "d2", "d3", "d4")]
+    for name in test:
+        tested = [one for one in corpus if one.session == name]
+        protocol = Protocol(None, {name: [name]}, dev=3, group="session", overlaps=overlaps)
+        fold = folds_of(protocol, [*rest, *tested])[name]
+        sessions = {i.split("_")[0] for i in fold.dev}
+        assert [len(sessions & kind) for kind in ({"d0", "d1"}, {"d2", "d3"}, {"d4"})] == [1, 1, 1]
+
+
 def test_dev_may_be_named_for_each_fold() -> None:
     protocol = Protocol(None, {"x": ["s0"], "y": ["s1"]}, dev={"x": ["s2"], "y": ["s0"]})
     folds = folds_of(protocol, utterances({n: {"a": 2} for n in range(4)}))
@@ -331,6 +365,7 @@ def test_whole_lists_are_taken_as_they_are(tmp_path: Path) -> None:
     path = written(tmp_path / "lists.csv", rows)
     corpus = utterances({n: {"a": 1} for n in range(5)})
     made = make("toy", "p", Protocol(None, FoldTable(path)), corpus)
+    assert names(Protocol(None, FoldTable(path))) == list(made.folds.folds) == ["2", "10"]
     assert dict(made.folds.folds) == {
         "2": Fold(("s1_a_0",), ("s2_a_0",), ("s3_a_0",)),
         "10": Fold((), (), ("s1_a_0",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def folds_of(protocol: Protocol = PROTOCOL, utterances: Sequence[Utterance] | No
     return make("toy", "p", protocol, corpus() if utterances is None else utterances)[0]
 
 
-def speakers(ids: Sequence[str]) -> set[str]:
+def speakers(ids: Iterable[str]) -> set[str]:
     return {i.split("_")[0] for i in ids}
 
 
@@ -216,6 +216,12 @@ def test_what_no_fold_holds_is_listed_with_the_reason() -> None:
     assert folds == make("toy", "p", replace(EVERYONE), spoken)[0]
 
 
+def test_utterances_are_kept_by_their_own_fields_too() -> None:
+    folds, dropped, _ = make("toy", "p", Protocol(LABELS, {"1": ["f1"]}, dev=0, keep={"gender": ["female"]}), corpus())
+    assert speakers(folds.labels.keys()) == {f"f{n}" for n in range(1, 7)}
+    assert {"id": "m1_joy_1", "reason": "gender is 'male', not one of ['female']"} in dropped
+
+
 def test_speakers_that_no_fold_tests_are_trained_on_and_dev_may_be_named() -> None:
     # as P3 splits RAVDESS: named test, named dev, the rest for training
     fold = folds_of(Protocol(LABELS, {"1": ["f1", "m1"]}, dev=["f2", "m2"])).folds["1"]
@@ -289,6 +295,7 @@ def test_the_hash_does_not_depend_on_order() -> None:
     folds = folds_of()
     assert folds.hash == changed(folds, train=folds.folds["a"].train[::-1]).hash
     assert folds.hash == replace(folds, labels=dict(reversed(folds.labels.items()))).hash
+    assert folds.hash == replace(folds, folds=dict(reversed(folds.folds.items()))).hash
     assert len(folds.hash) == 16
 
 

@@ -178,3 +178,44 @@ def test_a_run_goes_on_where_it_was_left(
     assert log(tmp_path / "run") == log(tmp_path / "whole")
     ours, theirs = (load_file(tmp_path / name / "model/model.safetensors") for name in ("run", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_refit_takes_the_steps_that_were_selected_at_the_rates_of_the_selection(
+    plugin: Path, data: Path, tmp_path: Path
+) -> None:
+    more = {"train.accumulate": 1, "train.select": "last", "train.patience": 0, "train.refit": True}
+    schedule = {"name": "exponential", "gamma": 0.5}
+    seen = weights(train(plugin, data, tmp_path / "run", **more, **{"train.schedule": schedule}))
+    selection, refit = seen[: 2 * BATCHES], seen[2 * BATCHES :]
+    # twelve steps again, though an epoch of train and dev has nine: six by 0.1, then six by 0.05
+    assert refit == pytest.approx(selection, abs=1e-6)
+    assert refit[BATCHES:] == pytest.approx([-1.1, -1.15, -1.25, -1.4, -1.6, -1.85], abs=1e-6)
+    about = json.loads((tmp_path / "run/model/bundle.json").read_text())["training"]
+    assert (about["epoch"], about["steps"], about["refit"]) == (2, 12, True)
+    lines = (tmp_path / "run/log-refit.jsonl").read_text().splitlines()
+    assert [json.loads(line)["dev"] for line in lines] == [None] * len(lines)
+
+
+def test_the_bundle_has_the_weights_of_the_best_epoch(plugin: Path, data: Path, tmp_path: Path) -> None:
+    more = {"train.patience": 0, "train.optimizer": {"name": "sgd", "lr": 3.0}, "train.accumulate": 1}
+    train(plugin, data, tmp_path / "run", **more, **{"train.epochs": 5})
+    scores = [line["dev"] for line in log(tmp_path / "run")]
+    best = scores.index(max(scores)) + 1
+    assert best < 5
+    train(plugin, data, tmp_path / "until", **more, **{"train.epochs": best, "train.select": "last"})
+    ours, theirs = (load_file(tmp_path / name / "model/model.safetensors") for name in ("run", "until"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    about = json.loads((tmp_path / "run/model/bundle.json").read_text())["training"]
+    assert (about["epoch"], about["steps"], about["dev"]) == (best, best * BATCHES, {"ua": max(scores)})
+
+
+def test_the_same_seed_begins_with_the_same_weights_and_another_with_others(
+    plugin: Path, data: Path, tmp_path: Path
+) -> None:
+    more = {"train.optimizer": {"name": "sgd", "lr": 0.0}, "train.epochs": 1}
+    for name, seed in (("one", 1), ("again", 1), ("two", 2)):
+        train(plugin, data, tmp_path / name, **more, seed=seed)
+    one, again, two = (load_file(tmp_path / name / "model/model.safetensors") for name in ("one", "again", "two"))
+    head = "heads.emotion.layer.1.weight"
+    assert torch.equal(one[head], again[head])
+    assert not (one[head] == two[head]).any()
