@@ -2,7 +2,7 @@
 
 A plugin is a module, or any object, with functions of these names marked `@hookimpl`; its distribution names it
 under the entry-point group `sertk`. Each hook returns the names that a user types and what makes the thing: a class
-(or, for decisions and metrics, a function). The body runs when the registry is read, so import what you need in it.
+(or, for decisions, a function). The body runs when the registry is read, so import what you need in it.
 The interfaces are in `sertk.core`; the checks that yours must pass are in `sertk.testing`.
 """
 
@@ -78,8 +78,8 @@ def sertk_decisions() -> Mapping[str, Decision]:  # type: ignore[empty-body]
 
 
 @hookspec
-def sertk_metrics() -> Mapping[str, Metric]:  # type: ignore[empty-body]
-    """Confusion counts -> a figure."""
+def sertk_metrics() -> Mapping[str, type[Metric]]:  # type: ignore[empty-body]
+    """Scores of utterances -> a figure; made as `Metric(**settings)`."""
 
 
 @hookspec

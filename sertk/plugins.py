@@ -57,7 +57,7 @@ KINDS: Mapping[str, Kind] = {
     "augmentation": Kind("augmentations", core.Augmentation, (), "a random change of training rows"),
     "sampler": Kind("samplers", core.BatchSampler, ("labels", "lengths", "batch"), "which rows share a batch"),
     "decision": Kind("decisions", None, ("view", "rows", "rng"), "windows or crops of an utterance -> its posterior"),
-    "metric": Kind("metrics", None, ("confusion",), "confusion counts -> a figure"),
+    "metric": Kind("metrics", core.Metric, (), "scores of utterances -> a figure"),
     "launcher": Kind("launchers", core.Launcher, (), "where stage commands run"),
 }
 """Every kind of plugin, in the order in which they are shown."""
@@ -225,7 +225,7 @@ class Plugins:
         ]
 
     def make(self, kind: str, spec: Spec, *context: object) -> Any:  # noqa: ANN401 - the kind decides what comes back
-        """Makes a component from its settings; of a function (a decision, a metric), the function with its settings.
+        """Makes a component from its settings; of a function (a decision), the function with its settings.
 
         Args:
             kind: The kind of plugin.

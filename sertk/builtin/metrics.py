@@ -1,4 +1,4 @@
-"""Metrics of confusion counts. WA is accuracy; UA = UAR = mean class recall (spec 0.1)."""
+"""Metrics of what was decided. WA is accuracy; UA = UAR = mean class recall (spec 0.1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sertk.core import Metric
+from sertk.core import Metric, Scores
 from sertk.hookspecs import hookimpl
 
 
@@ -15,35 +15,51 @@ def _macro_mean(part: Tensor, whole: Tensor, counts: Tensor) -> float:
     return float((part.double() / whole.clamp(min=1))[counts].mean())
 
 
-def wa(confusion: Tensor) -> float:
+class WeightedAccuracy(Metric):
     """Weighted accuracy: the share of right decisions."""
-    return float(confusion.diagonal().sum().double() / confusion.sum())
+
+    def __call__(self, scores: Scores) -> float:
+        """The right decisions among all."""
+        return float(scores.confusion.diagonal().sum().double() / scores.confusion.sum())
 
 
-def ua(confusion: Tensor) -> float:
+class UnweightedAccuracy(Metric):
     """Unweighted accuracy: the mean recall of the classes that occur in the reference."""
-    support = confusion.sum(1)
-    return _macro_mean(confusion.diagonal(), support, support > 0)
+
+    def __call__(self, scores: Scores) -> float:
+        """The mean recall of the classes that have an utterance."""
+        support = scores.confusion.sum(1)
+        return _macro_mean(scores.confusion.diagonal(), support, support > 0)
 
 
-def precision(confusion: Tensor) -> float:
+class Precision(Metric):
     """Macro precision over the classes that occur, 0 for one never decided."""
-    decided = confusion.sum(0)
-    return _macro_mean(confusion.diagonal(), decided, (confusion.sum(1) + decided) > 0)
+
+    def __call__(self, scores: Scores) -> float:
+        """The mean over the classes of right decisions among the decisions."""
+        decided = scores.confusion.sum(0)
+        return _macro_mean(scores.confusion.diagonal(), decided, (scores.confusion.sum(1) + decided) > 0)
 
 
-def recall(confusion: Tensor) -> float:
+class Recall(Metric):
     """Macro recall over the classes that occur, in the reference or in the decisions."""
-    return _macro_mean(confusion.diagonal(), confusion.sum(1), (confusion.sum(1) + confusion.sum(0)) > 0)
+
+    def __call__(self, scores: Scores) -> float:
+        """The mean over the classes of right decisions among the utterances."""
+        support = scores.confusion.sum(1)
+        return _macro_mean(scores.confusion.diagonal(), support, (support + scores.confusion.sum(0)) > 0)
 
 
-def f1(confusion: Tensor) -> float:
+class F1(Metric):
     """Macro F1 over the classes that occur."""
-    both = confusion.sum(0) + confusion.sum(1)
-    return _macro_mean(2 * confusion.diagonal(), both, both > 0)
+
+    def __call__(self, scores: Scores) -> float:
+        """The mean over the classes of twice the right decisions among utterances and decisions."""
+        both = scores.confusion.sum(0) + scores.confusion.sum(1)
+        return _macro_mean(2 * scores.confusion.diagonal(), both, both > 0)
 
 
 @hookimpl
-def sertk_metrics() -> Mapping[str, Metric]:
+def sertk_metrics() -> Mapping[str, type[Metric]]:
     """The metrics by name."""
-    return {"wa": wa, "ua": ua, "precision": precision, "recall": recall, "f1": f1}
+    return {"wa": WeightedAccuracy, "ua": UnweightedAccuracy, "precision": Precision, "recall": Recall, "f1": F1}

@@ -161,27 +161,33 @@ def score(
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders above them.")],
     command: Annotated[str | None, typer.Option(help="The command that made them, for the text.")] = None,
-    publish: Annotated[bool, typer.Option("--publish", help="Also write egs/CORPUS/RESULTS.md.")] = False,
+    publish: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also write RESULTS.md of this folder, a recipe's.")
+    ] = None,
+    plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """5: scored runs -> RESULTS.md and a confusion matrix, over folds and seeds."""
     from sertk.stages.report import report as stage
 
-    stage(folders, command=command, publish=publish)
+    stage(folders, command=command, publish=publish, files=plugin)
 
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="System folders, exp/PROTOCOL/SYSTEM, or folders above them.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="System folders, exp/PROTOCOL/SYSTEM, run folders, or folders above them.")
+    ],
     seconds: Annotated[float, typer.Option(min=0, help="Longest of the short utterances, s.")] = 10.0,
     truth: Annotated[
         str | None, typer.Option(help="The system to agree with, by name; that of the highest UA by default.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the table as Markdown too.")] = None,
+    plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
-    """Show scored systems beside each other: WA, UA, UA by duration, and agreement with the best one's decisions."""
+    """Show scored systems beside each other: every metric, UA by duration, agreement with the best one's decisions."""
     from sertk.stages.compare import compare as stage
 
-    stage(folders, seconds=seconds, truth=truth, out=out)
+    stage(folders, seconds=seconds, truth=truth, out=out, files=plugin)
 
 
 @app.command()
@@ -225,7 +231,7 @@ def recipe(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stage commands, run none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,
     allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,
-    publish: Annotated[bool, typer.Option("--publish", help="Write the results into the recipe.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Also write RESULTS.md beside the recipe.")] = False,
     copy: Annotated[Path | None, typer.Option(help="Copy the recipe to this folder and stop.")] = None,
 ) -> None:
     """Run the stages of a recipe in order, skipping what is up to date."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ class Group(TyperGroup):
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Our commands, then the guests'."""
-        return [*super().list_commands(ctx), *sorted(set(_guests()) - set(self.commands))]
+        return [*super().list_commands(ctx), *sorted(set(self._guests) - set(self.commands))]
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ANN401
         """A command by name; the guest that offers it is imported only when the command is the one that runs."""
         own = super().get_command(ctx, cmd_name)
-        point = _guests().get(cmd_name)
+        point = self._guests.get(cmd_name)
         if own is not None or point is None:
             return own
         if cmd_name not in sys.argv[1:]:
@@ -37,6 +38,11 @@ class Group(TyperGroup):
             wrapped.command(cmd_name)(loaded)
             loaded = wrapped
         return typer.main.get_command(loaded)
+
+    @cached_property
+    def _guests(self) -> dict[str, EntryPoint]:
+        # kept: to find them the metadata of every installed distribution is read
+        return {point.name: point for point in entry_points(group=GUESTS)}
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Runs a command; what a user can mend is told in one message, with its exit code."""
@@ -55,10 +61,6 @@ class Group(TyperGroup):
             if code is None:
                 raise
             raise typer.Exit(code) from None
-
-
-def _guests() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GUESTS)}
 
 
 def _load(name: str) -> Any:  # noqa: ANN401 - a function or a typer app

@@ -5,6 +5,8 @@ The one legend of shapes, used in every docstring:
     B  rows of a batch            T  frames               D  width of a frame
     N  rows of a view (windows)   L  frames of a window   E  width of an embedding
     C  classes                    G  groups               S  samples of a wave
+
+In `Scores`, N are the utterances that were scored.
 """
 
 from sertk.core.batch import Batch, Padded, Target
@@ -46,6 +48,7 @@ from sertk.core.protocol import (
 )
 from sertk.core.reduce import Reduction, hash_of, mean_std, over_rows
 from sertk.core.rng import Rng, key
+from sertk.core.scores import Prediction, Scores
 from sertk.core.task import AuxTask, Task
 from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, At, Crop, Dims, Output, Span, Tail, View, Views
@@ -86,12 +89,14 @@ __all__ = [
     "Plan",
     "Pooled",
     "Pooling",
+    "Prediction",
     "Protocol",
     "RandomDev",
     "RandomSplit",
     "Reduction",
     "Rejected",
     "Rng",
+    "Scores",
     "SertkError",
     "Span",
     "Split",

@@ -62,6 +62,11 @@ class Target:
     weight: Tensor
     aux: Mapping[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, hard: Tensor, classes: int) -> Target:
+        """The labels of (B,) int64 class numbers, each of weight 1."""
+        return cls(torch.nn.functional.one_hot(hard, classes).float(), torch.ones(len(hard)))
+
     @property
     def hard(self) -> Tensor:
         """(B,) int64, the dominant class; the first of equal shares."""

@@ -80,6 +80,20 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         Path(name).unlink(missing_ok=True)
 
 
+def link(there: Path, path: Path) -> bool:
+    """Gives a file a second name, `path`, where the file system allows it; says whether it did.
+
+    Such a file is never written in place, for its other names would change too: `writing` makes a new one.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.hardlink_to(there)
+        _sync_folder(path.parent)
+    except OSError:
+        return False
+    return True
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

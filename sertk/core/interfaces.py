@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sertk.core.batch import Batch, Padded, Target
 from sertk.core.protocol import Protocol
 from sertk.core.rng import Rng, key
+from sertk.core.scores import Scores
 from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, Output, Span, View, Views
 
@@ -90,12 +91,18 @@ class Feature(Part, ABC):
         frame_seconds: Seconds between two frames; infinite where an utterance is one frame.
         silence: The frame of digital silence, (width,) or one value for all, for padding.
         layers: Equal parts of its width, the layers of an encoder.
-        weights: Hash of the pretrained weights that it computes with; what is cached is addressed by it.
+        weights: Hash of the pretrained weights that it computes with. A feature that computes with a library other than
+            torch, torchaudio and transformers has the name and version of it here.
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
+        revision: Raise it whenever the code, or a default, changes what comes out. What is cached on disk is found by
+            the settings, `weights`, the revisions of the feature and of the parts inside it, the version of the
+            distribution or the hash of the plugin file that offers each, and the versions of sertk, torch, torchaudio
+            and transformers. So what an older revision computed is never read; it is computed again.
     """
 
     reads: ClassVar[Literal["wave", "text"]] = "wave"
     cached: ClassVar[bool] = True
+    revision: ClassVar[int] = 1
     places: ClassVar[tuple[str, ...]] = ()
     width: int
     frame_seconds: float
@@ -148,9 +155,12 @@ class Backbone(nn.Module, Part, ABC):
         layers: Equal parts of its width, where it gives several layers side by side.
         weights: Hash of the pretrained weights that it begins with, empty where there are none.
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
+        revision: Raise it whenever the code, or a default, changes what comes out: what is frozen is cached, see
+            `Feature`.
     """
 
     places: ClassVar[tuple[str, ...]] = ()
+    revision: ClassVar[int] = 1
     inputs: tuple[str, ...]
     width: int
     frame_seconds: float
@@ -337,8 +347,25 @@ class BatchSampler(Part, ABC):
 Decision = Callable[[View, int, Rng], Tensor]
 """Windows of B utterances (`view.owner` counts utterances), B, and B random streams -> (B, C) posterior."""
 
-Metric = Callable[[Tensor], float]
-"""(C, C) int64 confusion counts, rows the reference, columns the decision -> a figure in [0, 1]."""
+
+class Metric(Part, ABC):
+    """Scores of utterances made into one figure. Its constructor takes settings, if it has any.
+
+    It may read all of `Scores`: the confusion counts (accuracy, kappa, MCC), the posteriors (log-loss, calibration
+    error), the speakers (a mean over speakers). The order of the utterances does not matter. Every metric that is
+    registered is shown with its default settings; one that fails or gives no finite float is named and left out.
+
+    Attributes:
+        better: Which figures are better; epochs are selected by it.
+        range: The least and the greatest figure; an end may be infinite. (0, 1) is a share and shown in percent.
+    """
+
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    @abstractmethod
+    def __call__(self, scores: Scores) -> float:
+        """N utterances, at least one -> a finite float in `range`."""
 
 
 class Launcher(Part, ABC):

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from sertk.plugins import Plugins
 from sertk.settings.plain import plain
 from sertk.settings.schema import Component, Settings
 from sertk.settings.values import component_of
+
+COMPUTE = ("sertk", "torch", "torchaudio", "transformers")
+"""What reads the audio and computes the features; a part that computes with another library has it in `weights`."""
 
 
 def make_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
@@ -94,11 +98,20 @@ def stores(data: Path, settings: Settings, plugins: Plugins) -> dict[str, Store]
 
 
 def store(data: Path, settings: Settings, plugins: Plugins, name: str, made: Feature) -> Store:
-    """The store of one input: its key is all that the feature depends on beside the audio itself."""
+    """The store of one input: its key is all that the feature depends on beside the audio itself.
+
+    What is stored under another key is never read: after an upgrade features are computed again, and the folders of the
+    old keys can be deleted.
+    """
     spec = plain(portable(settings.inputs[name], made))  # without the place of its weights
-    offered = (plugins.entry(*one) for one in plugins.inside("feature", spec))
-    versions = sorted({f"{entry.distribution} {entry.version}" for entry in offered})
-    key = {"feature": spec, "audio": plain(settings.audio), "versions": versions, "weights": made.weights}
+    parts = {f"{kind} {word}": plugins.entry(kind, word) for kind, word in plugins.inside("feature", spec)}
+    key = {
+        "feature": spec,
+        "audio": plain(settings.audio),
+        "parts": {part: [x.distribution, x.version, getattr(x.factory, "revision", 1)] for part, x in parts.items()},
+        "versions": {library: version(library) for library in COMPUTE},
+        "weights": made.weights,
+    }
     return Store(data / "feats" / digest(key))
 
 

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_type_hints
 
@@ -55,7 +56,7 @@ class Folds:
     folds: Mapping[str, Fold]
     shares: Shares = field(default_factory=dict)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """16 hex digits of the content: classes, folds, the label of every id, and the stamp; not of the audio."""
         # `digest` of the whole, put together: as one document of leave-one-out it would take minutes and gigabytes

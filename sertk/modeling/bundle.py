@@ -1,4 +1,8 @@
-"""The bundle: a model that travels as data. `model.safetensors` + `bundle.json`; no pickle, no YAML tag, no code.
+"""The bundle: a model that travels as data; no pickle, no YAML tag, no code.
+
+`bundle.json` says what it is, and `model.safetensors` has the weights that were trained. `files/` has the weights that
+were not, and what features learned. Each file there is named by the hash of its content. Bundles of one recipe share
+such files on disk (hard links), yet every folder is whole by itself.
 
 JSON and safetensors cannot run code, so nothing in a bundle is looked at for any. A bundle grows: what an older one
 lacks has its default.
@@ -6,9 +10,11 @@ lacks has its default.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +23,12 @@ from typing import NamedTuple, get_type_hints
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
 import sertk
 from sertk.console.progress import say
 from sertk.core import HeadSpec, SertkError, UsageError
-from sertk.core.files import SCHEMA, Document, read_json, write_json, writing
+from sertk.core.files import SCHEMA, Document, link, read_json, write_json, writing
 from sertk.modeling import build
 from sertk.modeling.decide import Decider, make_decider, resolve_decision
 from sertk.modeling.frontend import Frontend
@@ -33,7 +40,8 @@ from sertk.settings.schema import Component, Settings
 from sertk.settings.values import fits
 
 OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
-KEYS = {"schema", "classes", "components", "heads", "plugins", "protocol", "training", "versions"}
+KEYS = {"schema", "classes", "components", "files", "frozen", "heads", "plugins", "protocol", "training", "versions"}
+STORED = re.compile(r"[0-9a-f]{16}(\.\w+)?")  # the name of a file in files/
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
 PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
 
@@ -60,7 +68,13 @@ class Bundle:
 
 
 def write(
-    folder: Path, model: Model, frontend: Frontend, settings: Settings, about: Mapping[str, object], plugins: Plugins
+    folder: Path,
+    model: Model,
+    frontend: Frontend,
+    settings: Settings,
+    about: Mapping[str, object],
+    plugins: Plugins,
+    beside: Sequence[Path] = (),
 ) -> None:
     """Writes a bundle whole or not at all.
 
@@ -71,18 +85,21 @@ def write(
         settings: Of the run, portable.
         about: classes, protocol, training.
         plugins: Tells which distribution or file offers each component.
+        beside: Other bundles, to share files with.
     """
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    trained, frozen = _weights(model)
     with writing(fresh / "model.safetensors") as file:
-        file.write(save(weights))
-    for name, feature in frontend.features.items():
-        for file_name, learned in feature.files().items():
-            with writing(fresh / "files" / name / file_name) as file:
-                file.write(learned)
+        file.write(save(trained))
+    learned = {
+        name: {word: _put(fresh, one, Path(word).suffix, beside) for word, one in feature.files().items()}
+        for name, feature in frontend.features.items()
+    }
     content = {
         **about,
+        "frozen": _put(fresh, save(frozen), ".safetensors", beside) if frozen else None,
+        "files": {name: stored for name, stored in learned.items() if stored},
         "components": bundled(settings),
         "heads": {name: {**spec._asdict(), "settings": dict(spec.settings)} for name, spec in model.specs.items()},
         "plugins": _offered(plugins, settings, model.specs),
@@ -91,6 +108,46 @@ def write(
     write_json(fresh / "bundle.json", content)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+
+
+def _weights(model: Model) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of a model: those that were trained, buffers among them, and those that were not."""
+    trained, frozen = dict[str, Tensor](), dict[str, Tensor]()
+    for name, value in model.state_dict(keep_vars=True).items():
+        kept = frozen if isinstance(value, nn.Parameter) and not value.requires_grad else trained
+        kept[name] = value.detach().cpu().contiguous()
+    return trained, frozen
+
+
+def _put(folder: Path, content: bytes, suffix: str, beside: Sequence[Path]) -> str:
+    """Puts a file named by its hash into a bundle, by a link to another bundle's where that can be; gives its name."""
+    name = _hash(content) + suffix
+    path = folder / "files" / name
+    there = next((file for file in (other / "files" / name for other in beside) if file.is_file()), None)
+    # read before it is shared: a damaged file is not
+    if not path.exists() and not (there and there.read_bytes() == content and link(there, path)):
+        with writing(path) as file:
+            file.write(content)
+    return name
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of a bundle: bundle.json, model.safetensors, and those that bundle.json names, where it can be read."""
+    own = [folder / "bundle.json", folder / "model.safetensors"]
+    try:
+        return [*own, *(folder / "files" / name for name in _stored(_read_about(folder)))]
+    except SertkError:
+        return own
+
+
+def _stored(about: Document) -> list[str]:
+    """The names of what lies in files/."""
+    frozen = [about["frozen"]] if about.get("frozen") else []
+    return [*frozen, *(name for stored in (about.get("files") or {}).values() for name in stored.values())]
 
 
 def _parts(settings: Settings) -> list[tuple[str, Component]]:
@@ -138,9 +195,9 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
         decider = make_decider(plugins, settings, body.dims)
     except UsageError as error:
         raise _refused(about, where, error) from None
-    _load(model, folder)
+    _load(model, folder, about)
     for name, feature in body.frontend.features.items():
-        feature.restore({path.name: path.read_bytes() for path in sorted((folder / "files" / name).glob("*"))})
+        feature.restore(_learned(folder, about, name))
     model.to(torch.device(device)).eval()
     return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
 
@@ -165,15 +222,17 @@ def outline(folder: Path) -> Outline:
     Raises:
         SertkError: See `read`.
     """
-    about, path = _read_about(folder), folder / "model.safetensors"
+    about, shapes = _read_about(folder), dict[str, tuple[int, ...]]()
+    for path in _weight_files(folder, about):
+        try:
+            with safe_open(str(path), "pt") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
-        with safe_open(str(path), "pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return Outline(tuple(about["classes"]), _settings(about), shapes)
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
-    except (OSError, SafetensorError) as error:
-        raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
 
 
 def seen(about: Document) -> frozenset[str]:
@@ -206,17 +265,49 @@ def _refused(about: Document, where: Path, error: UsageError) -> SertkError:
     return SertkError(f"{where}: {what}. {OBTAIN}")
 
 
-def _load(model: Model, folder: Path) -> None:
+def _load(model: Model, folder: Path, about: Document) -> None:
     """Gives a model its weights."""
-    path = folder / "model.safetensors"
+    weights: dict[str, Tensor] = {}
+    for path in _weight_files(folder, about):
+        try:
+            weights |= load(_read(path))
+        except SafetensorError as error:
+            raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
-        model.load_state_dict(load(path.read_bytes()))
-    except OSError as error:
-        raise SertkError(f"{path}: {error.strerror}. {OBTAIN}") from None
-    except SafetensorError as error:
-        raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise SertkError(f"the weights of {folder} do not fit its components: {error}. {OBTAIN}") from None
+
+
+def _weight_files(folder: Path, about: Document) -> list[Path]:
+    """Where the weights of the model are: those that were trained, and those that were not."""
+    frozen = [folder / "files" / about["frozen"]] if about.get("frozen") else []
+    return [folder / "model.safetensors", *frozen]
+
+
+def _learned(folder: Path, about: Document, name: str) -> dict[str, bytes]:
+    """What a feature's `files` gave the bundle, by file name."""
+    if "files" not in about:  # a bundle from before files were named by their hashes
+        return {path.name: path.read_bytes() for path in sorted((folder / "files" / name).glob("*"))}
+    return {word: _read(folder / "files" / stored) for word, stored in about["files"].get(name, {}).items()}
+
+
+def _read(path: Path) -> bytes:
+    """The content of model.safetensors, or of a file that is named by its hash.
+
+    Raises:
+        SertkError: Where it cannot be read, or the hash is another one.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SertkError(f"{path}: {error.strerror}. {OBTAIN}") from None
+    if STORED.fullmatch(path.name) and not path.name.startswith(found := _hash(content)):
+        raise SertkError(
+            f"{path} is not what it was: it is named by the hash of its content, which is {found} now. It was changed "
+            f"or damaged. {OBTAIN}"
+        )
+    return content
 
 
 def _check(about: Document, where: Path) -> None:
@@ -235,6 +326,7 @@ def _check(about: Document, where: Path) -> None:
         "classes are not different texts": len(set(map(str, classes))) < len(classes)
         or not all(isinstance(name, str) for name in classes),
         "protocol lacks corpus, name, fold, hash or stamp": bool(PROTOCOL - set(about["protocol"])),
+        "frozen or files does not name files by 16 hex digits": not _names_files(about),
     }
     for what, is_wrong in wrong.items():
         if is_wrong:
@@ -242,6 +334,15 @@ def _check(about: Document, where: Path) -> None:
     if len(classes) != heads["emotion"].get("out"):
         raise _refused(about, where, UsageError("classes are not as many as the emotion head's outputs"))
     _check_keys(about, where)
+
+
+def _names_files(about: Document) -> bool:
+    """Whether what lies in files/ is named as it must be, and nothing outside of it."""
+    groups = about.get("files", {})
+    if not isinstance(groups, dict) or not all(isinstance(stored, dict) for stored in groups.values()):
+        return False
+    names: list[object] = [*_stored(about)]
+    return all(isinstance(name, str) and STORED.fullmatch(name) for name in names)
 
 
 def _check_keys(about: Document, where: Path) -> None:

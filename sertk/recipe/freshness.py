@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+from sertk.core import SertkError
 from sertk.core.files import Document, digest, write_json
+from sertk.modeling import bundle
 
 STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile", "numpy")
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Step(NamedTuple):
@@ -23,8 +29,8 @@ class Step(NamedTuple):
         stamp: Where its fingerprint is kept.
         settings: What of the settings it depends on.
         folder: A folder whose files it depends on, by name, size and time.
-        needs: Files that earlier stages wrote.
-        makes: Files that it writes.
+        needs: Files and bundles that earlier stages wrote.
+        makes: Files and bundles that it writes.
         reads: What else it depends on, as data.
     """
 
@@ -46,46 +52,86 @@ class Fingerprint(NamedTuple):
     needs: str
 
 
-def fingerprint(step: Step) -> Fingerprint:
-    """The fingerprint of a step as things are now."""
+def fingerprint(step: Step, known: Mapping[str, str] = NOTHING) -> Fingerprint:
+    """The fingerprint of a step as things are now.
+
+    Args:
+        step: The step.
+        known: Hashes of files by what `_facts` says of them.
+    """
+    needs = [_hashes(step.needs, known), listing(step.folder) if step.folder else [], step.reads]
+    return Fingerprint(digest([step.settings]), _versions(), digest(needs))
+
+
+@functools.cache
+def _versions() -> str:
+    """The digest of what is installed; to find it the metadata of every distribution is read."""
     guests = {f"{point.dist.name} {point.dist.version}" for point in entry_points(group="sertk") if point.dist}
-    versions = [*(f"{name} {version(name)}" for name in STACK), *sorted(guests)]
-    needs = [_hashes(step.needs), listing(step.folder) if step.folder else [], step.reads]
-    return Fingerprint(digest([step.settings]), digest(versions), digest(needs))
+    return digest([*(f"{name} {version(name)}" for name in STACK), *sorted(guests)])
 
 
 def fresh(step: Step) -> bool:
     """Whether a step was done with the same settings, versions and inputs, and its outputs are as it left them."""
-    old: Document | None = _stamp(step)
-    return old is not None and old.get("makes") == _hashes(step.makes) and _same(old, fingerprint(step))
+    old = _stamp(step)
+    known = old.get("known", {})
+    return bool(old) and old.get("makes") == _hashes(step.makes, known) and _same(old, fingerprint(step, known))
 
 
 def stale(step: Step) -> bool:
     """Whether a step was done with these settings, and is out of date by something else."""
-    old: Document | None = _stamp(step)
-    return old is not None and old.get("settings") == fingerprint(step).settings
+    return _stamp(step).get("settings") == digest([step.settings])
 
 
 def stamp(step: Step, found: Fingerprint) -> None:
     """Writes down that a step was done, with what it depended on and what it wrote."""
-    write_json(step.stamp, {**found._asdict(), "makes": _hashes(step.makes)})
+    write_json(step.stamp, {**found._asdict(), "makes": _hashes(step.makes), "known": _known(step)})
+
+
+def remember(step: Step) -> None:
+    """Writes down the hashes of files that were moved or copied since a step was done, so as not to read them again."""
+    old = _stamp(step)
+    known = _known(step, old.get("known", {}))
+    if old.get("known") != known:
+        with contextlib.suppress(SertkError):  # a folder that cannot be written: they are read again the next time
+            write_json(step.stamp, {**old, "known": known})
 
 
 def _same(old: Document, now: Fingerprint) -> bool:
     return all(old.get(name) == value for name, value in now._asdict().items())
 
 
-def _stamp(step: Step) -> Document | None:
+def _stamp(step: Step) -> Document:
+    """What was written down when a step was done; nothing where it was not."""
     try:
         found: Document = json.loads(step.stamp.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return None
+        return {}
     return found
 
 
-def _hashes(paths: Iterable[Path]) -> list[str]:
+def _hashes(paths: Iterable[Path], known: Mapping[str, str] = NOTHING) -> list[str]:
     # without their paths: a work folder may be moved
-    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths]
+    return [known.get(facts) or _hash(path, facts) if facts else "" for path, facts in _files(paths)]
+
+
+def _known(step: Step, known: Mapping[str, str] = NOTHING) -> dict[str, str]:
+    files = (one for one in _files([*step.needs, *step.makes]) if one[1])
+    return {facts: known.get(facts) or _hash(path, facts) for path, facts in files}
+
+
+def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Each file, those of bundles too, with its size, time and inode, which change when it does; "" where it is not."""
+    for path in paths:
+        for file in bundle.files(path) if path.is_dir() else [path]:
+            stat = file.stat() if file.is_file() else None
+            yield file, f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}" if stat else ""
+
+
+@functools.cache
+def _hash(path: Path, facts: str) -> str:
+    """The hash of a file's content, which is read once while its facts are the same."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def listing(root: Path) -> list[tuple[str, int, int]]:

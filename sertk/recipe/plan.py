@@ -26,6 +26,19 @@ from sertk.training import warm_start
 from sertk.training.loss import with_losses
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
+READS = {
+    "featurize": ("prepare",),
+    "train": ("prepare", "featurize"),
+    "score": ("prepare", "train"),
+    "report": ("score",),
+}
+"""The stages whose files a stage reads."""
+LACKS = {
+    "prepare": "the corpus is not prepared",
+    "featurize": "the features are not computed",
+    "train": "a run is not trained",
+    "score": "a run is not scored",
+}
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,11 @@ class Plan:
         list(self._runs())
 
     @property
+    def _own(self) -> bool:
+        """Whether the recipe's folder is the user's to write in; results of an installed one go to the work folder."""
+        return home(self._path.parent) == self._path.parent
+
+    @property
     def _spec(self) -> Component:
         return self.settings.corpus or Component("")
 
@@ -119,6 +137,24 @@ class Plan:
             return None
         made: Iterator[Step] = getattr(self, f"_{stage}")()
         return list(made)
+
+    def check_before(self, stage: str) -> None:
+        """Refuses a stage that would read what is not there yet.
+
+        Raises:
+            SertkError: There; it says which command comes first.
+        """
+        for earlier in READS.get(stage, ()):
+            steps = self.steps(earlier) if earlier != "prepare" else None  # which would ask for the corpus folder
+            made = self._prepared() if steps is None else [path for step in steps for path in step.makes]
+            lacking = next((path for path in made if not path.exists()), None)
+            if lacking:
+                self.check_before(earlier)
+                recipe = self._path.parent if self._path.name == "recipe.yaml" else self._path
+                words = shlex.join(["sertk", "recipe", str(recipe), "--stage", str(STAGES.index(earlier) + 1)])
+                raise SertkError(
+                    f"{LACKS[earlier]}: {lacking} is missing. Run `{words} ...` first, with the same options."
+                )
 
     def _prepare(self) -> Iterator[Step]:
         root, file, least = self._root(), self._file(), self.settings.audio.min_seconds
@@ -245,7 +281,7 @@ class Plan:
             place = ["--protocol", self.protocol, "--fold", fold, "--seed", seed, "--out", str(out)]
             words = ["train", str(self._data), *self._common(), *place]
             settings = identity(self.settings, "run", "which")  # fold and seed are in its folder
-            yield Step("train", words, out / ".train.json", settings, needs, _bundle(out), reads=reads)
+            yield Step("train", words, out / ".train.json", settings, needs, [out / "model"], reads=reads)
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:
         """The files of checkpoints that the settings name by their folder: one may be changed there."""
@@ -264,40 +300,49 @@ class Plan:
             words += ["--root", str(self.ask.root.resolve())] if self.ask.root else []
             words += ["--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
             makes = [out / "scores.jsonl", out / "metrics.json"]
-            yield Step("score", words, out / ".score.json", [], [*self._prepared()[2:], *_bundle(out)], makes)
+            needs = [*self._prepared()[2:], out / "model", *map(Path, s.plugins)]  # a file may have metrics
+            yield Step("score", words, out / ".score.json", [], needs, makes)
 
     def _command(self) -> str:
-        """The command that makes these results again anywhere; what says where is left out, or a placeholder."""
-        ask, inside = self.ask, self._path.is_relative_to(egs())
-        words = [f"egs/{self._path.parent.name}/run.sh"] if inside else ["sertk", "recipe", str(self._path)]
+        """The command that makes these results again, where the recipe is: from the repository, or from its folder.
+
+        It has no path of this machine: what says where is left out, or a placeholder.
+        """
+        ask, folder = self.ask, self._path.parent
+        words = ["sertk", "recipe", self._path.name]
+        if folder.is_relative_to(egs()):
+            words = [f"egs/{folder.name}/run.sh"] if self._own else ["sertk", "recipe", folder.name]
         words += ["--root", "FOLDER"] if ask.root else []
-        words += ["--system", _anywhere(str(self.settings.system))]
+        words += ["--system", self._from_here(Path(str(self.settings.system)))]
         words += [word for fold in ask.folds for word in ("--fold", fold)]
         words += [word for seed in ask.seeds for word in ("--seed", seed)]
         words += ["--tag", ask.tag] if ask.tag else []
-        words += [word for file in ask.choices.plugin for word in ("--plugin", file.name)]
+        words += [word for file in ask.choices.plugin for word in ("--plugin", self._from_here(file))]
         words += ["--trust"] if len(self.settings.plugins) > len(ask.choices.plugin) else []
         chosen = replace(ask.choices, device=None, init=ask.choices.init and Path("BUNDLE"))
         return shlex.join([*words, *map(_anywhere, chosen.words())])
 
+    def _from_here(self, file: Path) -> str:
+        """A file as the recipe's folder sees it: the path from there, or the name of one that lies elsewhere."""
+        folder, full = self._path.parent, file.resolve()
+        inside = file.suffix and full.is_relative_to(folder)  # a system by name has none
+        return full.relative_to(folder).as_posix() if inside else file.name
+
     def _report(self) -> Iterator[Step]:
         outs = [out for _, _, out in self._runs()]
-        words = ["report", *map(str, outs), "--command", self._command()]
-        words += ["--publish"] if self.ask.publish else []
+        words = ["report", *map(str, outs), *self._files(), "--command", self._command()]
+        words += ["--publish", str(self._path.parent if self._own else self._work)] if self.ask.publish else []
         makes = [self.system / "RESULTS.md"]
-        needs = [out / "metrics.json" for out in outs]
+        needs = [*(out / "metrics.json" for out in outs), *map(Path, self.settings.plugins)]
         yield Step("report", words, self.system / ".report.json", [self.ask.publish], needs, makes)
 
 
 def _anywhere(word: str) -> str:
     """A word of a command without the places of this machine: folders that settings name, and absolute paths."""
-    if Path(word).is_absolute():
-        return Path(word).name
-    return re.sub(r"(?<==)[^,=]+", lambda found: "FOLDER" if Path(found[0]).is_dir() else found[0], word)
-
-
-def _bundle(out: Path) -> list[Path]:
-    return [out / "model" / "bundle.json", out / "model" / "model.safetensors"]
+    word = re.sub(r"(?<==)[^,=]+", lambda found: "FOLDER" if Path(found[0]).is_dir() else found[0], word)
+    # at the start of a value, of text as of YAML; the second slash of https:// is no start
+    absolute = r"(?<![^\s=:,\[\]{}\"'])/(?!/)[^,=\[\]{}\"']+"
+    return re.sub(absolute, lambda found: "FOLDER" if Path(found[0]).is_dir() else Path(found[0]).name, word)
 
 
 def _pick(text: str, known: Sequence[str], what: str, *, closed: bool = True) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sertk.console.progress import console, say
-from sertk.core import Launcher, SertkError, UsageError
-from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, stale, stamp
+from sertk.core import Launcher, UsageError
+from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, remember, stale, stamp
 from sertk.recipe.plan import STAGES, Ask, Plan
 from sertk.training import distributed
 from sertk.training.assemble import rehearse
@@ -27,7 +27,7 @@ def run(path: Path, ask: Ask) -> int:
 
     Raises:
         UsageError: On what is wrong with the settings, before the first stage that is due.
-        SertkError: Where folds follow from a corpus that is not prepared.
+        SertkError: Where a stage that comes first has not run.
     """
     if distributed.launched() > 1:
         raise UsageError("torchrun starts `sertk train` alone; `sertk recipe --dry-run` prints its command.")
@@ -39,18 +39,17 @@ def run(path: Path, ask: Ask) -> int:
     due, looked = ask.force, False
     for stage in stages:
         steps = plan.steps(stage)
-        if steps is None:
-            text = f"{stage}: the folds of {plan.protocol} follow from the corpus; prepare it first (--stage 1)."
-            if not ask.dry:
-                raise SertkError(text)
-            say(text)
+        if steps is None and ask.dry:
+            say(f"{stage}: the folds of {plan.protocol} follow from the corpus; prepare it first (--stage 1).")
             continue
-        todo = [step for step in steps if due or not fresh(step)]
+        todo = [step for step in steps or () if due or not fresh(step)]
         if todo and not looked:
             rehearse(plan.plugins, plan.computed, plan.classes)
             looked = True
+        if not ask.dry and (todo or steps is None):
+            plan.check_before(stage)
         due = due or (ask.dry and bool(todo))  # what follows a stage that will run cannot be judged yet
-        code = _stage(plan, stage, steps, todo, launcher)
+        code = _stage(plan, stage, steps or (), todo, launcher)
         if code:
             return code
     return 0
@@ -64,6 +63,9 @@ def _stage(plan: Plan, stage: str, steps: Sequence[Step], todo: Sequence[Step], 
         for words in commands:
             sys.stdout.write(shlex.join(["sertk", *words]) + "\n")
         return 0
+    for step in steps:
+        if step not in todo:
+            remember(step)
     for step, words in zip(todo, commands, strict=True):
         if "--force" not in words:  # a forced run takes its stamp away with its folder, when it begins
             step.stamp.unlink(missing_ok=True)

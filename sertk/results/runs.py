@@ -2,38 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sertk.core import SertkError
-from sertk.core.files import Document, Record, name_of_part, read_json
+from sertk.core import Scores, SertkError
+from sertk.core.files import Document, Record, read_json
 from sertk.corpus.audit import stamped
+from sertk.results.lines import SCORE, read_scores
+
+SYSTEM = ("corpus", "protocol", "hash", "system", "settings")
+"""What of `trained` is the same in all runs of a system."""
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """A scored run.
 
     Attributes:
-        fold: Its fold, by name.
-        seed: Its seed.
-        metrics: The content of its metrics.json.
         folder: Its folder.
+        metrics: The content of its metrics.json.
+        trained: What its bundle is, see `trained_as`.
     """
 
-    fold: str
-    seed: str
-    metrics: Record
     folder: Path
+    metrics: Record
+    trained: Document
+
+    @property
+    def fold(self) -> str:
+        """The fold that it was trained on, by name; scored on another corpus, with the fold of that one."""
+        scored: Document = self.metrics["protocol"]
+        foreign = scored.get("corpus", self.trained["corpus"]) != self.trained["corpus"]
+        return f"{self.trained['fold']} on {scored['fold']}" if foreign else str(self.trained["fold"])
+
+    @property
+    def seed(self) -> str:
+        """Its seed."""
+        return str(self.trained["seed"])
 
     @property
     def counts(self) -> Tensor:
         """(C, C) confusion counts."""
         return torch.tensor(self.metrics["confusion"])
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Its score lines.
+
+        Raises:
+            SertkError: If there are none, or they are not those that its metrics.json counts.
+            InputError: If a score line lacks something or an id comes twice.
+        """
+        path = self.folder / "scores.jsonl"
+        found = read_scores(path, self.metrics["classes"])
+        if found.confusion.tolist() != self.metrics["confusion"]:
+            raise SertkError(f"{path} has other decisions than the metrics.json beside it counts. {SCORE}")
+        return found
+
+    @property
+    def system(self) -> tuple[str, ...]:
+        """What makes its system: where it was trained and with what; "" is what an older bundle does not say."""
+        return tuple(str(self.trained[word] or "") for word in SYSTEM)
+
+
+def trained_as(bundle: Document) -> Record:
+    """What metrics.json keeps of a bundle, so that a scored run says itself which one it is.
+
+    Args:
+        bundle: The content of bundle.json.
+
+    Returns:
+        corpus, protocol, fold and hash of the training; system; settings, 16 hex digits of all that makes the system;
+        seed. What an older bundle does not say is None.
+    """
+    training: Document = bundle.get("training") or {}
+    own: Document = bundle["protocol"]
+    told = {"corpus": own["corpus"], "protocol": own["name"], "fold": own["fold"], "hash": own["hash"]}
+    return {**told, **{word: training.get(word) for word in ("system", "settings", "seed")}}
 
 
 def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
@@ -43,28 +95,91 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
         folders: Run folders, system folders, or anything above them.
 
     Returns:
-        The runs by system folder, in the order given; those of a system are sorted by fold and seed.
+        The runs by the folder of their system, in the order given; those of a system are sorted by fold and seed. In
+        the layout of recipes (SYSTEM/fold=F/seed=S) it is SYSTEM; else the deepest folder that holds all of them.
 
     Raises:
-        SertkError: If there is no scored run.
+        SertkError: If there is no scored run, one does not say what it is, two are the same, or systems are mixed.
     """
-    found: dict[Path, list[Run]] = {}
-    below = [path.resolve() for folder in folders for path in sorted(folder.rglob("seed=*/metrics.json"))]
-    own = [folder.resolve() / "metrics.json" for folder in folders]
-    for path in dict.fromkeys([*(one for one in own if one.exists()), *below]):
-        found.setdefault(path.parent.parent.parent, []).append(_run(path.parent))
-    if not found:
+    runs = [_run(path) for path in dict.fromkeys(_paths(folders))]
+    if not runs:
         raise SertkError(
-            f"no metrics.json of a scored run (fold=F/seed=S) below {', '.join(map(str, folders))}. "
-            "Run `sertk score` first."
+            f"no metrics.json of a scored run in or below {', '.join(map(str, folders))}. Run `sertk score` first."
         )
-    return {system: sorted(runs, key=lambda run: (run.fold, run.seed)) for system, runs in found.items()}
+    groups: dict[Path | tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_layout(run) or run.system, []).append(run)
+    found: dict[Path, list[Run]] = {}
+    for own in groups.values():
+        system = _layout(own[0]) or Path(os.path.commonpath([run.folder for run in own]))
+        if system in found:
+            raise SertkError(
+                f"{system} holds the runs of several systems, such as {found[system][0].folder} and {own[0].folder}: "
+                "their results would be one file. Put the runs of each system into a folder of its own."
+            )
+        _check_one_system(system, own)
+        found[system] = sorted(own, key=lambda run: (run.fold, run.seed))
+    return found
 
 
-def _run(folder: Path) -> Run:
-    """The scored run in `fold=F/seed=S`."""
-    fold, seed = name_of_part(folder.parent.name.removeprefix("fold=")), folder.name.removeprefix("seed=")
-    return Run(fold, seed, read_json(folder / "metrics.json", "Run `sertk score` again."), folder)
+def _paths(folders: Iterable[Path]) -> Iterator[Path]:
+    """Every metrics.json in and below folders, but for hidden ones: what is being deleted lies in those."""
+    for folder in map(Path.resolve, folders):
+        for path in sorted(folder.rglob("metrics.json")):
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+                yield path
+
+
+def _layout(run: Run) -> Path | None:
+    """The folder of a run's system in the layout of recipes; None if the run lies in a folder of one's own choice."""
+    inside = run.folder.name.startswith("seed=") and run.folder.parent.name.startswith("fold=")
+    return run.folder.parents[1] if inside else None
+
+
+def _run(path: Path) -> Run:
+    """The run of a metrics.json; for one of an older sertk the bundle beside it says what it is.
+
+    Raises:
+        SertkError: If neither says of which fold and seed the run is.
+    """
+    metrics, bundle = read_json(path, SCORE), path.parent / "model" / "bundle.json"
+    trained: Document | None = metrics.get("trained")
+    if trained is None and bundle.exists():
+        trained = trained_as(read_json(bundle, SCORE, newer=True))
+    if trained is None or trained["fold"] is None or trained["seed"] is None:
+        raise SertkError(
+            f"{path} does not say of which fold and seed its run is, and no bundle beside it does ({bundle} is missing "
+            f"or says neither). {SCORE}"
+        )
+    return Run(path.parent, metrics, trained)
+
+
+def _check_one_system(system: Path, runs: Sequence[Run]) -> None:
+    """Refuses runs that are not of one system, or the same run twice.
+
+    Raises:
+        SertkError: Naming two of them.
+    """
+    for number, word in enumerate(SYSTEM):
+        first: dict[str, Run] = {}
+        for run in runs:
+            first.setdefault(run.system[number], run)
+        first.pop("", None)  # an older bundle does not say
+        if len(first) > 1:
+            one, other, *_ = first.values()
+            raise SertkError(
+                f"{system} mixes runs of different {word} ({', '.join(sorted(first))}), such as {one.folder} and "
+                f"{other.folder}: they are of different systems. Put the runs of each system into a folder of its own."
+            )
+    seen: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        same = seen.setdefault((run.fold, run.seed), run)
+        if same is not run:
+            raise SertkError(
+                f"{same.folder} and {run.folder} are both fold {run.fold}, seed {run.seed} of one system, and it would "
+                "count twice. Leave one of them out; two systems of an older sertk are told apart in folders "
+                "SYSTEM/fold=F/seed=S."
+            )
 
 
 def lacking(runs: Sequence[Run], every: Sequence[Run]) -> list[tuple[str, str]]:

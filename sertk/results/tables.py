@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sertk.plugins import Plugins
+from torch import Tensor
+
+from sertk.core import Scores
+from sertk.results.measures import Measures
 from sertk.results.runs import Run
-from sertk.results.statistics import spread, summarize, total_confusion
-from sertk.results.systems import Line, System
-
-SHOWN = {"wa": "WA", "ua": "UA", "precision": "precision", "recall": "recall", "f1": "F1"}
+from sertk.results.statistics import summarize, total_confusion
+from sertk.results.systems import System
 
 
-def runs_table(runs: Sequence[Run], plugins: Plugins) -> list[str]:
-    """A row for each run, then the mean of the folds and the pooled folds; in percent.
+def runs_table(system: System, measures: Measures) -> list[str]:
+    """A row for each run, then the mean of the folds and the pooled folds; a column for each metric.
 
     Args:
-        runs: Of one system.
-        plugins: Where the metrics are registered.
+        system: Whose runs.
+        measures: The metrics.
 
     Returns:
         The lines of the table.
     """
-    lines = _head("fold", "seed", "n", *SHOWN.values())
-    for run in runs:
-        values = [f"{100 * run.metrics['metrics'][name]:.2f}" for name in SHOWN]
+    runs, summaries = system.runs, {one.name: summarize(system, one, measures) for one in measures.all}
+    every = [(one, summaries[one.name]) for one in measures.shown]
+    lines = _head("fold", "seed", "n", *(one.title for one, _ in every))
+    for number, run in enumerate(runs):
+        values = [one.text(summary.runs[number]) for one, summary in every]
         lines.append(_row(run.fold, run.seed, run.metrics["utterances"], *values))
-    both = [summarize(runs, name, plugins) for name in SHOWN]
     folds, seeds = len({run.fold for run in runs}), _plural(len({run.seed for run in runs}), "seed")
-    lines.append(_row(f"mean of {_plural(folds, 'fold')}", seeds, "", *(spread(one.folds) for one in both)))
-    lines.append(_row("pooled", seeds, "", *(spread(one.pooled) for one in both)))
+    means = [one.text(*summary.folds) for one, summary in every]
+    lines.append(_row(f"mean of {_plural(folds, 'fold')}", seeds, "", *means))
+    lines.append(_row("pooled", seeds, "", *(one.text(*summary.pooled) for one, summary in every)))
     return lines
 
 
@@ -40,36 +43,36 @@ def confusion_table(runs: Sequence[Run]) -> list[str]:
     return [*_head("", *classes), *(_row(name, *row) for name, row in zip(classes, counts, strict=True))]
 
 
-def systems_table(systems: Sequence[System], truth: System, limit: float) -> list[str]:
-    """A row for each system: WA, UA, UA by duration, and the agreement with one of them.
+def systems_table(systems: Sequence[System], truth: System, limit: float, measures: Measures) -> list[str]:
+    """A row for each system: WA, UA, UA by duration, the agreement with one of them, and the other metrics.
 
     Args:
         systems: Scored on the same utterances.
         truth: The system whose decisions the others are compared with.
         limit: Up to here an utterance is short, s.
+        measures: The metrics.
 
     Returns:
         The lines of the table.
     """
+    ua = measures["ua"]
     head = ("system", "WA", "UA", f"UA up to {limit:g} s (n)", "UA beyond (n)", f"agreement with {truth.name}")
-    return [*_head(*head), *(_system_row(system, truth, limit) for system in systems)]
+    values = [{one.name: one.text(*system.values(one, measures)) for one in measures.all} for system in systems]
+    others = [one for one in measures.shown if one.name not in ("wa", "ua")]
+    lines = _head(*head, *(one.title for one in others))
+    for system, own in zip(systems, values, strict=True):
+        short = _ua_where(system, measures, lambda scores: scores.seconds <= limit)
+        beyond = _ua_where(system, measures, lambda scores: scores.seconds > limit)
+        agreement = "/" if system is truth else ua.text(*system.agreement(truth, ua, measures))
+        cells = [own["wa"], own["ua"], short, beyond, agreement, *(own[one.name] for one in others)]
+        lines.append(_row(system.name, *cells))
+    return lines
 
 
-def _system_row(system: System, truth: System, limit: float) -> str:
-    return _row(
-        system.name,
-        spread(system.values("wa")),
-        spread(system.values("ua")),
-        _ua_where(system, lambda line: line.seconds <= limit),
-        _ua_where(system, lambda line: line.seconds > limit),
-        "/" if system is truth else spread(system.agreement(truth)),
-    )
-
-
-def _ua_where(system: System, where: Callable[[Line], bool]) -> str:
+def _ua_where(system: System, measures: Measures, where: Callable[[Scores], Tensor]) -> str:
     """UA of some utterances, and their number."""
-    size = sum(map(where, next(iter(system.seeds.values())).values()))  # each seed has the same utterances
-    return f"{spread(system.values('ua', where)) if size else '–'} ({size})"
+    size = int(where(next(iter(system.seeds.values()))).sum())  # each seed has the same utterances
+    return f"{measures['ua'].text(*system.values(measures['ua'], measures, where))} ({size})"
 
 
 def _head(*cells: str) -> list[str]:

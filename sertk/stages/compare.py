@@ -11,13 +11,21 @@ from pathlib import Path
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
 from sertk.core.files import write_text
+from sertk.plugins import Plugins
+from sertk.results.lines import SCORE
+from sertk.results.measures import Measures
 from sertk.results.runs import Run, find, lacking
-from sertk.results.systems import System, read_system
+from sertk.results.systems import System
 from sertk.results.tables import systems_table
 
 
 def compare(
-    folders: Sequence[Path], *, seconds: float = 10.0, truth: str | None = None, out: Path | None = None
+    folders: Sequence[Path],
+    *,
+    seconds: float = 10.0,
+    truth: str | None = None,
+    out: Path | None = None,
+    files: Sequence[Path] = (),
 ) -> None:
     """Prints a Markdown table of systems that were scored on the same utterances.
 
@@ -27,19 +35,25 @@ def compare(
         truth: The name of the system whose decisions the others are compared with; None takes the one with the highest
             UA.
         out: Also write the table here.
+        files: Plugin files.
 
     Raises:
         SertkError: If a folder has no scored run, or the systems were not scored on the same utterances.
         UsageError: If no system has the name `truth`.
     """
+    measures = Measures(Plugins(files=files))
     for folder in folders:
         find([folder])  # raises if it has no runs: no folder is left out in silence
     found = find(folders)
     _check_runs(found)
     names = _short_names(list(found))
-    systems = [read_system(name, folder, runs) for name, (folder, runs) in zip(names, found.items(), strict=True)]
+    systems = [System(name, folder, runs) for name, (folder, runs) in zip(names, found.items(), strict=True)]
+    protocols = _protocols(systems)
     _check_lines(systems)
-    text = _text(systems, _truth(systems, truth), seconds, "as asked" if truth else "the highest UA")
+    best = _truth(systems, truth, measures)
+    table = systems_table(systems, best, seconds, measures)
+    why = "as asked" if truth else "the highest UA"
+    text = "\n".join([*table, "", _legend(best, seconds, why, measures), "", *protocols, *_runs(best), ""])
     sys.stdout.write(text)
     if out:
         write_text(out, text)
@@ -92,10 +106,12 @@ def _check_lines(systems: Sequence[System]) -> None:
     Raises:
         SertkError: Naming the first utterance that differs.
     """
-    known: dict[tuple[str, str], tuple[str, float]] | None = None
+    known: dict[tuple[str, str], tuple[int, float]] | None = None
     for system in systems:
-        for seed, lines in system.seeds.items():
-            own = {key: (line.label, line.seconds) for key, line in lines.items()}
+        _check_seconds(system)
+        for seed, scores in system.seeds.items():
+            facts = zip(scores.target.hard.tolist(), scores.seconds.tolist(), strict=True)
+            own = dict(zip(system.keys[seed], facts, strict=True))
             known = own if known is None else known
             different = sorted({key for key, _ in own.items() ^ known.items()})
             if different:
@@ -107,31 +123,43 @@ def _check_lines(systems: Sequence[System]) -> None:
                 )
 
 
-def _truth(systems: Sequence[System], name: str | None) -> System:
+def _check_seconds(system: System) -> None:
+    """Refuses score lines without durations.
+
+    Raises:
+        SertkError: Naming the first.
+    """
+    for run in system.runs:
+        unknown = run.scores.seconds.isnan().nonzero().flatten().tolist()
+        if unknown:
+            raise SertkError(
+                f"{run.folder / 'scores.jsonl'}: the score line of {run.scores.ids[unknown[0]]!r} lacks seconds; an "
+                f"older sertk wrote none. {SCORE}"
+            )
+
+
+def _truth(systems: Sequence[System], name: str | None, measures: Measures) -> System:
     if name is None:
-        return max(systems, key=lambda system: statistics.fmean(system.values("ua")))
+        ua = measures["ua"]
+        return max(systems, key=lambda system: statistics.fmean(map(ua, system.seeds.values())))
     found = {system.name: system for system in systems}
     if name not in found:
         raise UsageError(f"--truth {name!r} is none of the systems that are compared{nearest(name, found)}")
     return found[name]
 
 
-def _text(systems: Sequence[System], truth: System, limit: float, why: str) -> str:
-    """The table, and below it how it was made."""
-    folds = dict.fromkeys(fold for lines in truth.seeds.values() for fold, _ in lines)
-    return "\n".join(
-        [
-            *systems_table(systems, truth, limit),
-            "",
-            "WA is accuracy, UA is the mean class recall (UAR), folds pooled; percent, mean ± standard deviation over "
-            f"seeds where there are several. Agreement is UA with the decisions of {truth.name} ({why}) as the truth. "
-            f"Exactly {limit:g} s is in the first group; n is its utterances.",
-            "",
-            *_protocols(systems),
-            f"- folds: {', '.join(folds)}; seeds: {', '.join(truth.seeds)}",
-            "",
-        ]
+def _legend(truth: System, limit: float, why: str, measures: Measures) -> str:
+    """How the table was made."""
+    return (
+        f"{measures.legend} Folds are pooled; mean ± standard deviation over seeds where there are several. Agreement "
+        f"is UA with the decisions of {truth.name} ({why}) as the truth. Exactly {limit:g} s is in the first group; n "
+        "is its utterances."
     )
+
+
+def _runs(truth: System) -> list[str]:
+    folds = dict.fromkeys(run.fold for run in truth.runs)
+    return [f"- folds: {', '.join(folds)}; seeds: {', '.join(truth.seeds)}"]
 
 
 def _protocols(systems: Sequence[System]) -> list[str]:

@@ -10,57 +10,71 @@ from pathlib import Path
 
 import sertk
 from sertk.console.progress import console, say
-from sertk.core import SertkError
-from sertk.core.files import Document, egs, write_text
+from sertk.core import SertkError, UsageError
+from sertk.core.files import Document, write_text
 from sertk.plugins import Plugins
 from sertk.results.figures import draw_confusion
-from sertk.results.runs import Run, check_one_hash, find, lacking, protocol_of, stated
+from sertk.results.measures import Measures
+from sertk.results.runs import Run, check_one_hash, find, lacking, protocol_of
+from sertk.results.systems import System
 from sertk.results.tables import confusion_table, runs_table
 
 STACK = ("torch", "torchaudio", "speechbrain")
 
 
-def report(folders: Sequence[Path], *, command: str | None = None, publish: bool = False) -> list[Path]:
+def report(
+    folders: Sequence[Path], *, command: str | None = None, publish: Path | None = None, files: Sequence[Path] = ()
+) -> list[Path]:
     """Writes RESULTS.md of every system below the folders.
 
     Args:
         folders: Run folders, system folders, or anything above them.
         command: The command that made the runs, for the text.
-        publish: Also write the system's section of the recipe's own RESULTS.md.
+        publish: Also write the section of each system into RESULTS.md of this folder, a recipe's.
+        files: Plugin files.
 
     Returns:
         The files written.
 
     Raises:
-        SertkError: If there is no scored run, or runs of one system have different folds.
+        SertkError: If there is no scored run, or the runs of one system do not go together.
+        UsageError: If `publish` is no folder.
     """
-    plugins = Plugins()
+    if publish and not publish.is_dir():
+        raise UsageError(f"--publish {publish} is no folder. Give the folder of the recipe, which has recipe.yaml.")
+    measures = Measures(Plugins(files=files))
     written = []
-    found = {system: (runs, protocol_of(system, runs)) for system, runs in find(folders).items()}
-    check_one_hash([(str(system), about) for system, (_, about) in found.items()])
-    for system, (runs, about) in found.items():
-        text = _section(system, runs, about, command, plugins)
-        draw_confusion(system / "figures" / "confusion.png", runs)
-        write_text(system / "RESULTS.md", f"# {system.parent.name} / {system.name}\n\n{text}")
-        written.append(system / "RESULTS.md")
-        console.print("\n".join(runs_table(runs, plugins)), markup=False, soft_wrap=True)
+    systems = [System(_title(folder, runs), folder, runs) for folder, runs in find(folders).items()]
+    abouts = [protocol_of(one.folder, one.runs) for one in systems]
+    check_one_hash([(str(one.folder), about) for one, about in zip(systems, abouts, strict=True)])
+    for system, about in zip(systems, abouts, strict=True):
+        table = runs_table(system, measures)
+        text = _section(system, table, command, measures)
+        draw_confusion(system.folder / "figures" / "confusion.png", system.runs)
+        written.append(system.folder / "RESULTS.md")
+        write_text(written[-1], f"# {system.name}\n\n{text}")
+        console.print("\n".join(table), markup=False, soft_wrap=True)
         say(f"wrote {written[-1]}")
         if publish:
-            written.append(_publish(system, about, text))
+            written.append(_publish(publish / "RESULTS.md", system, about, text))
     return written
 
 
-def _section(system: Path, runs: Sequence[Run], about: Document, command: str | None, plugins: Plugins) -> str:
+def _title(folder: Path, runs: Sequence[Run]) -> str:
+    """PROTOCOL / SYSTEM; the name of the folder tells systems apart, for it has the tag."""
+    return f"{runs[0].trained['protocol']} / {folder.name}"
+
+
+def _section(system: System, table: Sequence[str], command: str | None, measures: Measures) -> str:
     """The text on a system, without its title."""
-    head = "WA is accuracy, UA is the mean class recall (UAR); precision, recall and F1 are macro means. Percent."
     legend = "Confusion counts over all runs, rows the labels, columns the decisions:"
     facts = [
-        f"- protocol: {stated(about)}",
-        f"- command: `{command or f'sertk report {system.name}'}`",
+        f"- protocol: {system.protocol}",
+        f"- command: `{command or f'sertk report {system.folder.name}'}`",
         f"- versions: {_versions()}; commit {_commit()}",
-        *_incomplete(runs),
+        *_incomplete(system.runs),
     ]
-    return "\n".join([*runs_table(runs, plugins), "", head, "", *facts, "", legend, "", *confusion_table(runs), ""])
+    return "\n".join([*table, "", measures.legend, "", *facts, "", legend, "", *confusion_table(system.runs), ""])
 
 
 def _incomplete(runs: Sequence[Run]) -> list[str]:
@@ -86,16 +100,18 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _publish(system: Path, about: Document, text: str) -> Path:
-    """Puts the system's section into the recipe's RESULTS.md; an older section of the system is replaced."""
+def _publish(path: Path, system: System, about: Document, text: str) -> Path:
+    """Puts the system's section into a recipe's RESULTS.md; an older section of the system is replaced."""
     if "corpus" not in about:
-        raise SertkError(f"{system}: its scores are of no protocol (unaudited), and RESULTS.md has those that are.")
-    path: Path = egs() / about["corpus"] / "RESULTS.md"
-    title = f"## {system.parent.name} / {system.name}"
+        raise SertkError(
+            f"{system.folder}: its scores are of no protocol (unaudited), and RESULTS.md has those that are."
+        )
+    title = f"## {system.name}"
     old = path.read_text(encoding="utf-8") if path.exists() else f"# {about['corpus']}: results\n"
     others = re.sub(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", "", old, flags=re.MULTILINE | re.DOTALL)
-    known = re.findall(rf"^- protocol: {about['corpus']} / {about['name']},.* hash `(\w+)`", others, re.MULTILINE)
-    check_one_hash([(str(path), {**about, "hash": one}) for one in known] + [(str(system), about)])
+    protocol = re.escape(f"{about['corpus']} / {about['name']}")
+    known = re.findall(rf"^- protocol: {protocol},.* hash `(\w+)`", others, re.MULTILINE)
+    check_one_hash([(str(path), {**about, "hash": one}) for one in known] + [(str(system.folder), about)])
     write_text(path, f"{others.rstrip()}\n\n{title}\n\n{text}")
     say(f"wrote {path}")
     return path

@@ -14,7 +14,9 @@ from sertk.core import SertkError
 from sertk.core.files import Document, Record, write_json, write_jsonl
 from sertk.corpus.audit import stamped
 from sertk.plugins import Plugins
-from sertk.results.statistics import all_metrics, confusion
+from sertk.results.lines import labelled, scores_of
+from sertk.results.measures import Measures
+from sertk.results.runs import trained_as
 from sertk.scoring.inputs import check_splittable, find_inputs, shard_of
 from sertk.scoring.scorer import Scorer
 from sertk.training import distributed
@@ -70,7 +72,7 @@ def score(
         scored = _print(lines)
     else:
         shown = track(lines, len(chosen), "scoring")
-        scored = _write(out, shown, scorer.bundle.classes, found.stamp, plugins, whole=shard is None)
+        scored = _write(out, shown, about, found.stamp, plugins, whole=shard is None)
     _report_failed(failed, out, len(chosen))
     if failed and not scored:
         raise SertkError(f"none of the {len(failed)} inputs could be scored; the first: {failed[0]['reason']}")
@@ -89,7 +91,7 @@ def _print(lines: Iterable[Document]) -> int:
 def _write(
     out: Path,
     lines: Iterable[Record],
-    classes: Sequence[str],
+    about: Document,
     stamp: Document,
     plugins: Plugins,
     *,
@@ -97,6 +99,7 @@ def _write(
 ) -> int:
     """Writes score lines and, if they are the whole and have labels, metrics; gives the number of lines."""
     done: list[Record] = []
+    classes = about["classes"]
 
     def kept() -> Iterable[Record]:
         for line in lines:
@@ -108,32 +111,32 @@ def _write(
     write_jsonl(out, kept())
     values = ""
     if whole and any(line["label"] in classes for line in done):  # a shard's metrics would be taken for the whole's
-        values = _write_metrics(metrics, done, classes, stamp, plugins)
+        values = _write_metrics(metrics, done, about, stamp, plugins)
     say(f"wrote {out}: {len(done)} utterances, {values}{stamped(stamp)}")
     return len(done)
 
 
-def _write_metrics(
-    path: Path, lines: Sequence[Document], classes: Sequence[str], stamp: Document, plugins: Plugins
-) -> str:
-    """Writes the metrics of the lines whose label is a class of the bundle; gives WA and UA in words."""
-    labelled = [line for line in lines if line["label"] in classes]
+def _write_metrics(path: Path, lines: Sequence[Document], about: Document, stamp: Document, plugins: Plugins) -> str:
+    """Writes the metrics of the lines whose label is a class of the bundle; gives them in words."""
+    classes = about["classes"]
     left = dict(Counter(str(line["label"]) for line in lines if line["label"] not in classes))
     if left:
         which = ", ".join(f"{count} {label}" for label, count in left.items())
         say(f"the figures are without {which}: the bundle's classes are {', '.join(classes)}")
-    counts = confusion(((line["label"], line["decision"]) for line in labelled), classes)
-    values = all_metrics(counts, plugins)
+    # of the lines as they are written, rounded: whoever reads them again gets the same figures
+    scores, measures = scores_of(labelled(lines, classes), classes), Measures(plugins)
+    values = measures.figures(scores)
     content = {
         "protocol": dict(stamp),
-        "utterances": len(labelled),
+        "trained": trained_as(about),
+        "utterances": len(scores.ids),
         "left_out": left,
         "classes": list(classes),
-        "confusion": counts.tolist(),
+        "confusion": scores.confusion.tolist(),
         "metrics": values,
     }
     write_json(path, content)
-    return "".join(f"{name.upper()} {100 * values[name]:.2f}, " for name in ("wa", "ua"))
+    return f"{measures.words(values)}, "
 
 
 def _beside(out: Path, what: str, suffix: str) -> Path:

@@ -21,9 +21,10 @@ from sertk.modeling.build import Body, with_frozen
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins, file_hash
+from sertk.settings.plain import difference
 from sertk.settings.schema import LossTerm, Settings
 from sertk.training import distributed, pilot, run_folder, warm_start
-from sertk.training.assemble import Setup, make_order, make_parts, make_setup, make_training, rehearse, rows_of
+from sertk.training.assemble import Parts, Setup, make_order, make_parts, make_setup, make_training, rehearse, rows_of
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
 from sertk.training.loss import with_losses
@@ -69,7 +70,8 @@ def _run(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Pa
     if t.threads:
         torch.set_num_threads(t.threads)
     setup = make_setup(plugins, settings, data, folds, out)
-    distributed.rank_zero(lambda: run_folder.claim_data(out, _began_with(setup)))
+    parts = make_parts(plugins, settings, setup.task)
+    distributed.rank_zero(lambda: run_folder.claim_data(out, _began_with(setup, parts)))
     if added:
         say(f"none of the named losses trains the emotion head: the system's own {', '.join(added)} stays beside them")
     if (out / "model" / "bundle.json").exists():
@@ -79,22 +81,22 @@ def _run(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Pa
     rows = t.batch * t.accumulate * processes
     made = f"train.batch {t.batch} x train.accumulate {t.accumulate} x processes {processes}"
     say(f"{rows} rows an optimizer step: {made}")
-    selected = _fit(setup, "select", None)
+    selected = _fit(setup, "select", None, parts)
     best = selected.history.best
     if not best["weights"]:
         raise SertkError(f"{out}: no epoch was finished; raise train.epochs.")
-    say(f"selected epoch {best['epoch']}: dev {t.metric.name} {100 * best['score']:.2f}")
+    say(f"selected epoch {best['epoch']}: dev {t.metric.name} {selected.metric.text(best['score'])}")
     final = selected
     if t.refit:
         say(f"refit on train + dev for {best['steps']} steps")
-        final = _fit(setup, "refit", selected)
+        final = _fit(setup, "refit", selected, make_parts(plugins, settings, setup.task))
     else:
         final.model.load_state_dict(best["weights"])
     distributed.rank_zero(lambda: _write(setup, final, best))
     say(f"wrote {out / 'model'}")
 
 
-def _began_with(setup: Setup) -> dict[str, object]:
+def _began_with(setup: Setup, parts: Parts) -> dict[str, object]:
     """What a run must find unchanged when it goes on."""
     ids = sorted(i for part in setup.folds.fold(setup.fold) for i in part)
     files = sorted([Path(one).name, file_hash(one)] for one in setup.settings.plugins)
@@ -102,17 +104,16 @@ def _began_with(setup: Setup) -> dict[str, object]:
         "protocol": setup.folds.about(setup.fold),
         "audio": digest([setup.data.facts[i].sha256 for i in ids]),
         "features": setup.features,
-        "weights": build.weights(build.make_body(setup.plugins, setup.settings)),
+        "weights": build.weights(parts.body),
         "versions": {name: version(name) for name in bundle.STACK},
         "init": setup.init,
         **({"plugins": files} if files else {}),
     }
 
 
-def _fit(setup: Setup, phase: str, selected: Training | None) -> Training:
+def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> Training:
     """Trains with dev (phase "select"), or on train + dev for the steps that were selected ("refit")."""
     s, fold = setup.settings, setup.folds.fold(setup.fold)
-    parts = make_parts(setup.plugins, s, setup.task)
     body, mixture = parts.body, parts.mixture
     augment = body.frontend.augment
     copies = math.prod(one.copies for one in augment)
@@ -188,6 +189,13 @@ def _seen(setup: Setup) -> list[str]:
     return sorted({*before, *(setup.data.facts[i].sha256[:16] for i in (*fold.train, *fold.dev))})
 
 
+def _identity(s: Settings) -> str:
+    """16 hex digits of what makes the system of a run: the settings that are not at their defaults, plugin files."""
+    # each fold may begin with a bundle of its own
+    own = {**difference(s, Settings()), "train.init": s.train.init is not None}
+    return digest([own, sorted(map(file_hash, s.plugins))])
+
+
 def _write(setup: Setup, final: Training, best: Mapping[str, object]) -> None:
     s = setup.settings
     about = {
@@ -195,6 +203,7 @@ def _write(setup: Setup, final: Training, best: Mapping[str, object]) -> None:
         "protocol": setup.folds.about(setup.fold),
         "training": {
             "system": Path(s.system).stem if s.system else None,
+            "settings": _identity(s),
             "seed": s.seed,
             "epoch": best["epoch"],
             "steps": best["steps"],
@@ -207,5 +216,6 @@ def _write(setup: Setup, final: Training, best: Mapping[str, object]) -> None:
             "seen": _seen(setup),
         },
     }
-    bundle.write(setup.out / "model", final.model, final.frontend, final.settings, about, setup.plugins)
+    beside = run_folder.bundles_beside(setup.out)
+    bundle.write(setup.out / "model", final.model, final.frontend, final.settings, about, setup.plugins, beside)
     shutil.rmtree(setup.out / "checkpoints", ignore_errors=True)

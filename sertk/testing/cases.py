@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sertk.core import InputSpec, Padded
+from sertk.core import Backbone, Feature, InputSpec, Padded
+from sertk.corpus.features import portable
 from sertk.plugins import Plugins
+from sertk.settings.schema import Component
 
 ALLOWED = 1e-4  # by how much float32 results may differ that ought to be equal
+
+
+class BrokenError(AssertionError):
+    """A contract is broken; one sentence says what, by how much, and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,7 @@ class Subject:
         name: Its name.
         settings: Those that are not left at their defaults.
         inputs: What a backbone is offered.
+        root: The folder that a corpus reads.
     """
 
     plugins: Plugins
@@ -32,6 +42,7 @@ class Subject:
     name: str
     settings: Mapping[str, object]
     inputs: Mapping[str, InputSpec]
+    root: Path | None = None
 
     @property
     def what(self) -> str:
@@ -64,21 +75,29 @@ class Case:
         """Checks the contract.
 
         Raises:
-            AssertionError: Where it is broken: what, by how much, and what is allowed.
+            BrokenError: Where it is broken: what, by how much, and what is allowed. What the component raises is named
+                with the contract; "from" it is the component's own error.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.check(self.subject)
+            try:
+                self.check(self.subject)
+            except BrokenError:
+                raise
+            except Exception as error:  # a part can fail in any way
+                said, about = str(error).partition("\n")[0].rstrip("."), self.id.partition(": ")[2]
+                raised = f"{self.subject.what} raised {type(error).__name__} ({said})"
+                raise BrokenError(f"{raised} in its contract {about!r}; it must not raise.") from error
 
 
 def require(fine: bool, sentence: str) -> None:
     """Says that a contract is broken.
 
     Raises:
-        AssertionError: With the sentence, where something is not fine.
+        BrokenError: With the sentence, where something is not fine.
     """
     if not fine:
-        raise AssertionError(sentence)
+        raise BrokenError(sentence)
 
 
 def require_close(found: Tensor, wanted: Tensor, sentence: str, allowed: float = ALLOWED) -> None:
@@ -91,7 +110,7 @@ def require_close(found: Tensor, wanted: Tensor, sentence: str, allowed: float =
         allowed: The largest difference.
 
     Raises:
-        AssertionError: Where shapes differ, or a value by more, or one is no number.
+        BrokenError: Where shapes differ, or a value by more, or one is no number.
     """
     require(
         found.shape == wanted.shape, f"{sentence}: the shape is {tuple(found.shape)} instead of {tuple(wanted.shape)}."
@@ -104,16 +123,25 @@ def require_same(found: Tensor, wanted: Tensor, sentence: str) -> None:
     """Says that two results differ that ought to be equal bit by bit.
 
     Raises:
-        AssertionError: Where they are not.
+        BrokenError: Where they are not.
     """
     require_close(found, wanted, sentence, 0.0)
+
+
+def require_other(found: Tensor, known: Tensor, sentence: str) -> None:
+    """Says that two results are equal, bit by bit, that ought to differ.
+
+    Raises:
+        BrokenError: Where they are.
+    """
+    require(not torch.equal(found, known), sentence)
 
 
 def require_finite(values: Tensor, sentence: str) -> None:
     """Says that there are values that are no numbers.
 
     Raises:
-        AssertionError: Where there are.
+        BrokenError: Where there are.
     """
     bad = int((~values.isfinite()).sum())
     require(bad == 0, f"{sentence}: {bad} of {values.numel()} values are not finite; allowed are none.")
@@ -134,3 +162,60 @@ def stretch(rows: Padded, by: int = 17, value: float = 1e3) -> Padded:
 def real(rows: Padded, row: int) -> Tensor:
     """(T, ...) the real frames of a row."""
     return rows.data[row, : int(rows.length[row])]
+
+
+@contextlib.contextmanager
+def own_chance(subject: Subject) -> Iterator[None]:
+    """What is done inside may not touch torch's own generator, which others draw from.
+
+    Raises:
+        BrokenError: Where it is drawn from or seeded.
+    """
+    torch.manual_seed(1234)  # a state that no earlier call has left
+    before = torch.get_rng_state()
+    yield
+    fine = torch.equal(torch.get_rng_state(), before)
+    require(fine, f"{subject.what} draws or seeds torch's own random numbers; it must leave them to others.")
+
+
+def in_bundle(subject: Subject, made: Feature | Backbone) -> Subject:
+    """The component with the settings that a bundle has for it, on its way through JSON.
+
+    Raises:
+        BrokenError: Where they are no JSON, or name a place of this machine.
+    """
+    spec = portable(Component(subject.name, subject.settings), made)
+    try:
+        settings: dict[str, object] = json.loads(json.dumps(spec.settings))
+    except TypeError as error:
+        raise BrokenError(f"{subject.what}: its settings in a bundle are no JSON ({error}).") from error
+    places = [*subject.plugins.places(subject.kind, spec), *(text for text in _texts(settings) if text.startswith("/"))]
+    require(
+        not places,
+        f"{subject.what}: its settings in a bundle name {places[:1]}, a place of this machine; with `places` and "
+        "`portable` they name none.",
+    )
+    return replace(subject, settings=settings)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in settings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(one)
+
+
+def require_sizes(subject: Subject, made: Feature | Backbone) -> None:
+    """Says that what a feature or a backbone says of itself is not well-formed.
+
+    Raises:
+        BrokenError: Where it is not.
+    """
+    known = [one.name for one in subject.plugins.settings(subject.kind, subject.name)]
+    odd = [word for word in made.places if word not in known]
+    require(not odd, f"{subject.what}: `places` are {list(made.places)}; they are among its settings {known}.")
+    fine = made.width >= 1 and made.layers >= 1 and made.width % made.layers == 0
+    require(fine, f"{subject.what}: {made.layers} layers cannot be equal parts of its width {made.width}.")
+    require(made.frame_seconds > 0, f"{subject.what}: frame_seconds is {made.frame_seconds}; it is positive, s.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from sertk.core import InputSpec, UsageError
 from sertk.plugins import KINDS, Plugins
-from sertk.testing import augmentations, losses, nets, outside, samplers, scores, signals
+from sertk.testing import augmentations, backbones, losses, nets, outside, samplers, scores, signals
 from sertk.testing.cases import Case, Check, Subject
 
 INPUTS = {"mel": InputSpec(40, 0.01)}
@@ -14,7 +15,7 @@ INPUTS = {"mel": InputSpec(40, 0.01)}
 CHECKS: Mapping[str, Mapping[str, Check]] = {
     "corpus": outside.CORPUS,
     "feature": signals.FEATURE,
-    "backbone": nets.BACKBONE,
+    "backbone": backbones.BACKBONE,
     "pooling": nets.POOLING,
     "head": nets.HEAD,
     "loss": losses.LOSS,
@@ -32,6 +33,7 @@ def contracts(
     settings: Mapping[str, object] | None = None,
     *,
     inputs: Mapping[str, InputSpec] | None = None,
+    root: Path | None = None,
     plugins: Plugins | None = None,
 ) -> list[Case]:
     """The contracts of everything that is registered, of a kind, or of one name.
@@ -42,6 +44,7 @@ def contracts(
         settings: Those of that one that cannot be left at their defaults.
         inputs: What a backbone is offered; 40 bands at 100 frames a second where None. Give `frames` for one that takes
             crops of a fixed length only.
+        root: A folder of the corpus; without it what the corpus reads is not checked.
         plugins: The registry; every installed plugin where None.
 
     Raises:
@@ -55,7 +58,7 @@ def contracts(
     if kind is not None and name is not None:
         registry.entry(kind, name)
     subjects = [
-        Subject(registry, one, word, settings or {}, inputs or INPUTS)
+        Subject(registry, one, word, settings or {}, inputs or INPUTS, root)
         for one in ([kind] if kind else KINDS)
         for word in ([name] if name else registry.names(one))
     ]
@@ -63,4 +66,5 @@ def contracts(
         Case(f"{subject.kind} {subject.name}: {what}", check, subject)
         for subject in subjects
         for what, check in CHECKS[subject.kind].items()
+        if root is not None or check is not outside.corpus_reads
     ]

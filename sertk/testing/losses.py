@@ -27,19 +27,27 @@ from sertk.core import (
 )
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
-from sertk.testing.cases import Check, Subject, require, require_close, require_finite, require_same, stretch
-
-TASK: Final = Task(
-    ("anger", "happiness", "neutral", "sadness"),
-    torch.tensor([20, 10, 14, 16]),
-    {
-        "gender": AuxTask("classes", classes=("female", "male")),
-        "valence": AuxTask("bins", edges=(2.5, 3.5)),
-        "activation": AuxTask("bins", edges=(2.5, 3.5)),
-        "dominance": AuxTask("bins", edges=(2.5, 3.5)),
-    },
+from sertk.testing.cases import (
+    Check,
+    Subject,
+    own_chance,
+    require,
+    require_close,
+    require_finite,
+    require_same,
+    stretch,
 )
-DIMS: Final = Dims(6, 6, branches={"left": slice(0, 4), "right": slice(4, 6)})
+from sertk.testing.nets import learns, train_a_step
+
+_AUX: Final = {
+    "gender": AuxTask("classes", classes=("female", "male")),
+    "valence": AuxTask("bins", edges=(2.5, 3.5)),
+    "activation": AuxTask("bins", edges=(2.5, 3.5)),
+    "dominance": AuxTask("bins", edges=(2.5, 3.5)),
+}
+TASK: Final = Task(("anger", "disgust", "happiness", "neutral", "sadness"), torch.tensor([20, 8, 10, 14, 16]), _AUX)
+SMALLER: Final = Task(("negative", "neutral", "positive"), torch.tensor([17, 9, 12]), _AUX)
+DIMS: Final = Dims(6, 7, branches={"left": slice(0, 4), "right": slice(4, 7)})
 SEGMENTS: Final = Span(4, 2)
 LONGEST: Final = 13  # frames; some rows are too short for a segment
 BATCH: Final = 12
@@ -125,20 +133,21 @@ class Scene:
         return replace(self, frames=self.frames.take(order), target=self.target.take(order), groups=groups)
 
 
-def scene(subject: Subject, dims: Dims, rows: int | None = None) -> Scene:
+def scene(subject: Subject, dims: Dims, rows: int | None = None, task: Task = TASK) -> Scene:
     """A loss, and a batch as its own sampler composes it from a small random training set.
 
     Args:
         subject: The loss.
         dims: What it is made with.
         rows: As many rows without companions and with empty groups; a whole batch of the sampler where None.
+        task: What it is made with.
 
     Raises:
         UsageError: Where the loss refuses the dims.
     """
-    loss: Loss = subject.make(TASK, dims).eval()
-    size = int(TASK.counts.sum())
-    labels = torch.repeat_interleave(torch.arange(len(TASK.classes)), TASK.counts)
+    loss: Loss = subject.make(task, dims).eval()
+    size = int(task.counts.sum())
+    labels = torch.repeat_interleave(torch.arange(len(task.classes)), task.counts)
     lengths = torch.randint(1, LONGEST + 1, (size,))
     sampler: BatchSampler = subject.plugins.make("sampler", loss.sampler, labels, lengths * 0.01, BATCH)
     plan = sampler.epoch(1, 0)[0]
@@ -147,8 +156,8 @@ def scene(subject: Subject, dims: Dims, rows: int | None = None) -> Scene:
         chosen, weight = chosen[:rows], torch.ones(rows)
         groups = {"pair": torch.zeros(0, 2, dtype=torch.int64), "triplet": torch.zeros(0, 3, dtype=torch.int64)}
     corpus = Padded(torch.randn(size, LONGEST, dims.frame), lengths)
-    soft = torch.nn.functional.one_hot(labels[chosen], len(TASK.classes)).float()
-    model = model_for(loss, TASK, dims, subject.plugins).eval()
+    soft = torch.nn.functional.one_hot(labels[chosen], len(task.classes)).float()
+    model = model_for(loss, task, dims, subject.plugins).eval()
     return Scene(loss, model, corpus.take(chosen), Target(soft, weight, _aux(len(chosen))), groups)
 
 
@@ -172,17 +181,18 @@ def _same(subject: Subject, found: Tensor, wanted: Tensor, what: str) -> None:
 
 
 def _trains(subject: Subject, seen: Scene, what: str) -> dict[str, Tensor]:
-    """Wants a finite scalar with finite gradients; gives the gradients of the model by parameter."""
+    """Wants a finite scalar with finite gradients; gives the gradients of the model and of the frames by name."""
     frames = seen.frames.data.clone().requires_grad_()
     value = replace(seen, frames=Padded(frames, seen.frames.length))()
     require(value.shape == (), f"{subject.what}, {what}: the shape is {tuple(value.shape)}; a loss is a scalar, ().")
     require_finite(value, f"{subject.what}, {what}")
     require(value.dtype == torch.float32, f"{subject.what}, {what}: it is {value.dtype}; it is torch.float32.")
     require(value.requires_grad, f"{subject.what}, {what}: it has no gradient; return 0 x something of the views.")
+    for module in (seen.model, seen.loss):
+        module.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
-    if frames.grad is not None:
-        require_finite(frames.grad, f"{subject.what}, {what}: the gradient of the frames")
     found = {name: one.grad for name, one in seen.model.named_parameters() if one.grad is not None}
+    found |= {"the frames": frames.grad} if frames.grad is not None else {}
     own = {name: one.grad for name, one in seen.loss.named_parameters() if one.grad is not None}
     for name, gradient in (*found.items(), *own.items()):
         require_finite(gradient, f"{subject.what}, {what}: the gradient of {name}")
@@ -190,15 +200,28 @@ def _trains(subject: Subject, seen: Scene, what: str) -> dict[str, Tensor]:
 
 
 def finite(subject: Subject, dims: Dims) -> None:
-    """A finite scalar with finite gradients, where rows are alike or decisions are sure too."""
+    """A finite scalar with finite gradients, where rows are alike, decisions sure or companions alone too."""
     seen = scene(subject, dims)
-    gradients = _trains(subject, seen, "on a batch")
-    for name in seen.loss.trains:
-        reached = any(g.abs().sum() > 0 for word, g in gradients.items() if word.startswith(f"heads.{name}."))
-        require(reached, f"{subject.what} says that it trains the head {name!r}, which gets no gradient.")
+    _trains(subject, seen, "on a batch")
     alike = Padded(seen.frames.data[:1].expand_as(seen.frames.data), torch.full_like(seen.frames.length, 3))
     _trains(subject, replace(seen, frames=alike), "with rows that are alike")
     _trains(subject, replace(seen, frames=Padded(seen.frames.data * 1e3, seen.frames.length)), "with sure decisions")
+    rest = scene(subject, dims, rows=5)
+    idle = replace(rest.target, weight=torch.zeros(5))
+    _trains(subject, replace(rest, target=idle), "with companions alone")
+
+
+def learning(subject: Subject, dims: Dims) -> None:
+    """Its gradient reaches the model, each head that it asks for and its own parameters, for any number of classes."""
+    for task in (TASK, SMALLER):
+        seen = scene(subject, dims, task=task)
+        gradients = _trains(subject, seen, f"of {len(task.classes)} classes")
+        some = any(bool(one.any()) for one in gradients.values())
+        require(some, f"{subject.what}: it gives the model no gradient but zeros; do not cut the graph.")
+        for name in {*seen.loss.trains, *seen.loss.heads()}:
+            reached = any(bool(g.any()) for word, g in gradients.items() if word.startswith(f"heads.{name}."))
+            require(reached, f"{subject.what} trains or asks for the head {name!r}, which gets no gradient.")
+        learns(subject, seen.loss, lambda loss, seen=seen: [replace(seen, loss=loss)()])  # type: ignore[misc]
 
 
 def padding(subject: Subject, dims: Dims) -> None:
@@ -219,13 +242,23 @@ def order(subject: Subject, dims: Dims) -> None:
 
 
 def soft(subject: Subject, dims: Dims) -> None:
-    """Soft labels beside hard ones are taken."""
+    """Soft labels beside hard ones are taken; where it trains the emotion head, their shares and all classes matter."""
     seen = scene(subject, dims)
     label = torch.rand_like(seen.target.soft).softmax(1)
     label = torch.where(torch.arange(len(label))[:, None] % 2 == 0, label, seen.target.soft)
     mixed = replace(seen, target=replace(seen.target, soft=label))
     _trains(subject, mixed, "with soft labels")
     _same(subject, mixed.permuted()(), mixed(), "with soft labels, the order of rows and groups")
+    if "emotion" not in seen.loss.trains:
+        return
+    surer = replace(seen.target, soft=0.6 * seen.target.soft + 0.4 * label)  # the same classes dominate
+    moved = not torch.equal(replace(seen, target=surer)(), seen())
+    require(moved, f"{subject.what}: the shares of a soft label do not matter, only its dominant class; they do.")
+    for place, name in enumerate(TASK.classes):
+        one = torch.zeros_like(label).index_fill(1, torch.tensor(place), 1.0)
+        gradients = _trains(subject, replace(seen, target=replace(seen.target, soft=one)), f"with the label {name!r}")
+        learned = any(bool(g.any()) for word, g in gradients.items() if word.startswith("heads.emotion."))
+        require(learned, f"{subject.what}: of rows whose soft label is {name!r} nothing is learned; each class counts.")
 
 
 def one_row(subject: Subject, dims: Dims) -> None:
@@ -250,18 +283,21 @@ def companions(subject: Subject, dims: Dims) -> None:
 
 
 def repeats(subject: Subject, dims: Dims) -> None:
-    """The same batch gives the same loss twice, and is not written to."""
+    """The same batch gives the same loss twice, whatever comes between, and is not written to."""
     seen = scene(subject, dims)
     shown = seen.views()
-    before = {span: (view.logits.clone(), view.embedding.clone()) for span, view in shown.items()}
-    label, weight = seen.target.soft.clone(), seen.target.weight.clone()
-    first = seen.loss(shown, seen.target, seen.groups)
-    require_same(seen.loss(shown, seen.target, seen.groups), first, f"{subject.what}: the second call differs")
-    for span, (logits, embedding) in before.items():
-        require_same(shown[span].logits, logits, f"{subject.what} changes the logits it is given")
-        require_same(shown[span].embedding, embedding, f"{subject.what} changes the embeddings it is given")
-    require_same(seen.target.soft, label, f"{subject.what} changes the labels it is given")
-    require_same(seen.target.weight, weight, f"{subject.what} changes the weights it is given")
+    held = [("labels", seen.target.soft), ("weights", seen.target.weight), *seen.groups.items()]
+    for view in shown.values():
+        held += [("logits", view.logits), ("embeddings", view.embedding), ("frames", view.frames.data)]
+    before = [value.clone() for _, value in held]
+    with own_chance(subject):
+        first = seen.loss(shown, seen.target, seen.groups)
+    for (name, value), kept in zip(held, before, strict=True):
+        require_same(value, kept, f"{subject.what} changes the {name} it is given")
+    other = replace(seen, frames=Padded(torch.randn_like(seen.frames.data), seen.frames.length))
+    other()
+    third = seen.loss(shown, seen.target, seen.groups)
+    require_same(third, first, f"{subject.what}: after another batch the second call differs")
 
 
 def others(subject: Subject, dims: Dims) -> None:
@@ -278,27 +314,33 @@ def others(subject: Subject, dims: Dims) -> None:
 
 
 def says(subject: Subject, dims: Dims) -> None:
-    """What it asks for exists: its sampler, its heads, the parameters with a rate of their own."""
-    loss = scene(subject, dims).loss
-    heads = loss.heads()
-    known = subject.plugins.names("head")
-    for name, spec in heads.items():
-        require(spec.kind in known, f"{subject.what}: the head {name!r} is of kind {spec.kind!r}; known: {known}.")
-    absent = sorted(loss.trains - set(heads))
-    require(not absent, f"{subject.what} trains the heads {absent}, which are not among its heads {list(heads)}.")
-    wanted = len(TASK.classes)
-    if "emotion" in heads:
-        out = heads["emotion"].out
+    """What it asks for exists: its views, its sampler, its heads, the parameters with a rate of their own."""
+    for task in (TASK, SMALLER):
+        loss: Loss = subject.make(task, dims)
+        heads, wanted = loss.heads(), len(task.classes)
+        known = subject.plugins.names("head")
+        for name, spec in heads.items():
+            require(spec.kind in known, f"{subject.what}: the head {name!r} is of kind {spec.kind!r}; known: {known}.")
+            odd = [branch for branch in spec.reads or () if branch not in dims.branches]
+            require(not odd, f"{subject.what}: the head {name!r} reads the branches {odd}; known: {[*dims.branches]}.")
+        absent = sorted(loss.trains - set(heads))
+        require(not absent, f"{subject.what} trains the heads {absent}, which are not among its heads {list(heads)}.")
+        out = heads["emotion"].out if "emotion" in heads else wanted
         require(out == wanted, f"{subject.what}: its emotion head has {out} outputs; the task has {wanted} classes.")
+    fine = len(loss.spans) > 0 and all(isinstance(span, Span) for span in loss.spans)
+    require(fine, f"{subject.what}: its spans are {list(loss.spans)}; at least one Span, such as WHOLE.")
+    samplers = subject.plugins.names("sampler")
+    require(loss.sampler in samplers, f"{subject.what}: its sampler is {loss.sampler!r}; known: {samplers}.")
     own = {id(parameter) for parameter in loss.parameters()}
     for rate, parameters in loss.own_rate().items():
-        fine = all(id(parameter) in own for parameter in parameters)
-        require(fine, f"{subject.what}: own_rate {rate} names parameters that are not its own.")
+        fine = rate > 0 and all(id(parameter) in own for parameter in parameters)
+        require(fine, f"{subject.what}: own_rate {rate} is not above 0, or names parameters that are not its own.")
 
 
 def weights(subject: Subject, dims: Dims) -> None:
     """What it learns survives saving and loading."""
     first, second = scene(subject, dims), scene(subject, dims)
+    train_a_step(subject, first.loss, lambda loss: [replace(first, loss=loss)()])
     content = save({name: value.contiguous() for name, value in first.loss.state_dict().items()})
     second.loss.load_state_dict(load(content))
     found = replace(first, loss=second.loss)()
@@ -325,6 +367,7 @@ def _with(dims: Dims, check: Callable[[Subject, Dims], None]) -> Check:
 
 _CONTRACTS: Final[Mapping[str, Callable[[Subject, Dims], None]]] = {
     "gives a finite scalar with finite gradients": finite,
+    "its gradient reaches what it trains": learning,
     "padding does not matter": padding,
     "order does not matter": order,
     "soft labels are taken": soft,

@@ -1,31 +1,33 @@
-"""Contracts of backbones, poolings and heads: in eval mode and float32."""
+"""Contracts of poolings and heads, in eval mode and float32; and what backbones share with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeVar
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sertk.core import Backbone, FrameSpec, Head, InputSpec, Padded, Pooled, Pooling
+from sertk.core import FrameSpec, Head, Padded, Pooled, Pooling, SertkError
 from sertk.testing.cases import (
+    BrokenError,
     Check,
     Subject,
     alone,
-    real,
+    own_chance,
     require,
     require_close,
     require_finite,
+    require_other,
     require_same,
     stretch,
 )
 
-SECONDS: Final = (0.6, 1.2, 0.15, 0.97)  # of the rows of a batch
-CROP: Final = 1.0  # seconds of a fixed crop
 LENGTHS: Final = (5, 12, 1, 9)  # frames of the windows that a pooling gets
 WIDTH: Final = 8
+WIDER: Final = 10  # which many heads of an attention divide too
 
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -34,30 +36,49 @@ Net = TypeVar("Net", bound=nn.Module)
 # ---------------------------------------------------------------- what they share
 
 
-def _keeps_weights(subject: Subject, make: Callable[[], Net], run: Callable[[Net], list[Tensor]]) -> None:
-    """Saves one's state to safetensors, loads it into another, and wants both to give the same bits."""
-    first, second = make().eval(), make().eval()  # made one after the other, so their weights differ
+def keeps_weights(
+    subject: Subject,
+    make: Callable[[], Net],
+    run: Callable[[Net], list[Tensor]],
+    again: Callable[[], Net] | None = None,
+) -> None:
+    """Trains one a step, saves its state to safetensors, loads it into another, and wants the same bits of both.
+
+    Args:
+        subject: The component.
+        make: Makes it.
+        run: Its results.
+        again: Makes the other; `make` where None.
+    """
+    first, second = make(), (again or make)().eval()  # made one after the other, so their weights differ
+    train_a_step(subject, first, run)
     kept = {name: value.contiguous() for name, value in first.state_dict().items()}
     try:
         content = save(kept)
     except RuntimeError as error:
-        raise AssertionError(f"{subject.what} cannot be saved: {error}") from error
+        raise BrokenError(f"{subject.what} cannot be saved ({' '.join(str(error).split())}).") from error
     second.load_state_dict(load(content))
     for name, value in second.state_dict().items():
         require_same(value, kept[name], f"{subject.what}: {name} changes on its way through a file")
-    for found, wanted in zip(run(second), run(first), strict=True):
-        require_same(found, wanted, f"{subject.what}, saved and loaded, gives another result")
+    with torch.no_grad():
+        for found, wanted in zip(run(second), run(first), strict=True):
+            require_same(found, wanted, f"{subject.what}, saved and loaded, gives another result")
 
 
-def _is_float32(subject: Subject, module: nn.Module, results: Mapping[str, Tensor]) -> None:
-    values = {**module.state_dict(), **results}
-    for name, value in values.items():
-        fine = value.dtype == torch.float32 or not value.is_floating_point()
-        require(fine, f"{subject.what}: {name} is {value.dtype}; with float32 inputs it is torch.float32.")
+def train_a_step(subject: Subject, module: Net, run: Callable[[Net], list[Tensor]]) -> None:
+    """One step in training mode: finite results and gradients, and parameters that moved; then eval mode again."""
+    module.train()
+    _gradients(subject, module, run(module))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.01 * torch.randn_like(parameter))
+    module.zero_grad()
+    module.eval()
 
 
-def _learns(subject: Subject, module: nn.Module, results: list[Tensor]) -> None:
-    """Wants finite gradients of anything made of the results."""
+def _gradients(subject: Subject, module: nn.Module, results: list[Tensor]) -> None:
+    """Gradients of anything made of the results; wants them finite."""
     total = torch.stack([(value * torch.randn_like(value)).sum() for value in results]).sum()
     require_finite(total, f"{subject.what}: its result")
     if not total.requires_grad:  # nothing to learn, such as a mean or a frozen backbone
@@ -68,146 +89,77 @@ def _learns(subject: Subject, module: nn.Module, results: list[Tensor]) -> None:
             require_finite(parameter.grad, f"{subject.what}: the gradient of {name}")
 
 
-# ---------------------------------------------------------------- backbones
+def learns(subject: Subject, module: Net, run: Callable[[Net], list[Tensor]]) -> None:
+    """Wants a finite gradient of every parameter that is to be trained and moves a result."""
+    module.zero_grad()
+    results = run(module)
+    _gradients(subject, module, results)
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad or parameter.grad is not None:
+            continue
+        with torch.no_grad():
+            kept = parameter.clone()
+            parameter.add_(torch.randn_like(parameter))
+            moved = any(not torch.equal(a, b) for a, b in zip(run(module), results, strict=True))
+            parameter.copy_(kept)
+        require(
+            not moved, f"{subject.what}: {name} gets no gradient, though results follow from it; do not cut its graph."
+        )
 
 
-def _backbone(subject: Subject, *, fixed: bool = False) -> tuple[Backbone, Mapping[str, InputSpec]]:
-    """A backbone and what it was told of the inputs that it reads."""
-    specs = dict(subject.inputs)
-    if fixed:
-        specs = {
-            name: spec._replace(frames=spec.frames or round(CROP / spec.frame_seconds)) for name, spec in specs.items()
-        }
-    made: Backbone = subject.make(specs).eval()
-    missing = [name for name in made.inputs if name not in specs]
-    require(not missing, f"{subject.what} reads {missing}; it is offered {list(specs)}.")
-    return made, {name: specs[name] for name in made.inputs}
+def reaches(subject: Subject, results: Mapping[str, Tensor], source: Tensor, what: str) -> None:
+    """Wants of each result a finite gradient of what it is made of, which is not zero everywhere."""
+    for name, value in results.items():
+        total = (value * torch.randn_like(value)).sum()
+        found = (
+            torch.autograd.grad(total, source, retain_graph=True, allow_unused=True)[0] if total.requires_grad else None
+        )
+        if found is None or not bool(found.any()):
+            raise BrokenError(f"{subject.what}: no gradient goes from {name} to {what}; do not cut the graph.")
+        require_finite(found, f"{subject.what}: the gradient of {what}")
 
 
-def _inputs(backbone: Backbone, specs: Mapping[str, InputSpec], seconds: tuple[float, ...]) -> dict[str, Padded]:
-    """{name: (B, T, D)} rows of random frames; all of one length where the backbone's is fixed."""
-    fixed = {name: spec.frames or backbone.fixed for name, spec in specs.items()}
-    return {
-        name: Padded.stack([torch.randn(_frames(spec, s, fixed[name]), spec.width) for s in seconds])
-        for name, spec in specs.items()
-    }
+@contextlib.contextmanager
+def same_state(subject: Subject, module: nn.Module) -> Iterator[None]:
+    """In eval mode what is done inside may not change what the module keeps."""
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    yield
+    for name, value in module.state_dict().items():
+        require_same(value, before[name], f"{subject.what} in eval mode changes {name!r}")
 
 
-def _frames(spec: InputSpec, seconds: float, fixed: int | None) -> int:
-    # frames as short as samples: no corpus has an utterance of one, and no backbone of waves takes it
-    least = 0.1 if spec.frame_seconds < 1e-3 else 0.0
-    return fixed or max(1, round(max(seconds, least) / spec.frame_seconds))
-
-
-@torch.no_grad()
-def _frames_of(subject: Subject, backbone: Backbone, inputs: Mapping[str, Padded]) -> Padded:
-    """(B, T, D) of a backbone, of the shape that it promises."""
-    found: Padded = backbone(inputs)
-    rows = len(next(iter(inputs.values())).length)
-    longest = int(found.length.max())
-    promised = (rows, max(longest, found.data.shape[1]), backbone.width)
-    require(
-        tuple(found.data.shape) == promised,
-        f"{subject.what} gives {tuple(found.data.shape)}; with its width and lengths it is {promised}.",
-    )
-    require(int(found.length.min()) > 0, f"{subject.what} gives a row of no frames; each has at least one.")
-    _is_float32(subject, backbone, {"its result": found.data})
-    require_finite(found.data[found.mask], f"{subject.what}: its frames")
-    return found
-
-
-def _same_row(subject: Subject, found: Padded, row: int, wanted: Padded, because: str) -> None:
-    """Wants a row of a batch to be the one row of `wanted`."""
-    sizes = int(found.length[row]), int(wanted.length[0])
-    require(sizes[0] == sizes[1], f"{subject.what}: {because} its {sizes[1]} frames to {sizes[0]}.")
-    require_close(real(found, row), real(wanted, 0), f"{subject.what}: {because} its frames")
-
-
-def backbone_padding(subject: Subject) -> None:
-    """A row gives the same frames with any padding; a backbone of fixed crops reads it as signal and is let off."""
-    backbone, specs = _backbone(subject)
-    if backbone.fixed is not None:
-        return
-    inputs = _inputs(backbone, specs, SECONDS)
-    for row in range(len(SECONDS)):
-        wanted = {name: alone(rows, row) for name, rows in inputs.items()}
-        padded = {name: stretch(rows) for name, rows in wanted.items()}
-        found = _frames_of(subject, backbone, padded)
-        _same_row(subject, found, 0, _frames_of(subject, backbone, wanted), "padding changes")
-
-
-def backbone_companions(subject: Subject) -> None:
-    """A row gives the same frames alone and in a batch."""
-    _companions(subject, fixed=False)
-
-
-def backbone_crops(subject: Subject) -> None:
-    """The same with inputs of a fixed length, which some backbones need."""
-    _companions(subject, fixed=True)
-
-
-def _companions(subject: Subject, *, fixed: bool) -> None:
-    backbone, specs = _backbone(subject, fixed=fixed)
-    inputs = _inputs(backbone, specs, SECONDS)
-    together = _frames_of(subject, backbone, inputs)
-    for row in range(len(SECONDS)):
-        one = {name: alone(rows, row) for name, rows in inputs.items()}
-        _same_row(subject, together, row, _frames_of(subject, backbone, one), "companions change")
-
-
-def backbone_one_frame(subject: Subject) -> None:
-    """One row of one frame works, and its gradients are finite."""
-    backbone, specs = _backbone(subject)
-    inputs = _inputs(backbone, specs, (0.0,))
-    _frames_of(subject, backbone, inputs)
-    found = backbone(inputs)
-    _learns(subject, backbone, [found.data[found.mask]])
-
-
-def backbone_weights(subject: Subject) -> None:
-    """Saving and loading change nothing."""
-    _, specs = _backbone(subject)
-
-    def run(backbone: Backbone) -> list[Tensor]:
-        torch.manual_seed(1)
-        inputs = _inputs(backbone, specs, SECONDS)
-        found = _frames_of(subject, backbone, inputs)
-        return [found.data[found.mask], found.length]
-
-    _keeps_weights(subject, lambda: _backbone(subject)[0], run)
-
-
-def backbone_says(subject: Subject) -> None:
-    """What it says of itself is well-formed."""
-    backbone, _ = _backbone(subject)
-    require(
-        backbone.frame_seconds > 0, f"{subject.what}: frame_seconds is {backbone.frame_seconds}; it is positive, s."
-    )
-    for name, branch in backbone.branches.items():
-        fine = 0 <= branch.start < branch.stop <= backbone.width
-        require(fine, f"{subject.what}: branch {name!r} is {branch}; it is a slice of its width {backbone.width}.")
-
-
-BACKBONE: Final[Mapping[str, Check]] = {
-    "padding does not matter": backbone_padding,
-    "companions do not matter": backbone_companions,
-    "companions do not matter to fixed crops": backbone_crops,
-    "one row of one frame works": backbone_one_frame,
-    "saved and loaded it gives the same bits": backbone_weights,
-    "it says what it is": backbone_says,
-}
+def is_float32(subject: Subject, module: nn.Module, results: Mapping[str, Tensor]) -> None:
+    """Wants parameters, buffers and results in float32."""
+    values = {**module.state_dict(), **results}
+    for name, value in values.items():
+        fine = value.dtype == torch.float32 or not value.is_floating_point()
+        require(fine, f"{subject.what}: {name} is {value.dtype}; with float32 inputs it is torch.float32.")
 
 
 # ---------------------------------------------------------------- poolings
 
 
-def _windows() -> Padded:
+def _spec(subject: Subject, width: int = WIDTH) -> FrameSpec:
+    """What the pooling is told; windows all have as many frames where it refuses others.
+
+    Raises:
+        UsageError: Where it refuses the width.
+    """
+    try:
+        subject.make(FrameSpec(width))
+    except SertkError:
+        subject.make(FrameSpec(width, max(LENGTHS)))
+        return FrameSpec(width, max(LENGTHS))
+    return FrameSpec(width)
+
+
+def _windows(spec: FrameSpec) -> Padded:
     """(N, L, D) random windows."""
-    return Padded.stack([torch.randn(size, WIDTH) for size in LENGTHS])
+    return Padded.stack([torch.randn(spec.frames or size, spec.width) for size in LENGTHS])
 
 
-def _pooling(subject: Subject, **settings: object) -> Pooling:
-    made: Pooling = subject.make(FrameSpec(WIDTH), **settings).eval()
+def _pooling(subject: Subject, spec: FrameSpec, **settings: object) -> Pooling:
+    made: Pooling = subject.make(spec, **settings).eval()
     return made
 
 
@@ -220,13 +172,11 @@ def _pooled(subject: Subject, pooling: Pooling, rows: Padded) -> Pooled:
         tuple(found.embedding.shape) == wanted,
         f"{subject.what}: the embedding is {tuple(found.embedding.shape)}; with its `out` it is {wanted}.",
     )
-    require(
-        found.frames.shape[:2] == rows.data.shape[:2],
-        f"{subject.what}: the frames are {tuple(found.frames.shape)}; N and L stay {tuple(rows.data.shape[:2])}.",
-    )
+    same = found.frames.shape == rows.data.shape
+    require(same, f"{subject.what}: the frames are {tuple(found.frames.shape)}; they stay {tuple(rows.data.shape)}.")
     require_finite(found.embedding, f"{subject.what}: its embedding")
     require_finite(found.frames[rows.mask], f"{subject.what}: its frames")
-    _is_float32(subject, pooling, {"its embedding": found.embedding})
+    is_float32(subject, pooling, {"its embedding": found.embedding, "its refined frames": found.frames})
     return found
 
 
@@ -237,8 +187,11 @@ def _same_window(subject: Subject, found: Pooled, rows: Padded, row: int, wanted
 
 
 def pooling_padding(subject: Subject) -> None:
-    """A window gives the same embedding and frames with any padding."""
-    pooling, rows = _pooling(subject), _windows()
+    """A window gives the same embedding and frames with any padding; where all have as many frames there is none."""
+    spec = _spec(subject)
+    if spec.frames is not None:
+        return
+    pooling, rows = _pooling(subject, spec), _windows(spec)
     for row in range(len(LENGTHS)):
         one = alone(rows, row)
         padded = stretch(one)
@@ -248,48 +201,87 @@ def pooling_padding(subject: Subject) -> None:
 
 def pooling_companions(subject: Subject) -> None:
     """A window gives the same embedding and frames alone and in a batch."""
-    pooling, rows = _pooling(subject), _windows()
+    spec = _spec(subject)
+    pooling, rows = _pooling(subject, spec), _windows(spec)
     together = _pooled(subject, pooling, rows)
     for row in range(len(LENGTHS)):
         wanted = _pooled(subject, pooling, alone(rows, row))
         _same_window(subject, together, rows, row, wanted, "companions change")
 
 
-def pooling_one_frame(subject: Subject) -> None:
-    """One window of one frame works, and so do equal frames; gradients are finite."""
-    for size in (1, 4):
-        pooling = _pooling(subject)
-        rows = Padded(torch.ones(1, size, WIDTH, requires_grad=True), torch.tensor([size]))
+def pooling_reads(subject: Subject) -> None:
+    """The embedding and the refined frames follow from the frames, of any width that it does not refuse."""
+    for width in (WIDTH, WIDER):
+        try:
+            spec = _spec(subject, width)
+        except SertkError:
+            if width == WIDTH:
+                raise
+            continue
+        pooling = _pooling(subject, spec)
+        found, other = (_pooled(subject, pooling, _windows(spec)) for _ in range(2))
+        require_other(found.embedding, other.embedding, f"{subject.what}: the frames do not matter to the embedding.")
+        require_other(found.frames, other.frames, f"{subject.what}: the frames do not matter to the refined frames.")
+
+
+def pooling_repeats(subject: Subject) -> None:
+    """The same windows give the same twice, whatever comes between; nothing is written to."""
+    spec = _spec(subject)
+    pooling, rows, others = _pooling(subject, spec), _windows(spec), _windows(spec)
+    rows = rows if spec.frames else stretch(rows)
+    kept = rows.data.clone()
+    with same_state(subject, pooling), own_chance(subject):
+        first = _pooled(subject, pooling, rows)
+        require_same(rows.data, kept, f"{subject.what} changes the frames it is given")
+        _pooled(subject, pooling, others)
+        third = _pooled(subject, pooling, rows)
+    require_same(third.embedding, first.embedding, f"{subject.what}: after other windows the embedding differs")
+    require_same(
+        third.frames[rows.mask],
+        first.frames[rows.mask],
+        f"{subject.what}: after other windows the refined frames differ",
+    )
+
+
+def pooling_learning(subject: Subject) -> None:
+    """Gradients are finite and reach the frames and its own parameters; one frame works, and equal frames do."""
+    spec = _spec(subject)
+    sizes = (spec.frames,) if spec.frames else (1, 4)
+    for rows in (*(Padded(torch.ones(1, size, WIDTH), torch.tensor([size])) for size in sizes), _windows(spec)):
+        pooling, frames = _pooling(subject, spec), rows.data.clone().requires_grad_()
         _pooled(subject, pooling, rows)
-        found = pooling(rows.data, rows.mask)
-        _learns(subject, pooling, [found.embedding, found.frames])
-        if rows.data.grad is not None:
-            require_finite(rows.data.grad, f"{subject.what}: the gradient of {size} equal frames")
+        found = pooling(frames, rows.mask)
+        reaches(subject, {"the embedding": found.embedding, "the refined frames": found.frames}, frames, "the frames")
+        learns(subject, pooling, lambda made, rows=rows: list(made(rows.data, rows.mask)))  # type: ignore[misc]
 
 
 def pooling_projects(subject: Subject) -> None:
     """`project` sets the width of the embedding."""
-    pooling = _pooling(subject, project=3)
+    spec = _spec(subject)
+    pooling = _pooling(subject, spec, project=3)
     require(pooling.out == 3, f"{subject.what} with project: 3 says that its width is {pooling.out}; it is 3.")
-    _pooled(subject, pooling, _windows())
+    _pooled(subject, pooling, _windows(spec))
 
 
 def pooling_weights(subject: Subject) -> None:
     """Saving and loading change nothing."""
-    rows = _windows()
+    spec = _spec(subject)
+    rows = _windows(spec)
 
     def run(pooling: Pooling) -> list[Tensor]:
-        found = _pooled(subject, pooling, rows)
+        found = pooling(rows.data, rows.mask)
         return [found.embedding, found.frames[rows.mask]]
 
-    _keeps_weights(subject, lambda: _pooling(subject), run)
-    _keeps_weights(subject, lambda: _pooling(subject, project=3), run)
+    keeps_weights(subject, lambda: _pooling(subject, spec), run)
+    keeps_weights(subject, lambda: _pooling(subject, spec, project=3), run)
 
 
 POOLING: Final[Mapping[str, Check]] = {
     "padding does not matter": pooling_padding,
     "companions do not matter": pooling_companions,
-    "one window of one frame works": pooling_one_frame,
+    "its frames matter": pooling_reads,
+    "gives the same twice": pooling_repeats,
+    "gradients reach what it reads and learns": pooling_learning,
     "project sets its width": pooling_projects,
     "saved and loaded it gives the same bits": pooling_weights,
 }
@@ -297,52 +289,74 @@ POOLING: Final[Mapping[str, Check]] = {
 
 # ---------------------------------------------------------------- heads
 
-OUT: Final = 5
+OUTS: Final = (5, 3)
+ROWS: Final = 6
 
 
-def _head(subject: Subject) -> Head:
-    made: Head = subject.make(WIDTH, OUT).eval()
+def _head(subject: Subject, width: int = WIDTH, out: int = OUTS[0]) -> Head:
+    made: Head = subject.make(width, out).eval()
     return made
 
 
 @torch.no_grad()
-def _values(subject: Subject, head: Head, embedding: Tensor) -> Tensor:
+def _values(subject: Subject, head: Head, embedding: Tensor, out: int = OUTS[0]) -> Tensor:
     found: Tensor = head(embedding)
-    wanted = (len(embedding), OUT)
+    wanted = (len(embedding), out)
     require(tuple(found.shape) == wanted, f"{subject.what} gives {tuple(found.shape)}; wanted is {wanted}.")
     require_finite(found, f"{subject.what}: its values")
-    _is_float32(subject, head, {"its result": found})
+    is_float32(subject, head, {"its result": found})
     return found
 
 
 def head_companions(subject: Subject) -> None:
     """A row gives the same values alone and in a batch."""
-    head, embedding = _head(subject), torch.randn(6, WIDTH)
+    head, embedding = _head(subject), torch.randn(ROWS, WIDTH)
     together = _values(subject, head, embedding)
     for row in range(len(embedding)):
         one = _values(subject, head, embedding[row : row + 1])
         require_close(together[row], one[0], f"{subject.what}: companions change its values")
 
 
-def head_one_row(subject: Subject) -> None:
-    """One row works, of zeros too, and its gradients are finite."""
-    for embedding in (torch.randn(1, WIDTH), torch.zeros(1, WIDTH)):
+def head_reads(subject: Subject) -> None:
+    """Values follow from the embedding, whatever its width and the number of values."""
+    for width, out in zip((WIDTH, WIDER), OUTS, strict=True):
+        head = _head(subject, width, out)
+        found, other = (_values(subject, head, torch.randn(ROWS, width), out) for _ in range(2))
+        require_other(found, other, f"{subject.what}: the embedding does not matter to its values.")
+
+
+def head_repeats(subject: Subject) -> None:
+    """The same rows give the same twice, whatever comes between; nothing is written to."""
+    head, embedding, others = _head(subject), torch.randn(ROWS, WIDTH), torch.randn(ROWS, WIDTH)
+    kept = embedding.clone()
+    with same_state(subject, head), own_chance(subject):
+        first = _values(subject, head, embedding)
+        require_same(embedding, kept, f"{subject.what} changes the embedding it is given")
+        _values(subject, head, others)
+        third = _values(subject, head, embedding)
+    require_same(third, first, f"{subject.what}: after other rows its values differ")
+
+
+def head_learning(subject: Subject) -> None:
+    """Gradients are finite and reach the embedding and its own parameters; one row works, and of zeros."""
+    for embedding in (torch.randn(ROWS, WIDTH), torch.randn(1, WIDTH), torch.zeros(1, WIDTH)):
         head = _head(subject)
         _values(subject, head, embedding)
+        learns(subject, head, lambda made, rows=embedding: [made(rows)])  # type: ignore[misc]
         embedding.requires_grad_()
-        _learns(subject, head, [head(embedding)])
-        if embedding.grad is not None:
-            require_finite(embedding.grad, f"{subject.what}: the gradient of the embedding")
+        reaches(subject, {"its values": head(embedding)}, embedding, "the embedding")
 
 
 def head_weights(subject: Subject) -> None:
     """Saving and loading change nothing."""
-    embedding = torch.randn(6, WIDTH)
-    _keeps_weights(subject, lambda: _head(subject), lambda head: [_values(subject, head, embedding)])
+    embedding = torch.randn(ROWS, WIDTH)
+    keeps_weights(subject, lambda: _head(subject), lambda head: [head(embedding)])
 
 
 HEAD: Final[Mapping[str, Check]] = {
     "companions do not matter": head_companions,
-    "one row works": head_one_row,
+    "its embedding matters": head_reads,
+    "gives the same twice": head_repeats,
+    "gradients reach what it reads and learns": head_learning,
     "saved and loaded it gives the same bits": head_weights,
 }

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-from sertk.core import Corpus, Disjoint, FoldTable, Launcher, Protocol, SertkError, Stratified
+from sertk.core import (
+    OVERLAPS,
+    PAIRS,
+    Corpus,
+    Disjoint,
+    FoldTable,
+    Launcher,
+    Protocol,
+    Rejected,
+    SertkError,
+    Stratified,
+    Utterance,
+)
 from sertk.corpus.folding import read_table
-from sertk.testing.cases import Check, Subject, require
+from sertk.testing.cases import BrokenError, Check, Subject, require
+
+AUDIO: Final = (".wav", ".flac")
 
 # ---------------------------------------------------------------- corpora
 
@@ -29,6 +45,13 @@ def corpus_protocols(subject: Subject) -> None:
         require(some, f"{what}: dev is {protocol.dev}; at least 0, or the groups.")
         _labels(what, protocol, corpus.published)
         _folds(what, protocol)
+        _dev(what, protocol)
+        for field, values in {**protocol.keep, **protocol.overlaps}.items():
+            fine = not isinstance(values, str) and all(isinstance(value, str) for value in values)
+            require(fine, f"{what}: keep or overlaps has {field!r}: {values!r}; a list of words.")
+        words = {*protocol.overlaps, *(pair for pairs in protocol.overlaps.values() for pair in pairs)}
+        odd = sorted(words - {*OVERLAPS, *PAIRS})
+        require(not odd, f"{what}: overlaps has {odd}; it has {list(OVERLAPS)}, each with some of {list(PAIRS)}.")
 
 
 def _labels(what: str, protocol: Protocol, published: Mapping[str, int]) -> None:
@@ -57,6 +80,17 @@ def _folds(what: str, protocol: Protocol) -> None:
         require(not twice, f"{what}, fold {fold!r}: it names {twice} twice.")
 
 
+def _dev(what: str, protocol: Protocol) -> None:
+    """No fold has groups that are dev and test."""
+    test, dev = protocol.test, protocol.dev
+    if not isinstance(test, Mapping) or not isinstance(dev, Mapping | list | tuple):
+        return
+    for fold, groups in test.items():
+        own: Sequence[str] = dev.get(fold, ()) if isinstance(dev, Mapping) else [str(one) for one in dev]
+        both = sorted(set(own) & set(groups))
+        require(not both, f"{what}, fold {fold!r}: {both} are dev and test; allowed are none.")
+
+
 def corpus_says(subject: Subject) -> None:
     """It says what it is, and how many utterances are published, where they are."""
     corpus: Corpus = subject.make()
@@ -76,38 +110,107 @@ def corpus_refuses(subject: Subject) -> None:
                 found = list(corpus.read(root))
             except SertkError:
                 continue
-            raise AssertionError(f"{subject.what} reads {len(found)} utterances in an empty folder; raise SertkError.")
+            raise BrokenError(f"{subject.what} reads {len(found)} utterances in an empty folder; raise SertkError.")
+
+
+def corpus_reads(subject: Subject) -> None:
+    """Utterances are well-formed and the same at a second reading; no audio beside them is left out without a word."""
+    if subject.root is None:
+        return
+    corpus: Corpus = subject.make()
+    found = list(corpus.read(subject.root))
+    notes = corpus.notes()
+    utterances = [one for one in found if isinstance(one, Utterance)]
+    require(len(utterances) > 0, f"{subject.what} reads no utterance in {subject.root}; at least one.")
+    twice = [name for name, times in Counter(one.id for one in utterances).items() if times > 1]
+    require(not twice, f"{subject.what}: id {twice[:1]} comes twice; ids differ.")
+    for one in utterances:
+        _utterance(f"{subject.what}, utterance {one.id!r}", one, subject.root, corpus.published)
+    rejected = [one for one in found if isinstance(one, Rejected)]
+    mute = [str(one.path) for one in rejected if not one.reason]
+    require(not mute, f"{subject.what} rejects {mute[:1]} and gives no reason; it gives one.")
+    known = {Path(subject.root / one.path).resolve() for one in found}
+    # beside what it reads: a corpus may come with other audio, such as whole dialogues, in folders of their own
+    beside = (path for folder in sorted({path.parent for path in known}) for path in sorted(folder.glob("*")))
+    lost = [str(path) for path in beside if path.suffix.lower() in AUDIO and path.resolve() not in known]
+    told = f"{subject.what}: {len(lost)} files such as {lost[:1]} are neither utterances nor rejected"
+    require(not lost or bool(notes), f"{told}, and no note tells of them.")
+    again = list(corpus.read(subject.root)) == found
+    require(again, f"{subject.what}: the second reading gives something else than the first; it gives the same.")
+
+
+def _utterance(what: str, one: Utterance, root: Path, published: Mapping[str, int]) -> None:
+    texts: dict[str, object] = {"id": one.id, "path": one.path, "speaker": one.speaker}
+    for field, value in texts.items():
+        require(isinstance(value, str) and bool(value), f"{what}: its {field} is {value!r}; it is a text, not empty.")
+    fine = not PurePosixPath(one.path).is_absolute() and "\\" not in one.path
+    require(fine, f"{what}: its path is {one.path!r}; it is relative to the corpus folder, with forward slashes.")
+    require((root / one.path).is_file(), f"{what}: there is no file {one.path!r} in the corpus folder; there is one.")
+    require(one.gender in ("female", "male", None), f"{what}: its gender is {one.gender!r}; female, male or None.")
+    require(one.label != "", f"{what}: its label is empty; it is a word, or None.")
+    known = not published or one.label is None or one.label in published
+    require(known, f"{what}: its label is {one.label!r}; the corpus publishes {sorted(published)}.")
+    require(0 <= one.start < float("inf"), f"{what}: its start is {one.start}; at least 0 s.")
+    some = one.duration is None or 0 < one.duration < float("inf")
+    require(some, f"{what}: its duration is {one.duration}; above 0 s, or None.")
+    require(all(vote >= 0 for vote in one.votes.values()), f"{what}: its votes are {dict(one.votes)}; at least 0.")
+    try:
+        json.dumps(one.to_json())
+    except TypeError as error:
+        raise BrokenError(f"{what}: it cannot be written as JSON ({error}); a manifest is.") from error
 
 
 CORPUS: Final[Mapping[str, Check]] = {
     "its protocols are well-formed": corpus_protocols,
     "it says what it is": corpus_says,
     "a folder that is not it is refused": corpus_refuses,
+    "what it reads is well-formed": corpus_reads,
 }
 
 
 # ---------------------------------------------------------------- launchers
 
 
+# waits, with a file of its own that says so; its exit code is 100 where more files wait than may
+PROGRAM: Final = """
+import os, sys, time
+folder, name, wait, code, most = sys.argv[1:]
+path = os.path.join(folder, name)
+open(path, "w").close()
+time.sleep(float(wait))
+running = len(os.listdir(folder))
+os.remove(path)
+raise SystemExit(100 if running > int(most) else int(code))
+"""
+CODES: Final = (3, 0, 5)
+
+
 def launcher_codes(subject: Subject) -> None:
-    """Exit codes come in the order of the commands, whichever ends first."""
+    """Exit codes come in the order of the commands, whichever ends first; no more than `jobs` run at a time."""
     launcher: Launcher = subject.make()
-    late = "import time; time.sleep(0.5); raise SystemExit(3)"
-    commands = [[sys.executable, "-c", late], *([sys.executable, "-c", f"raise SystemExit({n})"] for n in (0, 5))]
     for jobs in (1, 2):
-        found = launcher.run(commands, jobs)
-        require(list(found) == [3, 0, 5], f"{subject.what}, jobs {jobs}: exit codes are {found}; they are [3, 0, 5].")
+        with tempfile.TemporaryDirectory() as folder:
+            commands = [
+                [sys.executable, "-c", PROGRAM, folder, str(place), wait, str(code), str(jobs)]
+                for place, (wait, code) in enumerate(zip(("0.4", "0.1", "0.1"), CODES, strict=True))
+            ]
+            found = list(launcher.run(commands, jobs))
+        fine = 100 not in found
+        require(fine, f"{subject.what}, jobs {jobs}: more commands run at a time; allowed are {jobs}.")
+        require(found == [*CODES], f"{subject.what}, jobs {jobs}: exit codes are {found}; they are {[*CODES]}.")
     none = launcher.run([], 1)
     require(list(none) == [], f"{subject.what}: no commands give {none}; they give [].")
 
 
 def launcher_words(subject: Subject) -> None:
-    """The words of a command arrive as they are."""
+    """The words of a command arrive as they are, in the folder that the launcher was called in."""
     launcher: Launcher = subject.make()
     words = ["a b", "it's", '"', "$HOME", "*", "", "a\\b", "ü"]
     program = f"import sys; raise SystemExit(0 if sys.argv[1:] == {words!r} else 1)"
-    found = launcher.run([[sys.executable, "-c", program, *words]], 1)
-    require(list(found) == [0], f"{subject.what} changes the words of a command: {words} do not arrive as they are.")
+    place = f"import os; raise SystemExit(0 if os.path.samefile('.', {os.getcwd()!r}) else 1)"  # noqa: PTH109
+    found = launcher.run([[sys.executable, "-c", program, *words], [sys.executable, "-c", place]], 1)
+    require(found[0] == 0, f"{subject.what} changes the words of a command: {words} do not arrive as they are.")
+    require(found[1] == 0, f"{subject.what} runs commands in another folder; it is the one that it was called in.")
 
 
 LAUNCHER: Final[Mapping[str, Check]] = {

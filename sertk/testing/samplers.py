@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sertk.core import BatchSampler, Plan, SertkError
-from sertk.testing.cases import Check, Subject, require
+from sertk.testing.cases import Check, Subject, own_chance, require, require_same
 
-COUNTS: Final = (25, 12, 16, 8)  # rows by class
+COUNTS: Final = (25, 12, 16, 8, 9)  # rows by class
 BATCH: Final = 8
 EPOCHS: Final = 60  # in which every row is to come; one that comes in every eighth is missed once in 3,000 trials
 TINY: Final = ((0,), (0, 0, 0), (0, 1), (0, 0, 1), (0, 0, 0, 0, 1, 1, 1))
@@ -39,9 +39,16 @@ def _all_same(a: Sequence[Plan], b: Sequence[Plan]) -> bool:
 
 
 def pure(subject: Subject) -> None:
-    """An epoch is a pure function of its number and the seed."""
+    """An epoch is a pure function of its number and the seed, and where the seed matters its number does too."""
     sampler = _sampler(subject)
-    wanted = {(epoch, seed): sampler.epoch(epoch, seed) for epoch in (1, 2) for seed in (0, 1)}
+    labels, lengths = sampler.labels.clone(), sampler.lengths.clone()
+    with own_chance(subject):
+        wanted = {(epoch, seed): sampler.epoch(epoch, seed) for epoch in (1, 2) for seed in (0, 1)}
+    require_same(sampler.labels, labels, f"{subject.what} changes the labels it is given")
+    require_same(sampler.lengths, lengths, f"{subject.what} changes the lengths it is given")
+    random = not _all_same(wanted[1, 0], wanted[1, 1])
+    fine = not random or not _all_same(wanted[1, 0], wanted[2, 0])
+    require(fine, f"{subject.what}: all epochs of a seed are alike, and those of two seeds differ; epochs differ too.")
     torch.manual_seed(1234)
     for (epoch, seed), plans in reversed(wanted.items()):
         for other in (sampler, _sampler(subject)):
@@ -70,10 +77,14 @@ def plans(subject: Subject) -> None:
             _check(subject, plan, sampler.labels)
             size = int((plan.weight > 0).sum())
             require(size <= BATCH, f"{subject.what}: a batch has {size} rows of weight 1; `batch` is {BATCH}.")
+    more, fewer = (len(_sampler(subject, batch=batch).epoch(1, 0)) for batch in (BATCH, 2 * BATCH))
+    require(fewer < more, f"{subject.what}: twice the `batch` makes {fewer} batches of {more}; it makes fewer.")
 
 
 def _check(subject: Subject, plan: Plan, labels: Tensor) -> None:
     size = len(plan.rows)
+    kind = str(plan.rows.dtype)
+    require(kind == "torch.int64", f"{subject.what}: rows of a batch are {kind}; they are torch.int64.")
     fine = size > 0 and int(plan.rows.min()) >= 0 and int(plan.rows.max()) < len(labels)
     require(
         fine, f"{subject.what}: a batch has rows {plan.rows.tolist()}; they are 0 to {len(labels) - 1}, at least one."
@@ -83,6 +94,7 @@ def _check(subject: Subject, plan: Plan, labels: Tensor) -> None:
         len(plan.weight) == size and weights <= {0.0, 1.0},
         f"{subject.what}: {size} rows have {len(plan.weight)} weights {sorted(weights)}; one each, 0 or 1.",
     )
+    require(1.0 in weights, f"{subject.what}: a batch has no row of weight 1; at least one.")
     for name, groups in plan.groups.items():
         fine = groups.dim() == 2 and groups.dtype == torch.int64 and bool(((groups >= 0) & (groups < size)).all())
         require(
@@ -115,6 +127,9 @@ def shards(subject: Subject) -> None:
             shares.append(sampler.epoch(1, 7))
         sizes = sorted({len(share) for share in shares})
         require(len(sizes) == 1, f"{subject.what}: {ranks} ranks get {sizes} batches; all get equally many.")
+        most = -(-len(whole) // ranks)
+        fine = sizes[0] <= most
+        require(fine, f"{subject.what}: each of {ranks} ranks gets {sizes[0]} of {len(whole)} batches; {most} at most.")
         together = [plan for share in shares for plan in share]
         lost = sum(not any(_same(plan, other) for other in together) for plan in whole)
         require(

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
+import io
+import math
+import pickletools
+import zipfile
 from collections.abc import Mapping
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from sertk.core import Feature, Padded
-from sertk.testing.cases import Check, Subject, alone, real, require, require_close, require_finite, stretch
+from sertk.core import Feature, Padded, SertkError, Utterance
+from sertk.testing.cases import (
+    BrokenError,
+    Check,
+    Subject,
+    alone,
+    in_bundle,
+    own_chance,
+    real,
+    require,
+    require_close,
+    require_finite,
+    require_other,
+    require_same,
+    require_sizes,
+    stretch,
+)
 
 RATE: Final = 16_000  # Hz
+RATES: Final = (RATE, 8_000, 44_100)
 SECONDS: Final = (0.5, 1.0, 0.1, 0.73337)
+UTTERANCES: Final = [
+    Utterance(
+        f"u{i}", f"u{i}.wav", f"speaker{i % 2}", ("anger", "neutral")[i > 1], duration=s, text="one two" * (i + 1)
+    )
+    for i, s in enumerate(SECONDS[:3])
+]
 
 
-def waves(seconds: tuple[float, ...] = SECONDS) -> Padded:
+def waves(seconds: tuple[float, ...] = SECONDS, rate: int = RATE) -> Padded:
     """(B, S) waves of noise, a tenth of a second of digital silence in the longer ones."""
-    rows = [0.1 * torch.randn(round(RATE * s)) for s in seconds]
+    rows = [0.1 * torch.randn(round(rate * s)) for s in seconds]
     for row in rows:
-        row[RATE // 10 : RATE // 5] = 0.0
+        row[rate // 10 : rate // 5] = 0.0
     return Padded.stack(rows)
 
 
-def _feature(subject: Subject) -> Feature | None:
-    """The feature; None for one that reads text, which these contracts do not cover."""
-    made: Feature = subject.make(RATE)
+def _feature(subject: Subject, rate: int = RATE) -> Feature | None:
+    """The feature, fitted; None for one that reads text, which these contracts do not cover."""
+    made: Feature = subject.make(rate)
+    made.fit(UTTERANCES)
     return made if made.reads == "wave" else None
 
 
@@ -33,6 +60,7 @@ def _feature(subject: Subject) -> Feature | None:
 def _frames(subject: Subject, feature: Feature, rows: Padded) -> Padded:
     """(B, T, D) of a feature, of the shape that it promises."""
     found = feature(rows)
+    require(found.length.dtype == torch.int64, f"{subject.what}: lengths are {found.length.dtype}; they are int64.")
     size = (len(rows.length), int(found.length.max()), feature.width)
     require(
         tuple(found.data.shape) == size,
@@ -72,30 +100,109 @@ def padding(subject: Subject) -> None:
 
 
 def length(subject: Subject) -> None:
-    """There are as many frames as `frame_seconds` says, two more or fewer, and at least one."""
-    feature = _feature(subject)
-    if feature is None:
-        return
-    rows = waves()
-    found = _frames(subject, feature, rows)
-    least = int(found.length.min())
-    require(least > 0, f"{subject.what} gives a wave of {min(SECONDS)} s {least} frames; at least one.")
-    wanted: Tensor = rows.length / RATE / feature.frame_seconds
-    gap = float((found.length - wanted).abs().max())
-    require(gap <= 2, f"{subject.what}: with frame_seconds {feature.frame_seconds} it is off by {gap:.1f} frames; 2.")
+    """At any rate that it takes there are as many frames as `frame_seconds` says, two more or fewer, at least one."""
+    for rate in RATES:
+        try:
+            feature = _feature(subject, rate)
+        except SertkError:
+            if rate == RATE:
+                raise
+            continue  # it says that it is of other rates
+        if feature is None:
+            return
+        rows = waves(rate=rate)
+        found = _frames(subject, feature, rows)
+        least = int(found.length.min())
+        require(least > 0, f"{subject.what} gives a wave of {min(SECONDS)} s {least} frames; at least one.")
+        wanted: Tensor = rows.length / rate / feature.frame_seconds
+        gap = float((found.length - wanted).abs().max())
+        told = f"{subject.what} at {rate} Hz: with frame_seconds {feature.frame_seconds:g}"
+        require(gap <= 2, f"{told} it is off by {gap:.1f} frames; allowed are 2.")
 
 
 def repeats(subject: Subject) -> None:
-    """The same waves give the same frames twice, and are not written to."""
+    """The same waves give the same frames twice, whatever comes between; they are not written to."""
+    feature = _feature(subject)
+    if feature is None:
+        return
+    rows, others = waves(), waves()
+    kept = rows.data.clone()
+    with own_chance(subject):
+        first = _frames(subject, feature, rows)
+        require_same(rows.data, kept, f"{subject.what} changes the waves it is given")
+        _frames(subject, feature, others)
+        third = _frames(subject, feature, rows)
+    require_same(third.data, first.data, f"{subject.what}: after other waves its frames differ")
+
+
+def silence(subject: Subject) -> None:
+    """Noise and digital silence differ; where all frames of silence are alike, they are `silence`."""
+    feature = _feature(subject)
+    if feature is None:
+        return
+    noise = 0.1 * torch.randn(1, RATE)
+    quiet = real(_frames(subject, feature, Padded(torch.zeros(1, RATE), torch.tensor([RATE]))), 0)
+    loud = real(_frames(subject, feature, Padded(noise, torch.tensor([RATE]))), 0)
+    require_other(loud, quiet, f"{subject.what} gives the same for a wave of noise and for silence; they differ.")
+    said = torch.as_tensor(feature.silence, dtype=torch.float32)
+    fine = said.shape in ((), (feature.width,))
+    require(
+        fine, f"{subject.what}: `silence` has the shape {tuple(said.shape)}; it is a number, or ({feature.width},)."
+    )
+    # one frame for all, or frames that know their place: padding that is like silence cannot be had
+    if math.isfinite(feature.frame_seconds) and float((quiet - quiet[:1]).abs().max()) == 0:
+        size = quiet.abs().clamp(min=1)  # relative where values are large, as cepstra are
+        require_close(said / size, quiet / size, f"{subject.what}: `silence` differs from its frames of silence")
+
+
+def bundle(subject: Subject) -> None:
+    """What `fit` learned comes back from a bundle with the same bits, and fitting again changes nothing."""
     feature = _feature(subject)
     if feature is None:
         return
     rows = waves()
-    kept = rows.data.clone()
-    first = _frames(subject, feature, rows)
-    require_close(rows.data, kept, f"{subject.what} changes the waves it is given", 0.0)
-    second = _frames(subject, feature, rows)
-    require_close(second.data, first.data, f"{subject.what}: the second call differs", 0.0)
+    wanted = _frames(subject, feature, rows)
+    feature.fit(UTTERANCES)  # as a run does that goes on
+    again = _frames(subject, feature, rows)
+    require_same(again.data, wanted.data, f"{subject.what}, fitted again on the same utterances, gives other frames")
+    files = feature.files()
+    for name, content in files.items():
+        _check_file(subject, name, content)
+    other: Feature = in_bundle(subject, feature).make(RATE)
+    other.restore(files)
+    found = _frames(subject, other, rows)
+    require_same(found.data, wanted.data, f"{subject.what}, back from a bundle, gives other frames")
+    fine = feature.frame_seconds == other.frame_seconds and torch.equal(
+        torch.as_tensor(feature.silence), torch.as_tensor(other.silence)
+    )
+    require(fine, f"{subject.what}, back from a bundle, has another `silence` or frame_seconds; they are the same.")
+
+
+def _check_file(subject: Subject, name: object, content: object) -> None:
+    what = f"{subject.what}: its file {name!r}"
+    fine = isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\")
+    require(fine, f"{what} lies in a folder or has no name; it is one name, for a bundle has no folders for it.")
+    if not isinstance(content, bytes):
+        raise BrokenError(f"{what} is a {type(content).__name__}; it is bytes.")
+    require(not _is_pickle(content), f"{what} is a pickle, which can run code; write JSON or safetensors.")
+
+
+def _is_pickle(content: bytes) -> bool:
+    """Whether it is a pickle of a binary protocol, or an archive with one in it, as torch.save writes it."""
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        return any(name.endswith(".pkl") for name in zipfile.ZipFile(io.BytesIO(content)).namelist())
+    try:
+        return content[:1] == b"\x80" and bool([*pickletools.genops(content)])
+    except ValueError:
+        return False
+
+
+def says(subject: Subject) -> None:
+    """What it says of itself is well-formed."""
+    feature: Feature = subject.make(RATE)
+    reads: object = feature.reads
+    require(reads in ("wave", "text"), f"{subject.what} reads {reads!r}; it reads 'wave' or 'text'.")
+    require_sizes(subject, feature)
 
 
 FEATURE: Final[Mapping[str, Check]] = {
@@ -103,4 +210,7 @@ FEATURE: Final[Mapping[str, Check]] = {
     "padding does not matter": padding,
     "its length is right": length,
     "gives the same twice": repeats,
+    "silence is what it says": silence,
+    "a bundle brings it back": bundle,
+    "it says what it is": says,
 }

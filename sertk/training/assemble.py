@@ -21,9 +21,11 @@ from sertk.modeling.decide import make_decider
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
+from sertk.results.measures import Measure
 from sertk.settings.schema import Component, Settings
 from sertk.training import distributed, optim, warm_start
 from sertk.training.checkpoint import Checkpoints
+from sertk.training.dev import Dev
 from sertk.training.history import History
 from sertk.training.loading import Order, Reader, Rows
 from sertk.training.loss import Mixture, chosen_heads, chosen_sampler, make_mixture
@@ -164,11 +166,19 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
     optimizers = _optimizers(setup, parts)
     schedules = optim.make_schedules(setup.plugins, t.schedule, optimizers, planned, planned * t.epochs)
     curves = setup.out / "tensorboard" / ("" if last is None else phase) if t.tensorboard else None
-    select = {"dev": last is None, "newest": t.select == "last"}
+    metric = Measure(setup.plugins, t.metric)
     history = History(
-        setup.out / _log_name(phase), epochs, t.patience, per_epoch, **select, last_step=last, curves=curves
+        setup.out / _log_name(phase),
+        epochs,
+        t.patience,
+        per_epoch,
+        dev=last is None,
+        better=metric.better,
+        text=metric.text,
+        newest=t.select == "last",
+        last_step=last,
+        curves=curves,
     )
-    classes = len(setup.task.classes)
     return Training(
         model=parts.model,
         mixture=parts.mixture,
@@ -176,7 +186,8 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         decider=make_decider(setup.plugins, s, parts.body.dims),
         settings=build.portable_settings(s, parts.body),
         weights=build.weights(parts.body),
-        metric=setup.plugins.make("metric", t.metric),
+        metric=metric,
+        dev=_dev(setup) if last is None else None,
         optimizers=optimizers,
         schedules=schedules,
         order=order,
@@ -184,9 +195,14 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         history=history,
         seed=s.seed,
         save_every=t.checkpoint_steps,
-        confusion=torch.zeros(classes, classes, dtype=torch.int64),
         options=_options(s, last),
     )
+
+
+def _dev(setup: Setup) -> Dev:
+    """The dev utterances of the fold."""
+    rows = rows_of(setup, setup.folds.fold(setup.fold).dev)
+    return Dev(rows.utterances, rows.labels, setup.task.classes)
 
 
 def _optimizers(setup: Setup, parts: Parts) -> dict[str, torch.optim.Optimizer]:
@@ -243,7 +259,7 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
         warm_start.files(t.init)
     cached(s, plugins)  # an augmentation in front of what is cached
     with s.located("train.metric"):
-        plugins.make("metric", t.metric)
+        Measure(plugins, t.metric)
     with s.located("train.optimizer"):
         optimizers = optim.make_optimizers(plugins, t.optimizer, {}, [nn.Parameter(torch.zeros(1))])
         optim.layer_rates([], t)

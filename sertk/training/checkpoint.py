@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
+from typing import IO
 
 import torch
 
@@ -35,11 +35,12 @@ class Checkpoints:
         """Writes a new checkpoint and lets go of the oldest."""
         files = self._files()
         number = int(files[-1].stem) + 1 if files else 1
-        # through memory: torch turns the disk's "no space left" into a riddle about its own archive
-        whole = io.BytesIO()
-        torch.save(state, whole)
         with writing(self._folder / f"{number:08d}.pt") as file:
-            file.write(whole.getbuffer())
+            stream = _Stream(file)
+            try:
+                torch.save(state, stream)  # type: ignore[arg-type] # it only writes
+            except (OSError, RuntimeError) as error:
+                raise stream.error or error from None
         for old in files[: max(0, len(files) + 1 - self._keep)]:
             old.unlink()
 
@@ -60,3 +61,21 @@ class Checkpoints:
                 f"checkpoint {files[-1]} cannot be read ({error}). Delete it to go on from the one before."
             ) from error
         return state
+
+
+class _Stream:
+    """A file to write to that remembers its error: torch turns "no space left" into a riddle about its own archive."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()

@@ -6,10 +6,10 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sertk.console.progress import say
 from sertk.core import SertkError, Terms
@@ -32,6 +32,8 @@ class History:
         patience: Epochs without a better dev metric before training stops; 0 never stops early.
         per_epoch: Optimizer steps of an epoch.
         dev: Whether there is a dev set to select on.
+        better: Which dev scores are better.
+        text: A dev score as it is shown.
         newest: Whether every epoch is taken, in the place of the best.
         last_step: The optimizer step to stop after; None for the end of the epochs.
         curves: Folder for TensorBoard; None for none.
@@ -45,16 +47,18 @@ class History:
         per_epoch: int,
         *,
         dev: bool,
+        better: Literal["higher", "lower"] = "higher",
+        text: Callable[[float], str] = str,
         newest: bool = False,
         last_step: int | None = None,
         curves: Path | None = None,
     ) -> None:
         self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
-        self._curves = curves
+        self._curves, self._better, self._text = curves, better, text
         self._writer: SummaryWriter | None = None
         self.dev, self._newest, self._last_step = dev, newest, last_step
         self.epoch, self._bad = 1, 0
-        self.best: Record = {"score": -1.0, "epoch": 0, "steps": 0, "weights": {}}
+        self.best: Record = {"score": None, "epoch": 0, "steps": 0, "weights": {}}
         self._terms: dict[str, float] = {}
         self._batches = 0
         self._lines: list[Record] = []
@@ -113,17 +117,24 @@ class History:
         }
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
-        if score is not None and model is not None and (self._newest or score > self.best["score"]):
+        if score is not None and model is not None and self._selects(score):
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             steps = self.epoch * self.per_epoch
             self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
         mark = " *" if score is not None and not self._bad else ""
-        tail = "" if score is None else f", dev {100 * score:.2f}{mark}"
+        tail = "" if score is None else f", dev {self._text(score)}{mark}"
         say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         if not distributed.rank():
             write_jsonl(self._log, self._lines)
             self._draw()
+
+    def _selects(self, score: float) -> bool:
+        """Whether the epoch of a dev score is taken: the first one, every one, or one that is better than the best."""
+        if self._newest or not self.best["epoch"]:
+            return True
+        best: float = self.best["score"]
+        return score > best if self._better == "higher" else score < best
 
     def _draw(self) -> None:
         """Adds the epoch to TensorBoard's files; a resumed run begins them anew, so that no epoch is there twice."""
@@ -140,12 +151,19 @@ class History:
                 self._writer.add_scalar(tag, value, line["epoch"])
         self._writer.flush()
 
-    def state(self) -> State:
-        """What a checkpoint holds of it."""
+    def state(self, weights: Mapping[str, Tensor]) -> State:
+        """What a checkpoint holds of it.
+
+        Args:
+            weights: Of the model now, on the CPU. What of the best weights equals them (all where the epoch is the best
+                one, and whatever is frozen) is given as the same tensor, which a checkpoint then holds once.
+        """
+        best = self.best["weights"]
+        kept = {name: weights[name] if torch.equal(value, weights[name]) else value for name, value in best.items()}
         return {
             "epoch": self.epoch,
             "bad": self._bad,
-            "best": self.best,
+            "best": {**self.best, "weights": kept},
             "terms": self._terms,
             "batches": self._batches,
             "lines": self._lines,

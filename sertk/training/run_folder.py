@@ -76,6 +76,14 @@ def claim(settings: Settings, out: Path, *, force: bool) -> None:
         )
 
 
+def bundles_beside(out: Path) -> list[Path]:
+    """The bundles of all runs of a protocol, exp/PROTOCOL/SYSTEM/fold=F/seed=S/model; none for a run elsewhere."""
+    run = out.resolve()
+    if not (run.name.startswith("seed=") and run.parent.name.startswith("fold=")):
+        return []
+    return sorted(run.parents[2].glob("*/fold=*/seed=*/model"))
+
+
 def begun(out: Path) -> bool:
     """Whether anything was trained there; a start that failed on its settings claims no folder."""
     return (out / "model" / "bundle.json").exists() or any((out / "checkpoints").glob("*/*.pt"))

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
-from sertk.core import Batch, Metric, Rng, SertkError, Span, Terms, Views
+from sertk.core import Batch, Rng, SertkError, Span, Terms, Views
 from sertk.modeling.borders import check_finite
 from sertk.modeling.decide import Decider
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
+from sertk.results.measures import Measure
 from sertk.settings.schema import Settings
 from sertk.training import distributed
 from sertk.training.checkpoint import Checkpoints, State
+from sertk.training.dev import Dev
 from sertk.training.history import History
 from sertk.training.loading import Item, Order
 from sertk.training.loss import Mixture
@@ -33,6 +35,7 @@ class Training:
         frontend: Augmentations, features, crops.
         decider: How dev utterances are decided.
         metric: What selects the epoch.
+        dev: The dev utterances; None in a refit, which has none.
         optimizers: By name, one for each learning rate.
         schedules: By the optimizers' names.
         order: The batches of each epoch.
@@ -40,7 +43,6 @@ class Training:
         history: Epochs, selection, log.
         seed: Everything random follows from it.
         save_every: Optimizer steps between checkpoints inside an epoch, 0 for none.
-        confusion: (C, C) dev counts of the epoch.
         settings: As the bundle will have them.
         weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
@@ -52,7 +54,8 @@ class Training:
     mixture: Mixture
     frontend: Frontend
     decider: Decider
-    metric: Metric
+    metric: Measure
+    dev: Dev | None
     optimizers: Mapping[str, Optimizer]
     schedules: Mapping[str, LRScheduler]
     order: Order
@@ -60,7 +63,6 @@ class Training:
     history: History
     seed: int
     save_every: int
-    confusion: Tensor
     settings: Settings
     weights: dict[str, str]
     options: dict[str, object]
@@ -97,16 +99,15 @@ class Training:
         return ""
 
     def dev_loss(self, views: Views, batch: Batch, item: Item) -> Tensor:
-        """Counts the decisions of a dev batch; gives the negative log-probability of its labels."""
+        """Keeps what is decided of a dev batch; gives the negative log-probability of its labels."""
         ids = item.batch.ids
         rng = Rng.for_rows(self.seed, ids, [0] * len(ids), 0, "decision").to(batch.owner.device)
-        posterior, _ = self.decider(views, batch, len(ids), rng)
+        posterior, logits = self.decider(views, batch, len(ids), rng)
         check_finite(self.decider.who, posterior)
-        if item.batch.target is None:
-            raise ValueError("a dev batch has labels")
-        hard, classes = item.batch.target.hard.to(posterior.device), len(self.confusion)
-        cells = (hard * classes + posterior.argmax(1)).cpu()
-        self.confusion += torch.bincount(cells, minlength=classes**2).view(classes, classes)
+        if item.batch.target is None or self.dev is None:
+            raise ValueError("a dev batch has labels, and is of a run that selects")
+        self.dev.add(ids, posterior, logits)
+        hard = item.batch.target.hard.to(posterior.device)
         each = -posterior.gather(1, hard[:, None]).clamp(min=1e-12).log()
         self.nll += each.double().sum().item()
         return each.mean()
@@ -123,28 +124,33 @@ class Training:
                 schedule.step()
 
     def close_epoch(self) -> None:
-        """Ends an epoch; with a dev set its confusion counts select."""
-        if not self.history.dev:
+        """Ends an epoch; with a dev set its scores select.
+
+        Raises:
+            SertkError: If the metric that selects fails.
+        """
+        if self.dev is None:
             self.history.close(None, None, None, self.rates)
             return
-        counts, nll = (
-            distributed.sum_over_ranks(self.confusion.clone()),
-            distributed.sum_over_ranks(torch.tensor(self.nll, dtype=torch.float64)),
-        )
+        scores, nll = self.dev.scores(), distributed.sum_over_ranks(torch.tensor(self.nll, dtype=torch.float64))
         # of the utterances; SpeechBrain's mean of batches would depend on their size
-        dev_loss = nll.item() / int(counts.sum())
-        self.history.close(self.metric(counts), dev_loss, self.model, self.rates)
-        self.confusion.zero_()
+        dev_loss = nll.item() / len(self.dev)
+        try:
+            figure = self.metric(scores)
+        except SertkError as error:
+            raise SertkError(f"{error} It selects the epoch; another one would be --set train.metric=ua.") from error
+        self.history.close(figure, dev_loss, self.model, self.rates)
         self.nll = 0.0
         self.step_rates(dev_loss)
 
     def save(self, scaler: torch.GradScaler, counters: State) -> None:
         """Writes a checkpoint; only ever called between optimizer steps."""
-        parts = {**self._parts(), "scaler": scaler}
+        parts = {name: part.state_dict() for name, part in {**self._parts(), "scaler": scaler}.items()}
+        parts["model"] = {name: value.cpu() for name, value in parts["model"].items()}  # where the best weights are
         self.checkpoints.save(
             {
-                **{name: part.state_dict() for name, part in parts.items()},
-                "history": self.history.state(),
+                **parts,
+                "history": self.history.state(parts["model"]),
                 "counters": counters,
                 "ranks": distributed.world_size(),
             }

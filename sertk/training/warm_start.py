@@ -27,7 +27,7 @@ def files(init: str | None) -> list[Path]:
     """
     if init is None:
         return []
-    found = [Path(init) / name for name in ("bundle.json", "model.safetensors")]
+    found = bundle.files(Path(init))
     for path in found:
         if not path.is_file():
             raise UsageError(f"train.init is {init!r}, and there is no {path}. {bundle.OBTAIN}")
@@ -35,9 +35,15 @@ def files(init: str | None) -> list[Path]:
 
 
 def digest(init: str | None) -> str | None:
-    """SHA-256 of a bundle's weights; None for none."""
-    found = files(init)
-    return hashlib.sha256(found[1].read_bytes()).hexdigest() if found else None
+    """SHA-256 of a bundle's weights: of model.safetensors, and of the names of the other files; None for none."""
+    if init is None:
+        return None
+    _, weights, *others = files(init)
+    with weights.open("rb") as file:
+        whole = hashlib.file_digest(file, "sha256")
+    for path in others:  # named by their hashes
+        whole.update(path.name.encode())
+    return whole.hexdigest()
 
 
 def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, classes: Sequence[str]) -> None:

@@ -279,7 +279,8 @@ def test_folds_that_follow_from_the_corpus_are_known_once_it_is_prepared(tmp_pat
     assert "the folds of loso follow from the corpus; prepare it first" in dry.stderr
     early = cli(*call, "--stage", "train")
     assert early.exit_code == 1
-    assert "prepare it first" in early.stderr
+    assert "the corpus is not prepared" in early.stderr
+    assert f"sertk recipe {folder} --stage 1 " in " ".join(early.stderr.split())
     assert cli(*call, "--stop-stage", "prepare").exit_code == 0
     trained = cli(*call, "--dry-run", "--stage", "train", "--stop-stage", "train").stdout.splitlines()
     assert [line.split("--fold ")[1].split()[0] for line in trained] == ["01", "02", "03", "04", "05", "06", "08", "20"]
@@ -456,6 +457,8 @@ def alike(utterances: list[Utterance]) -> list[list[str]]:
         ([("x", 0, 2.0), ("y", 1.8125, 2.0)], []),  # 0.1875 s of 2 s
         ([("x", 0, 2.0), ("y", 1.75, 2.0)], [["x", "y"]]),  # 0.25 s of 2 s
         ([("y", 0, 2.0), ("x", 1.75, 2.0)], [["x", "y"]]),  # by their places, whatever their names
+        ([("y", 0, 2.0), ("x", 5, 2.0)], []),  # neither are those that lie apart
+        ([("x", 0, 2.0), ("y", 1, None)], []),  # how long the second is, nobody says
         ([("x", 0, 10.0), ("y", 9.875, 1.0)], [["x", "y"]]),  # 0.125 s, of the shorter one's 1 s
         ([("x", 0, 10.0), ("y", 1, 1.0), ("z", 8, 1.0)], [["x", "y", "z"]]),  # both lie inside the first
         ([("x", 0, 2.0), ("y", 1.5, 2.0), ("z", 3, 2.0)], [["x", "y", "z"]]),  # one leads to the next

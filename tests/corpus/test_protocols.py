@@ -299,6 +299,15 @@ def test_the_hash_does_not_depend_on_order() -> None:
     assert len(folds.hash) == 16
 
 
+def test_the_hash_is_computed_once_and_not_carried_over_to_a_changed_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    folds, asked = folds_of(), list[str]()
+    stamp = Folds.stamp.fget  # type: ignore[attr-defined] # what the hash ends with
+    monkeypatch.setattr(Folds, "stamp", property(lambda self: asked.append("stamp") or stamp(self)))
+    assert len({folds.hash, folds.hash, str(to_json(folds)["hash"]), str(folds.about("a")["hash"])}) == 1
+    assert len(asked) == 3  # of the hash, of the file, of the bundle
+    assert replace(folds, classes=folds.classes[::-1]).hash != folds.hash
+
+
 def test_the_hash_changes_with_every_label_id_class_and_fold() -> None:
     folds = folds_of()
     train, dev, _ = folds.folds["a"]

@@ -21,6 +21,7 @@ from sertk.core import UsageError
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.recipe.find import home
+from sertk.recipe.plan import _anywhere
 from sertk.settings import merge
 from sertk.settings.schema import LossTerm
 from sertk.stages.score import score
@@ -100,6 +101,32 @@ def test_what_was_changed_and_what_follows_from_it_is_done_again(
     assert "fold=4" in command
 
 
+@pytest.mark.parametrize(
+    ("without", "stage", "says", "first"),
+    [
+        (["data", "exp"], 2, "the corpus is not prepared: ", 1),
+        (["data", "exp"], 3, "the corpus is not prepared: ", 1),
+        (["data", "exp"], 5, "the corpus is not prepared: ", 1),
+        (["data/ravdess/feats", "exp"], 3, "the features are not computed: ", 2),
+        (["exp/emobox/mini-cnn/fold=4"], 4, "a run is not trained: ", 3),
+        (["exp/emobox/mini-cnn/fold=4/seed=0/scores.jsonl"], 5, "a run is not scored: ", 4),
+    ],
+)
+def test_a_stage_whose_files_are_not_there_says_once_which_command_comes_first(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path, without: list[str], stage: int, says: str, first: int
+) -> None:
+    mine = Path(shutil.copytree(work, tmp_path / "work", symlinks=True))
+    for name in without:
+        shutil.rmtree(mine / name) if (mine / name).is_dir() else (mine / name).unlink()
+    (mine / "exp/emobox/mini-cnn/.report.json").unlink(missing_ok=True)
+    done = cli("recipe", recipe, "--root", corpus, "--work", mine, "--stage", stage)
+    text = " ".join(done.stderr.split())
+    assert done.exit_code == 1
+    assert text.count("error") == text.count(says) == 1
+    assert f"is missing. Run `sertk recipe {recipe} --stage {first} ...` first" in text
+    assert "sertk train " not in text
+
+
 def test_the_printed_commands_run_when_pasted_and_give_the_same_bits(
     work: Path, recipe: Path, corpus: Path, tmp_path: Path
 ) -> None:
@@ -151,7 +178,7 @@ def test_score_lines_have_the_durations_that_systems_are_compared_by(work: Path,
     (row,) = [line for line in cli("compare", system).stdout.splitlines() if line.startswith("| mini-cnn |")]
     (pooled,) = [line for line in (system / "RESULTS.md").read_text().splitlines() if line.startswith("| pooled |")]
     wa, ua = (cell.strip() for cell in pooled.split("|")[4:6])
-    assert row == f"| mini-cnn | {wa} | {ua} | {ua} ({len(lines)}) | – (0) | / |"
+    assert row.startswith(f"| mini-cnn | {wa} | {ua} | {ua} ({len(lines)}) | – (0) | / |")
 
 
 def read(path: Path) -> list[dict[str, object]]:
@@ -241,7 +268,7 @@ def test_an_interrupted_redo_does_not_pass_old_models_off_as_new(
     work: Path, recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = Path(shutil.copytree(work, tmp_path / "work"))
-    monkeypatch.setattr("sertk.recipe.freshness.version", lambda name: "99")  # everything was upgraded
+    monkeypatch.setattr("sertk.recipe.freshness._versions", lambda: "99")  # everything was upgraded
     monkeypatch.setattr("sertk.builtin.launchers.Local.run", lambda self, commands, jobs: [130] * len(commands))
     words = ("recipe", recipe, "--root", corpus, "--work", mine, "--stage", 3, "--stop-stage", 3)
     assert cli(*words).exit_code == 130
@@ -346,6 +373,92 @@ def test_an_installed_recipe_writes_where_it_is_run_and_ones_own_beside_itself(
     assert home(tmp_path) == tmp_path
 
 
+def published(stdout: str) -> tuple[list[str], list[str]]:
+    """The words of the command that made the results, and those after --publish, of a report's command line."""
+    (line,) = [shlex.split(line) for line in stdout.splitlines() if line.startswith("sertk report ")]
+    publish = line[line.index("--publish") + 1 :] if "--publish" in line else []
+    return shlex.split(line[line.index("--command") + 1]), publish
+
+
+def test_results_are_published_beside_the_recipe_that_ran_and_name_no_place_of_this_machine(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, ours = Path(shutil.copytree(recipe, tmp_path / "mine")), Path(shutil.copytree(work, tmp_path / "work"))
+    done = cli("recipe", mine, "--root", corpus, "--work", ours, "--stage", "report", "--publish")
+    assert done.exit_code == 0, done.output
+    for path in (mine / "RESULTS.md", ours / "exp/emobox/mini-cnn/RESULTS.md"):
+        text = path.read_text()
+        assert "- command: `sertk recipe recipe.yaml --root FOLDER --system mini-cnn`" in text
+        assert not [place for place in (tmp_path, corpus, recipe, ROOT) if str(place) in text]
+    assert (mine / "RESULTS.md").read_text().startswith("# ravdess: results\n\n## emobox / mini-cnn\n")
+    # the command runs where the recipe lies
+    monkeypatch.chdir(mine)
+    again = cli("recipe", "recipe.yaml", "--root", corpus, "--system", "mini-cnn", "--work", ours, "--dry-run")
+    assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("whisper:source={0}/encoder,freeze=conv", "whisper:source=FOLDER,freeze=conv"),
+        ("{{name: whisper, source: {0}/encoder, freeze: conv}}", "{name: whisper, source: FOLDER, freeze: conv}"),
+        ("whisper:source={0}/my models/tiny.pt", "whisper:source=tiny.pt"),
+        ("whisper:source=openai/whisper-tiny.en", "whisper:source=openai/whisper-tiny.en"),
+        ("corpus=table:list={0}/list.csv", "corpus=table:list=list.csv"),
+        ("backbone.source=https://a.b/c", "backbone.source=https://a.b/c"),
+        ("2.8s:1.4s", "2.8s:1.4s"),
+    ],
+)
+def test_no_setting_of_the_published_command_leads_to_a_place_of_this_machine(
+    tmp_path: Path, value: str, shown: str
+) -> None:
+    (tmp_path / "encoder").mkdir()
+    assert _anywhere(value.format(tmp_path)) == shown
+
+
+def test_files_of_the_published_command_are_named_as_the_recipes_folder_sees_them(
+    recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(recipe, tmp_path / "mine"))
+    (mine / "systems").mkdir()
+    shutil.copy(ROOT / "sertk/settings/conf/systems/mini-cnn.yaml", mine / "systems/own.yaml")
+    for place in (mine / "metric.py", tmp_path / "far.py"):
+        place.write_text("from sertk.hookspecs import hookimpl\n@hookimpl\ndef sertk_metrics():\n    return {}\n")
+    files = ("--system", mine / "systems/own.yaml", "--plugin", mine / "metric.py", "--plugin", tmp_path / "far.py")
+    done = cli("recipe", mine, "--root", corpus, "--work", tmp_path / "w", "--dry-run", *files)
+    assert done.exit_code == 0, done.output
+    command, _ = published(done.stdout)
+    assert command == shlex.split(
+        "sertk recipe recipe.yaml --root FOLDER --system systems/own.yaml --plugin metric.py --plugin far.py"
+    )
+
+
+def test_recipes_that_come_with_sertk_say_their_run_script_and_installed_ones_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("recipe", "mini", "--work", tmp_path / "w", "--dry-run", "--publish")
+    assert published(cli(*words).stdout) == (["egs/mini/run.sh", "--system", "mini-cnn"], [str(ROOT / "egs/mini")])
+    monkeypatch.setattr("sertk.recipe.plan.home", lambda folder: Path())
+    command, folder = published(cli(*words).stdout)
+    assert (command, folder) == (["sertk", "recipe", "mini", "--system", "mini-cnn"], [str(tmp_path / "w")])
+
+
+def test_a_changed_metric_of_a_plugin_file_is_scored_and_reported_again(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    ours, file = Path(shutil.copytree(work, tmp_path / "work")), tmp_path / "metric.py"
+    body = "from sertk.core import Metric\nfrom sertk.hookspecs import hookimpl\n\n\nclass Half(Metric):\n"
+    body += "    def __call__(self, scores):\n        return {}\n\n\n@hookimpl\ndef sertk_metrics():\n"
+    body += "    return {{'half': Half}}\n"
+    words = ("recipe", recipe, "--root", corpus, "--work", ours, "--stage", "score", "--plugin", file)
+    for value in ("0.5", "0.25"):
+        file.write_text(body.format(value))
+        done = cli(*words)
+        assert done.exit_code == 0, done.output
+        text = (ours / "exp/emobox/mini-cnn/RESULTS.md").read_text()
+        assert f"| {100 * float(value):.2f} |\n" in text
+
+
 def test_help_imports_neither_torch_nor_a_plugin() -> None:
     code = (
         "import sys\nsys.argv = ['sertk', '--help']\nimport sertk.cli\ntry:\n    sertk.cli.main()\nexcept SystemExit:\n"
@@ -353,6 +466,18 @@ def test_help_imports_neither_torch_nor_a_plugin() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_looks_for_guests_commands_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def none(group: str) -> list[object]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr("sertk.cli.group.entry_points", none)
+    assert cli("--help").exit_code == 0
+    assert asked == ["sertk.commands"]
 
 
 def test_the_command_reference_is_fresh() -> None:

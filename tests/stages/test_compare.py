@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from sertk.cli.app import app
 from sertk.core.files import read_json, write_json, write_jsonl
-from sertk.plugins import Plugins
-from sertk.results.statistics import all_metrics, confusion
+from sertk.results.lines import scores_of
 
 # id, label and duration of the utterances, by fold
 FOLDS = {
@@ -19,6 +18,7 @@ FOLDS = {
     "2": [("u5", "a", 11.0), ("u6", "b", 9.0)],
 }
 # decisions on them in this order; u4 is wrong, and u2 too in POOR
+FLAT = {"posterior": [0.5, 0.5], "logits": [0.0, 0.0]}
 GOOD, POOR, RIGHT = "aabaab", "abbaab", "aabbab"
 
 
@@ -30,16 +30,17 @@ def scored(system: Path, decisions: str, seed: str = "0", **about: str) -> Path:
     """A system's score files of a seed, as `sertk score` writes them."""
     left = iter(decisions)
     about = {"corpus": "c", "name": "p", "hash": "h", "part": "test", "stamp": "speaker-independent"} | about
+    trained = {"corpus": "c", "protocol": "p", "hash": about["hash"], "system": "s", "settings": system.name}
     for fold, utterances in FOLDS.items():
         run = system / f"fold={fold}" / f"seed={seed}"
         lines = [
-            {"schema": 1, "id": i, "label": label, "seconds": seconds, "decision": next(left)}
+            {"schema": 1, "id": i, "label": label, "seconds": seconds, "decision": next(left), **FLAT}
             for i, label, seconds in utterances
         ]
         write_jsonl(run / "scores.jsonl", lines)
-        counts = confusion([(str(line["label"]), str(line["decision"])) for line in lines], "ab")
         content = {"protocol": {**about, "fold": fold}, "utterances": len(lines), "classes": ["a", "b"]}
-        content |= {"confusion": counts.tolist(), "metrics": all_metrics(counts, Plugins())}
+        content |= {"confusion": scores_of(lines, "ab").confusion.tolist()}
+        content |= {"trained": {**trained, "fold": fold, "seed": int(seed)}}
         write_json(run / "metrics.json", content)
     return system
 
@@ -81,20 +82,22 @@ def poor(tmp_path: Path) -> Path:
 def test_systems_stand_beside_each_other_with_the_folds_pooled(good: Path, poor: Path) -> None:
     table = rows(cli(poor, good))
     assert list(table) == ["system", "poor", "good"]  # in the order given
-    assert table["system"] == ["WA", "UA", "UA up to 10 s (n)", "UA beyond (n)", "agreement with good"]
+    first = ["WA", "UA", "UA up to 10 s (n)", "UA beyond (n)", "agreement with good"]
+    assert table["system"] == [*first, "precision", "recall", "F1"]
     # good: recalls 3/3 and 2/3 (mean of folds: (3/4 + 1)/2 = 87.50); short u1 u2 u4 u6: 2/2 and 1/2; beyond u3 u5
-    assert table["good"] == ["83.33", "83.33", "75.00 (4)", "100.00 (2)", "/"]
+    # it decides 4 times a, 3 rightly, and 2 times b, both rightly: precision (3/4 + 1)/2, F1 (6/7 + 4/5)/2
+    assert table["good"] == ["83.33", "83.33", "75.00 (4)", "100.00 (2)", "/", "87.50", "83.33", "82.86"]
     # poor: recalls 2/3 and 2/3; short 1/2 and 1/2. Agreement: of good's a u1 u2 u4 u5 it has 3/4, of its b u3 u6 2/2:
     # 87.50 (mean of folds: ((2/3 + 1)/2 + 1)/2 = 91.67)
-    assert table["poor"] == ["66.67", "66.67", "50.00 (4)", "100.00 (2)", "87.50"]
+    assert table["poor"][:5] == ["66.67", "66.67", "50.00 (4)", "100.00 (2)", "87.50"]
 
 
 def test_another_truth_may_be_named(good: Path, poor: Path) -> None:
     done = cli(good, poor, "--truth", "poor")
     table = rows(done)
-    assert table["system"][-1] == "agreement with poor"
-    assert table["poor"][-1] == "/"
-    assert table["good"][-1] == "83.33"  # of poor's a u1 u4 u5 it has 3/3, of its b u2 u3 u6 2/3
+    assert table["system"][4] == "agreement with poor"
+    assert table["poor"][4] == "/"
+    assert table["good"][4] == "83.33"  # of poor's a u1 u4 u5 it has 3/3, of its b u2 u3 u6 2/3
     assert "poor (as asked)" in done.stdout
 
 
@@ -103,10 +106,10 @@ def test_seeds_are_paired_by_name(good: Path, poor: Path) -> None:
     scored(poor, POOR, "1")
     table = rows(cli(good, poor))
     # good: UA 5/6 and 1, short 3/4 and 1, the mean and the deviation of the population
-    assert table["good"] == ["91.67 ± 8.33", "91.67 ± 8.33", "87.50 ± 12.50 (4)", "100.00 ± 0.00 (2)", "/"]
+    assert table["good"][:5] == ["91.67 ± 8.33", "91.67 ± 8.33", "87.50 ± 12.50 (4)", "100.00 ± 0.00 (2)", "/"]
     # poor agrees with seed 0 of good by 87.50 and with seed 1, which is the labels, by its UA of 66.67
     assert table["poor"][1] == "66.67 ± 0.00"
-    assert table["poor"][-1] == "77.08 ± 10.42"
+    assert table["poor"][4] == "77.08 ± 10.42"
 
 
 @pytest.mark.parametrize(
@@ -144,15 +147,31 @@ def test_systems_of_one_name_are_named_by_more_of_their_paths(tmp_path: Path) ->
     ours, theirs = (scored(tmp_path / who / "exp/p/same", GOOD) for who in ("ours", "theirs"))
     table = rows(cli(ours, theirs))
     assert list(table) == ["system", "ours/exp/p/same", "theirs/exp/p/same"]
-    assert table["system"][-1] == "agreement with ours/exp/p/same"  # the first of the best
+    assert table["system"][4] == "agreement with ours/exp/p/same"  # the first of the best
 
 
 def test_labels_that_are_no_class_are_left_out_as_in_the_metrics(good: Path, poor: Path) -> None:
     for system in (good, poor):
         path = system / "fold=2" / "seed=0" / "scores.jsonl"
-        line = {"schema": 1, "id": "u7", "label": "other", "seconds": 1.0, "decision": "a"}
+        line = {"schema": 1, "id": "u7", "label": "other", "seconds": 1.0, "decision": "a", **FLAT}
         path.write_text(path.read_text() + json.dumps(line) + "\n")
-    assert rows(cli(good, poor))["poor"] == ["66.67", "66.67", "50.00 (4)", "100.00 (2)", "87.50"]
+    assert rows(cli(good, poor))["poor"][:5] == ["66.67", "66.67", "50.00 (4)", "100.00 (2)", "87.50"]
+
+
+def test_single_runs_in_folders_of_ones_own_choice_are_systems_by_the_names_of_the_folders(
+    good: Path, poor: Path, tmp_path: Path
+) -> None:
+    ours, theirs = (shutil.copytree(one / "fold=1/seed=0", tmp_path / one.name) for one in (good, poor))
+    table = rows(cli(ours, theirs))
+    assert list(table) == ["system", "good", "poor"]
+    assert table["good"][:2] == ["75.00", "75.00"]  # u1 u2 u3 right, u4 wrong
+
+
+def test_folds_in_folders_of_ones_own_choice_are_one_system(good: Path, poor: Path, tmp_path: Path) -> None:
+    for system in (good, poor):
+        for fold in FOLDS:
+            shutil.copytree(system / f"fold={fold}/seed=0", tmp_path / "mine" / system.name / f"run {fold}")
+    assert rows(cli(tmp_path / "mine")) == rows(cli(good, poor))
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -215,20 +234,19 @@ def test_scores_that_are_missing_are_told_with_the_command(good: Path, poor: Pat
 def test_scores_of_before_durations_are_told_to_be_made_again(good: Path, poor: Path) -> None:
     change(poor / "fold=1/seed=0", 2, seconds=None)
     said = refusal(good, poor)
-    assert "scores.jsonl:3: the score line lacks seconds" in said
+    assert "scores.jsonl: the score line of 'u3' lacks seconds; an older sertk wrote none" in said
     assert "--stage score --force" in said
 
 
-@pytest.mark.parametrize("decision", ["b", "c"])
-def test_scores_that_are_not_those_of_the_metrics_are_refused(good: Path, poor: Path, decision: str) -> None:
-    change(poor / "fold=1/seed=0", 0, decision=decision)
+def test_scores_that_are_not_those_of_the_metrics_are_refused(good: Path, poor: Path) -> None:
+    change(poor / "fold=1/seed=0", 0, decision="b")
     assert "has other decisions than the metrics.json beside it counts" in refusal(good, poor)
+    change(poor / "fold=1/seed=0", 0, decision="c")
+    assert "scores.jsonl:1: decision 'c' is none of a, b" in refusal(good, poor)
 
 
 def test_a_folder_without_runs_and_an_unknown_truth_are_refused(good: Path, poor: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert f"no metrics.json of a scored run (fold=F/seed=S) below {tmp_path}/empty" in refusal(
-        good, tmp_path / "empty"
-    )
+    assert f"no metrics.json of a scored run in or below {tmp_path}/empty" in refusal(good, tmp_path / "empty")
     said = refusal(good, poor, "--truth", "god", code=2)
     assert "--truth 'god' is none of the systems that are compared; did you mean 'good'?" in said

@@ -1,69 +1,97 @@
-"""`sertk report`: what it refuses to put side by side, and what it says of seeds that lack folds."""
+"""`sertk report`: its tables, where it writes, what it publishes, and what it refuses to put side by side."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-import torch
+from typer.testing import CliRunner
 
-from sertk.core import SertkError
-from sertk.plugins import Plugins
-from sertk.results.statistics import all_metrics
+from sertk.cli.app import app
+from sertk.core import SertkError, UsageError
+from sertk.core.files import write_json, write_jsonl
 from sertk.stages.report import report
 
+FOLDS = {"1": [[4, 0], [2, 0]], "2": [[1, 1], [0, 2]]}
+GUEST = '''
+import math
 
-def metrics(confusion: list[list[int]], hash_: str = "h") -> dict[str, object]:
-    """The content of metrics.json."""
-    return {
-        "schema": 1,
-        "protocol": {"corpus": "c", "name": "p", "hash": hash_, "stamp": "speaker-independent"},
-        "utterances": 10,
-        "classes": ["a", "b"],
-        "confusion": confusion,
-        "metrics": all_metrics(torch.tensor(confusion), Plugins()),
-    }
+from sertk.core import Metric
+from sertk.hookspecs import hookimpl
 
 
-def test_runs_on_different_folds_are_not_reported_together(tmp_path: Path) -> None:
-    for fold, hash_ in (("1", "x"), ("2", "y")):
-        out = tmp_path / f"p/s/fold={fold}/seed=0"
-        out.mkdir(parents=True)
-        (out / "metrics.json").write_text(json.dumps(metrics([[1, 0], [0, 1]], hash_)))
-    with pytest.raises(SertkError, match=r"mixes runs of different hash \(x, y\)"):
-        report([tmp_path])
+class Doubt(Metric):
+    """The mean of 1 - the greatest probability."""
+
+    better = "lower"
+    range = (0.0, math.inf)
+
+    def __call__(self, scores):
+        return float((1 - scores.prediction.posterior.amax(1)).mean())
 
 
-def test_seeds_with_lacking_folds_are_told_as_incomplete(tmp_path: Path) -> None:
-    for fold, seed in (("1", 0), ("2", 0), ("1", 1)):
-        out = tmp_path / f"p/s/fold={fold}/seed={seed}"
-        out.mkdir(parents=True)
-        (out / "metrics.json").write_text(json.dumps(metrics([[1, 0], [0, 1]])))
-    (path,) = report([tmp_path])
-    assert "**incomplete**: 1 runs lack, the first fold 2, seed 1" in path.read_text()
+class Moody(Metric):
+    """Fails on six utterances."""
+
+    def __call__(self, scores):
+        if len(scores.ids) == 6:
+            raise ValueError("six")
+        return 0.25
 
 
-def test_a_report_refuses_two_states_of_the_folds_under_one_name(tmp_path: Path) -> None:
-    for system, sha in (("a", "1" * 16), ("b", "2" * 16)):
-        folder = tmp_path / "exp" / "p" / system / "fold=1" / "seed=0"
-        folder.mkdir(parents=True)
-        about = {"corpus": "toy", "name": "p", "hash": sha, "part": "test", "stamp": "speaker-independent"}
-        names = ["wa", "ua", "precision", "recall", "f1"]
-        content = {"schema": 1, "protocol": about, "utterances": 2, "classes": ["x", "y"]}
-        content |= {"confusion": [[1, 0], [0, 1]], "metrics": dict.fromkeys(names, 1.0)}
-        (folder / "metrics.json").write_text(json.dumps(content))
-    with pytest.raises(SertkError, match=f"different folds of toy / p .hash {'1' * 16} and {'2' * 16}"):
-        report([tmp_path / "exp"])
-    assert report([tmp_path / "exp" / "p" / "a"])
+class Never(Metric):
+    """Fails."""
+
+    def __call__(self, scores):
+        return None
+
+
+@hookimpl
+def sertk_metrics():
+    return {"doubt": Doubt, "moody": Moody, "never": Never}
+'''
+
+
+def scored(
+    folder: Path, counts: list[list[int]], fold: str = "1", seed: int = 0, settings: str = "x", **about: str
+) -> Path:
+    """A run of two classes as `sertk score` leaves it, in fold=F/seed=S below a folder."""
+    return scored_in(folder / f"fold={fold}/seed={seed}", counts, fold, seed, settings, **about)
+
+
+def scored_in(
+    run: Path, counts: list[list[int]], fold: str = "1", seed: int = 0, settings: str = "x", **about: str
+) -> Path:
+    """The same in a folder of one's own choice; the probability of each decision is 0.6."""
+    pairs = [
+        (a, b) for a, row in zip("ab", counts, strict=True) for b, n in zip("ab", row, strict=True) for _ in [0] * n
+    ]
+    lines = [
+        {"id": f"{fold}.{row}", "label": a, "decision": b, "logits": [0.0, 0.0]}
+        | {"posterior": [0.6, 0.4] if b == "a" else [0.4, 0.6]}
+        for row, (a, b) in enumerate(pairs)
+    ]
+    write_jsonl(run / "scores.jsonl", lines)
+    protocol = {"corpus": "c", "name": "p", "fold": fold, "hash": "h", "part": "test", "stamp": "speaker-independent"}
+    trained = {"corpus": "c", "protocol": "p", "fold": fold, "hash": "h", "system": "s", "settings": settings}
+    content = {"protocol": protocol | about, "trained": trained | {"seed": seed}, "utterances": len(lines)}
+    write_json(run / "metrics.json", {**content, "classes": ["a", "b"], "confusion": counts})
+    return run
+
+
+def both(folder: Path) -> Path:
+    """A system of two folds."""
+    for fold, counts in FOLDS.items():
+        scored(folder, counts, fold)
+    return folder
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
 
 
 def test_the_tables_are_the_runs_their_summary_and_the_counts(tmp_path: Path) -> None:
-    for fold, counts in (("1", [[4, 0], [2, 0]]), ("2", [[1, 1], [0, 2]])):
-        out = tmp_path / f"p/s/fold={fold}/seed=0"
-        out.mkdir(parents=True)
-        (out / "metrics.json").write_text(json.dumps(metrics(counts)))
-    (path,) = report([tmp_path], command="sertk recipe x")
+    (path,) = report([both(tmp_path / "p/s")], command="sertk recipe x")
+    assert path == tmp_path / "p/s/RESULTS.md"
     lines = path.read_text().splitlines()
     # fold 1: WA 4/6, recalls 1 and 0, precisions 4/6 and 0, F1 8/10 and 0; fold 2: WA 3/4, recalls 1/2 and 1,
     # precisions 1 and 2/3, F1 2/3 and 4/5; pooled: WA 7/10, recalls 5/6 and 2/4, precisions 5/7 and 2/3, F1 10/13, 4/7
@@ -72,11 +100,134 @@ def test_the_tables_are_the_runs_their_summary_and_the_counts(tmp_path: Path) ->
         "",
         "| fold | seed | n | WA | UA | precision | recall | F1 |",
         "|---|---|---|---|---|---|---|---|",
-        "| 1 | 0 | 10 | 66.67 | 50.00 | 33.33 | 50.00 | 40.00 |",
-        "| 2 | 0 | 10 | 75.00 | 75.00 | 83.33 | 75.00 | 73.33 |",
+        "| 1 | 0 | 6 | 66.67 | 50.00 | 33.33 | 50.00 | 40.00 |",
+        "| 2 | 0 | 4 | 75.00 | 75.00 | 83.33 | 75.00 | 73.33 |",
         "| mean of 2 folds | 1 seed | | 70.83 | 62.50 | 58.33 | 62.50 | 56.67 |",
         "| pooled | 1 seed | | 70.00 | 66.67 | 69.05 | 66.67 | 67.03 |",
     ]
     assert lines[-4:] == ["| | a | b |", "|---|---|---|", "| a | 5 | 1 |", "| b | 2 | 2 |"]
     assert "- command: `sertk recipe x`" in lines
     assert (path.parent / "figures/confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_seeds_with_lacking_folds_are_told_as_incomplete(tmp_path: Path) -> None:
+    for fold, seed in (("1", 0), ("2", 0), ("1", 1)):
+        scored(tmp_path / "p/s", [[1, 0], [0, 1]], fold, seed)
+    (path,) = report([tmp_path])
+    assert "**incomplete**: 1 runs lack, the first fold 2, seed 1" in path.read_text()
+    assert "| mean of 2 folds | 2 seeds | | 100.00 ± 0.00 |" in path.read_text()
+
+
+def test_metrics_of_a_plugin_file_are_further_columns_and_those_that_fail_are_named(tmp_path: Path) -> None:
+    (tmp_path / "guest.py").write_text(GUEST)
+    done = CliRunner().invoke(app, ["report", str(both(tmp_path / "p/s")), "--plugin", str(tmp_path / "guest.py")])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stderr.split())
+    assert "a metric is skipped: metric 'never' of guest.py sha256" in said
+    assert "gave a NoneType; expected a finite float" in said
+    assert said.count("a metric is skipped: metric 'moody' of guest.py sha256") == 1
+    lines = (tmp_path / "p/s/RESULTS.md").read_text().splitlines()
+    assert lines[2:8] == [
+        "| fold | seed | n | WA | UA | precision | recall | F1 | doubt | moody |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        "| 1 | 0 | 6 | 66.67 | 50.00 | 33.33 | 50.00 | 40.00 | 0.4000 | – |",
+        "| 2 | 0 | 4 | 75.00 | 75.00 | 83.33 | 75.00 | 73.33 | 0.4000 | 25.00 |",
+        "| mean of 2 folds | 1 seed | | 70.83 | 62.50 | 58.33 | 62.50 | 56.67 | 0.4000 | – |",
+        "| pooled | 1 seed | | 70.00 | 66.67 | 69.05 | 66.67 | 67.03 | 0.4000 | 25.00 |",
+    ]
+    assert "doubt: 0 to infinity, lower is better. moody: percent, 0 to 100, higher is better." in lines[9]
+
+
+# --- where it writes -------------------------------------------------------------------------------------------------
+
+
+def test_runs_in_folders_of_ones_own_choice_are_reported_in_the_folder_that_holds_them(tmp_path: Path) -> None:
+    runs = [scored_in(tmp_path / f"work/mine/run {fold}", counts, fold) for fold, counts in FOLDS.items()]
+    (path,) = report(runs)
+    assert path == tmp_path / "work/mine/RESULTS.md"
+    lines = path.read_text().splitlines()
+    assert lines[0] == "# p / mine"
+    assert lines[6] == "| mean of 2 folds | 1 seed | | 70.83 | 62.50 | 58.33 | 62.50 | 56.67 |"
+    assert sorted(one.name for one in (tmp_path / "work").iterdir()) == ["mine"]
+    assert sorted(one.name for one in (tmp_path / "work/mine").iterdir()) == ["RESULTS.md", "figures", "run 1", "run 2"]
+
+
+def test_two_systems_of_a_run_each_are_reported_each_in_its_own_folder(tmp_path: Path) -> None:
+    ours, theirs = (scored_in(tmp_path / name, FOLDS["1"], settings=name) for name in ("ours", "theirs"))
+    assert report([ours, theirs]) == [ours / "RESULTS.md", theirs / "RESULTS.md"]
+    assert not list(tmp_path.glob("*.md"))
+
+
+def test_the_systems_below_a_folder_are_reported_each_in_its_own(tmp_path: Path) -> None:
+    for name in ("s", "s+tag"):
+        scored(tmp_path / "exp/p" / name, FOLDS["1"], settings=name)
+    assert report([tmp_path / "exp"]) == [tmp_path / f"exp/p/{name}/RESULTS.md" for name in ("s", "s+tag")]
+
+
+# --- what it publishes -----------------------------------------------------------------------------------------------
+
+
+def test_a_section_is_published_where_it_is_asked_for_and_replaces_the_older_one(tmp_path: Path) -> None:
+    path = tmp_path / "recipe/RESULTS.md"
+    path.parent.mkdir()
+    system, other = both(tmp_path / "p/s"), scored(tmp_path / "p/s+tag", FOLDS["2"], settings="y").parents[1]
+    assert report([system], publish=path.parent) == [system / "RESULTS.md", path]
+    report([other], publish=path.parent)
+    first = path.read_text()
+    assert [line for line in first.splitlines() if line.startswith("#")] == ["# c: results", "## p / s", "## p / s+tag"]
+    report([other], command="another", publish=path.parent)
+    again = path.read_text()
+    assert again == first.replace("- command: `sertk report s+tag`", "- command: `another`")
+    assert again.count("- command: `another`") == 1
+
+
+def test_published_text_as_it_stood_before_is_read_and_replaced(tmp_path: Path) -> None:
+    from sertk.core.files import egs
+
+    old = (egs() / "emodb/RESULTS.md").read_text()
+    (tmp_path / "RESULTS.md").write_text(old)
+    about = {"corpus": "emodb", "name": "loso4", "hash": "95a7bc88a1af1f2b"}
+    run = scored_in(tmp_path / "whisper-probe", FOLDS["1"], **about)
+    metrics = (run / "metrics.json").read_text().replace('"protocol": "p"', '"protocol": "loso4"')
+    (run / "metrics.json").write_text(metrics)
+    report([run], publish=tmp_path)
+    new = (tmp_path / "RESULTS.md").read_text()
+    titles = [line for line in new.splitlines() if line.startswith("## ")]
+    assert sorted(titles) == ["## loso4 / whisper-probe", "## loso4 / whisper-probe+refit"]
+    assert new.count("| mean of 1 fold |") == 1
+    assert old[old.index("## loso4 / whisper-probe+refit") :].strip() in new
+    scored_in(run, FOLDS["1"], **(about | {"hash": "0" * 16}))
+    with pytest.raises(SertkError, match=f"different folds of emodb / loso4 .hash 95a7bc88a1af1f2b and {'0' * 16}"):
+        report([run], publish=tmp_path)
+
+
+def test_what_cannot_be_published_is_refused(tmp_path: Path) -> None:
+    run = scored_in(tmp_path / "a", FOLDS["1"])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("corpus: c\n")
+    with pytest.raises(UsageError, match=r"recipe.yaml is no folder\. Give the folder of the recipe"):
+        report([run], publish=recipe)
+    assert recipe.read_text() == "corpus: c\n"
+    assert not (run / "RESULTS.md").exists()
+    metrics = (run / "metrics.json").read_text().replace('"corpus": "c",\n  "name": "p",', "", 1)
+    (run / "metrics.json").write_text(metrics)
+    with pytest.raises(SertkError, match="its scores are of no protocol"):
+        report([run], publish=tmp_path)
+
+
+# --- what it refuses -------------------------------------------------------------------------------------------------
+
+
+def test_runs_on_different_folds_are_not_reported_together(tmp_path: Path) -> None:
+    for fold, hash_ in (("1", "x"), ("2", "y")):
+        scored(tmp_path / "p/s", [[1, 0], [0, 1]], fold, hash=hash_)
+    with pytest.raises(SertkError, match=r"mixes runs of different hash \(x, y\)"):
+        report([tmp_path])
+
+
+def test_a_report_refuses_two_states_of_the_folds_under_one_name(tmp_path: Path) -> None:
+    for system, sha in (("a", "1" * 16), ("b", "2" * 16)):
+        scored(tmp_path / "exp/p" / system, [[1, 0], [0, 1]], settings=system, hash=sha)
+    with pytest.raises(SertkError, match=f"different folds of c / p .hash {'1' * 16} and {'2' * 16}"):
+        report([tmp_path / "exp"])
+    assert report([tmp_path / "exp" / "p" / "a"])

@@ -93,6 +93,19 @@ def test_what_is_made_ready_is_not_timed(harness: ModuleType, monkeypatch: pytes
     assert [cost.wall for cost in harness.compare(way, way, 6, 0.0).a] == [1.0] * 6
 
 
+def test_a_row_of_work_that_took_no_processor_time_has_no_ratio_of_it(harness: ModuleType) -> None:
+    a = [harness.Cost(1.0, 0.0), *[harness.Cost(1.0, 0.01)] * 5]
+    row = harness.Result(a, [harness.Cost(3.0, 0.02)] * 6, 0.0).row("w", "a", "b")
+    assert "| **3.00** | 3.00–3.00 (96.9 %) | – | 0 |" in row
+
+
+def test_processor_time_is_counted_finer_than_the_ticks_of_the_kernel(harness: ModuleType) -> None:
+    before, steps = harness._cpu(), set()
+    while len(steps) < 5:
+        steps.add(round(1e6 * (harness._cpu() - before)))
+    assert any(step % 10_000 for step in steps)
+
+
 @pytest.mark.parametrize(
     (
         "n",

@@ -19,15 +19,18 @@ from typer.testing import CliRunner
 from sertk.cli import main
 from sertk.cli.app import app
 from sertk.core import UsageError
+from sertk.corpus.prepared import Data
 from sertk.stages.score import score
 from sertk.training import distributed
 
 GUEST = '''
+import json
 import os
 import signal
+from pathlib import Path
 
 import torch
-from sertk.core import Loss, SertkError
+from sertk.core import Loss, Metric, SertkError
 from sertk.hookspecs import hookimpl
 
 
@@ -52,9 +55,18 @@ class Ill(Loss):
         return loss * self.seldom if target.hard[0] == 1 else loss
 
 
-def same(counts):
-    """A metric that selects the first epoch."""
-    return 0.5
+class Same(Metric):
+    """Selects the first epoch; writes down what each rank gives it there."""
+
+    def __init__(self, out: str):
+        self.out = Path(f"{out}.{os.environ['RANK']}.json")
+
+    def __call__(self, scores):
+        if not self.out.exists():
+            kept = {"ids": scores.ids, "posterior": scores.prediction.posterior.tolist()}
+            kept |= {"decision": scores.decision.tolist(), "speaker": scores.speaker}
+            self.out.write_text(json.dumps(kept))
+        return 0.5
 
 
 @hookimpl
@@ -64,11 +76,11 @@ def sertk_losses():
 
 @hookimpl
 def sertk_metrics():
-    return {"same": same}
+    return {"same": Same}
 '''
 SETTINGS = (
     *("--protocol", "emobox", "--set", "backbone.dropout=0.0", "--set", "train.optimizer={name: sgd, lr: 0.05}"),
-    *("--set", "train.metric=same", "--set", "train.epochs=2", "--set", "train.threads=1"),
+    *("--set", "train.epochs=2", "--set", "train.threads=1"),
     *("--set", "train.checkpoint_steps=1", "--set", "train.batch=7"),  # 14 batches: three steps of four, and two more
 )
 
@@ -88,6 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> str:
 def words(data: Path, out: Path, accumulate: int) -> list[str]:
     """A train command."""
     more = ["--set", f"train.accumulate={accumulate}", "--loss", "ce", "--loss", "ill:weight=0.1"]
+    more += ["--set", f"train.metric=same:out={out}"]
     return ["train", str(data), "--out", str(out), "--system", "mini-cnn", "--fold", "1", *SETTINGS, *more]
 
 
@@ -171,6 +184,15 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batches(
     classes = json.loads((two / "model/bundle.json").read_text())["classes"]
     loss = sum(-math.log(one["posterior"][classes.index(one["label"])]) for one in scores) / len(scores)
     assert lines(two)[0]["dev_loss"] == pytest.approx(loss, abs=1e-5)  # each rank saw half of dev, with one model
+
+    alone, *ranks = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one.0", "two.0", "two.1")]
+    assert ranks[0] == ranks[1]  # and each selects by all of it
+    assert ranks[0]["ids"] == alone["ids"] == list(Data(data).protocol("emobox").fold("1").dev)
+    wanted = {one["id"]: (one["posterior"], one["speaker"]) for one in scores}
+    posterior, speaker = zip(*(wanted[name] for name in ranks[0]["ids"]), strict=True)
+    torch.testing.assert_close(torch.tensor(ranks[0]["posterior"]), torch.tensor(posterior), rtol=0, atol=1e-4)
+    assert ranks[0]["decision"] == torch.tensor(ranks[0]["posterior"]).argmax(1).tolist()
+    assert ranks[0]["speaker"] == list(speaker)
 
 
 def test_the_mean_gradient_keeps_the_layout_of_its_parameter(monkeypatch: pytest.MonkeyPatch) -> None:

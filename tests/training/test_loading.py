@@ -109,7 +109,7 @@ class Counted(BatchSampler):
 
 
 def order() -> Order:
-    return Order(Counted(torch.zeros(1), torch.zeros(1), 1), 3)
+    return Order(Counted(torch.zeros(1), torch.zeros(1), 1), 3, 4000)
 
 
 def first_rows(made: Order) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from sertk.core import SertkError, UsageError
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.settings.schema import Settings
-from sertk.training.run_folder import begun, claim, claim_data, clear, lock
+from sertk.training.run_folder import begun, bundles_beside, claim, claim_data, clear, lock
 
 
 def settings(**more: object) -> Settings:
@@ -140,3 +140,12 @@ def test_a_run_is_not_gone_on_with_where_its_audio_changed(data: Path, tmp_path:
     (changed / "audio.jsonl").write_text(text.replace(sha, sha[::-1]))
     with pytest.raises(SertkError, match="began with audio"):
         train(one_epoch, Data(changed), tmp_path / "run")
+
+
+def test_the_bundles_of_a_recipe_are_those_of_one_protocol(tmp_path: Path) -> None:
+    runs = ["p/s/fold=1/seed=0", "p/s/fold=2/seed=0", "p/s+tag/fold=1/seed=1", "q/s/fold=1/seed=0", "p/s/mine/seed=0"]
+    for run in runs:
+        (tmp_path / run / "model").mkdir(parents=True)
+    found = bundles_beside(tmp_path / "p/s/fold=3/seed=0")
+    assert [str(path.relative_to(tmp_path)) for path in found] == [f"{runs[place]}/model" for place in (0, 1, 2)]
+    assert bundles_beside(tmp_path / "run") == bundles_beside(tmp_path / "p/s/mine/seed=0") == []

@@ -132,6 +132,30 @@ def test_the_last_epoch_is_taken_where_the_run_says_so(tmp_path: Path) -> None:
     assert taken == {False: (2, 14, 0.9), True: (3, 21, 0.7)}
 
 
+def test_the_direction_of_the_metric_selects_and_says_when_patience_is_used_up(tmp_path: Path) -> None:
+    from sertk.training.history import History
+
+    scores = (-0.2, 0.4, 0.4, 0.1, 0.3, 2.5)
+    taken, kept = {}, {}
+    for better in ("higher", "lower"):
+        history = History(tmp_path / "log.jsonl", 9, 3, 7, dev=True, better=better)  # type: ignore[arg-type]
+        for score in scores:
+            if not history.finished:
+                history.close(score, 1.0, torch.nn.Linear(1, 1), {})
+        taken[better], kept[better] = history.best["epoch"], history.epoch - 1
+    # higher: 0.4 in epoch 2 is not exceeded in the 3 after it; lower: the first is the best, and 3 more follow
+    assert taken == {"higher": 2, "lower": 1}
+    assert kept == {"higher": 5, "lower": 4}
+
+
+def test_the_first_epoch_is_taken_whatever_its_score(tmp_path: Path) -> None:
+    from sertk.training.history import History
+
+    history = History(tmp_path / "log.jsonl", 9, 0, 7, dev=True)
+    history.close(-3.0, 1.0, torch.nn.Linear(1, 1), {})
+    assert (history.best["epoch"], history.best["score"]) == (1, -3.0)
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [({"train.select": "first"}, r"It must be best \| last"), ({"train.patience": 3}, "patience: 0")],

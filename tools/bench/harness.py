@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import resource
 import shutil
 import statistics
 import sys
@@ -97,8 +98,9 @@ class Result:
         low, high, coverage = interval(self.ratios)
         walls = ([cost.wall for cost in costs] for costs in (self.a, self.b))
         seconds = (f"{statistics.median(x):.2f} ({min(x):.2f}–{max(x):.2f})" for x in walls)
-        cpu = statistics.median(b.cpu / a.cpu for a, b in zip(self.a, self.b, strict=True))
-        ratio = f"**{statistics.median(self.ratios):.2f}** | {low:.2f}–{high:.2f} ({100 * coverage:.1f} %) | {cpu:.2f}"
+        cpus = [b.cpu / a.cpu for a, b in zip(self.a, self.b, strict=True) if a.cpu]
+        cpu = f"{statistics.median(cpus):.2f}" if len(cpus) == len(self.a) else "–"  # too little for the clock
+        ratio = f"**{statistics.median(self.ratios):.2f}** | {low:.2f}–{high:.2f} ({100 * coverage:.1f} %) | {cpu}"
         return f"| {work} | {a} | {b} | {len(self.a)} | {' | '.join(seconds)} | {ratio} | {self.difference:.2g} |"
 
 
@@ -203,7 +205,9 @@ def _cost(way: Way) -> Cost:
 
 
 def _cpu() -> float:
-    return sum(os.times()[:4])  # user and system, of this process and of the children that ended
+    # this process and the children that ended; `os.times` would count in hundredths of a second
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _tell(message: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torchaudio
@@ -111,6 +111,8 @@ class MFCC(Feature):
         n_mfcc: Coefficients kept, from 1 to the number of mel bands.
         mel: The log-mel frames; 26 bands of Hamming windows with mel's other defaults when null.
     """
+
+    revision: ClassVar[int] = 1 + Mel.revision  # of its own, and of the mel that it makes where none is given
 
     def __init__(self, rate: int, n_mfcc: int = 13, mel: Feature | None = None) -> None:
         self._mel = mel or Mel(rate, n_mels=26, window="hamming")

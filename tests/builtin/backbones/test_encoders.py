@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
+from sertk.builtin.backbones.common import on_meta, pretrained
 from sertk.builtin.backbones.frames import Frames
 from sertk.builtin.backbones.whisper import Whisper
 from sertk.builtin.features.frozen import Frozen
@@ -448,13 +449,50 @@ def test_a_bundle_needs_no_checkpoint_and_says_which_it_began_with(
     assert began == hash_of((made if kind == "probe" else made.encoder).state_dict())
 
 
+def test_a_run_reads_the_weights_of_its_backbone_once(
+    data: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def counted(name: str, *words: Any) -> Any:  # noqa: ANN401
+        loaded.extend([] if on_meta() else [name])
+        return pretrained(name, *words)
+
+    monkeypatch.setattr("sertk.builtin.backbones.whisper.pretrained", counted)
+    tuned = {"name": "whisper", "source": str(source), "freeze": 1}
+    train(settings(source, backbone=tuned, normalize="none"), copied(data, tmp_path), tmp_path / "run")
+    assert loaded == ["Whisper"]
+
+
 def test_a_bundle_without_its_frozen_weights_is_refused(data: Path, source: Path, tmp_path: Path) -> None:
     own = copied(data, tmp_path)
     featurize(own, probe(source), 1)
     train(probe(source), own, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/model/files")
+    path = tmp_path / "run/model/bundle.json"
+    about = json.loads(path.read_text())
+    assert about["files"]["whisper"].keys() == {"weights.safetensors"}
+    path.write_text(json.dumps({**about, "files": {}}))
     with pytest.raises(SertkError, match=r"lacks weights\.safetensors of its frozen backbone"):
         bundle.read(tmp_path / "run/model", Plugins())
+
+
+def test_the_probes_of_a_recipe_share_one_file_of_frozen_weights(corpus: Path, source: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    inside = {"name": "whisper", "source": str(source), "layers": "all"}
+    text = {"corpus": "ravdess", "protocol": "emobox", "system": "whisper-probe", "folds": ["1", "2"], "seeds": [0]}
+    text |= {"inputs": {"whisper": {"name": "frozen", "backbone": inside, "pool": "mean_std"}}, "jobs": 1}
+    recipe.write_text(json.dumps({**text, "train": {"epochs": 1, "threads": 1}}))
+    words = ["recipe", str(recipe), "--root", str(corpus), "--work", str(tmp_path / "work"), "--stop-stage", "score"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    one, other = sorted((tmp_path / "work").rglob("model/files/*"))
+    assert one.samefile(other)
+    again = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert not again.stdout
+    other.unlink()
+    again = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert "--fold 2" in again.stdout
+    assert "--fold 1" not in again.stdout
 
 
 def test_the_statistics_of_the_training_fold_standardise_what_is_pooled(

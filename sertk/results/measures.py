@@ -1,0 +1,160 @@
+"""Metrics as they are run and shown: by name, in percent or plain, and named when they fail."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import statistics
+from collections.abc import Mapping
+
+from sertk.console.progress import say
+from sertk.core import Metric, Scores, SertkError, UsageError
+from sertk.plugins import Plugins, Spec, split
+
+TITLES = {"wa": "WA", "ua": "UA", "precision": "precision", "recall": "recall", "f1": "F1"}
+"""How ours are shown, and the order in which they come first."""
+OURS = (
+    "WA is accuracy, UA is the mean class recall (UAR); precision, recall and F1 are macro means. Percent, 0 to 100, "
+    "higher is better."
+)
+
+
+class Measure:
+    """A metric that is ready to be run.
+
+    Args:
+        plugins: Where it is registered.
+        spec: Its name, with its settings if it has any.
+
+    Raises:
+        UsageError: On an unknown name or setting, or what is no metric.
+        SertkError: If it fails when it is made.
+
+    Attributes:
+        name: Its registered name.
+        title: As it is shown.
+        better: "higher" or "lower".
+    """
+
+    def __init__(self, plugins: Plugins, spec: Spec) -> None:
+        self.name, _ = split("metric", spec)
+        self.title = TITLES.get(self.name, self.name)
+        entry = plugins.entry("metric", self.name)
+        self._who = plugins.who("metric", self.name)
+        if not (inspect.isclass(entry.factory) and issubclass(entry.factory, Metric)):
+            raise UsageError(f"{self._who} is {entry.factory!r}. Make it a class that inherits from sertk.core.Metric.")
+        try:
+            self._metric: Metric = plugins.make("metric", spec)
+            self.better, (self._least, self._greatest) = self._metric.better, self._metric.range
+            sound = self.better in ("higher", "lower") and self._least < self._greatest
+        except UsageError as error:
+            raise UsageError(f"{self._who}: {error}") from None
+        except (Exception, SystemExit) as error:  # a guest can fail in any way
+            raise self._failed("cannot be made", error) from error
+        if not sound:
+            raise UsageError(
+                f"{self._who} has better = {self.better!r} and range = {self._metric.range!r}. "
+                'Allowed are "higher" and "lower", and a range (LEAST, GREATEST).'
+            )
+
+    def _failed(self, what: str, error: BaseException) -> SertkError:
+        return SertkError(f"{self._who} {what} ({type(error).__name__}: {error}). Mend or uninstall it.")
+
+    def __call__(self, scores: Scores) -> float:
+        """The figure of some utterances.
+
+        Raises:
+            SertkError: If the metric fails or gives no finite float; it is named.
+        """
+        try:
+            found: object = self._metric(scores)
+        except (Exception, SystemExit) as error:  # as above
+            raise self._failed("fails", error) from error
+        if not isinstance(found, float) or not math.isfinite(found):
+            what = repr(found) if isinstance(found, int | float) else f"a {type(found).__name__}"
+            raise SertkError(f"{self._who} gave {what}; expected a finite float. Mend or uninstall it.")
+        return float(found)
+
+    @property
+    def percent(self) -> bool:
+        """Whether its figures are shown in percent: shares are."""
+        return (self._least, self._greatest) == (0, 1)
+
+    @property
+    def about(self) -> str:
+        """Its range and direction in words."""
+        ends = ("0", "100") if self.percent else (_end(self._least), _end(self._greatest))
+        return f"{'percent, ' * self.percent}{' to '.join(ends)}, {self.better} is better"
+
+    def text(self, *values: float | None) -> str:
+        """Figures of several seeds: the mean, and ± the population's deviation; a dash if one could not be had."""
+        known = [value for value in values if value is not None]
+        if not known or len(known) < len(values):
+            return "–"
+        scale, digits = (100, 2) if self.percent else (1, 4)
+        deviation = f" ± {scale * statistics.pstdev(known):.{digits}f}" if len(known) > 1 else ""
+        return f"{scale * statistics.fmean(known):.{digits}f}{deviation}"
+
+
+def _end(value: float) -> str:
+    return f"{value:g}".replace("inf", "infinity")
+
+
+class Measures:
+    """Every registered metric, ours first. One that fails is named with a warning, once, and skipped.
+
+    Args:
+        plugins: Where they are registered.
+
+    Attributes:
+        all: Those that could be made.
+    """
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._said, self._gave = set[str](), set[str]()
+        self.all: list[Measure] = []
+        names = plugins.names("metric")
+        for name in [*(one for one in TITLES if one in names), *(one for one in names if one not in TITLES)]:
+            try:
+                self.all.append(Measure(plugins, name))
+            except SertkError as error:
+                self._warn(name, error)
+
+    def _warn(self, name: str, error: SertkError) -> None:
+        if name not in self._said:
+            say(f"warning: a metric is skipped: {error}")
+        self._said.add(name)
+
+    def figure(self, measure: Measure, scores: Scores) -> float | None:
+        """A figure of some utterances; None if the metric fails on them."""
+        try:
+            found = measure(scores)
+        except SertkError as error:
+            self._warn(measure.name, error)
+            return None
+        self._gave.add(measure.name)
+        return found
+
+    def __getitem__(self, name: str) -> Measure:
+        return next(one for one in self.all if one.name == name)
+
+    @property
+    def shown(self) -> list[Measure]:
+        """Those that gave a figure so far."""
+        return [one for one in self.all if one.name in self._gave]
+
+    def figures(self, scores: Scores) -> dict[str, float]:
+        """The figures of all metrics by name, without those that fail."""
+        found = {one.name: self.figure(one, scores) for one in self.all}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def words(self, figures: Mapping[str, float]) -> str:
+        """Figures in a sentence; what is no share, or better when lower, with its range and direction."""
+        known = [(one, one.text(figures[one.name])) for one in self.all if one.name in figures]
+        plain = {one.name for one in self.all if one.percent and one.better == "higher"}
+        return ", ".join(f"{one.title} {text}" + f" ({one.about})" * (one.name not in plain) for one, text in known)
+
+    @property
+    def legend(self) -> str:
+        """What was shown: ours together, of others the range and the direction."""
+        return " ".join([OURS, *(f"{one.title}: {one.about}." for one in self.shown if one.name not in TITLES)])

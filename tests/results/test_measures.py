@@ -1,0 +1,120 @@
+"""Metrics as they are run and shown: percent or plain, in order, and named when they fail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sertk import hookspecs
+from sertk.core import Metric, Prediction, Scores, SertkError, Target, UsageError
+from sertk.plugins import Plugins, manager
+from sertk.results.measures import Measure, Measures
+
+
+def scores(posterior: torch.Tensor | None = None) -> Scores:
+    """Three utterances of two classes, two decided rightly."""
+    share = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]]).double() if posterior is None else posterior
+    none = (None,) * 3
+    target, prediction = Target.of(torch.tensor([0, 1, 0]), 2), Prediction(share, share.log())
+    return Scores(("u", "v", "w"), ("a", "b"), target, prediction, share.argmax(1), none, none, none, torch.ones(3))
+
+
+def metric(give: Callable[[Scores], Any], **attributes: object) -> type[Metric]:
+    return type("Made", (Metric,), {"__call__": lambda self, scores: give(scores), **attributes})
+
+
+class Power(Metric):
+    """With a setting."""
+
+    better = "lower"
+    range = (-1.0, math.inf)
+
+    def __init__(self, power: int = 2) -> None:
+        self.power = power
+
+    def __call__(self, scores: Scores) -> float:
+        return float(scores.prediction.posterior[:, 0].pow(self.power).sum())
+
+
+def broken(scores: Scores) -> float:
+    raise ZeroDivisionError("no utterance of class b")
+
+
+def leave(scores: Scores) -> float:
+    raise SystemExit(7)
+
+
+FAILING: dict[str, tuple[Any, str]] = {
+    "broken": (metric(broken), r"metric 'broken' of sertk 0.* fails \(ZeroDivisionError: no utterance of class b\)"),
+    "leaving": (metric(leave), r"metric 'leaving' of sertk .* fails \(SystemExit: 7\)"),
+    "whole": (metric(lambda _: 1), "metric 'whole' of sertk .* gave 1; expected a finite float"),
+    "tensor": (metric(lambda _: torch.ones(2)), "gave a Tensor; expected a finite float"),
+    "nan": (metric(lambda _: math.nan), "gave nan; expected a finite float"),
+    "endless": (metric(lambda _: -math.inf, range=(-math.inf, 0)), "gave -inf; expected a finite float"),
+}
+UNMADE: dict[str, tuple[Any, str]] = {
+    "old": (lambda counts: 0.5, "metric 'old' of sertk .* is <function .*Make it a class that inherits from"),
+    "sideways": (metric(lambda _: 0.5, better="left"), "metric 'sideways' of sertk .* has better = 'left'"),
+    "backwards": (metric(lambda _: 0.5, range=(1, 0)), r"range = \(1, 0\)"),
+    "pointless": (metric(lambda _: 0.5, range=3), "metric 'pointless' of sertk .* cannot be made"),
+    "needy": (metric(lambda _: 0.5, __init__=lambda self, power: None), "metric 'needy' of sertk .* needs power"),
+}
+
+
+def guests() -> Plugins:
+    source = manager()
+    found = {name: made for name, (made, _) in (FAILING | UNMADE).items()} | {"power": Power}
+    source.register(SimpleNamespace(sertk_metrics=hookspecs.hookimpl(lambda: found)), "lab")
+    return Plugins(source)
+
+
+GUESTS = guests()
+
+
+def test_shares_are_in_percent_and_other_figures_plain() -> None:
+    ua, power = Measure(GUESTS, "ua"), Measure(GUESTS, "power")
+    assert ua(scores()) == 0.75
+    assert (ua.text(0.75), ua.text(0.5, 0.75), ua.text(0.5, None), ua.text()) == ("75.00", "62.50 ± 12.50", "–", "–")
+    assert (ua.title, ua.about) == ("UA", "percent, 0 to 100, higher is better")
+    assert (power.text(1.01), power.text(1.5, 2.5)) == ("1.0100", "2.0000 ± 0.5000")
+    assert (power.title, power.about) == ("power", "-1 to infinity, lower is better")
+
+
+def test_settings_reach_a_metric() -> None:
+    assert Measure(GUESTS, "power")(scores()) == pytest.approx(0.81 + 0.04 + 0.16)
+    assert Measure(GUESTS, "power:power=1")(scores()) == pytest.approx(0.9 + 0.2 + 0.4)
+    with pytest.raises(UsageError, match=r"metric 'power' of sertk .*: power must be a whole number"):
+        Measure(GUESTS, "power:power=much")
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_metric_that_fails_is_named(name: str) -> None:
+    with pytest.raises(SertkError, match=FAILING[name][1]):
+        Measure(GUESTS, name)(scores())
+
+
+@pytest.mark.parametrize("name", UNMADE)
+def test_what_cannot_be_a_metric_is_named(name: str) -> None:
+    with pytest.raises(SertkError, match=UNMADE[name][1]):
+        Measure(GUESTS, name)
+
+
+def test_all_metrics_come_ours_first_and_those_that_fail_are_named_once_and_skipped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measures = Measures(GUESTS)
+    for _ in range(2):
+        figures = measures.figures(scores())
+        assert list(figures) == ["wa", "ua", "precision", "recall", "f1", "power"]
+    said = " ".join(capsys.readouterr().err.split())
+    for name in FAILING | UNMADE:
+        assert said.count(f"a metric is skipped: metric {name!r} of sertk") == 1
+    assert [one.name for one in measures.shown] == list(figures)
+    assert measures.words(figures).startswith("WA 66.67, UA 75.00, precision 75.00, recall 75.00, F1 66.67, power 1.01")
+    assert measures.words(figures).endswith(", power 1.0100 (-1 to infinity, lower is better)")
+    assert measures.legend.endswith("Percent, 0 to 100, higher is better. power: -1 to infinity, lower is better.")
