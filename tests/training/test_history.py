@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -51,11 +52,12 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_a_history_goes_on_where_it_was_left(tmp_path: Path) -> None:
-    whole, left = history(tmp_path, patience=3), history(tmp_path, patience=3)
+    (tmp_path / "left").mkdir()
+    whole, left = history(tmp_path, patience=3), history(tmp_path / "left", patience=3)
     for score in (0.7, 0.6):
         close(whole, score)
     whole.add(Terms(torch.tensor(5.0), {"ce": torch.tensor(2.0)}))
-    left.load(whole.state(nn.Linear(1, 1).state_dict()))
+    left.load(copy.deepcopy(whole.state(nn.Linear(1, 1).state_dict())))  # as from the disk
     for made in (whole, left):
         made.add(Terms(torch.tensor(7.0), {"ce": torch.tensor(6.0)}))
         close(made, 0.65)
@@ -63,7 +65,7 @@ def test_a_history_goes_on_where_it_was_left(tmp_path: Path) -> None:
         assert not made.finished
         close(made, 0.6)
         assert made.finished  # three epochs without a better one
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "left/log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert (lines[2]["train_loss"], lines[2]["terms"]) == (6.0, {"ce": 4.0})
 
