@@ -198,6 +198,17 @@ def test_the_probability_is_the_share_of_rows_that_are_mixed(probability: float,
     assert torch.equal(touched, soft(made)[:, 1] > 0)
 
 
+def test_half_of_the_rows_are_mixed_where_nothing_is_said_and_at_snrs_of_the_whole_range() -> None:
+    own, partners = batch_of([torch.ones(20)] * 800, 0), batch_of([torch.ones(20)] * 800, 1)
+    added = EAM()(own, rng(own), partners).inputs["wave"].data.sub(1).amax(1)
+    mixed = added[added > 0]
+    assert len(mixed) == pytest.approx(400, abs=70)  # deviation 14
+    decibel = -20 * mixed.log10()
+    assert decibel.min() < -4.5
+    assert decibel.max() > 9.5
+    assert decibel.mean().item() == pytest.approx(2.5, abs=1)  # of the rows that chance chose: deviation 0.22
+
+
 def test_mixing_does_not_depend_on_companions_or_padding() -> None:
     own, partners = batch_of(waves(500, 900, 300), 0), batch_of(waves(700, 200, 1000, seed=1), 1)
     together = EAM(probability=1.0)(own, rng(own), partners)

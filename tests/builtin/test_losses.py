@@ -137,6 +137,15 @@ def test_companions_of_weight_zero_are_skipped_by_sum_and_mean() -> None:
     near(CrossEntropy(TASK, UNCUT, reduction="mean")(views, target, {}), (0.287682 + 1.386294) / 2)
 
 
+def test_a_batch_of_companions_alone_is_zero_with_a_gradient_path() -> None:
+    logits = torch.ones(2, 2, requires_grad=True)
+    loss = CrossEntropy(TASK, UNCUT)({WHOLE: view(logits)}, labels(0, 1, weight=[0, 0]), {})
+    near(loss, 0.0)
+    loss.backward()
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
 # --- triplet -------------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +408,22 @@ def test_a_mixture_is_the_weighted_sum_and_reports_its_terms_unweighted(plugins:
     near(terms.terms["triplet"], 6.0)
 
 
+def test_the_terms_that_are_reported_hold_no_graph(plugins: Plugins) -> None:
+    mixture = make_mixture(plugins, settings_of({"losses": ["ce"]}), TASK, UNCUT)
+    terms: Terms = mixture({WHOLE: view(torch.zeros(1, 2, requires_grad=True))}, labels(0), {})
+    assert terms.total.requires_grad
+    assert not terms.terms["ce"].requires_grad
+
+
+def test_a_parameter_with_a_rate_of_its_own_is_not_among_the_others(plugins: Plugins) -> None:
+    losses: list[Spec] = ["ce", {"name": "center", "rate": 0.01, "width": 3}]
+    mixture = make_mixture(plugins, settings_of({"losses": losses}), TASK, UNCUT)
+    own, others = mixture.rates()
+    sizes = {rate: [tuple(one.shape) for one in parameters] for rate, parameters in own.items()}
+    assert sizes == {0.01: [(2, 3)]}  # the centres
+    assert [tuple(one.shape) for one in others] == [(3, 2), (3,)]  # the projection in front of them
+
+
 def test_losses_weigh_one_each_by_default(plugins: Plugins) -> None:
     near(weighed(plugins, ["ce", "triplet"]).total, 0.287682 + 6)  # P3 eq. 1
 
@@ -415,7 +440,12 @@ def test_alpha_weighs_the_emotion_loss_by_its_complement(plugins: Plugins) -> No
         (["ce", "arcface"], None, "wants the head 'emotion'"),
         (["ce", {"name": "ce", "weight": 0.3}], None, "named twice"),
         (["triplet"], None, "trains the emotion head"),
-        (["ce"], 0.2, "alpha"),
+        (["ce"], 0.2, "alpha needs a second loss"),
+        (
+            ["ce", {"name": "triplet", "weight": 2}],
+            0.2,
+            "and 'triplet' has its own",
+        ),
     ],
 )
 def test_losses_that_cannot_go_together_are_an_error(

@@ -186,6 +186,21 @@ def test_a_mixed_row_belongs_to_its_dominant_class_and_a_companion_to_none() -> 
     near(centred([[3.0, 4.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]], [1.0, 0.0]), 20.0)
 
 
+def test_a_batch_of_companions_alone_is_at_no_distance_from_its_centres() -> None:
+    near(centred([[3.0, 4.0], [1.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]), 0.0)
+
+
+def test_embeddings_are_pulled_to_their_centres() -> None:
+    loss = Center(TASK, DIMS)
+    loss.centers.data = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    points = torch.tensor([[3.0, 4.0], [1.0, 1.0]], requires_grad=True)
+    rows = torch.arange(2)
+    seen = View(Padded(torch.zeros(2, 1, 2), rows), points, {}, rows, rows + 1)
+    loss({WHOLE: seen}, targets([[1.0, 0.0], [0.0, 1.0]]), {}).backward()
+    # 2 (z - c) / B: 2 ((3, 4) - (1, 0)) / 2 and 2 ((1, 1) - (0, 2)) / 2
+    torch.testing.assert_close(points.grad, torch.tensor([[2.0, 4.0], [1.0, -1.0]]))
+
+
 def test_a_centre_moves_at_its_own_rate_and_only_where_its_class_is_in_the_batch() -> None:
     loss = Center(TASK, DIMS, rate=0.01)
     assert {rate: [id(p) for p in own] for rate, own in loss.own_rate().items()} == {0.01: [id(loss.centers)]}
@@ -409,6 +424,10 @@ def test_a_segment_without_energy_is_added_as_it_is_and_weighs_its_length() -> N
     wave, share = overlay(own, other, *place, None, torch.tensor([True]))
     assert wave.data[0].tolist() == [1, 1, 5, 3, 1, 1, 1, 1, 1, 1]
     assert share.tolist() == pytest.approx([0.2])
+    silent = Padded(torch.zeros(1, 4), torch.tensor([4]))  # adds nothing, so its label is not heard
+    wave, share = overlay(own, silent, *place, None, torch.tensor([True]))
+    assert torch.equal(wave.data, own.data)
+    assert share.tolist() == [0.0]
 
 
 def test_eam_leaves_energy_out_where_it_is_told_to() -> None:

@@ -78,6 +78,11 @@ def test_shuffle_gives_each_row_once_in_even_batches(data: list[tuple[int, int]]
     assert all((plan.weight == 1).all() and not plan.groups for plan in plans)
 
 
+def test_rows_that_do_not_fill_the_batches_are_shared_out_evenly() -> None:
+    sizes = [len(plan.rows) for plan in made(Shuffle, [(0, 1)] * 17, 8).epoch(0, 0)]
+    assert sorted(sizes) == [5, 6, 6]  # and not 8, 8 and 1
+
+
 def test_shuffle_without_jitter_sorts_by_length() -> None:
     sampler = Shuffle(torch.zeros(40), torch.arange(40.0) % 20, 8, jitter=0.0)
     ranges = sorted(
@@ -165,6 +170,13 @@ def test_balanced_pairs_come_mixed_and_change_their_members() -> None:
     assert {row for plan in plans for row in own(plan)} != {row for plan in sampler.epoch(1, 0) for row in own(plan)}
 
 
+def test_a_class_meets_every_other_one_in_negative_pairs() -> None:
+    sampler = made(BalancedPairs, [(i % 4, 1) for i in range(80)], 20)
+    pairs = [plan.rows[plan.groups["pair"]] for epoch in range(20) for plan in sampler.epoch(epoch, 0)]
+    met = {frozenset(pair) for pair in sampler.labels[torch.cat(pairs)].tolist()}
+    assert len(met) == 4 + 6  # with itself, and with each other one
+
+
 def test_balanced_pairs_of_a_class_too_small_for_them_are_refused() -> None:
     with pytest.raises(UsageError, match="smallest has 3"):
         made(BalancedPairs, [(0, 1)] * 50 + [(1, 1)] * 3, 8).epoch(0, 0)
@@ -196,6 +208,12 @@ def test_triplets_take_each_row_once_as_an_anchor_and_companions_of_weight_zero(
     several = Counter(labels)
     possible = [row for row, label in enumerate(labels) if several[label] > 1 and len(several) > 1]
     assert sorted(anchored) == possible  # every row that has a positive and a negative
+
+
+def test_the_negative_is_as_long_as_the_positive_and_not_as_the_anchor() -> None:
+    (plan,) = made(Triplets, [(0, 1), (0, 10), (1, 2), (1, 9)], 4).epoch(0, 0)
+    triplets = {tuple(triplet) for triplet in plan.rows[plan.groups["triplet"]].tolist()}
+    assert triplets == {(0, 1, 3), (1, 0, 2), (2, 3, 1), (3, 2, 0)}
 
 
 def test_triplet_anchors_stay_with_their_own_companions() -> None:

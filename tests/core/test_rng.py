@@ -89,3 +89,18 @@ def test_integers_are_uniform_below_their_bounds() -> None:
     draws = Rng.for_rows(0, [str(row) for row in range(4000)], [0] * 4000, 0, "test").integers(high)
     assert set(draws[::2].tolist()) == {0}
     assert torch.bincount(draws[1::2]).sub(500).abs().max() < 100  # four bins; deviation 19
+
+
+def test_chosen_rows_go_on_with_their_own_numbers() -> None:
+    whole, chosen = streams(["a", "b", "c"]), streams(["a", "b", "c"])
+    first = chosen.uniform(4)  # drawn by all rows
+    assert torch.equal(first, whole.uniform(4))
+    taken = chosen.take(torch.tensor([2, 0]))
+    went_on = taken.uniform(4)
+    assert torch.equal(went_on, whole.uniform(4)[[2, 0]])
+    assert not (went_on == first[[2, 0]]).any()  # and not the first ones once more
+    assert torch.equal(taken.fixed.uniform(4), streams(["c", "a"]).fixed.uniform(4))
+
+
+def test_fixed_streams_depend_on_the_seed() -> None:
+    assert not torch.equal(streams(["a"]).fixed.uniform(4), streams(["a"], seed=1).fixed.uniform(4))

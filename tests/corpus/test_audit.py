@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from sertk.cli.app import app
 from sertk.core import PAIRS, SertkError, UsageError, Utterance
 from sertk.core.files import read_json
-from sertk.corpus.audit import audit_folds, words
+from sertk.corpus.audit import audit_folds, duplicates, recordings, shares, undeclared, words
 from sertk.corpus.audit_page import page
 from sertk.corpus.folding import Fold
 from sertk.corpus.protocol_files import OverlapError
@@ -434,3 +434,72 @@ def test_lists_without_a_prepared_corpus_are_refused_with_the_next_step(tmp_path
     done = cli("audit", tmp_path / "a.txt")
     assert done.exit_code == 1
     assert "sertk prepare" in done.stderr
+
+
+# --- recordings ------------------------------------------------------------------------------------------------------
+
+
+def cuts(*of: tuple[str, float, float | None], path: str = "a.wav") -> list[Utterance]:
+    return [Utterance(i, path, "s", "anger", start=start, duration=duration) for i, start, duration in of]
+
+
+def alike(utterances: list[Utterance]) -> list[list[str]]:
+    """The groups of utterances that are one recording, each of the given ones having a hash of its own."""
+    audio = {one.id: f"hash of {one.id}" for one in utterances}
+    kept = dict(audio)
+    found = duplicates(utterances, recordings(utterances, audio))
+    assert audio == kept
+    return found
+
+
+@pytest.mark.parametrize(
+    ("of", "same"),
+    [
+        ([("x", 0, 2.0), ("y", 2, 2.0)], []),  # they meet
+        ([("x", 0, 2.0), ("y", 1.8125, 2.0)], []),  # 0.1875 s of 2 s
+        ([("x", 0, 2.0), ("y", 1.75, 2.0)], [["x", "y"]]),  # 0.25 s of 2 s
+        ([("y", 0, 2.0), ("x", 1.75, 2.0)], [["x", "y"]]),  # by their places, whatever their names
+        ([("y", 0, 2.0), ("x", 5, 2.0)], []),  # neither are those that lie apart
+        ([("x", 0, 2.0), ("y", 1, None)], []),  # how long the second is, nobody says
+        ([("x", 0, 10.0), ("y", 9.875, 1.0)], [["x", "y"]]),  # 0.125 s, of the shorter one's 1 s
+        ([("x", 0, 10.0), ("y", 1, 1.0), ("z", 8, 1.0)], [["x", "y", "z"]]),  # both lie inside the first
+        ([("x", 0, 2.0), ("y", 1.5, 2.0), ("z", 3, 2.0)], [["x", "y", "z"]]),  # one leads to the next
+        ([("x", 0, 10.0), ("y", 9.75, 100.0), ("z", 20, 1.0)], [["y", "z"]]),  # 0.25 s of 10 s is under a tenth
+        ([("x", 0, None), ("y", 0, None)], []),  # whole files say nothing of their length; their samples do
+    ],
+)
+def test_cuts_of_a_file_that_share_more_than_a_tenth_of_the_shorter_are_one_recording(
+    of: list[tuple[str, float, float | None]], same: list[list[str]]
+) -> None:
+    assert alike(cuts(*of)) == same
+
+
+def test_a_tenth_is_not_more_than_a_tenth() -> None:
+    assert alike(cuts(("x", 0, 10.0), ("y", 9, 10.0))) == []
+
+
+def test_cuts_of_two_files_are_two_recordings() -> None:
+    assert alike([*cuts(("x", 0, 2.0)), *cuts(("y", 0, 2.0), path="b.wav")]) == []
+
+
+def test_equal_samples_are_one_recording() -> None:
+    same = [*cuts(("x", 0, None)), *cuts(("y", 0, None), path="b.wav"), *cuts(("z", 0, None), path="c.wav")]
+    assert duplicates(same, {"x": "h", "y": "g", "z": "h"}) == [["x", "z"]]
+
+
+# --- what is declared, what is shared by some fold -------------------------------------------------------------------
+
+
+def test_what_some_fold_shares_is_shared_and_told_where_it_is_not_declared() -> None:
+    none: dict[str, object] = {"speaker": {}, "session": {}, "text": {}, "audio": {}}
+    report = {
+        "1": {"shared": {**none, "speaker": {"train+dev": ["ann", "ben"]}}},
+        "2": {"shared": {**none, "audio": {"dev+test": ["x = y"]}}},
+        "3": {"shared": {**none, "speaker": {"dev+test": ["cleo"], "train+dev": ["dora"]}}},
+    }
+    assert shares(report) == {"speaker": ["train+dev", "dev+test"], "audio": ["dev+test"]}
+    assert undeclared(report, {"speaker": ["train+dev", "train+test"], "audio": ["dev+test"]}) == [
+        "dev and test share 1 speaker in fold 3, the first 'cleo'"
+    ]
+    assert undeclared(report, {"speaker": PAIRS}) == ["dev and test share 1 recording in fold 2, the first 'x = y'"]
+    assert undeclared(report, {})[0] == "train and dev share 2 speakers in fold 1 and 1 more, the first 'ann'"

@@ -176,6 +176,20 @@ def test_disjoint_folds_are_balanced_by_class_and_gender() -> None:
         assert males in (2, 3)
 
 
+def test_disjoint_folds_have_as_much_of_each_class_where_groups_are_of_one_size() -> None:
+    counts = {n: {"a" if n < 8 else "b": 8} for n in range(0, 16, 2)}  # four women of each class
+    for fold in folds_of(Protocol(None, Disjoint(4), dev=0), utterances(counts)).values():
+        assert Counter(i.split("_")[1] for i in fold.test) == {"a": 8, "b": 8}
+
+
+def test_the_largest_group_is_dealt_first() -> None:
+    # 32, then four of 8: the fold of 32 gets one more, for its speakers are few. Dealt last it joins two: 48 and 16
+    folds = folds_of(
+        Protocol(None, Disjoint(2), dev=0), utterances({0: {"a": 32}} | {n: {"a": 8} for n in (2, 4, 6, 8)})
+    )
+    assert sorted(len(fold.test) for fold in folds.values()) == [24, 40]
+
+
 def test_more_disjoint_folds_than_speakers_is_an_error() -> None:
     with pytest.raises(SertkError, match=r"5 folds of disjoint speakers cannot be made of 3 speakers \(s0, s1, s2\)"):
         folds_of(Protocol(None, Disjoint(5), dev=0), utterances({n: {"a": 1} for n in range(3)}))
@@ -198,6 +212,56 @@ def test_another_seed_is_another_cut() -> None:
     assert [len(part) for part in cuts[0]] == [len(part) for part in cuts[1]] == [32, 4, 4]
 
 
+SHARED = {"speaker": ["train+dev"]}
+
+
+@pytest.mark.parametrize(
+    ("percent", "sizes", "dev"),
+    [
+        (10, (4, 5, 14, 15), (0, 1, 1, 2)),  # 0.4, 0.5, 1.4 and 1.5: halves are rounded up
+        (50, (1, 2, 3, 5), (1, 1, 2, 3)),  # 0.5, 1, 1.5 and 2.5
+        (33, (3, 2, 1, 50), (1, 1, 0, 17)),  # 0.99, 0.66, 0.33 and 16.5
+    ],
+)
+def test_a_share_of_dev_is_rounded_for_each_class(percent: int, sizes: tuple[int, ...], dev: tuple[int, ...]) -> None:
+    protocol = Protocol(None, {"x": ["s0"]}, dev=RandomDev(percent), overlaps=SHARED)
+    fold = folds_of(protocol, utterances({0: {"a": 2}, 1: dict(zip("abcd", sizes, strict=True))}))["x"]
+    counts = Counter(i.split("_")[1] for i in fold.dev)
+    assert tuple(counts[label] for label in "abcd") == dev
+    assert len(fold.train) == sum(sizes) - sum(dev)
+
+
+def test_dev_is_drawn_anew_for_every_fold_and_seed() -> None:
+    corpus = utterances({0: {"a": 2}, 1: {"a": 40}})
+
+    def dev(fold: str, seed: int) -> tuple[str, ...]:
+        test = {"x": ["s0"], "y": ["s0"]}
+        return folds_of(Protocol(None, test, dev=RandomDev(25, seed), overlaps=SHARED), corpus)[fold].dev
+
+    drawn = {dev("x", 0), dev("y", 0), dev("x", 1), dev("x", 2)}
+    assert [len(one) for one in drawn] == [10] * 4
+    assert dev("x", 0) == dev("x", 0)
+
+
+@pytest.mark.parametrize("rule", ["stratified", "half", "cut"])
+def test_what_is_random_follows_the_seed_and_not_the_alphabet(rule: str) -> None:
+    corpus = utterances({0: {"a": 40}, 1: {"a": 40}})
+
+    def tested(seed: int) -> tuple[str, ...]:
+        protocol = {
+            "stratified": Protocol(None, Stratified(2, seed), dev=0, overlaps=RANDOM),
+            "half": Protocol(None, LeaveOneOut(), dev=Half(seed), overlaps=RANDOM),
+            "cut": Protocol(None, RandomSplit(50, 0, seed), overlaps=RANDOM),
+        }[rule]
+        return next(iter(folds_of(protocol, corpus).values())).test
+
+    assert len({tested(seed) for seed in range(3)}) == 3
+    ids = sorted(one.id for one in corpus)
+    for seed in range(3):
+        size = len(tested(seed))
+        assert tested(seed) not in (tuple(ids[:size]), tuple(ids[-size:]))
+
+
 def test_halves_are_swapped_and_never_trained_on() -> None:
     protocol = Protocol(None, {"1": ["d0"], "2": ["d1"], "3": ["d2"]}, dev=Half(), group="session")
     assert names(protocol) == ["1a", "1b", "2a", "2b", "3a", "3b"]
@@ -218,6 +282,26 @@ def test_the_next_speaker_is_dev_and_the_first_follows_the_last() -> None:
 def test_numbers_are_folds_in_their_own_order() -> None:
     corpus = [replace(one, speaker=one.speaker[1:]) for one in utterances({n: {"a": 1} for n in (2, 10, 1)})]
     assert list(folds_of(Protocol(None, LeaveOneOut(), dev=0), corpus)) == ["1", "2", "10"]
+
+
+def test_a_session_of_both_genders_is_of_a_kind_of_its_own() -> None:
+    # sessions d0 and d1 of a woman and a man, d2 and d3 of a woman, d4 of a man; d5 to d8, of both, are tested
+    speakers_of = {0: "01", 1: "23", 2: "4", 3: "6", 4: "9", 5: "ab", 6: "cd", 7: "ef", 8: "gh"}
+    corpus = [
+        replace(utterance(place, "a", 0), id=f"d{session}_{one}", session=f"d{session}", gender=gender)
+        for session, own in speakers_of.items()
+        for place, one in enumerate(own)
+        for gender in ["male" if place or one == "9" else "female"]
+    ]
+    test = {f"d{n}": [f"d{n}"] for n in range(5, 9)}
+    overlaps = {"speaker": PAIRS}
+    rest = [one for one in corpus if one.session in ("d0", "d1", "d2", "d3", "d4")]
+    for name in test:
+        tested = [one for one in corpus if one.session == name]
+        protocol = Protocol(None, {name: [name]}, dev=3, group="session", overlaps=overlaps)
+        fold = folds_of(protocol, [*rest, *tested])[name]
+        sessions = {i.split("_")[0] for i in fold.dev}
+        assert [len(sessions & kind) for kind in ({"d0", "d1"}, {"d2", "d3"}, {"d4"})] == [1, 1, 1]
 
 
 def test_dev_may_be_named_for_each_fold() -> None:
@@ -281,6 +365,7 @@ def test_whole_lists_are_taken_as_they_are(tmp_path: Path) -> None:
     path = written(tmp_path / "lists.csv", rows)
     corpus = utterances({n: {"a": 1} for n in range(5)})
     made = make("toy", "p", Protocol(None, FoldTable(path)), corpus)
+    assert names(Protocol(None, FoldTable(path))) == list(made.folds.folds) == ["2", "10"]
     assert dict(made.folds.folds) == {
         "2": Fold(("s1_a_0",), ("s2_a_0",), ("s3_a_0",)),
         "10": Fold((), (), ("s1_a_0",)),
@@ -299,6 +384,50 @@ def test_an_empty_test_fold_is_trained_on_and_several_are_tested_in_each(tmp_pat
     assert folds == {
         "1": Fold(("s2_a_0", "s3_a_0"), (), ("s1_a_0",)),
         "2": Fold(("s2_a_0",), (), ("s1_a_0", "s3_a_0")),
+    }
+
+
+def test_speakers_of_what_the_next_fold_tests_are_not_trained_on(tmp_path: Path) -> None:
+    # b is tested in folds 2 and 3: where fold 2 is dev, what fold 3 tests of b is in no part
+    rows = ["utterance,test_folds", "sA_a_0,1", "sB_a_0,2", "sB_a_1,3", "sC_a_0,3", "sD_a_0,"]
+    path = written(tmp_path / "t.csv", "\n".join(rows))
+    corpus = [replace(utterance(0, "a", 0), id=i, speaker=i[:2]) for i in (row.split(",")[0] for row in rows[1:])]
+    made = make("toy", "p", Protocol(None, FoldTable(path), dev=Next()), corpus)
+    assert made.folds.folds["1"] == Fold(("sC_a_0", "sD_a_0"), ("sB_a_0",), ("sA_a_0",))
+
+
+@pytest.mark.parametrize(
+    ("overlaps", "trained"),
+    [
+        ({}, False),
+        ({"speaker": ["train+dev", "dev+test"]}, False),
+        ({"session": ["train+test"], "text": ["train+test"]}, False),
+        ({"speaker": ["train+test"]}, True),
+    ],
+)
+def test_a_tested_speakers_other_utterances_are_trained_on_only_where_train_and_test_may_share_speakers(
+    tmp_path: Path, overlaps: dict[str, list[str]], trained: bool
+) -> None:
+    path = written(tmp_path / "t.csv", "utterance,test_folds\ns1_a_0,1\ns1_a_1,\ns2_a_0,\n")
+    protocol = Protocol(None, FoldTable(path), dev=0, overlaps=overlaps)
+    train = folds_of(protocol, utterances({1: {"a": 2}, 2: {"a": 1}}))["1"].train
+    assert train == (("s1_a_1", "s2_a_0") if trained else ("s2_a_0",))
+
+
+def test_a_stratified_fold_is_of_utterances_whoever_speaks() -> None:
+    # that speakers are shared is for the audit to refuse; they are not dropped in silence
+    corpus = utterances({1: {"a": 4}, 2: {"a": 4}})
+    for fold in folds_of(Protocol(None, Stratified(2), dev=0), corpus).values():
+        assert (len(fold.train), len(fold.test)) == (4, 4)
+
+
+def test_blanks_and_a_byte_order_mark_are_no_part_of_a_list(tmp_path: Path) -> None:
+    folds = read_table(written(tmp_path / "t.csv", '\ufeffutterance,test_folds\na,"1, 2 "\nb, 2\n')).folds
+    assert {name: parts["test"] for name, parts in folds.items()} == {"1": ("a",), "2": ("a", "b")}
+    folds = read_table(written(tmp_path / "p.csv", "utterance,part,fold\na, dev , x \nb,test,\n")).folds
+    assert {name: dict(parts) for name, parts in folds.items()} == {
+        "1": {"train": (), "dev": (), "test": ("b",)},
+        "x": {"train": (), "dev": ("a",), "test": ()},
     }
 
 
@@ -354,7 +483,13 @@ def test_a_protocol_may_be_a_file(tmp_path: Path) -> None:
         ("labels: {a: b}\ntest: {x: [s1]}\ngroup: sentence", "group is 'sentence'; it takes speaker or session"),
         ("labels: {a: 1}\ntest: {x: [s1]}", "it takes {label: class}, both text"),
         ("labels: {a: b}\ntest: {rule: disjoint, k: 0}", "k is 0; there are at least 2 folds"),
+        ("labels: {a: b}\ntest: {rule: disjoint, k: 1}", "k is 1; there are at least 2 folds"),
+        ("labels: {a: b}\ntest: {rule: stratified, k: 1}", "k is 1; there are at least 2 folds"),
         ("labels: {a: b}\ntest: {rule: cut, train: 90, dev: 20}", "train is 90 and dev 20 percent"),
+        ("labels: {a: b}\ntest: {rule: cut, train: 90, dev: 10}", "train is 90 and dev 10 percent"),
+        ("labels: {a: b}\ntest: {rule: cut, train: 0, dev: 10}", "train is 0 and dev 10 percent"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ndev: {rule: share, percent: 100}", "dev is 100 percent"),
+        ("labels: {a: b}\ntest: {x: [s1]}\ndev: {rule: share, percent: 0}", "dev is 0 percent"),
         ("labels: {a: b}\ntest: {x: [s1]}\ndev: {rule: share, percent: 200}", "dev is 200 percent"),
         ("labels: {a: b}\ntest: {x: [s1]}\ndev: -1", "dev is -1 groups"),
     ],

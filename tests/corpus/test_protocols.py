@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from sertk.core import FoldTable, Protocol, Rejected, SertkError, UsageError, Ut
 from sertk.core.files import write_json
 from sertk.corpus.audit import Lack, audit_folds, lacking_classes
 from sertk.corpus.folding import Fold, names
-from sertk.corpus.protocols import Folds, load, make, to_json
+from sertk.corpus.protocols import Folds, Shares, expected, load, make, to_json
 
 LABELS = {"anger": "anger", "joy": "happiness", "excitement": "happiness"}
 
@@ -48,7 +48,7 @@ def folds_of(protocol: Protocol = PROTOCOL, utterances: Sequence[Utterance] | No
     return make("toy", "p", protocol, corpus() if utterances is None else utterances)[0]
 
 
-def speakers(ids: Sequence[str]) -> set[str]:
+def speakers(ids: Iterable[str]) -> set[str]:
     return {i.split("_")[0] for i in ids}
 
 
@@ -216,6 +216,12 @@ def test_what_no_fold_holds_is_listed_with_the_reason() -> None:
     assert folds == make("toy", "p", replace(EVERYONE), spoken)[0]
 
 
+def test_utterances_are_kept_by_their_own_fields_too() -> None:
+    folds, dropped, _ = make("toy", "p", Protocol(LABELS, {"1": ["f1"]}, dev=0, keep={"gender": ["female"]}), corpus())
+    assert speakers(folds.labels.keys()) == {f"f{n}" for n in range(1, 7)}
+    assert {"id": "m1_joy_1", "reason": "gender is 'male', not one of ['female']"} in dropped
+
+
 def test_speakers_that_no_fold_tests_are_trained_on_and_dev_may_be_named() -> None:
     # as P3 splits RAVDESS: named test, named dev, the rest for training
     fold = folds_of(Protocol(LABELS, {"1": ["f1", "m1"]}, dev=["f2", "m2"])).folds["1"]
@@ -227,6 +233,54 @@ def test_speakers_that_no_fold_tests_are_trained_on_and_dev_may_be_named() -> No
 def test_a_protocol_that_keeps_nothing_is_an_error() -> None:
     with pytest.raises(SertkError, match="keeps no utterance of toy"):
         folds_of(replace(PROTOCOL, labels={"boredom": "boredom"}))
+
+
+def test_an_utterance_that_no_fold_takes_is_listed(tmp_path: Path) -> None:
+    # f1_anger_2 is of the tested speaker, and no fold tests it
+    rows = {"f1_anger_1": "1", "f1_anger_2": "", "m1_joy_1": ""}
+    protocol = Protocol(LABELS, table(tmp_path / "t.tsv", rows), dev=0)
+    folds, dropped, _ = make("toy", "p", protocol, corpus())
+    assert {"id": "f1_anger_2", "reason": "no fold takes it"} in dropped
+    assert sorted(folds.labels) == ["f1_anger_1", "m1_joy_1"]
+
+
+def test_a_class_of_the_label_map_that_is_not_here_is_a_class() -> None:
+    folds = folds_of(replace(PROTOCOL, labels={**LABELS, "sadness": "sadness"}))
+    assert folds.classes == ("anger", "happiness", "sadness")
+    assert folds_of(replace(PROTOCOL, labels=None)).classes == ("anger", "excitement", "joy")
+
+
+def test_a_complete_corpus_has_the_counts_that_its_protocol_or_its_authors_publish() -> None:
+    published = {"anger": 10, "joy": 4, "excitement": 3, "boredom": 8}
+    assert expected(PROTOCOL, published) == {"anger": 10, "happiness": 7}
+    assert expected(replace(PROTOCOL, published={"anger": 2}), published) == {"anger": 2}
+    for other in (replace(PROTOCOL, keep={"modality": ["speech"]}), replace(PROTOCOL, labels=None)):
+        assert expected(other, published) == {}  # nobody counted those
+    assert expected(PROTOCOL, {}) == {}
+
+
+# --- the stamp -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shares", "stamp"),
+    [
+        ({}, "speaker-independent"),
+        ({"speaker": ["train+dev"]}, "speaker-independent"),
+        ({"speaker": ["train+test"]}, "SPEAKER-DEPENDENT"),
+        ({"speaker": ["dev+test"]}, "SPEAKER-DEPENDENT"),
+        ({"audio": ["train+dev"]}, "speaker-independent"),
+        ({"audio": ["train+test"]}, "SPEAKER-DEPENDENT"),
+        ({"audio": ["dev+test"]}, "SPEAKER-DEPENDENT"),
+        (
+            {"text": ["train+dev", "train+test", "dev+test"], "session": ["train+test", "dev+test"]},
+            "speaker-independent",
+        ),
+    ],
+)
+def test_speakers_and_recordings_that_the_test_shares_are_stamped(shares: Shares, stamp: str) -> None:
+    folds = replace(folds_of(), shares=shares)
+    assert folds.stamp == folds.about("a")["stamp"] == to_json(folds)["stamp"] == stamp
 
 
 # --- the hash and the file -----------------------------------------------------------------------------------------
@@ -241,6 +295,7 @@ def test_the_hash_does_not_depend_on_order() -> None:
     folds = folds_of()
     assert folds.hash == changed(folds, train=folds.folds["a"].train[::-1]).hash
     assert folds.hash == replace(folds, labels=dict(reversed(folds.labels.items()))).hash
+    assert folds.hash == replace(folds, folds=dict(reversed(folds.folds.items()))).hash
     assert len(folds.hash) == 16
 
 
@@ -270,6 +325,14 @@ def test_the_hash_changes_with_every_label_id_class_and_fold() -> None:
 def test_a_protocol_file_gives_back_what_was_written(tmp_path: Path) -> None:
     write_json(tmp_path / "p.json", to_json(folds_of()))
     assert load(tmp_path / "p.json") == folds_of()
+
+
+def test_a_protocol_file_gives_back_a_train_that_lacks_what_no_part_has(tmp_path: Path) -> None:
+    rows = {"f1_anger_1": "1", "f1_anger_2": "2", "m1_joy_1": "2"}
+    folds, _, _ = make("toy", "p", Protocol(LABELS, table(tmp_path / "t.tsv", rows), dev=0), corpus())
+    write_json(tmp_path / "p.json", to_json(folds))
+    assert load(tmp_path / "p.json") == folds
+    assert folds.folds["1"] == Fold(("m1_joy_1",), (), ("f1_anger_1",))
 
 
 def edited(path: Path, old: str, new: str) -> Path:

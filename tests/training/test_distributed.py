@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from sertk.cli import main
 from sertk.cli.app import app
+from sertk.core import UsageError
 from sertk.corpus.prepared import Data
 from sertk.stages.score import score
 from sertk.training import distributed
@@ -232,3 +233,34 @@ def test_a_recipe_is_one_process(monkeypatch: pytest.MonkeyPatch, corpus: Path, 
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = CliRunner().invoke(app, ["recipe", "ravdess", "--root", str(corpus), "--work", str(tmp_path)])
     assert done.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "ranks", "found"),
+    [
+        ("auto", 0, 1, "cpu"),
+        ("auto", 4, 1, "cuda:0"),
+        ("auto", 4, 4, "cuda:2"),
+        ("cpu", 4, 4, "cpu"),
+        ("cuda", 4, 1, "cuda"),
+        ("cuda:3", 4, 1, "cuda:3"),
+        ("cuda", 4, 4, "cuda:2"),
+        ("cuda:1", 4, 4, "'cuda:1' is one GPU, and 4 processes need one each; take cuda"),
+        ("cuda", 0, 1, "torch sees 0 CUDA devices"),
+        ("cuda:4", 4, 1, "torch sees 4 CUDA devices"),
+        ("cuda", 2, 4, "torch sees 2 CUDA devices"),
+        ("gpu", 4, 1, "Unknown device 'gpu'"),
+    ],
+)
+def test_a_process_has_the_device_that_is_asked_for_each_rank_its_own(
+    monkeypatch: pytest.MonkeyPatch, asked: str, gpus: int, ranks: int, found: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(distributed, "world_size", lambda: ranks)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    if found[:4] in ("cpu", "cuda"):
+        assert distributed.device(asked) == found
+    else:
+        with pytest.raises(UsageError, match=found):
+            distributed.device(asked)

@@ -97,6 +97,18 @@ def test_a_bundle_of_another_fold_of_the_corpus_is_told_to_know_more(
     assert "trained on fold 1 of emobox" in capsys.readouterr().err
 
 
+def test_a_bundle_has_seen_what_the_bundle_that_it_began_with_had(begun: Path, data: Path, tmp_path: Path) -> None:
+    def seen(bundle: Path) -> set[str]:
+        return set(json.loads((bundle / "bundle.json").read_text())["training"]["seen"])
+
+    folds, facts = Data(data).protocol("emobox").folds, Data(data).facts
+    held = {name: {facts[i].sha256[:16] for i in (*folds[name].train, *folds[name].dev)} for name in "12"}
+    bundle = train(data, tmp_path / "run", **still(begun), fold="2")
+    assert seen(begun) == held["1"]
+    assert seen(bundle) == held["1"] | held["2"]
+    assert held["1"] - held["2"]
+
+
 @pytest.mark.parametrize("other", ["merged", "renamed"])
 def test_the_head_starts_anew_for_other_classes(
     begun: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: str

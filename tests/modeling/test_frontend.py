@@ -1,0 +1,99 @@
+"""The front end: which augmentation sees what, and with which random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sertk.core import Augmentation, Batch, Crop, Feature, Padded, Rng, Target
+from sertk.modeling.frontend import Frontend
+
+
+class Draws(Augmentation):
+    """Remembers what it was given, and three random numbers of each row."""
+
+    def __init__(self, *touches: str, partners: int = 0) -> None:
+        self.touches, self.partners = touches, partners  # type: ignore[misc]
+        self.numbers, self.inputs, self.partner_inputs = torch.zeros(0), [""], [""]
+        self.ids: Sequence[str] = ()
+
+    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
+        self.numbers, self.inputs = rng.uniform(3), list(batch.inputs)
+        self.ids, self.partner_inputs = (partners.ids, list(partners.inputs)) if partners else ((), [])
+        return batch
+
+
+class Frames(Feature):
+    """Each sample is a frame of 0.1 s, two wide."""
+
+    cached: ClassVar[bool] = False
+    width, frame_seconds = 2, 0.1
+
+    def __call__(self, inputs: Padded) -> Padded:
+        return Padded(inputs.data[..., None].repeat(1, 1, 2), inputs.length)
+
+
+def batch(*ids: str, copies: Sequence[int] = ()) -> Batch:
+    """Waves of 6 samples."""
+    rows = torch.arange(len(ids))
+    wave = Padded(torch.ones(len(ids), 6), torch.full((len(ids),), 6))
+    target = Target(torch.ones(len(ids), 1), torch.ones(len(ids)))
+    copy = torch.tensor(copies) if copies else torch.zeros_like(rows)
+    return Batch(ids, {"wave": wave}, target, copy, rows, {"pair": torch.tensor([[0, 1]])})
+
+
+def drawn(epoch: int = 1, seed: int = 0, copies: Sequence[int] = (0, 0), places: int = 1) -> list[Tensor]:
+    """The numbers of each of several augmentations, two rows each."""
+    augment = [Draws("wave") for _ in range(places)]
+    Frontend({}, None, augment, seed)(batch("a", "b", copies=copies), epoch, train=True)
+    return [one.numbers for one in augment]
+
+
+def test_an_augmentation_draws_new_numbers_in_every_epoch_and_the_same_ones_again() -> None:
+    assert torch.equal(drawn(epoch=1)[0], drawn(epoch=1)[0])
+    assert not (drawn(epoch=1)[0] == drawn(epoch=2)[0]).any()
+
+
+def test_an_augmentation_draws_other_numbers_for_every_seed_row_and_copy() -> None:
+    one = drawn()[0]
+    assert not (one == drawn(seed=1)[0]).any()
+    assert not (one[0] == one[1]).any()
+    copied = drawn(copies=(1, 0))[0]
+    assert not (one[0] == copied[0]).any()
+    assert torch.equal(one[1], copied[1])
+
+
+def test_every_augmentation_has_random_numbers_of_its_own() -> None:
+    first, second = drawn(places=2)
+    assert not (first == second).any()
+    assert torch.equal(first, drawn()[0])  # one more behind it changes nothing
+
+
+def test_waves_are_changed_before_the_features_and_frames_after_them() -> None:
+    waves, frames = Draws("wave"), Draws("mel")
+    Frontend({"mel": Frames()}, None, [frames, waves])(batch("a", "b"), train=True)
+    assert (waves.inputs, frames.inputs) == (["wave"], ["mel"])
+
+
+def test_only_training_rows_are_changed() -> None:
+    waves, frames = Draws("wave"), Draws("mel")
+    Frontend({"mel": Frames()}, None, [frames, waves])(batch("a", "b"))
+    assert (waves.inputs, frames.inputs) == ([""], [""])
+
+
+def test_partners_of_what_changes_frames_are_frames_and_those_of_the_same_rows() -> None:
+    frames, waves = Draws("mel", partners=2), Draws("wave", partners=1)
+    partners = batch("p", "q", "r", "s", "t", "u")  # three of a, three of b
+    Frontend({"mel": Frames()}, None, [frames, waves])(batch("a", "b"), partners=partners, train=True)
+    assert (waves.partner_inputs, frames.partner_inputs) == (["wave"], ["mel"])
+    assert (waves.ids, frames.ids) == (("p", "s"), ("p", "q", "s", "t"))
+
+
+def test_one_crop_of_each_row_keeps_the_groups_and_several_do_not() -> None:
+    for which, rows, groups in (("first", 2, {"pair"}), ("all", 6, set())):
+        made = Frontend({"mel": Frames()}, Crop(0.2, train=which))(batch("a", "b"), train=True)  # type: ignore[arg-type]
+        assert len(made.ids) == rows
+        assert set(made.groups) == groups

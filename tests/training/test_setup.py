@@ -1,0 +1,73 @@
+"""What a run looks at before it trains: the parts of its fold, and the statistics of its inputs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sertk.core import SertkError
+from sertk.core.files import write_json
+from sertk.corpus.folding import Fold
+from sertk.corpus.prepared import Data
+from sertk.corpus.protocols import to_json
+from sertk.settings import merge
+
+QUICK = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "train.threads": 1, "backbone": {"name": "frames"}}
+
+
+def train(data: Path, out: Path, **more: object) -> dict[str, torch.Tensor]:
+    """The weights of an epoch on frames as they are."""
+    from sertk.stages.train import train as stage  # late: see test_recipe
+
+    stage(merge.load("mini-cnn", None, {**QUICK, **more}), Data(data), out)
+    found: dict[str, torch.Tensor] = load_file(out / "model/model.safetensors")
+    return found
+
+
+def prepared(data: Path, to: Path, fold: Fold) -> Path:
+    """The corpus with a protocol `other` of one fold."""
+    copy = Path(shutil.copytree(data, to))
+    folds = Data(data).protocol("emobox")
+    write_json(copy / "protocols/other.json", to_json(replace(folds, name="other", folds={"1": fold})))
+    return copy
+
+
+@pytest.mark.parametrize("part", ["train", "dev"])
+def test_a_fold_without_train_or_dev_is_refused(data: Path, tmp_path: Path, part: str) -> None:
+    fold = Data(data).protocol("emobox").folds["1"]
+    copy = prepared(data, tmp_path / "data", fold._replace(**{part: ()}))
+    with pytest.raises(SertkError, match=f"protocol 'other', fold 1: {part} is empty"):
+        train(copy, tmp_path / "run", protocol="other")
+
+
+def test_a_class_that_train_lacks_is_refused_though_dev_has_it(data: Path, tmp_path: Path) -> None:
+    folds = Data(data).protocol("emobox")
+    fold = folds.folds["1"]
+    kept = tuple(i for i in fold.train if folds.labels[i] != "calm")
+    copy = prepared(data, tmp_path / "data", fold._replace(train=kept))
+    with pytest.raises(SertkError, match="no training utterance is of class calm: it cannot be learned"):
+        train(copy, tmp_path / "run", protocol="other")
+
+
+def test_statistics_are_of_real_frames_and_not_of_what_a_crop_pads(data: Path, tmp_path: Path) -> None:
+    whole = train(data, tmp_path / "whole")
+    crop = {"length": 1.0, "pad": "silence"}  # three times as long as the utterances
+    padded = train(data, tmp_path / "crop", crop=crop)
+    for name in ("normalize.mel.mean", "normalize.mel.scale"):
+        torch.testing.assert_close(padded[name], whole[name])
+
+
+def test_statistics_are_by_dimension_or_of_all_dimensions_together(data: Path, tmp_path: Path) -> None:
+    each = train(data, tmp_path / "each")
+    together = train(data, tmp_path / "together", normalize="scalar")
+    mean, scale = each["normalize.mel.mean"].double(), each["normalize.mel.scale"].double()
+    assert len(mean.unique()) > 30
+    torch.testing.assert_close(together["normalize.mel.mean"].double(), mean.mean().expand(40))
+    # of all values: the mean of the variances, and the variance of the means
+    deviation = (scale.square().mean() + mean.var(correction=0)).sqrt()
+    torch.testing.assert_close(together["normalize.mel.scale"].double(), deviation.expand(40), rtol=1e-4, atol=0)
