@@ -130,6 +130,17 @@ def test_rates_follow_the_schedule_by_optimizer_steps(plugin: Path, data: Path, 
     assert [line["rates"]["main"] for line in log(tmp_path / "run")] == pytest.approx([0.1, 0.05])
 
 
+def test_a_plateau_lowers_the_rate_after_an_epoch_whose_dev_loss_did_not_fall(
+    plugin: Path, data: Path, tmp_path: Path
+) -> None:
+    # so small a rate changes no weight: after the first epoch the loss stays where it is
+    more = {"train.schedule": {"name": "plateau"}, "train.optimizer": {"name": "sgd", "lr": 1e-30}, "train.epochs": 4}
+    train(plugin, data, tmp_path / "run", **more, **{"train.patience": 0, "train.accumulate": 1})
+    lines = log(tmp_path / "run")
+    assert len({line["dev_loss"] for line in lines}) == 1
+    assert [line["rates"]["main"] for line in lines] == pytest.approx([1e-30, 1e-30, 5e-31, 2.5e-31])
+
+
 @pytest.mark.parametrize(
     ("every", "saved"),
     [
