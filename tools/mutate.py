@@ -203,6 +203,7 @@ def main() -> int:
     if not chosen:
         parser.error(f"no fault has {given.only!r} in its subject, path or sentence.")
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker:UserWarning"  # of tests that are ended in the middle
     FORKS.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory(prefix="sertk-mutate.") as place, ThreadPoolExecutor(given.jobs) as pool:
         folders: queue.SimpleQueue[Path] = queue.SimpleQueue()

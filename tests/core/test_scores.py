@@ -43,6 +43,7 @@ def test_some_utterances_are_taken_by_number_or_by_mask_with_all_that_is_theirs(
     assert (found.speaker, found.gender, found.session) == (("s6", "s3"), ("female", None), ("t6", "t3"))
     assert found.target.hard.tolist() == [1, 0]
     assert found.decision.tolist() == found.prediction.posterior.argmax(1).tolist() == [2, 1]
+    assert torch.equal(found.prediction.logits, made.prediction.logits[[6, 3]])
     assert found.seconds.tolist() == [6.0, 3.0]
     assert found.confusion.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0] * 4, [0] * 4]
     assert made.take(made.seconds > 4).ids == ("u5", "u6")

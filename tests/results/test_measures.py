@@ -85,6 +85,14 @@ def test_shares_are_in_percent_and_other_figures_plain() -> None:
     assert (power.title, power.about) == ("power", "-1 to infinity, lower is better")
 
 
+def test_a_correlation_is_no_share() -> None:
+    source = manager()
+    made = {"mcc": metric(lambda _: 0.5, range=(-1.0, 1.0))}
+    source.register(SimpleNamespace(sertk_metrics=hookspecs.hookimpl(lambda: made)), "lab")
+    mcc = Measure(Plugins(source), "mcc")
+    assert (mcc.text(0.5), mcc.about) == ("0.5000", "-1 to 1, higher is better")
+
+
 def test_settings_reach_a_metric() -> None:
     assert Measure(GUESTS, "power")(scores()) == pytest.approx(0.81 + 0.04 + 0.16)
     assert Measure(GUESTS, "power:power=1")(scores()) == pytest.approx(0.9 + 0.2 + 0.4)

@@ -101,6 +101,13 @@ def test_another_truth_may_be_named(good: Path, poor: Path) -> None:
     assert "poor (as asked)" in done.stdout
 
 
+def test_utterances_are_paired_by_fold_and_id_whatever_their_order(good: Path, poor: Path) -> None:
+    before = rows(cli(good, poor))
+    for path in poor.rglob("scores.jsonl"):
+        path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    assert rows(cli(good, poor)) == before
+
+
 def test_seeds_are_paired_by_name(good: Path, poor: Path) -> None:
     scored(good, RIGHT, "1")
     scored(poor, POOR, "1")

@@ -333,6 +333,7 @@ def test_random_numbers_of_a_row_are_others_in_every_epoch(run: Run) -> None:
 def test_the_pilot_is_of_training_rows(run: Run, corpus: Corpus) -> None:
     seen = flat(run.of("pilot"))
     assert seen
+    assert len(run.of("row", "select")) == len(run.of("pilot")) + len(run.of("step", "select"))  # it is augmented too
     assert set(seen) <= set(numbers(corpus, "train"))
 
 

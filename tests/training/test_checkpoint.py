@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sertk.core import Terms
+from sertk.core import SertkError, Terms
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.training.checkpoint import Checkpoints
@@ -139,3 +139,20 @@ def test_a_checkpoint_is_written_tensor_by_tensor(monkeypatch: pytest.MonkeyPatc
     full = Full(10_000_000)
     save_to(full, monkeypatch)
     assert 200_000 <= full.longest < 250_000
+
+
+def test_the_newest_checkpoints_stay_and_the_last_one_is_gone_on_from(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path)
+    assert not made
+    assert made.latest() is None
+    for number in range(1, 5):
+        made.save({"number": number})
+        assert made
+        assert made.latest() == {"number": number}
+        kept = [f"{one:08d}.pt" for one in range(max(1, number - 1), number + 1)]
+        assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    (tmp_path / "00000004.pt").write_bytes(b"torn")
+    with pytest.raises(SertkError, match=r"00000004\.pt cannot be read .* Delete it to go on from the one before"):
+        made.latest()
+    (tmp_path / "00000004.pt").unlink()
+    assert made.latest() == {"number": 3}

@@ -208,6 +208,22 @@ def test_the_mean_gradient_keeps_the_layout_of_its_parameter(monkeypatch: pytest
         assert torch.allclose(one.grad, 3 * grad)
 
 
+def test_a_gradient_that_one_rank_has_is_shared_and_one_that_none_has_stays_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # the other rank has the gradient (1, 2) of the second parameter, and none of the others
+    other = torch.tensor([0.0, 0, 1, 2, 0, 0, 0, 1, 0])
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.add_(other))
+    first, second, third = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
+    first.grad = torch.tensor([4.0, 6.0])
+    distributed.average_gradients([first, second, third], 3.0)
+    assert first.grad.tolist() == [6, 9]
+    assert second.grad is not None
+    assert second.grad.tolist() == [1.5, 3]
+    assert third.grad is None  # an optimizer would move it by its momentum
+
+
 @pytest.mark.parametrize(
     ("ill", "says"), [("error 3", "rank 1 is ill"), ("nan 3", "the loss became nan in epoch 1, step 3")]
 )

@@ -130,12 +130,49 @@ def test_rates_follow_the_schedule_by_optimizer_steps(plugin: Path, data: Path, 
     assert [line["rates"]["main"] for line in log(tmp_path / "run")] == pytest.approx([0.1, 0.05])
 
 
+def test_a_schedule_ends_with_the_run(plugin: Path, data: Path, tmp_path: Path) -> None:
+    seen = train(plugin, data, tmp_path / "run", **{"train.schedule": {"name": "linear", "warmup": 0.25}})
+    # four steps, of which the first is the warm-up: factors 1, 1, 2/3 and 1/3. 0.2 - 0.1 x 2/3 x 2.5
+    assert weights(seen) == pytest.approx([*STEPS[:10], 0.2 - 0.5 / 3, 0.2 - 0.5 / 3], abs=1e-6)
+    assert [line["rates"]["main"] for line in log(tmp_path / "run")] == pytest.approx([0.1, 0.1 / 3])
+
+
+def test_a_pilot_sees_the_first_batches_with_dropout_and_changes_nothing_but_the_weights_of_the_losses(
+    plugin: Path, data: Path, tmp_path: Path
+) -> None:
+    plain = train(plugin, data, tmp_path / "plain")
+    seen = train(plugin, data, tmp_path / "run", pilot=3)
+    pilot, steps = seen[:3], seen[3:]
+    assert all(one["training"] for one in pilot)
+    assert len({one["seed"] for one in pilot} - {one["seed"] for one in steps}) == 3
+    assert [one["seed"] for one in steps] == [one["seed"] for one in plain]
+    about = json.loads((tmp_path / "run/pilot.json").read_text())
+    assert about["largest"]["known"] == 3.0  # of 1, 2 and 3
+    assert about["weights"]["known"] == pytest.approx(1 / 3)
+
+
+def test_a_plateau_lowers_the_rate_after_an_epoch_whose_dev_loss_did_not_fall(
+    plugin: Path, data: Path, tmp_path: Path
+) -> None:
+    # so small a rate changes no weight: after the first epoch the loss stays where it is
+    more = {"train.schedule": {"name": "plateau"}, "train.optimizer": {"name": "sgd", "lr": 1e-30}, "train.epochs": 4}
+    train(plugin, data, tmp_path / "run", **more, **{"train.patience": 0, "train.accumulate": 1})
+    lines = log(tmp_path / "run")
+    assert len({line["dev_loss"] for line in lines}) == 1
+    assert [line["rates"]["main"] for line in lines] == pytest.approx([1e-30, 1e-30, 5e-31, 2.5e-31])
+
+
 @pytest.mark.parametrize(
-    ("every", "saved"),
+    ("more", "saved"),
     [
-        (1, [(4, 1), (0, 2), (4, 3), (0, 4)]),  # batch of the epoch, optimizer step
-        (2, [(0, 2), (0, 4)]),
-        (0, [(0, 2), (0, 4)]),
+        ({"train.checkpoint_steps": 1}, [(4, 1), (0, 2), (4, 3), (0, 4)]),  # batch of the epoch, optimizer step
+        ({"train.checkpoint_steps": 2}, [(0, 2), (0, 4)]),
+        ({"train.checkpoint_steps": 0}, [(0, 2), (0, 4)]),
+        # a refit takes the six steps of an epoch again, of the nine that an epoch of train and dev has
+        (
+            {"train.refit": True, "train.accumulate": 1, "train.epochs": 1, "train.checkpoint_steps": 4},
+            [(4, 4), (0, 6), (4, 4), (0, 6)],
+        ),
     ],
 )
 def test_checkpoints_lie_between_optimizer_steps_and_at_the_end_of_an_epoch(
@@ -143,7 +180,7 @@ def test_checkpoints_lie_between_optimizer_steps_and_at_the_end_of_an_epoch(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    every: int,
+    more: dict[str, object],
     saved: list[tuple[int, int]],
 ) -> None:
     found = []
@@ -152,15 +189,29 @@ def test_checkpoints_lie_between_optimizer_steps_and_at_the_end_of_an_epoch(
         found.append((state["counters"]["step"], state["counters"]["optimizer_step"]))
 
     monkeypatch.setattr(Checkpoints, "save", noted)
-    train(plugin, data, tmp_path / "run", **{"train.checkpoint_steps": every})
+    train(plugin, data, tmp_path / "run", **more)
     assert found == saved
 
 
-@pytest.mark.parametrize("saves", [1, 2, 3])
+ADAM = {
+    "train.checkpoint_steps": 1,
+    "train.schedule": {"name": "linear"},
+    "train.optimizer": {"name": "adam", "lr": 0.1},
+}
+REFIT = {**ADAM, "train.refit": True, "train.accumulate": 1, "train.checkpoint_steps": 5, "train.select": "last"}
+
+
+@pytest.mark.parametrize(
+    ("more", "saves"),
+    [
+        *((ADAM, saves) for saves in (1, 2, 3)),
+        # steps 5 and 6, 11 and 12 of the selection; then 5, 9 and 12 of the refit
+        *(({**REFIT, "train.patience": 0}, saves) for saves in (1, 4, 5, 6)),
+    ],
+)
 def test_a_run_goes_on_where_it_was_left(
-    plugin: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: int
+    plugin: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, object], saves: int
 ) -> None:
-    more = {"train.checkpoint_steps": 1, "train.schedule": {"name": "linear"}}
     whole = train(plugin, data, tmp_path / "whole", **more)
     save, count = Checkpoints.save, 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from sertk.corpus.folding import Fold
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import to_json
 from sertk.settings import merge
+from sertk.stages.score import score
 
 QUICK = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "train.threads": 1, "backbone": {"name": "frames"}}
 
@@ -71,3 +74,25 @@ def test_statistics_are_by_dimension_or_of_all_dimensions_together(data: Path, t
     # of all values: the mean of the variances, and the variance of the means
     deviation = (scale.square().mean() + mean.var(correction=0)).sqrt()
     torch.testing.assert_close(together["normalize.mel.scale"].double(), deviation.expand(40), rtol=1e-4, atol=0)
+
+
+def test_the_windows_of_the_decision_are_made_though_no_loss_looks_at_them(data: Path, tmp_path: Path) -> None:
+    more = {
+        "losses": [{"name": "ce", "at": "whole"}],
+        "segments": "8:4",
+        "decision": {"name": "mean", "at": "segments"},
+    }
+    assert train(data, tmp_path / "run", **more)
+
+
+def test_the_dev_loss_is_the_mean_over_utterances_of_the_log_loss_of_the_scores(data: Path, tmp_path: Path) -> None:
+    # 64 dev utterances in 13 batches: a mean of batches would count those of the last one for more
+    train(data, tmp_path / "run", **{"score.batch": 5, "train.optimizer": {"name": "sgd", "lr": 1.0}})
+    score(tmp_path / "run/model", [str(data)], tmp_path / "dev.jsonl", part="dev")
+    lines = [json.loads(line) for line in (tmp_path / "dev.jsonl").read_text().splitlines()]
+    classes = Data(data).protocol("emobox").classes
+    losses = [-math.log(line["posterior"][classes.index(line["label"])]) for line in lines]
+    (log,) = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert len(losses) == 64
+    assert log["dev_loss"] == pytest.approx(sum(losses) / 64, rel=1e-4)
+    assert log["dev"] == json.loads((tmp_path / "dev.metrics.json").read_text())["metrics"]["ua"]

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from sertk.core import UsageError, View
 from sertk.corpus.prepared import Data
 from sertk.modeling.decide import Decider
+from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.settings import merge
@@ -41,13 +42,13 @@ def lines(out: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
 def test_bf16_is_for_the_model_and_not_for_its_losses_and_decisions(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, set[object]] = {"model": set(), "loss": set(), "decision": set()}
+    seen: dict[str, set[object]] = {"frontend": set(), "model": set(), "loss": set(), "decision": set()}
 
     def spy(of: type, method: str, note: Callable[[Any, Any], Iterable[tuple[str, torch.Tensor]]]) -> None:
         plain = getattr(of, method)
 
-        def noting(self: object, *given: Any) -> object:  # noqa: ANN401
-            made = plain(self, *given)
+        def noting(self: object, *given: Any, **named: Any) -> object:  # noqa: ANN401
+            made = plain(self, *given, **named)
             for name, value in note(given, made):
                 seen[name].add((value.dtype, torch.is_autocast_enabled("cpu")))
             return made
@@ -57,12 +58,13 @@ def test_bf16_is_for_the_model_and_not_for_its_losses_and_decisions(
     def parts(views: Mapping[object, View]) -> list[torch.Tensor]:
         return [value for view in views.values() for value in (view.logits, view.embedding, view.frames.data)]
 
+    spy(Frontend, "__call__", lambda given, batch: [("frontend", one.data) for one in batch.inputs.values()])
     spy(Model, "forward", lambda given, views: [("model", view.logits) for view in views.values()])
     spy(Mixture, "forward", lambda given, terms: [("loss", value) for value in (*parts(given[0]), terms.total)])
     spy(Decider, "__call__", lambda given, made: [("decision", value) for value in made])
     train(data, tmp_path / "run", **{"train.precision": "bf16"}, losses=[{"name": "ce"}, {"name": "contrastive"}])
     assert seen["model"] == {(torch.bfloat16, True)}
-    assert seen["loss"] == seen["decision"] == {(torch.float32, False)}
+    assert seen["frontend"] == seen["loss"] == seen["decision"] == {(torch.float32, False)}
     losses = [line["train_loss"] for line in lines(tmp_path / "run")]
     assert all(map(math.isfinite, losses))
     assert losses[-1] < losses[0]

@@ -1,0 +1,23 @@
+"""What a view keeps when it is made float32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sertk.core import Padded, View
+from sertk.core.view import Output
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid", "linear"])
+def test_a_view_in_float32_is_the_same_view(output: Output) -> None:
+    heads = {"emotion": torch.tensor([[0.5, -1.0, 2.0]] * 3).bfloat16(), "gender": torch.ones(3, 1).bfloat16()}
+    frames = Padded(torch.ones(3, 4, 2).bfloat16(), torch.tensor([4, 2, 1]))
+    view = View(frames, torch.ones(3, 5).bfloat16(), heads, torch.tensor([0, 0, 1]), torch.tensor([2, 2, 1]), output)
+    made = view.float()
+    values = (made.frames.data, made.embedding, *made.heads.values(), made.posterior)
+    assert {one.dtype for one in values} == {torch.float32}
+    assert made.output == output
+    torch.testing.assert_close(made.posterior, view.posterior.float(), atol=0.01, rtol=0)
+    assert (made.owner.tolist(), made.count.tolist()) == ([0, 0, 1], [2, 2, 1])
+    assert made.frames.length.tolist() == [4, 2, 1]
