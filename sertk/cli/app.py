@@ -161,15 +161,16 @@ def score(
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders above them.")],
     command: Annotated[str | None, typer.Option(help="The command that made them, for the text.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for RESULTS.md; the system's own by default.")] = None,
     publish: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also write RESULTS.md of this folder, a recipe's.")
+        Path | None, typer.Option(metavar="FILE", help="Also write into this RESULTS.md, a recipe's.")
     ] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """5: scored runs -> RESULTS.md and a confusion matrix, over folds and seeds."""
     from sertk.stages.report import report as stage
 
-    stage(folders, command=command, publish=publish, files=plugin)
+    stage(folders, out=out, command=command, publish=publish, files=plugin)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sertk.core.batch import Target
+from sertk.core.utterance import Utterance
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ class Scores:
         target: The labels of the N utterances.
         prediction: (N, C) posterior and logits, float64; in score lines they are rounded to 6 digits.
         decision: (N,) int64 the class that was decided for, as the score line says it: a rounded posterior may tie.
-        speaker: N speakers, None where it is not known.
+        speaker: N speakers, None where it is unknown.
         gender: N of "female", "male", None.
-        session: N sessions, None where there is none.
-        seconds: (N,) float64 durations before trimming, NaN where they are not known.
+        session: N sessions, None for an utterance without one.
+        seconds: (N,) float64 durations before trimming, NaN where unknown.
     """
 
     ids: Sequence[str]
@@ -54,6 +56,24 @@ class Scores:
     gender: Sequence[str | None]
     session: Sequence[str | None]
     seconds: Tensor
+
+    @classmethod
+    def of(
+        cls, utterances: Sequence[Utterance], classes: Sequence[str], target: Target, prediction: Prediction
+    ) -> Scores:
+        """The scores of N utterances; the decision is the first class of the greatest posterior."""
+        seconds = [math.nan if one.duration is None else one.duration for one in utterances]
+        return cls(
+            ids=tuple(one.id for one in utterances),
+            classes=classes,
+            target=target,
+            prediction=prediction,
+            decision=prediction.posterior.argmax(1),
+            speaker=tuple(one.known_speaker for one in utterances),
+            gender=tuple(one.gender for one in utterances),
+            session=tuple(one.session for one in utterances),
+            seconds=torch.tensor(seconds, dtype=torch.float64),
+        )
 
     @cached_property
     def confusion(self) -> Tensor:

@@ -20,7 +20,7 @@ class Utterance:
         path: Audio file relative to the corpus root, with forward slashes.
         start: Offset in the file, seconds.
         duration: Seconds; None until `prepare` has read the audio.
-        speaker: Speaker identity; what speaker-independence is audited by.
+        speaker: Speaker identity, what speaker-independence is audited by; "unknown" if nobody says.
         gender: "female", "male" or None where the corpus does not say.
         session: Recording session or dialogue, None where there is none.
         text: Transcript, None where the corpus has none.
@@ -40,6 +40,11 @@ class Utterance:
     text: str | None = None
     votes: Mapping[str, float] = field(default_factory=dict)
     aux: Document = field(default_factory=dict)
+
+    @property
+    def known_speaker(self) -> str | None:
+        """The speaker, None if it is unknown."""
+        return None if self.speaker == "unknown" else self.speaker
 
     def to_json(self) -> Record:
         """The manifest line as a dictionary, the fields that say nothing left out."""

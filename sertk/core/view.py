@@ -135,7 +135,8 @@ class View:
         softmax: of the logits. sigmoid: the sigmoids over their sum. linear: the distribution nearest to the values.
         """
         if self.output == "sigmoid":
-            return torch.nn.functional.normalize(self.logits.sigmoid(), p=1.0, dim=1)
+            # the sigmoids over their sum, which a sum of sigmoids cannot tell where all are next to 0
+            return torch.nn.functional.logsigmoid(self.logits).softmax(1)
         return nearest_distribution(self.logits) if self.output == "linear" else self.logits.softmax(1)
 
     @property
@@ -166,7 +167,7 @@ def nearest_distribution(values: Tensor) -> Tensor:
     ordered = values.sort(1, descending=True).values
     beyond = ordered.cumsum(1) - 1  # by how much the k largest sum to more than 1
     size = torch.arange(1, values.shape[1] + 1, device=values.device)
-    count = (ordered * size > beyond).sum(1, keepdim=True)  # how many stay above 0
+    count = (ordered * size > beyond).sum(1, keepdim=True).clamp(min=1)  # how many stay above 0; NaN stays NaN
     return (values - beyond.gather(1, count - 1) / count).clamp(min=0)
 
 

@@ -116,7 +116,7 @@ def check_posterior(who: str, found: object, rows: int, classes: int) -> Tensor:
 
 
 def check_plans(who: str, plans: Sequence[Plan], rows: int) -> None:
-    """Refuses batches that name rows that there are not, or weights and groups that do not go with their rows.
+    """Refuses batches with rows that do not exist, or with weights and groups that do not go with their rows.
 
     Raises:
         SertkError: With the first number that is wrong.
@@ -143,7 +143,7 @@ def _check_below(what: str, numbers: Sequence[Tensor], limits: Sequence[int]) ->
 
 
 def check_finite(who: str, found: Tensor, what: str = "") -> None:
-    """Refuses values that are not finite; a look at the values, so for where something is wrong already.
+    """Refuses values that are not finite. A GPU has to wait for this, so it is for cases where something is wrong.
 
     Raises:
         SertkError: With their number.

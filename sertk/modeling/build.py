@@ -91,7 +91,7 @@ def _make_pooling(
     if end != backbone.width:
         raise UsageError(f"the branches of the backbone end at column {end}; its frames are {backbone.width} wide.")
     columns = backbone.branches
-    parts = {name: plugins.make("pooling", spec, FrameSpec(x.stop - x.start, frames)) for name, x in columns.items()}
+    parts = [plugins.make("pooling", spec, FrameSpec(x.stop - x.start, frames)) for x in columns.values()]
     pooling = Branches(parts, columns)
     return pooling, pooling.slices
 

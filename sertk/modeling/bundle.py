@@ -41,7 +41,7 @@ from sertk.settings.values import fits
 
 OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
 KEYS = {"schema", "classes", "components", "files", "frozen", "heads", "plugins", "protocol", "training", "versions"}
-STORED = re.compile(r"[0-9a-f]{16}(\.\w+)?")  # the name of a file in files/
+STORED = re.compile(r"[0-9a-f]{16}(\.safetensors)?")  # the name of a file in files/
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
 PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
 
@@ -93,7 +93,7 @@ def write(
     with writing(fresh / "model.safetensors") as file:
         file.write(save(trained))
     learned = {
-        name: {word: _put(fresh, one, Path(word).suffix, beside) for word, one in feature.files().items()}
+        name: {word: _put(fresh, one, "", beside) for word, one in feature.files().items()}
         for name, feature in frontend.features.items()
     }
     content = {
@@ -123,12 +123,18 @@ def _put(folder: Path, content: bytes, suffix: str, beside: Sequence[Path]) -> s
     """Puts a file named by its hash into a bundle, by a link to another bundle's where that can be; gives its name."""
     name = _hash(content) + suffix
     path = folder / "files" / name
-    there = next((file for file in (other / "files" / name for other in beside) if file.is_file()), None)
-    # read before it is shared: a damaged file is not
-    if not path.exists() and not (there and there.read_bytes() == content and link(there, path)):
+    if not path.exists() and not any(_share(other / "files" / name, content, path) for other in beside):
         with writing(path) as file:
             file.write(content)
     return name
+
+
+def _share(there: Path, content: bytes, path: Path) -> bool:
+    """Links a file of another bundle; says whether it did. One that is damaged or being deleted is not shared."""
+    try:
+        return there.read_bytes() == content and link(there, path)
+    except OSError:
+        return False
 
 
 def _hash(content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 import torch
@@ -126,28 +126,27 @@ class Branches(Pooling):
     """The branches of a fusion, each pooled by itself; their embeddings side by side.
 
     Args:
-        parts: A pooling for each branch, in the order of the columns.
-        columns: Of the frames, by branch.
+        parts: A pooling for each branch.
+        columns: Of the frames, by branch, in the same order.
     """
 
-    def __init__(self, parts: Mapping[str, Pooling], columns: Mapping[str, slice]) -> None:
+    def __init__(self, parts: Sequence[Pooling], columns: Mapping[str, slice]) -> None:
         super().__init__()
-        self.parts: Mapping[str, Pooling] = nn.ModuleDict(parts)  # type: ignore[assignment]
-        self.out, self.who, self._columns = (
-            sum(part.out for part in parts.values()),
-            next(iter(parts.values())).who,
-            columns,
-        )
+        self.parts: Sequence[Pooling] = nn.ModuleList(parts)  # type: ignore[assignment]
+        self.out, self.who, self._columns = sum(part.out for part in parts), parts[0].who, columns
 
     @property
     def slices(self) -> dict[str, slice]:
         """The columns of the embedding by branch."""
-        ends = list(accumulate(part.out for part in self.parts.values()))
-        return {name: slice(end - part.out, end) for (name, part), end in zip(self.parts.items(), ends, strict=True)}
+        ends = accumulate(part.out for part in self.parts)
+        return {
+            name: slice(end - part.out, end) for name, part, end in zip(self._columns, self.parts, ends, strict=True)
+        }
 
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
         """(N, L, D), (N, L) -> (N, E), (N, L, D)."""
-        each = [pool(part, frames[..., self._columns[name]], mask) for name, part in self.parts.items()]
+        own = zip(self.parts, self._columns.values(), strict=True)
+        each = [pool(part, frames[..., columns], mask) for part, columns in own]
         return Pooled(torch.cat([one.embedding for one in each], 1), torch.cat([one.frames for one in each], 2))
 
 

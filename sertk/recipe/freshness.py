@@ -57,7 +57,7 @@ def fingerprint(step: Step, known: Mapping[str, str] = NOTHING) -> Fingerprint:
 
     Args:
         step: The step.
-        known: Hashes of files by what `_facts` says of them.
+        known: Hashes of files by what `_files` says of them.
     """
     needs = [_hashes(step.needs, known), listing(step.folder) if step.folder else [], step.reads]
     return Fingerprint(digest([step.settings]), _versions(), digest(needs))

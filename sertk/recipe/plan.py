@@ -331,7 +331,8 @@ class Plan:
     def _report(self) -> Iterator[Step]:
         outs = [out for _, _, out in self._runs()]
         words = ["report", *map(str, outs), *self._files(), "--command", self._command()]
-        words += ["--publish", str(self._path.parent if self._own else self._work)] if self.ask.publish else []
+        results = (self._path.parent if self._own else self._work) / "RESULTS.md"
+        words += ["--publish", str(results)] if self.ask.publish else []
         makes = [self.system / "RESULTS.md"]
         needs = [*(out / "metrics.json" for out in outs), *map(Path, self.settings.plugins)]
         yield Step("report", words, self.system / ".report.json", [self.ask.publish], needs, makes)

@@ -58,6 +58,10 @@ def run(path: Path, ask: Ask) -> int:
 def _stage(plan: Plan, stage: str, steps: Sequence[Step], todo: Sequence[Step], launcher: Launcher) -> int:
     if len(todo) < len(steps):
         say(f"{stage}: {len(steps) - len(todo)} of {len(steps)} up to date, skipped")
+    changed = [] if plan.ask.force else [step for step in todo if stale(step)]
+    if changed:
+        what = "what they read, or the installed versions, changed since"
+        say(f"{stage}: {len(changed)} of {len(steps)} were done with these settings, but {what}: they are done again")
     commands = [_words(step, force=plan.ask.force) for step in todo]
     if plan.ask.dry:
         for words in commands:

@@ -7,6 +7,8 @@ import math
 import statistics
 from collections.abc import Mapping
 
+import torch
+
 from sertk.console.progress import say
 from sertk.core import Metric, Scores, SertkError, UsageError
 from sertk.plugins import Plugins, Spec, split
@@ -17,6 +19,10 @@ OURS = (
     "WA is accuracy, UA is the mean class recall (UAR); precision, recall and F1 are macro means. Percent, 0 to 100, "
     "higher is better."
 )
+
+
+MEND = "Mend it, or leave it out."
+ROUNDING = 1e-9  # by which a figure may be beyond its range
 
 
 class Measure:
@@ -48,7 +54,7 @@ class Measure:
             self.better, (self._least, self._greatest) = self._metric.better, self._metric.range
             sound = self.better in ("higher", "lower") and self._least < self._greatest
         except UsageError as error:
-            raise UsageError(f"{self._who}: {error}") from None
+            raise UsageError(f"{error} (of {entry.distribution} {entry.version})") from None
         except (Exception, SystemExit) as error:  # a guest can fail in any way
             raise self._failed("cannot be made", error) from error
         if not sound:
@@ -58,7 +64,7 @@ class Measure:
             )
 
     def _failed(self, what: str, error: BaseException) -> SertkError:
-        return SertkError(f"{self._who} {what} ({type(error).__name__}: {error}). Mend or uninstall it.")
+        return SertkError(f"{self._who} {what} ({type(error).__name__}: {error}). {MEND}")
 
     def __call__(self, scores: Scores) -> float:
         """The figure of some utterances.
@@ -67,12 +73,15 @@ class Measure:
             SertkError: If the metric fails or gives no finite float; it is named.
         """
         try:
-            found: object = self._metric(scores)
+            # a copy: a metric that writes to what it reads would change what the next one reads
+            found: object = self._metric(scores.take(torch.arange(len(scores.ids))))
         except (Exception, SystemExit) as error:  # as above
             raise self._failed("fails", error) from error
         if not isinstance(found, float) or not math.isfinite(found):
             what = repr(found) if isinstance(found, int | float) else f"a {type(found).__name__}"
-            raise SertkError(f"{self._who} gave {what}; expected a finite float. Mend or uninstall it.")
+            raise SertkError(f"{self._who} gave {what}; expected a finite float. {MEND}")
+        if not self._least - ROUNDING <= found <= self._greatest + ROUNDING:
+            raise SertkError(f"{self._who} gave {found}; its range is {self._metric.range}. {MEND}")
         return float(found)
 
     @property

@@ -98,7 +98,7 @@ class Scorer:
             "schema": SCHEMA,
             "id": one.id,
             "label": one.label,
-            "speaker": None if one.speaker == "unknown" else one.speaker,
+            "speaker": one.known_speaker,
             "gender": one.gender,
             "session": one.session,
             "seconds": round(seconds, 6),

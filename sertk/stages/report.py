@@ -23,14 +23,20 @@ STACK = ("torch", "torchaudio", "speechbrain")
 
 
 def report(
-    folders: Sequence[Path], *, command: str | None = None, publish: Path | None = None, files: Sequence[Path] = ()
+    folders: Sequence[Path],
+    *,
+    out: Path | None = None,
+    command: str | None = None,
+    publish: Path | None = None,
+    files: Sequence[Path] = (),
 ) -> list[Path]:
     """Writes RESULTS.md of every system below the folders.
 
     Args:
         folders: Run folders, system folders, or anything above them.
+        out: The folder for RESULTS.md and figures of the one system that there is; None takes the system's own.
         command: The command that made the runs, for the text.
-        publish: Also write the section of each system into RESULTS.md of this folder, a recipe's.
+        publish: Also write the section of each system into this RESULTS.md, a recipe's.
         files: Plugin files.
 
     Returns:
@@ -38,31 +44,57 @@ def report(
 
     Raises:
         SertkError: If there is no scored run, or the runs of one system do not go together.
-        UsageError: If `publish` is no folder.
+        UsageError: If `publish` is no RESULTS.md, `out` is given for several systems, or a system has no folder.
     """
-    if publish and not publish.is_dir():
-        raise UsageError(f"--publish {publish} is no folder. Give the folder of the recipe, which has recipe.yaml.")
+    if publish and publish.name != "RESULTS.md":
+        raise UsageError(f"--publish {publish} is no RESULTS.md. Give the one of the recipe, beside its recipe.yaml.")
     measures = Measures(Plugins(files=files))
     written = []
     systems = [System(_title(folder, runs), folder, runs) for folder, runs in find(folders).items()]
+    places = {one.folder: _place(one, folders, out, alone=len(systems) == 1) for one in systems}
     abouts = [protocol_of(one.folder, one.runs) for one in systems]
     check_one_hash([(str(one.folder), about) for one, about in zip(systems, abouts, strict=True)])
     for system, about in zip(systems, abouts, strict=True):
         table = runs_table(system, measures)
         text = _section(system, table, command, measures)
-        draw_confusion(system.folder / "figures" / "confusion.png", system.runs)
-        written.append(system.folder / "RESULTS.md")
+        draw_confusion(places[system.folder] / "figures" / "confusion.png", system.runs)
+        written.append(places[system.folder] / "RESULTS.md")
         write_text(written[-1], f"# {system.name}\n\n{text}")
         console.print("\n".join(table), markup=False, soft_wrap=True)
         say(f"wrote {written[-1]}")
         if publish:
-            written.append(_publish(publish / "RESULTS.md", system, about, text))
+            written.append(_publish(publish, system, about, text))
     return written
 
 
 def _title(folder: Path, runs: Sequence[Run]) -> str:
-    """PROTOCOL / SYSTEM; the name of the folder tells systems apart, for it has the tag."""
-    return f"{runs[0].trained['protocol']} / {folder.name}"
+    """PROTOCOL / SYSTEM, and where it was trained if that is elsewhere; the folder's name has the tag."""
+    trained: Document = runs[0].trained
+    scored: Document = runs[0].metrics["protocol"]
+    elsewhere = (trained["corpus"], trained["protocol"]) != (scored.get("corpus"), scored.get("name"))
+    where = f" (trained on {trained['corpus']} / {trained['protocol']})" if elsewhere else ""
+    return f"{scored.get('name', 'unaudited')} / {folder.name}{where}"
+
+
+def _place(system: System, named: Sequence[Path], out: Path | None, *, alone: bool) -> Path:
+    """The folder for a system's RESULTS.md: never one that has nothing to do with the runs.
+
+    Raises:
+        UsageError: If there is none, or it has a RESULTS.md of something else.
+    """
+    if out and not alone:
+        raise UsageError(f"--out {out} is for the results of one system, and here are several. Report them one by one.")
+    side_by_side = len({run.folder.parent for run in system.runs}) == 1
+    inside = any(system.folder.is_relative_to(one.resolve()) for one in named)
+    if not (out or side_by_side or inside):
+        raise UsageError(
+            f"the runs lie in folders with nothing but {system.folder} in common. Give the folder for RESULTS.md: --out"
+        )
+    place = out or system.folder
+    old = place / "RESULTS.md"
+    if old.is_file() and not old.read_text(encoding="utf-8").startswith(f"# {system.name}\n"):
+        raise UsageError(f"{old} is of something else than {system.name}. Give another folder for RESULTS.md: --out")
+    return place
 
 
 def _section(system: System, table: Sequence[str], command: str | None, measures: Measures) -> str:

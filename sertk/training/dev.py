@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -32,36 +31,22 @@ class Dev:
     def _begin(self) -> None:
         size = (len(self), len(self._classes))
         self._posterior, self._logits = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
-        self._decision = torch.zeros(len(self), dtype=torch.int64)
 
     def add(self, ids: Sequence[str], posterior: Tensor, logits: Tensor) -> None:
         """Keeps what is decided of B utterances.
 
         Args:
             ids: B ids.
-            posterior: (B, C); the decision is the first of the greatest.
+            posterior: (B, C).
             logits: (B, C).
         """
         rows = torch.tensor([self._row[name] for name in ids])
         self._posterior[rows], self._logits[rows] = posterior.double().cpu(), logits.double().cpu()
-        self._decision[rows] = posterior.argmax(1).cpu()
 
     def scores(self) -> Scores:
         """The scores of the epoch, the same on all ranks; then the next epoch begins."""
         # an utterance is decided on by one rank and zero on the others, so that the sum is what that rank has
-        posterior, logits, decision = map(distributed.sum_over_ranks, (self._posterior, self._logits, self._decision))
+        prediction = Prediction(*map(distributed.sum_over_ranks, (self._posterior, self._logits)))
         self._begin()
-        every = self._utterances
-        return Scores(
-            ids=tuple(one.id for one in every),
-            classes=self._classes,
-            target=Target.of(self._labels, len(self._classes)),
-            prediction=Prediction(posterior, logits),
-            decision=decision,
-            speaker=tuple(one.speaker for one in every),
-            gender=tuple(one.gender for one in every),
-            session=tuple(one.session for one in every),
-            seconds=torch.tensor(
-                [math.nan if one.duration is None else one.duration for one in every], dtype=torch.float64
-            ),
-        )
+        target = Target.of(self._labels, len(self._classes))
+        return Scores.of(self._utterances, self._classes, target, prediction)

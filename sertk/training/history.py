@@ -155,8 +155,8 @@ class History:
         """What a checkpoint holds of it.
 
         Args:
-            weights: Of the model now, on the CPU. What of the best weights equals them (all where the epoch is the best
-                one, and whatever is frozen) is given as the same tensor, which a checkpoint then holds once.
+            weights: Of the model now, on the CPU. Where a best weight equals the one of now, the same tensor is given
+                for both, and the checkpoint holds it once.
         """
         best = self.best["weights"]
         kept = {name: weights[name] if torch.equal(value, weights[name]) else value for name, value in best.items()}

@@ -133,7 +133,7 @@ class Order(Sampler[tuple[int, Plan]]):
         """Plans an epoch.
 
         Raises:
-            SertkError: Where the sampler fails, or names rows that there are not.
+            SertkError: Where the sampler fails, or names rows that do not exist.
         """
         with inside(self._sampler.who):
             self._epoch, self._plans = epoch, self._sampler.epoch(epoch, self._seed)

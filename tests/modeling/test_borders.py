@@ -129,6 +129,8 @@ class Pick(Shuffle):
 
 def decide(view, rows, rng, wrong: str = ""):
     found = torch.zeros(rows, view.posterior.shape[1]).index_add(0, view.owner, view.posterior)
+    if wrong == "negative":  # as large a sum
+        return torch.cat([found[:, :1] + 1, found[:, 1:2] - 1, found[:, 2:]], 1)
     return 2 * found if wrong == "double" else found[:, 1:]
 
 
@@ -227,6 +229,7 @@ def spec(name: str, wrong: str) -> dict[str, object]:
             "double",
             r"returned the posterior \[.*\]; expected numbers of at least 0 that sum to 1",
         ),
+        ("decision", "decide", "negative", r"returned the posterior \[.*-0.*\]; expected numbers of at least 0"),
         ("decision", "decide", "narrow", r"returned \(\d+, 7\); expected \(\d+, 8\)"),
     ],
 )

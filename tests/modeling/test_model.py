@@ -341,7 +341,7 @@ class Fusion(Backbone):
         super().__init__()
         self.inputs, self.width, self.frame_seconds = tuple(inputs), 5, 0.01
         self.fixed = self.frames = next(iter(inputs.values())).frames
-        self.branches = {"left": slice(0, 2), "right": slice(2, right)}
+        self.branches = {"mel.left": slice(0, 2), "values": slice(2, right)}
 
     def forward(self, inputs):
         return next(iter(inputs.values()))
@@ -384,9 +384,9 @@ def fused(folder: Path, crop: Crop | None = None, **parts: object) -> build.Body
 )
 def test_each_branch_is_pooled_by_itself(tmp_path: Path, pooling: Component, left: slice, right: slice) -> None:
     body = fused(tmp_path, pooling=pooling)
-    assert body.dims.branches == {"left": left, "right": right}
+    assert body.dims.branches == {"mel.left": left, "values": right}
     assert body.dims.embedding == right.stop
-    specs = {"emotion": HeadSpec("linear", 4, ("right",)), "gender": HeadSpec("linear", 2, ("left",))}
+    specs = {"emotion": HeadSpec("linear", 4, ("values",)), "gender": HeadSpec("linear", 2, ("mel.left",))}
     made = build.make_model(Plugins(), Settings(), body, specs).eval()
     frames = torch.randn(1, 7, 5)
     other = frames.clone()
@@ -400,8 +400,8 @@ def test_a_head_reads_the_statistics_of_its_branch(tmp_path: Path) -> None:
     body = fused(tmp_path, pooling=Component("mean_std"))
     frames = Padded(torch.tensor([[[1.0, 2, 3, 4, 5], [3.0, 6, 3, 8, 7]]]), torch.tensor([2]))
     embedding = body.pooling(frames.data, frames.mask).embedding[0]
-    assert embedding[body.dims.branches["left"]].tolist() == pytest.approx([2, 4, 1, 2])  # means, deviations
-    assert embedding[body.dims.branches["right"]].tolist() == pytest.approx([3, 6, 6, 0, 2, 1], abs=1e-3)
+    assert embedding[body.dims.branches["mel.left"]].tolist() == pytest.approx([2, 4, 1, 2])  # means, deviations
+    assert embedding[body.dims.branches["values"]].tolist() == pytest.approx([3, 6, 6, 0, 2, 1], abs=1e-3)
 
 
 @pytest.mark.parametrize(("right", "says"), [(4, "end at column 4; its frames are 5 wide"), (2, "next column .* is 2")])
@@ -413,7 +413,7 @@ def test_branches_that_do_not_make_the_frames_are_refused(tmp_path: Path, right:
 def test_a_pooling_is_told_how_many_frames_there_are_where_crops_fix_them(tmp_path: Path) -> None:
     body = fused(tmp_path, Crop(0.5), pooling=Component("flatten"))
     assert body.dims.frames == 50
-    assert body.dims.branches == {"left": slice(0, 100), "right": slice(100, 250)}
+    assert body.dims.branches == {"mel.left": slice(0, 100), "values": slice(100, 250)}
     cut = fused(tmp_path, Crop(0.5), segments=Segments(10, 5))
     assert cut.dims.frames is None
 

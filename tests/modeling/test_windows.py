@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -192,6 +193,19 @@ def test_position_counts_the_windows_of_a_row() -> None:
 def test_a_sigmoid_posterior_is_the_sigmoids_over_their_sum() -> None:
     # exp(logit) 1 and 3: sigmoids 1/2 and 3/4, sum 5/4
     torch.testing.assert_close(view([[1, 3]], [0], "sigmoid").posterior, torch.tensor([[0.4, 0.6]]))
+
+
+def test_posteriors_of_extreme_values_are_distributions_or_not_finite() -> None:
+    # e^-40 and 3 e^-40 as sigmoids: 1/4 and 3/4, though neither sums to anything that float32 tells from 0
+    far = view([[1, 3]], [0], "sigmoid")
+    logits = far.logits - 40
+    made = replace(far, heads={"emotion": logits}).posterior
+    torch.testing.assert_close(made, torch.tensor([[0.25, 0.75]]))
+    values = torch.tensor([[torch.nan, 0.0, 1.0], [torch.inf, 0.0, 1.0], [3e38, 3e38, 3e38], [0.2, 0.3, 0.5]])
+    frames, one = Padded(torch.zeros(4, 1, 1), torch.ones(4).long()), torch.ones(4).long()
+    found = View(frames, torch.zeros(4, 1), {"emotion": values}, torch.arange(4), one, "linear").posterior
+    assert not found[:2].isfinite().all(1).any()
+    torch.testing.assert_close(found[3], values[3])
 
 
 def test_a_linear_posterior_is_the_distribution_nearest_to_the_values() -> None:

@@ -437,10 +437,13 @@ def test_recipes_that_come_with_sertk_say_their_run_script_and_installed_ones_th
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("recipe", "mini", "--work", tmp_path / "w", "--dry-run", "--publish")
-    assert published(cli(*words).stdout) == (["egs/mini/run.sh", "--system", "mini-cnn"], [str(ROOT / "egs/mini")])
+    assert published(cli(*words).stdout) == (
+        ["egs/mini/run.sh", "--system", "mini-cnn"],
+        [str(ROOT / "egs/mini/RESULTS.md")],
+    )
     monkeypatch.setattr("sertk.recipe.plan.home", lambda folder: Path())
     command, folder = published(cli(*words).stdout)
-    assert (command, folder) == (["sertk", "recipe", "mini", "--system", "mini-cnn"], [str(tmp_path / "w")])
+    assert (command, folder) == (["sertk", "recipe", "mini", "--system", "mini-cnn"], [str(tmp_path / "w/RESULTS.md")])
 
 
 def test_a_changed_metric_of_a_plugin_file_is_scored_and_reported_again(

@@ -55,6 +55,8 @@ FAILING: dict[str, tuple[Any, str]] = {
     "whole": (metric(lambda _: 1), "metric 'whole' of sertk .* gave 1; expected a finite float"),
     "tensor": (metric(lambda _: torch.ones(2)), "gave a Tensor; expected a finite float"),
     "nan": (metric(lambda _: math.nan), "gave nan; expected a finite float"),
+    "above": (metric(lambda _: 1.7), r"gave 1.7; its range is \(0.0, 1.0\)"),
+    "below": (metric(lambda _: -1.001, range=(-1.0, 1.0)), r"gave -1.001; its range is \(-1.0, 1.0\)"),
     "endless": (metric(lambda _: -math.inf, range=(-math.inf, 0)), "gave -inf; expected a finite float"),
 }
 UNMADE: dict[str, tuple[Any, str]] = {
@@ -62,7 +64,7 @@ UNMADE: dict[str, tuple[Any, str]] = {
     "sideways": (metric(lambda _: 0.5, better="left"), "metric 'sideways' of sertk .* has better = 'left'"),
     "backwards": (metric(lambda _: 0.5, range=(1, 0)), r"range = \(1, 0\)"),
     "pointless": (metric(lambda _: 0.5, range=3), "metric 'pointless' of sertk .* cannot be made"),
-    "needy": (metric(lambda _: 0.5, __init__=lambda self, power: None), "metric 'needy' of sertk .* needs power"),
+    "needy": (metric(lambda _: 0.5, __init__=lambda self, power: None), r"metric 'needy' needs power: .* \(of sertk 0"),
 }
 
 
@@ -96,7 +98,7 @@ def test_a_correlation_is_no_share() -> None:
 def test_settings_reach_a_metric() -> None:
     assert Measure(GUESTS, "power")(scores()) == pytest.approx(0.81 + 0.04 + 0.16)
     assert Measure(GUESTS, "power:power=1")(scores()) == pytest.approx(0.9 + 0.2 + 0.4)
-    with pytest.raises(UsageError, match=r"metric 'power' of sertk .*: power must be a whole number"):
+    with pytest.raises(UsageError, match=r"metric 'power': power must be a whole number, got 'much' \(of sertk"):
         Measure(GUESTS, "power:power=much")
 
 
@@ -121,8 +123,33 @@ def test_all_metrics_come_ours_first_and_those_that_fail_are_named_once_and_skip
         assert list(figures) == ["wa", "ua", "precision", "recall", "f1", "power"]
     said = " ".join(capsys.readouterr().err.split())
     for name in FAILING | UNMADE:
-        assert said.count(f"a metric is skipped: metric {name!r} of sertk") == 1
+        assert said.count(f"a metric is skipped: metric {name!r}") == 1
     assert [one.name for one in measures.shown] == list(figures)
     assert measures.words(figures).startswith("WA 66.67, UA 75.00, precision 75.00, recall 75.00, F1 66.67, power 1.01")
     assert measures.words(figures).endswith(", power 1.0100 (-1 to infinity, lower is better)")
     assert measures.legend.endswith("Percent, 0 to 100, higher is better. power: -1 to infinity, lower is better.")
+
+
+def test_what_a_metric_writes_to_its_scores_nobody_else_reads() -> None:
+    def greedy(given: Scores) -> float:
+        given.confusion.zero_()
+        given.decision.zero_()
+        given.target.soft.zero_()
+        given.prediction.posterior.zero_()
+        return 0.5
+
+    source = manager()
+    source.register(SimpleNamespace(sertk_metrics=hookspecs.hookimpl(lambda: {"a": metric(greedy)})), "lab")
+    found, plugins = scores(), Plugins(source)
+    assert found.confusion.tolist() == [[1, 1], [0, 1]]
+    assert Measure(plugins, "a")(found) == 0.5
+    assert Measure(plugins, "ua")(found) == 0.75
+    assert found.confusion.tolist() == [[1, 1], [0, 1]]
+    assert float(found.prediction.posterior.sum()) == pytest.approx(3)
+
+
+def test_rounding_beyond_a_range_is_borne() -> None:
+    source = manager()
+    made = metric(lambda _: 1 + 1e-12)
+    source.register(SimpleNamespace(sertk_metrics=hookspecs.hookimpl(lambda: {"a": made})), "lab")
+    assert Measure(Plugins(source), "a")(scores()) == pytest.approx(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,40 @@ def test_runs_in_folders_of_ones_own_choice_are_reported_in_the_folder_that_hold
     assert sorted(one.name for one in (tmp_path / "work/mine").iterdir()) == ["RESULTS.md", "figures", "run 1", "run 2"]
 
 
+def test_runs_that_are_far_apart_are_reported_where_the_user_says(tmp_path: Path) -> None:
+    runs = [scored_in(tmp_path / f"disk{fold}/deep/run", counts, fold) for fold, counts in FOLDS.items()]
+    with pytest.raises(UsageError, match=rf"nothing but {tmp_path} in common\. Give the folder for RESULTS.md: --out"):
+        report(runs)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["disk1", "disk2"]
+    assert report(runs, out=tmp_path / "here") == [tmp_path / "here/RESULTS.md"]
+    assert (tmp_path / "here/figures/confusion.png").is_file()
+    assert report([tmp_path]) == [tmp_path / "RESULTS.md"]  # named by the user
+
+
+def test_results_of_something_else_are_never_written_over(tmp_path: Path) -> None:
+    runs = [scored_in(tmp_path / f"run{fold}", counts, fold) for fold, counts in FOLDS.items()]
+    (tmp_path / "RESULTS.md").write_text("# c: results\n\n## p / s\n")
+    with pytest.raises(UsageError, match=r"RESULTS\.md is of something else than p / .*--out"):
+        report(runs)
+    assert (tmp_path / "RESULTS.md").read_text() == "# c: results\n\n## p / s\n"
+    ours, theirs = (scored_in(tmp_path / f"two/{name}", FOLDS["1"], settings=name) for name in ("a", "b"))
+    with pytest.raises(UsageError, match=r"--out .* is for the results of one system, and here are several"):
+        report([ours, theirs], out=tmp_path / "out")
+
+
+def test_scores_on_another_corpus_have_a_section_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    own = scored_in(tmp_path / "a/s", FOLDS["1"])
+    report([own], publish=path)
+    other = scored_in(tmp_path / "b/s", FOLDS["2"])
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["protocol"] |= {"corpus": "d", "hash": "y"}  # the protocol has the same name there
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    report([other], publish=path)
+    titles = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert titles == ["# c: results", "## p / s", "## p / s (trained on c / p)"]
+
+
 def test_two_systems_of_a_run_each_are_reported_each_in_its_own_folder(tmp_path: Path) -> None:
     ours, theirs = (scored_in(tmp_path / name, FOLDS["1"], settings=name) for name in ("ours", "theirs"))
     assert report([ours, theirs]) == [ours / "RESULTS.md", theirs / "RESULTS.md"]
@@ -171,11 +206,11 @@ def test_a_section_is_published_where_it_is_asked_for_and_replaces_the_older_one
     path = tmp_path / "recipe/RESULTS.md"
     path.parent.mkdir()
     system, other = both(tmp_path / "p/s"), scored(tmp_path / "p/s+tag", FOLDS["2"], settings="y").parents[1]
-    assert report([system], publish=path.parent) == [system / "RESULTS.md", path]
-    report([other], publish=path.parent)
+    assert report([system], publish=path) == [system / "RESULTS.md", path]
+    report([other], publish=path)
     first = path.read_text()
     assert [line for line in first.splitlines() if line.startswith("#")] == ["# c: results", "## p / s", "## p / s+tag"]
-    report([other], command="another", publish=path.parent)
+    report([other], command="another", publish=path)
     again = path.read_text()
     assert again == first.replace("- command: `sertk report s+tag`", "- command: `another`")
     assert again.count("- command: `another`") == 1
@@ -186,33 +221,38 @@ def test_published_text_as_it_stood_before_is_read_and_replaced(tmp_path: Path) 
 
     old = (egs() / "emodb/RESULTS.md").read_text()
     (tmp_path / "RESULTS.md").write_text(old)
-    about = {"corpus": "emodb", "name": "loso4", "hash": "95a7bc88a1af1f2b"}
-    run = scored_in(tmp_path / "whisper-probe", FOLDS["1"], **about)
-    metrics = (run / "metrics.json").read_text().replace('"protocol": "p"', '"protocol": "loso4"')
-    (run / "metrics.json").write_text(metrics)
-    report([run], publish=tmp_path)
+    run = _of_emodb(tmp_path / "whisper-probe", "95a7bc88a1af1f2b")
+    report([run], publish=tmp_path / "RESULTS.md")
     new = (tmp_path / "RESULTS.md").read_text()
     titles = [line for line in new.splitlines() if line.startswith("## ")]
     assert sorted(titles) == ["## loso4 / whisper-probe", "## loso4 / whisper-probe+refit"]
     assert new.count("| mean of 1 fold |") == 1
     assert old[old.index("## loso4 / whisper-probe+refit") :].strip() in new
-    scored_in(run, FOLDS["1"], **(about | {"hash": "0" * 16}))
+    _of_emodb(run, "0" * 16)
     with pytest.raises(SertkError, match=f"different folds of emodb / loso4 .hash 95a7bc88a1af1f2b and {'0' * 16}"):
-        report([run], publish=tmp_path)
+        report([run], publish=tmp_path / "RESULTS.md")
+
+
+def _of_emodb(folder: Path, fold_hash: str) -> Path:
+    run = scored_in(folder, FOLDS["1"], corpus="emodb", name="loso4", hash=fold_hash)
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["trained"] |= {"corpus": "emodb", "protocol": "loso4"}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    return run
 
 
 def test_what_cannot_be_published_is_refused(tmp_path: Path) -> None:
     run = scored_in(tmp_path / "a", FOLDS["1"])
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("corpus: c\n")
-    with pytest.raises(UsageError, match=r"recipe.yaml is no folder\. Give the folder of the recipe"):
+    with pytest.raises(UsageError, match=r"recipe.yaml is no RESULTS\.md\. Give the one of the recipe"):
         report([run], publish=recipe)
     assert recipe.read_text() == "corpus: c\n"
     assert not (run / "RESULTS.md").exists()
     metrics = (run / "metrics.json").read_text().replace('"corpus": "c",\n  "name": "p",', "", 1)
     (run / "metrics.json").write_text(metrics)
     with pytest.raises(SertkError, match="its scores are of no protocol"):
-        report([run], publish=tmp_path)
+        report([run], publish=tmp_path / "RESULTS.md")
 
 
 # --- what it refuses -------------------------------------------------------------------------------------------------

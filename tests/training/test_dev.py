@@ -9,7 +9,10 @@ from sertk.training.dev import Dev
 
 
 def test_decisions_stand_with_their_utterances_and_every_epoch_begins_anew() -> None:
-    people = [Utterance(i, f"{i}.wav", f"s{i}", None, gender=None, duration=d) for i, d in (("a", 1.0), ("b", None))]
+    people = [
+        Utterance("a", "a.wav", "sa", None, gender="female", session="2", duration=1.0),
+        Utterance("b", "b.wav", "unknown", None),
+    ]
     dev = Dev(people, torch.tensor([1, 0]), ("x", "y", "z"))
     for epoch in (1, 2):
         posterior = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
@@ -24,6 +27,6 @@ def test_decisions_stand_with_their_utterances_and_every_epoch_begins_anew() -> 
         torch.testing.assert_close(made.prediction.posterior, torch.tensor(wanted).double(), atol=1e-6, rtol=0)
         assert made.prediction.logits[1].tolist() == [3, 1, 2]
         assert made.decision.tolist() == [0, 1]
-        assert made.speaker == ("sa", "sb")
+        assert (made.speaker, made.gender, made.session) == (("sa", None), ("female", None), ("2", None))
         assert made.seconds[0] == 1
         assert made.seconds[1].isnan()
