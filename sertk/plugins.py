@@ -234,13 +234,23 @@ class Plugins:
 
         Raises:
             UsageError: On an unknown name or setting, or a value of the wrong type; with the mend.
+            SertkError: If the component fails when it is made; it is named.
         """
         factory = self.factory(kind, split(kind, spec)[0])
         if KINDS[kind].interface is None:
             settings = self.check(kind, spec)
             return functools.partial(factory, **settings) if settings else factory
-        made = self.build(kind, factory, spec, *context)
-        made.who = self.who(kind, split(kind, spec)[0])
+        who = self.who(kind, split(kind, spec)[0])
+        try:
+            made = self.build(kind, factory, spec, *context)
+        except (SertkError, OSError):
+            raise
+        except Exception as error:  # a guest can fail in any way
+            if "meta" in str(error):
+                raise  # a rehearsal makes parts without values; not every part can be made so
+            what = f"{who} cannot be made: {type(error).__name__}: {error}."
+            raise SertkError(f"{what} Run again with `sertk --debug ...` to see where.") from error
+        made.who = who
         return made
 
     def who(self, kind: str, name: str) -> str:

@@ -30,6 +30,7 @@ from sertk.console.progress import say
 from sertk.core import HeadSpec, SertkError, UsageError
 from sertk.core.files import SCHEMA, Document, link, read_json, write_json, writing
 from sertk.modeling import build
+from sertk.modeling.borders import inside
 from sertk.modeling.decide import Decider, make_decider, resolve_decision
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
@@ -203,7 +204,8 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
         raise _refused(about, where, error) from None
     _load(model, folder, about)
     for name, feature in body.frontend.features.items():
-        feature.restore(_learned(folder, about, name))
+        with inside(feature.who):
+            feature.restore(_learned(folder, about, name))
     model.to(torch.device(device)).eval()
     return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
 

@@ -19,6 +19,7 @@ from sertk.corpus.audit_page import page
 from sertk.corpus.messages import case_messages, corpus_messages, protocol_messages
 from sertk.corpus.prepared import title_of
 from sertk.corpus.protocol_files import choose, contents, earlier
+from sertk.modeling.borders import inside
 from sertk.plugins import Plugins, split
 
 CHUNK = 64  # files that a thread reads at once: a task for each costs more
@@ -87,7 +88,9 @@ def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
     """The utterances of a corpus folder, and {"id", "path", "reason"} of each file that it rejects."""
     utterances, failed, twice = [], [], list[tuple[str, str, str]]()
     seen: dict[str, str] = {}
-    for one in reader.read(root):
+    with inside(reader.who):
+        found = list(reader.read(root))
+    for one in found:
         if isinstance(one, Rejected):
             failed.append(_failure(one.id or one.path.stem, str(one.path), one.reason))
         elif one.id in seen:

@@ -17,6 +17,7 @@ from sertk.core.files import digest, read_json
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling import build, bundle
+from sertk.modeling.borders import inside
 from sertk.modeling.build import Body, with_frozen
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
@@ -129,7 +130,8 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
         _warm_start(setup, training)
     else:
         for feature in body.frontend.features.values():
-            feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
+            with inside(feature.who):
+                feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
         if not training.checkpoints:
             _normalize(parts.model, body, plain, s)
     brain = EmotionBrain(training)

@@ -11,6 +11,7 @@ from sertk.core import SertkError
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.stages.featurize import featurize
+from sertk.stages.prepare import prepare
 
 # one file with a part of every kind that does what `wrong` says
 FILE = """
@@ -19,7 +20,7 @@ import torch
 from sertk.builtin.features.spectral import Mel
 from sertk.builtin.losses.ce import CrossEntropy
 from sertk.builtin.samplers import Shuffle
-from sertk.core import Augmentation, Backbone, Batch, Head, Padded, Plan, Pooled, Pooling
+from sertk.core import Augmentation, Backbone, Batch, Corpus, Head, Padded, Plan, Pooled, Pooling, Protocol, Rejected
 from sertk.hookspecs import hookimpl
 
 
@@ -40,6 +41,8 @@ class Ear(Mel):
 class Gem(Pooling):
     def __init__(self, frames, project=None, wrong: str = ""):
         super().__init__()
+        if wrong == "early":
+            raise ZeroDivisionError("at once")
         self.out, self.wrong = frames.width, wrong
 
     def forward(self, frames, mask):
@@ -137,6 +140,23 @@ def decide(view, rows, rng, wrong: str = ""):
 class Now(Ear):
     cached = False
 
+    def fit(self, utterances):
+        if self.wrong == "fit":
+            raise IndexError(len(utterances))
+
+
+class Empty(Corpus):
+    about, published, protocols = "None.", {}, {"p": Protocol(labels=None, test={"1": ["a"]})}
+
+    def read(self, root):
+        yield Rejected(root / "a.wav", "it is not there")
+        raise LookupError("a table")
+
+
+@hookimpl
+def sertk_corpora():
+    return {"empty": Empty}
+
 
 @hookimpl
 def sertk_features():
@@ -205,6 +225,7 @@ def spec(name: str, wrong: str) -> dict[str, object]:
         ("pooling", "gem", "frames", r"returned \(16, \d+, 32\); expected \(16, 32\)"),
         ("pooling", "gem", "short", r"returned \(\d+, 1, 32\) as frames; expected \(\d+, \d+, 32\)"),
         ("pooling", "gem", "bare", r"returned Tensor; expected Pooled"),
+        ("pooling", "gem", "early", r"cannot be made: ZeroDivisionError: at once\. Run again with `sertk --debug"),
         ("pooling", "gem", "raises", r"failed: ZeroDivisionError: by nothing\. Run again with `sertk --debug"),
         ("pooling", "gem", "nan", r"returned \d+ of \d+ values that are not finite"),
         ("backbone", "net", "tensor", r"returned Tensor; expected Padded"),
@@ -275,3 +296,14 @@ def test_an_error_inside_a_feature_names_it_and_the_utterances(
         given["inputs"] = {"mel": spec("now", wrong)}
         with pytest.raises(SertkError, match=rf"^feature 'now' of lab\.py sha256 \w+ {says}"):
             train(given, copied, tmp_path / "run")
+
+
+def test_an_error_of_what_a_feature_learns_names_it(data: Path, tmp_path: Path, file: Path) -> None:
+    given = {"plugins": [str(file)], "inputs": {"mel": spec("now", "fit")}, **RUN}
+    with pytest.raises(SertkError, match=r"^feature 'now' of lab\.py sha256 \w+ failed: IndexError: \d+\."):
+        train(given, data, tmp_path / "run")
+
+
+def test_an_error_of_a_corpus_names_it(tmp_path: Path, file: Path) -> None:
+    with pytest.raises(SertkError, match=r"^corpus 'empty' of lab\.py sha256 \w+ failed: LookupError: a table\."):
+        prepare("empty", tmp_path, tmp_path / "out", [], 0.1, 1, files=[file])
