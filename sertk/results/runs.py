@@ -48,6 +48,12 @@ class Run:
         return str(self.trained["seed"])
 
     @property
+    def layout(self) -> Path | None:
+        """The folder of its system in the layout of recipes; None if it lies in a folder of the user's own choice."""
+        inside = self.folder.name.startswith("seed=") and self.folder.parent.name.startswith("fold=")
+        return self.folder.parents[1] if inside else None
+
+    @property
     def counts(self) -> Tensor:
         """(C, C) confusion counts."""
         return torch.tensor(self.metrics["confusion"])
@@ -108,10 +114,10 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
         )
     groups: dict[Path | tuple[str, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault(_layout(run) or run.system, []).append(run)
+        groups.setdefault(run.layout or run.system, []).append(run)
     found: dict[Path, list[Run]] = {}
     for own in groups.values():
-        system = _layout(own[0]) or Path(os.path.commonpath([run.folder for run in own]))
+        system = own[0].layout or Path(os.path.commonpath([run.folder for run in own]))
         if system in found:
             raise SertkError(
                 f"{system} holds the runs of several systems, such as {found[system][0].folder} and {own[0].folder}: "
@@ -128,12 +134,6 @@ def _paths(folders: Iterable[Path]) -> Iterator[Path]:
         for path in sorted(folder.rglob("metrics.json")):
             if not any(part.startswith(".") for part in path.relative_to(folder).parts):
                 yield path
-
-
-def _layout(run: Run) -> Path | None:
-    """The folder of a run's system in the layout of recipes; None if the run lies in a folder of one's own choice."""
-    inside = run.folder.name.startswith("seed=") and run.folder.parent.name.startswith("fold=")
-    return run.folder.parents[1] if inside else None
 
 
 def _run(path: Path) -> Run:

@@ -84,7 +84,7 @@ def _place(system: System, named: Sequence[Path], out: Path | None, *, alone: bo
     """
     if out and not alone:
         raise UsageError(f"--out {out} is for the results of one system, and here are several. Report them one by one.")
-    side_by_side = len({run.folder.parent for run in system.runs}) == 1
+    side_by_side = len({run.layout or run.folder.parent for run in system.runs}) == 1
     inside = any(system.folder.is_relative_to(one.resolve()) for one in named)
     if not (out or side_by_side or inside):
         raise UsageError(

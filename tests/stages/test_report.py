@@ -163,6 +163,11 @@ def test_runs_that_are_far_apart_are_reported_where_the_user_says(tmp_path: Path
     assert report([tmp_path]) == [tmp_path / "RESULTS.md"]  # named by the user
 
 
+def test_runs_that_a_recipe_names_are_reported_in_its_system_folder(tmp_path: Path) -> None:
+    runs = [scored(tmp_path / "exp/p/s", counts, fold) for fold, counts in FOLDS.items()]
+    assert report(runs) == [tmp_path / "exp/p/s/RESULTS.md"]
+
+
 def test_results_of_something_else_are_never_written_over(tmp_path: Path) -> None:
     runs = [scored_in(tmp_path / f"run{fold}", counts, fold) for fold, counts in FOLDS.items()]
     (tmp_path / "RESULTS.md").write_text("# c: results\n\n## p / s\n")
