@@ -330,11 +330,12 @@ def test_random_numbers_of_a_row_are_others_in_every_epoch(run: Run) -> None:
     assert set(Counter(who for who, _ in numbers).values()) == {EPOCHS["select"]}
 
 
-def test_the_pilot_is_of_training_rows(run: Run, corpus: Corpus) -> None:
+def test_the_pilot_is_of_the_first_training_rows(run: Run, corpus: Corpus) -> None:
     seen = flat(run.of("pilot"))
     assert seen
     assert len(run.of("row", "select")) == len(run.of("pilot")) + len(run.of("step", "select"))  # it is augmented too
     assert set(seen) <= set(numbers(corpus, "train"))
+    assert run.of("pilot")[0]["whose"] == run.of("step", "select")[0]["whose"]
 
 
 def test_classes_are_counted_in_train(run: Run, corpus: Corpus) -> None:

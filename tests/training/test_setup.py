@@ -7,6 +7,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import to_json
 from sertk.settings import merge
 from sertk.stages.score import score
+from sertk.training import optim
 
 QUICK = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "train.threads": 1, "backbone": {"name": "frames"}}
 
@@ -74,6 +76,31 @@ def test_statistics_are_by_dimension_or_of_all_dimensions_together(data: Path, t
     # of all values: the mean of the variances, and the variance of the means
     deviation = (scale.square().mean() + mean.var(correction=0)).sqrt()
     torch.testing.assert_close(together["normalize.mel.scale"].double(), deviation.expand(40), rtol=1e-4, atol=0)
+
+
+def test_every_parameter_has_one_optimizer_that_of_its_rate(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, torch.optim.Optimizer]] = []
+    plain = optim.make_optimizers
+
+    def noted(*given: Any) -> dict[str, torch.optim.Optimizer]:  # noqa: ANN401
+        made.append(plain(*given))
+        return made[-1]
+
+    monkeypatch.setattr(optim, "make_optimizers", noted)
+    small = {"name": "cnn_transformer", "channels": [8, 8, 8, 8], "layers": 1, "ffn": 8}
+    losses = [{"name": "ce"}, {"name": "center", "rate": 0.02, "width": 3}]
+    train(data, tmp_path / "run", backbone=small, losses=losses, **{"train.backbone_rate": 0.5})
+    by_rate = {
+        round(one.param_groups[0]["initial_lr"], 9): [tuple(p.shape) for p in one.param_groups[0]["params"]]
+        for one in made[-1].values()
+    }
+    assert set(by_rate) == {5e-3, 2.5e-3, 0.02}  # the run's, half of it for the backbone, and the centres'
+    assert by_rate[0.02] == [(8, 3)]
+    assert len(by_rate[5e-3]) == 4  # weight and bias of the head, and of the projection to the centres
+    held = [id(p) for one in made[-1].values() for p in one.param_groups[0]["params"]]
+    assert len(held) == len(set(held))
 
 
 def test_the_windows_of_the_decision_are_made_though_no_loss_looks_at_them(data: Path, tmp_path: Path) -> None:
