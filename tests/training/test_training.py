@@ -216,6 +216,23 @@ def test_schedules_give_each_step_its_rate(spec: Component, steps: int, expected
 
 
 @pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (Component("linear", {"warmup": 1.01}), "warmup is 1.01; it is at least 0 and at most 1"),
+        (Component("cosine", {"warmup": 1.01}), "warmup is 1.01; it is at least 0 and at most 1"),
+        (Component("cosine", {"warmup": -0.01}), "warmup is -0.01"),
+        (Component("exponential", {"gamma": 0.0}), "gamma is 0.0; it is above 0"),
+        (Component("exponential", {"until": -1}), "until is -1; it is at least 0"),
+        (Component("plateau", {"factor": 1.0}), "factor is 1.0; it is above 0 and below 1"),
+        (Component("plateau", {"patience": -1}), "patience is -1; it is at least 0"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(spec: Component, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        rates(spec, 4)
+
+
+@pytest.mark.parametrize(
     ("settings", "expected"),
     [
         ({}, [8, 8, 8, 4, 2]),  # 3.0 falls, 2.99999 falls by less than torch's threshold, 2.99999 and 3.5 do not
