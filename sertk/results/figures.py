@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sertk.core.files import writing
 from sertk.results.runs import Run
 from sertk.results.statistics import total_confusion
+
+
+def percent_of_labels(counts: Tensor) -> Tensor:
+    """(C, C) counts, rows the labels -> percent of each label; 0 for a label without an utterance."""
+    return 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 def draw_confusion(path: Path, runs: Sequence[Run]) -> None:
@@ -27,8 +33,7 @@ def draw_confusion(path: Path, runs: Sequence[Run]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    classes, counts = runs[0].metrics["classes"], total_confusion(runs)
-    percent = (100 * counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
+    classes, percent = runs[0].metrics["classes"], percent_of_labels(total_confusion(runs)).numpy()
     figure, axes = plt.subplots(figsize=(1.5 + 0.7 * len(classes), 1.2 + 0.7 * len(classes)), layout="constrained")
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
