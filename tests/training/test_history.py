@@ -34,6 +34,17 @@ def test_of_equal_scores_the_first_epoch_is_taken(tmp_path: Path) -> None:
     assert (made.best["epoch"], made.best["steps"]) == (2, 14)
 
 
+def test_an_epoch_that_is_taken_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = history(tmp_path)
+    for score in (0.5, 0.4, 0.7):
+        close(made, score)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
+    assert [line.endswith(" *") for line in lines] == [True, False, True]
+    refit = history(tmp_path, last_step=14)
+    refit.close(None, None, None, {})
+    assert "dev" not in capsys.readouterr().err
+
+
 def test_the_weights_that_are_kept_stay_as_they_were(tmp_path: Path) -> None:
     made, model = history(tmp_path), nn.Linear(1, 1)
     model.weight.data.fill_(3.0)
