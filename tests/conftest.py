@@ -7,6 +7,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub, and withou
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, and CPUs are what every machine has
 
 
+FAST = ("core", "builtin", "results", "scoring", "settings")
+"""The folders whose own files are the `fast` tests: what needs no trained run and no whole corpus."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the fast tests."""
+    for item in items:
+        if item.path.parent.name in FAST and not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.fast)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def lazy_modules() -> None:
     """Lets hypothesis look at every imported module: SpeechBrain's lazy ones answer by importing what is not there."""

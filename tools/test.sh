@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of sertk and of plugins/: tools/test.sh [PYTEST ARGUMENTS]; `-m slow` for those on real corpora.
+# Runs the tests of sertk and of plugins/: tools/test.sh [PYTEST ARGUMENTS]; `-m fast` for those that take under a minute in
+# all, `-m slow` for those on real corpora.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tools/env.sh
