@@ -113,7 +113,7 @@ def reaches(subject: Subject, results: Mapping[str, Tensor], source: Tensor, wha
         results: By name.
         source: What they are made of.
         what: How it is called.
-        some: Whether the gradient may not be zero everywhere; of a deviation it is, where there is none.
+        some: Whether some gradient must differ from 0. The deviation of equal frames has none that does.
     """
     for name, value in results.items():
         graph, total = value.requires_grad, (value * torch.randn_like(value)).sum()

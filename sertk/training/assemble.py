@@ -278,11 +278,12 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
             with s.located("train.init"):
                 warm_start.foresee(Path(t.init), s, None, classes)
         return
-    except (NotImplementedError, RuntimeError) as error:
-        if "meta" not in str(error):
+    except SertkError as error:
+        # torch refuses to look at values there, as a guest's part may do when it is made; anything else is wrong
+        cause = error.__cause__
+        if not isinstance(cause, NotImplementedError | RuntimeError) or "meta" not in str(cause):
             raise
-        # a guest's part may look at values when it is made
-        say(f"the model is checked when it is made: a part of it cannot be made on torch's meta device ({error})")
+        say(f"the model is checked when it is made: a part of it cannot be made on torch's meta device ({cause})")
         return
     _check_sampler(plugins, s, parts.mixture)
     if t.init:

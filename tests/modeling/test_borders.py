@@ -43,6 +43,8 @@ class Gem(Pooling):
         super().__init__()
         if wrong == "early":
             raise ZeroDivisionError("at once")
+        if wrong == "meta":
+            raise KeyError("metadata")
         self.out, self.wrong = frames.width, wrong
 
     def forward(self, frames, mask):
@@ -226,6 +228,7 @@ def spec(name: str, wrong: str) -> dict[str, object]:
         ("pooling", "gem", "short", r"returned \(\d+, 1, 32\) as frames; expected \(\d+, \d+, 32\)"),
         ("pooling", "gem", "bare", r"returned Tensor; expected Pooled"),
         ("pooling", "gem", "early", r"cannot be made: ZeroDivisionError: at once\. Run again with `sertk --debug"),
+        ("pooling", "gem", "meta", r"cannot be made: KeyError: 'metadata'\. Run again"),
         ("pooling", "gem", "raises", r"failed: ZeroDivisionError: by nothing\. Run again with `sertk --debug"),
         ("pooling", "gem", "nan", r"returned \d+ of \d+ values that are not finite"),
         ("backbone", "net", "tensor", r"returned Tensor; expected Padded"),
