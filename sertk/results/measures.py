@@ -6,6 +6,7 @@ import inspect
 import math
 import statistics
 from collections.abc import Mapping
+from itertools import groupby
 
 import torch
 
@@ -158,10 +159,11 @@ class Measures:
         return {name: value for name, value in found.items() if value is not None}
 
     def words(self, figures: Mapping[str, float]) -> str:
-        """Figures in a sentence; what is no share, or better when lower, with its range and direction."""
-        known = [(one, one.text(figures[one.name])) for one in self.all if one.name in figures]
-        plain = {one.name for one in self.all if one.percent and one.better == "higher"}
-        return ", ".join(f"{one.title} {text}" + f" ({one.about})" * (one.name not in plain) for one, text in known)
+        """Figures in a sentence; range and direction are said once for neighbours that share them."""
+        known = [one for one in self.all if one.name in figures]
+        groups = groupby(known, key=lambda one: one.about)
+        texts = ((about, [f"{one.title} {one.text(figures[one.name])}" for one in ones]) for about, ones in groups)
+        return ", ".join(f"{', '.join(text)} ({about})" for about, text in texts)
 
     @property
     def legend(self) -> str:

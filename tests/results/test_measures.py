@@ -125,8 +125,10 @@ def test_all_metrics_come_ours_first_and_those_that_fail_are_named_once_and_skip
     for name in FAILING | UNMADE:
         assert said.count(f"a metric is skipped: metric {name!r}") == 1
     assert [one.name for one in measures.shown] == list(figures)
-    assert measures.words(figures).startswith("WA 66.67, UA 75.00, precision 75.00, recall 75.00, F1 66.67, power 1.01")
-    assert measures.words(figures).endswith(", power 1.0100 (-1 to infinity, lower is better)")
+    assert measures.words(figures) == (
+        "WA 66.67, UA 75.00, precision 75.00, recall 75.00, F1 66.67 (percent, 0 to 100, higher is better), "
+        "power 1.0100 (-1 to infinity, lower is better)"
+    )
     assert measures.legend.endswith("Percent, 0 to 100, higher is better. power: -1 to infinity, lower is better.")
 
 
