@@ -46,20 +46,23 @@ def with_frozen(plugins: Plugins, settings: Settings) -> Settings:
     return replace(settings, inputs={"frozen": feature}, backbone=rest)
 
 
-def make_body(plugins: Plugins, settings: Settings, *, train: bool = False) -> Body:
+def make_body(
+    plugins: Plugins, settings: Settings, *, train: bool = False, features: Mapping[str, Feature] | None = None
+) -> Body:
     """The front end, the backbone and the pooling.
 
     Args:
         plugins: The registry.
         settings: The run's, or a bundle's; what is frozen is a feature already.
         train: Whether to make the augmentations too.
+        features: By input name; those of the settings are made where there are none.
 
     Raises:
         UsageError: On an unknown name or setting.
     """
     if not settings.inputs:
         raise UsageError("the run has no inputs; give a --system, or inputs: {mel: {name: mel}} in the recipe.")
-    features = make_features(plugins, settings)
+    features = make_features(plugins, settings) if features is None else features
     with settings.located("augment"):
         augment = [plugins.make("augmentation", spec) for spec in settings.augment] if train else []
     frontend = Frontend(features, settings.crop, augment, settings.seed)

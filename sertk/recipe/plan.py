@@ -298,7 +298,8 @@ class Plan:
         for _, _, out in self._runs():
             words = ["score", str(out / "model"), str(self._data), "--out", str(out / "scores.jsonl")]
             words += ["--root", str(self.ask.root.resolve())] if self.ask.root else []
-            words += ["--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
+            words += ["--batch", str(s.score.batch), "--device", s.train.device, "--from", s.score.inputs]
+            words += self._files()
             makes = [out / "scores.jsonl", out / "metrics.json"]
             needs = [*self._prepared()[2:], out / "model", *map(Path, s.plugins)]  # a file may have metrics
             yield Step("score", words, out / ".score.json", [], needs, makes)
