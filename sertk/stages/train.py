@@ -99,7 +99,7 @@ def _run(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Pa
 
 def _began_with(setup: Setup, parts: Parts) -> dict[str, object]:
     """What a run must find unchanged when it goes on."""
-    ids = sorted(i for part in setup.folds.fold(setup.fold) for i in part)
+    ids = sorted(i for part in setup.ids for i in part)
     files = sorted([Path(one).name, file_hash(one)] for one in setup.settings.plugins)
     return {
         "protocol": setup.folds.about(setup.fold),
@@ -114,7 +114,7 @@ def _began_with(setup: Setup, parts: Parts) -> dict[str, object]:
 
 def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> Training:
     """Trains with dev (phase "select"), or on train + dev for the steps that were selected ("refit")."""
-    s, fold = setup.settings, setup.folds.fold(setup.fold)
+    s, fold = setup.settings, setup.ids
     body, mixture = parts.body, parts.mixture
     augment = body.frontend.augment
     copies = math.prod(one.copies for one in augment)
@@ -147,7 +147,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
 def _dev(setup: Setup) -> Loader:
     """The dev rows of this rank."""
     s = setup.settings
-    rows = rows_of(setup, setup.folds.fold(setup.fold).dev)
+    rows = rows_of(setup, setup.ids.dev)
     mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
     return Loader(rows, mine, s.train.workers, "dev")
 
@@ -186,7 +186,7 @@ def _seen(setup: Setup) -> list[str]:
 
     So scores find it out where a test, of this corpus or another, has one of them.
     """
-    fold, init = setup.folds.fold(setup.fold), setup.settings.train.init
+    fold, init = setup.ids, setup.settings.train.init
     before = bundle.seen(read_json(Path(init) / "bundle.json", bundle.OBTAIN, newer=True)) if init else ()
     return sorted({*before, *(setup.data.facts[i].sha256[:16] for i in (*fold.train, *fold.dev))})
 

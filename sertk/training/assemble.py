@@ -13,6 +13,7 @@ from torch import nn
 from sertk.console.progress import say
 from sertk.core import BatchSampler, Dims, NotHereError, SertkError, Task, UsageError, key
 from sertk.corpus.features import cached, stores
+from sertk.corpus.folding import Fold, subset
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling import build
@@ -40,6 +41,7 @@ class Setup(NamedTuple):
         settings: Of the run; what is frozen is a feature already.
         data: The prepared corpus.
         folds: The protocol.
+        ids: The utterances of the fold, of train those of `train.subset`.
         task: Its classes, and the training utterances of each.
         reader: Gives inputs.
         features: Keys of the cached features, by input.
@@ -51,6 +53,7 @@ class Setup(NamedTuple):
     settings: Settings
     data: Data
     folds: Folds
+    ids: Fold
     task: Task
     reader: Reader
     features: dict[str, str]
@@ -75,6 +78,10 @@ def make_setup(plugins: Plugins, settings: Settings, data: Data, folds: Folds, o
             raise SertkError(
                 f"protocol {folds.name!r}, fold {settings.fold}: {part} is empty. Choose another protocol."
             )
+    share = settings.train.subset
+    if share < 1:
+        whole, fold = fold, fold._replace(train=subset(fold.train, folds.labels, share))
+        say(f"train.subset {share:g}: {len(fold.train)} of {len(whole.train)} training utterances")
     counts = torch.tensor([sum(folds.labels[i] == name for i in fold.train) for name in folds.classes])
     absent = [name for name, count in zip(folds.classes, counts.tolist(), strict=True) if not count]
     if absent:
@@ -86,7 +93,7 @@ def make_setup(plugins: Plugins, settings: Settings, data: Data, folds: Folds, o
     reader = Reader(data, settings.audio, kept, wave=settings.inputs.keys() != kept.keys())
     features = {name: store.folder.name for name, store in kept.items()}
     init = warm_start.digest(settings.train.init)
-    return Setup(plugins, settings, data, folds, Task(folds.classes, counts), reader, features, out, init)
+    return Setup(plugins, settings, data, folds, fold, Task(folds.classes, counts), reader, features, out, init)
 
 
 def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
@@ -201,7 +208,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
 
 def _dev(setup: Setup) -> Dev:
     """The dev utterances of the fold."""
-    rows = rows_of(setup, setup.folds.fold(setup.fold).dev)
+    rows = rows_of(setup, setup.ids.dev)
     return Dev(rows.utterances, rows.labels, setup.task.classes)
 
 
