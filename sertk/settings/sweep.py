@@ -14,7 +14,7 @@ from sertk.settings.merge import read, tags_in, where_given
 from sertk.settings.schema import Component, given_at, setting
 
 Values = Mapping[str, float | Mapping[str, float]]
-"""What was printed, by cell: a figure, or the figures by name for a cell by fold or by speaker. Shares are in percent."""
+"""What was printed, by cell: a figure, or figures by name for a cell by fold or by speaker. Shares are in percent."""
 
 
 @dataclass(frozen=True)
