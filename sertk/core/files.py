@@ -39,6 +39,16 @@ def name_of_part(part: str) -> str:
     return part.replace("%5C", "\\").replace("%2F", "/").replace("%25", "%")
 
 
+def scores_file(part: str) -> str:
+    """The name of the file in a run folder that has the scores of a part."""
+    return "scores.jsonl" if part == "test" else f"{part}.jsonl"
+
+
+def beside(scores: Path, what: str, suffix: str) -> Path:
+    """The file that goes with scores: scores.jsonl -> metrics.json; anything.jsonl -> anything.metrics.json."""
+    return scores.with_name(f"{what}{suffix}" if scores.stem == "scores" else f"{scores.stem}.{what}{suffix}")
+
+
 def explain(error: OSError, path: Path) -> SertkError:
     """An operating system's error as a sentence with the next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -7,10 +7,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from sertk.core import Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
-from sertk.core.files import digest, egs, part_of
+from sertk.core.files import beside, digest, egs, part_of, scores_file
 from sertk.corpus import folding, protocols
 from sertk.corpus.features import Store, stores
 from sertk.corpus.prepared import title_of
@@ -57,6 +58,7 @@ class Ask:
     force: bool = False
     allow_failed: bool = False
     publish: bool = False
+    parts: Sequence[str] = ("test",)
     choices: Choices = field(default_factory=Choices)
 
 
@@ -215,8 +217,8 @@ class Plan:
         known = self._folds()
         if known is None:
             return
-        folds, seeds = self.settings.folds, list(map(str, self.settings.seeds))
-        for fold in self.ask.folds or (known if folds == ("all",) else folds):
+        folds, seeds = self.ask.folds or self.settings.folds, list(map(str, self.settings.seeds))
+        for fold in known if tuple(folds) == ("all",) else folds:
             for seed in self.ask.seeds or seeds:
                 name, number = _pick(fold, known, "fold"), _pick(seed, seeds, "seed", closed=False)
                 yield name, number, self.system / f"fold={part_of(name)}" / f"seed={number}"
@@ -278,10 +280,12 @@ class Plan:
         reads += [[file_hash(one) for one in self.settings.plugins]] if self.settings.plugins else []
         needs = [*self._prepared()[2:], *warm_start.files(self.settings.train.init)]
         for fold, seed, out in self._runs():
-            place = ["--protocol", self.protocol, "--fold", fold, "--seed", seed, "--out", str(out)]
-            words = ["train", str(self._data), *self._common(), *place]
+            plain_words = ["train", str(self._data), *self._common(), "--protocol", self.protocol]
+            words = [*plain_words, "--fold", fold, "--seed", seed, "--out", str(out)]
             settings = identity(self.settings, "run", "which")  # fold and seed are in its folder
-            yield Step("train", words, out / ".train.json", settings, needs, [out / "model"], reads=reads)
+            several = [*plain_words, "--out", str(self.system)]
+            stamp, makes, run = out / ".train.json", [out / "model"], (fold, seed)
+            yield Step("train", words, stamp, settings, needs, makes, reads=reads, run=run, together=several)
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:
         """The files of checkpoints that the settings name by their folder: one may be changed there."""
@@ -295,13 +299,17 @@ class Plan:
 
     def _score(self) -> Iterator[Step]:
         s = self.settings
-        for _, _, out in self._runs():
-            words = ["score", str(out / "model"), str(self._data), "--out", str(out / "scores.jsonl")]
-            words += ["--root", str(self.ask.root.resolve())] if self.ask.root else []
-            words += ["--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
-            makes = [out / "scores.jsonl", out / "metrics.json"]
+        root = ["--root", str(self.ask.root.resolve())] if self.ask.root else []
+        how = [*root, "--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
+        for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
+            scores = out / scores_file(part)
+            own = [] if part == "test" else ["--part", part]
+            words = ["score", str(out / "model"), str(self._data), "--out", str(scores), *own, *how]
+            several = ["score", str(self.system), str(self._data), *own, *how]
+            makes = [scores, beside(scores, "metrics", ".json")]
             needs = [*self._prepared()[2:], out / "model", *map(Path, s.plugins)]  # a file may have metrics
-            yield Step("score", words, out / ".score.json", [], needs, makes)
+            stamp = out / (".score.json" if part == "test" else f".score-{part}.json")
+            yield Step("score", words, stamp, [], needs, makes, run=(fold, seed), together=several)
 
     def _command(self) -> str:
         """The command that makes these results again, where the recipe is: from the repository, or from its folder.

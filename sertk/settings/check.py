@@ -57,6 +57,11 @@ def settings_of(tree: Mapping[str, Any], places: Mapping[str, str] | None = None
     return found
 
 
+def group_of(kind: type[T], tree: Mapping[str, Any], places: Mapping[str, str]) -> T:
+    """Checks a tree of another group than settings, such as a sweep, whose fields have notes too; see `settings_of`."""
+    return _group(kind, tree, Place("", places), {})
+
+
 def check_part(tree: Mapping[str, Any], places: Mapping[str, str]) -> None:
     """Checks a tree that is a part of settings, such as those of a recipe for one system, each value by itself.
 
