@@ -166,7 +166,7 @@ def _plain(hint: Any, value: object, at: Place, about: Note, *, null: bool) -> A
         )
         if wrong:
             raise at.refuse(f"{wrong}.")
-    return float(value) if isinstance(value, int) and float in (hint, *typing.get_args(hint)) else value
+    return float(value) if fits(value, float) and float in (hint, *typing.get_args(hint)) else value  # type: ignore[arg-type]
 
 
 def _parsed(text: str, at: Place) -> Segments:
