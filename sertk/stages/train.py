@@ -18,7 +18,7 @@ from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling import build, bundle
 from sertk.modeling.borders import inside
-from sertk.modeling.build import Body, with_frozen
+from sertk.modeling.build import Body, about_frozen, with_frozen
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins, file_hash
@@ -57,6 +57,8 @@ def train(settings: Settings, data: Data, out: Path, named: Sequence[LossTerm] =
         computed = with_frozen(plugins, settings)
         rehearse(plugins, computed, folds.classes)
         lock = distributed.rank_zero(lambda: run_folder.lock(out))
+        if frozen := about_frozen(plugins, settings):
+            say(frozen)
         try:
             distributed.rank_zero(lambda: run_folder.claim(settings, out, force=force))
             _run(plugins, computed, data, folds, out, added)
