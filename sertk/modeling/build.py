@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from sertk.core import Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, UsageError, nearest
@@ -46,20 +47,27 @@ def with_frozen(plugins: Plugins, settings: Settings) -> Settings:
     return replace(settings, inputs={"frozen": feature}, backbone=rest)
 
 
-def make_body(plugins: Plugins, settings: Settings, *, train: bool = False) -> Body:
+def make_body(
+    plugins: Plugins,
+    settings: Settings,
+    *,
+    train: bool = False,
+    shared: Mapping[str, Feature] = MappingProxyType({}),
+) -> Body:
     """The front end, the backbone and the pooling.
 
     Args:
         plugins: The registry.
         settings: The run's, or a bundle's; what is frozen is a feature already.
         train: Whether to make the augmentations too.
+        shared: Features that are made already.
 
     Raises:
         UsageError: On an unknown name or setting.
     """
     if not settings.inputs:
         raise UsageError("the run has no inputs; give a --system, or inputs: {mel: {name: mel}} in the recipe.")
-    features = make_features(plugins, settings)
+    features = make_features(plugins, settings, shared)
     with settings.located("augment"):
         augment = [plugins.make("augmentation", spec) for spec in settings.augment] if train else []
     frontend = Frontend(features, settings.crop, augment, settings.seed)

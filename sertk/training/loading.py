@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sertk.console.progress import track
 from sertk.core import Batch, BatchSampler, Padded, Plan, Rng, SertkError, Target, Utterance
 from sertk.corpus import audio
-from sertk.corpus.features import Store
+from sertk.corpus.features import Loaded, Store
 from sertk.corpus.prepared import Data
 from sertk.modeling.borders import check_plans, inside
 from sertk.settings.schema import AudioSettings
@@ -24,18 +24,20 @@ class Reader:
     Args:
         data: The prepared corpus.
         settings: How audio becomes a wave.
-        stores: Features by input name.
+        stores: Features by input name, on disk or in memory.
         wave: Whether to give waves too, under the name "wave".
     """
 
-    def __init__(self, data: Data, settings: AudioSettings, stores: Mapping[str, Store], *, wave: bool) -> None:
+    def __init__(
+        self, data: Data, settings: AudioSettings, stores: Mapping[str, Store | Loaded], *, wave: bool
+    ) -> None:
         self._data, self._settings, self._stores, self._waves = data, settings, stores, wave
 
     def __call__(self, utterances: Sequence[Utterance]) -> dict[str, Padded]:
         """{name: (B, T, D)}, and {"wave": (B, S)}."""
         waves = {"wave": Padded.stack([self._wave(one) for one in utterances])} if self._waves else {}
         shas = [self._data.facts[one.id].sha256 for one in utterances]
-        return waves | {name: Padded.stack([store[sha] for sha in shas]) for name, store in self._stores.items()}
+        return waves | {name: store.stack(shas) for name, store in self._stores.items()}
 
     def _wave(self, one: Utterance) -> Tensor:
         return audio.read(self._data.root / one.path, one.id, self._settings, one.start, one.duration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 
 import torch
@@ -23,11 +24,15 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
     def __init__(self, training: Training) -> None:
         torch.backends.cudnn.deterministic = True
         super().__init__({"model": training.model, "loss": training.mixture}, run_opts=training.options)
-        self.training, self.train_sampler, self.since_save = training, training.order, 0
+        self.training, self.train_sampler = training, training.order
+        self.since_save, self.saved = 0, time.monotonic()
 
     def train_on(self, train: Loader, dev: Loader | None) -> None:
         """Trains to the end, from the newest checkpoint where there is one."""
-        self.fit(self._epochs(), train, dev, progressbar=False)
+        try:
+            self.fit(self._epochs(), train, dev, progressbar=False)
+        finally:
+            self.training.history.write()
 
     def _epochs(self) -> Iterator[int]:
         while not self.training.history.finished:
@@ -71,7 +76,10 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
     def on_fit_batch_start(self, item: Item, should_step: bool) -> None:
         """Makes dropout a function of (seed, epoch, step, rank), so that resuming needs no generator state."""
         seed = key(self.training.seed, "step", self.training.history.epoch, self.step) + distributed.rank()
-        torch.manual_seed(seed & (2**63 - 1))
+        # torch.manual_seed would also format a traceback for each kind of device that is not there
+        torch.default_generator.manual_seed(seed & (2**63 - 1))
+        if self.device_type == "cuda":
+            torch.cuda.manual_seed_all(seed & (2**63 - 1))
 
     def on_fit_batch_end(self, item: Item, outputs: object, loss: Tensor, should_step: bool) -> None:
         """Flushes what is left of an accumulation when the epoch ends, steps the rates, saves now and then."""
@@ -94,6 +102,9 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             self._save()
 
     def _save(self) -> None:
-        self.since_save = 0
+        """Writes a checkpoint, where a kill would cost more than a moment."""
+        if time.monotonic() - self.saved < self.training.save_seconds:
+            return
+        self.since_save, self.saved = 0, time.monotonic()
         if not distributed.rank():
             self.training.save(self.scaler, {"step": self.step, "optimizer_step": self.optimizer_step})
