@@ -18,7 +18,7 @@ from sertk.corpus.features import cached, share_features, stores
 from sertk.corpus.folding import Fold
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
-from sertk.modeling import build
+from sertk.modeling import build, bundle
 from sertk.modeling.build import Body
 from sertk.modeling.decide import make_decider
 from sertk.modeling.frontend import Frontend
@@ -44,6 +44,7 @@ class Shared(NamedTuple):
         folds: The protocol.
         reader: Gives inputs.
         made: Features by input; not those that a run makes for itself, see `share_features`.
+        kept: Their files, as bundles have them.
         features: Keys of the cached features, by input.
         init: Hash of the bundle's weights that the runs begin with.
     """
@@ -52,9 +53,10 @@ class Shared(NamedTuple):
     data: Data
     folds: Folds
     reader: Reader
-    made: Mapping[str, Feature] = MappingProxyType({})
-    features: Mapping[str, str] = MappingProxyType({})
-    init: str | None = None
+    made: Mapping[str, Feature]
+    kept: bundle.Kept
+    features: Mapping[str, str]
+    init: str | None
 
 
 def share(plugins: Plugins, settings: Settings, data: Data, folds: Folds, chosen: Sequence[str]) -> Shared:
@@ -77,7 +79,8 @@ def share(plugins: Plugins, settings: Settings, data: Data, folds: Folds, chosen
     loaded = {name: store.loaded(shas) for name, store in kept.items()}
     reader = Reader(data, settings.audio, loaded, wave=settings.inputs.keys() != kept.keys())
     features = {name: store.folder.name for name, store in kept.items()}
-    return Shared(plugins, data, folds, reader, made, features, warm_start.digest(settings.train.init))
+    files: bundle.Kept = {name: {} for name in made}
+    return Shared(plugins, data, folds, reader, made, files, features, warm_start.digest(settings.train.init))
 
 
 class Setup(NamedTuple):

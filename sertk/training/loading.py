@@ -78,7 +78,8 @@ class Rows(Dataset[Item]):
         copies: int = 1,
         partners: int = 0,
     ) -> None:
-        self.utterances, self._labels, self._classes = utterances, labels, classes
+        self.utterances, self._labels = utterances, labels
+        self._soft = torch.nn.functional.one_hot(labels, classes).float()
         self._reader, self._seed, self._copies, self._partners = reader, seed, copies, partners
 
     @property
@@ -104,9 +105,9 @@ class Rows(Dataset[Item]):
         return Item(batch, self._batch(rows, torch.zeros(len(rows)), {}), epoch)
 
     def _batch(self, rows: Tensor, weight: Tensor, groups: Mapping[str, Tensor]) -> Batch:
-        places = (rows // self._copies).tolist()
-        chosen = [self.utterances[place] for place in places]
-        soft = torch.nn.functional.one_hot(self._labels[places], self._classes).float()
+        places = rows // self._copies
+        chosen = [self.utterances[place] for place in places.tolist()]
+        soft = self._soft[places]
         ids = tuple(one.id for one in chosen)
         owner = torch.arange(len(ids))
         return Batch(ids, self._reader(chosen), Target(soft, weight), rows % self._copies, owner, groups)

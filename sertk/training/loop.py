@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from speechbrain.core import Brain, Stage
@@ -45,15 +46,19 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
     def views(self, item: Item, *, train: bool) -> tuple[Views, Batch]:
         """Augments, computes features and runs the model."""
         batch, partners, epoch = item.to(self.device)
-        with torch.autocast(self.device_type, enabled=False):  # features as the statistics and the scorer compute them
+        with self._exact():  # features as the statistics and the scorer compute them
             ready = self.training.frontend(batch, epoch, partners, train=train)
         return self.modules.model(ready.inputs, self.training.spans), ready
+
+    def _exact(self) -> AbstractContextManager[object]:
+        """Full precision, where the model has another."""
+        return nullcontext() if self.precision == "fp32" else torch.autocast(self.device_type, enabled=False)
 
     def compute_objectives(self, outputs: tuple[Views, Batch], item: Item, stage: Stage) -> Tensor:
         """The objective on training batches; on dev the negative log-probability of the labels."""
         (views, batch), training = outputs, self.training
         # float32 whatever the precision: half-precision contrasts and angles are off by a percent
-        with torch.autocast(self.device_type, enabled=False):
+        with self._exact():
             return training.train_loss(views, batch) if stage == Stage.TRAIN else training.dev_loss(views, batch, item)
 
     def init_optimizers(self) -> None:
@@ -72,6 +77,13 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         whole = self.grad_accumulation_factor
         distributed.average_gradients(self.modules.parameters(), whole / (self.step % whole or whole))
         super().optimizers_step()
+
+    def check_loss_isfinite(self, loss: Tensor) -> None:
+        """Nothing: the history has looked at it, and says which part is to blame."""
+
+    def update_average(self, loss: Tensor, avg_loss: float) -> float:
+        """Nothing: the history has the means that are shown."""
+        return avg_loss
 
     def on_fit_batch_start(self, item: Item, should_step: bool) -> None:
         """Makes dropout a function of (seed, epoch, step, rank), so that resuming needs no generator state."""

@@ -72,8 +72,9 @@ def write(setup: Setup, final: Training, best: Mapping[str, object], seconds: fl
             "seen": _seen(setup),
         },
     }
-    beside = run_folder.bundles_beside(setup.out)
-    bundle.write(setup.out / "model", final.model, final.frontend, final.settings, about, setup.shared.plugins, beside)
+    beside, shared = run_folder.bundles_beside(setup.out), setup.shared
+    model = setup.out / "model"
+    bundle.write(model, final.model, final.frontend, final.settings, about, shared.plugins, beside, shared.kept)
     shutil.rmtree(setup.out / "checkpoints", ignore_errors=True)
 
 
