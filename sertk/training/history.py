@@ -131,7 +131,7 @@ class History:
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         if not distributed.rank():
             self._draw()
-        if time.monotonic() - self._written >= LOG_SECONDS:
+        if self.finished or time.monotonic() - self._written >= LOG_SECONDS:
             self.write()
 
     def write(self) -> None:

@@ -61,6 +61,7 @@ def run(site: str, data: Path, out: Path, schedule: dict[str, object], accumulat
         "train.accumulate": accumulate,
         "train.refit": refit,
         "train.checkpoint_steps": 1,
+        "train.checkpoint_seconds": 0,
         "train.threads": 1,
     }
     document = merge.load("mini-cnn", None, overrides)
