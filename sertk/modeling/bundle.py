@@ -144,6 +144,7 @@ def write(
     about: Mapping[str, object],
     plugins: Plugins,
     beside: Sequence[Path] = (),
+    kept: Kept | None = None,
 ) -> None:
     """Writes a bundle whole or not at all.
 
@@ -155,15 +156,16 @@ def write(
         about: classes, protocol, training.
         plugins: Tells which distribution or file offers each component.
         beside: Other bundles, to share files with.
+        kept: Has the files of those features that no run changes, once the first bundle is written.
     """
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     trained, frozen = _weights(model)
     with writing(fresh / "model.safetensors") as file:
         file.write(save(trained))
+    before = kept or {}
     learned = {
-        name: {word: _put(fresh, one, "", beside) for word, one in feature.files().items()}
-        for name, feature in frontend.features.items()
+        name: _put_files(fresh, feature, beside, before.get(name) or {}) for name, feature in frontend.features.items()
     }
     content = {
         **about,
@@ -178,6 +180,9 @@ def write(
     write_json(fresh / "bundle.json", content)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+    for name, stored in learned.items():
+        if name in before:
+            before[name] = {word: _Seen.of(folder / "files" / file) for word, file in stored.items()}
 
 
 def _weights(model: Model) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -187,6 +192,37 @@ def _weights(model: Model) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         kept = frozen if isinstance(value, nn.Parameter) and not value.requires_grad else trained
         kept[name] = value.detach().cpu().contiguous()
     return trained, frozen
+
+
+class _Seen(NamedTuple):
+    """A file as this process wrote it, or compared it: while size, time and inode stay, so does its content."""
+
+    path: Path
+    stat: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, path: Path) -> _Seen:
+        found = path.stat()
+        return cls(path, (found.st_size, found.st_mtime_ns, found.st_ino))
+
+    def again(self, path: Path) -> bool:
+        """Gives the file another name, if it is unchanged and can have one; says whether it did."""
+        try:
+            return self.of(self.path) == self and link(self.path, path)
+        except OSError:
+            return False
+
+
+Kept = dict[str, Mapping[str, _Seen]]
+"""The files of features that no run changes, by input; none where none is written yet. Else a process that trains
+thirty runs would write out, hash and compare the same encoder thirty times."""
+
+
+def _put_files(folder: Path, feature: Feature, beside: Sequence[Path], before: Mapping[str, _Seen]) -> dict[str, str]:
+    """Puts the files of a feature into a bundle; gives their names there."""
+    if before and all(seen.again(folder / "files" / seen.path.name) for seen in before.values()):
+        return {word: seen.path.name for word, seen in before.items()}
+    return {word: _put(folder, content, "", beside) for word, content in feature.files().items()}
 
 
 def _put(folder: Path, content: bytes, suffix: str, beside: Sequence[Path]) -> str:
@@ -284,17 +320,18 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = 
     """
     found = opened(folder, plugins)
     about, settings = found.about, found.settings
-    described = found.features if stored else None
+    described = found.features or {} if stored else {}
     try:
-        body = build.make_body(plugins, settings, features=described)
+        body = build.make_body(plugins, settings, shared=described)
         model = build.make_model(plugins, settings, body, found.heads)
         decider = make_decider(plugins, settings, body.dims)
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
     _load(model, folder, about)
-    for name, feature in body.frontend.features.items() if described is None else ():
-        with inside(feature.who):
-            feature.restore(_learned(folder, about, name))
+    for name, feature in body.frontend.features.items():
+        if name not in described:
+            with inside(feature.who):
+                feature.restore(_learned(folder, about, name))
     model.to(torch.device(device)).eval()
     return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sertk.core import SertkError, UsageError
-from sertk.core.files import name_of_part, part_of
+from sertk.core.files import Document, name_of_part, part_of, read_json, sentence, write_json
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
 from sertk.settings.several import folds_of, seeds_of
@@ -26,6 +26,17 @@ def refuse(options: Mapping[str, object], why: str) -> None:
     for word, value in options.items():
         if value is not None:
             raise UsageError(f"{word} does not go with {why}")
+
+
+def note(run: Path, error: Exception | None) -> None:
+    """Writes into failed.json of a run why it is not scored, or takes that away. What training says there stays."""
+    path = run / "failed.json"
+    trained = (run / "model" / "bundle.json").exists()
+    if not trained or (path.exists() and read_json(path, "Delete it.")["stage"] != "score"):
+        return
+    path.unlink(missing_ok=True)
+    if error is not None:
+        write_json(path, {"stage": "score", "error": sentence(error)})
 
 
 def runs_of(system: Path, data: Data, folds: str | None, seeds: str | None) -> list[Path]:
@@ -56,8 +67,8 @@ def _known_folds(system: Path, data: Data) -> list[str]:
     """
     for path in sorted(system.glob("fold=*/seed=*/model")):
         try:
-            name = bundle.read_about(path)["protocol"]["name"]
+            about: Document = bundle.read_about(path)
         except SertkError:
             continue  # the run is named when its turn comes
-        return list(data.protocol(name).folds)
+        return list(data.protocol(about["protocol"]["name"]).folds)
     raise SertkError(f"no run in {system} has a bundle that can be read (fold=F/seed=N/model). Train one first.")

@@ -47,3 +47,14 @@ def seeds_of(text: str) -> list[int]:
             raise UsageError(f"--seed {text!r}: {part!r} is no seed. Give numbers and ranges: 3, 0-4 or 0,2,7-9.")
         found += range(int(first), int(last) + 1)
     return list(dict.fromkeys(found))
+
+
+def seeds_text(seeds: Sequence[str]) -> str:
+    """Seeds in one word, as `seeds_of` reads it: neighbours that count up are a range."""
+    runs: list[list[int]] = []
+    for seed in map(int, seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

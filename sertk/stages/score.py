@@ -6,14 +6,14 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError
-from sertk.core.files import Document, Record, write_json, write_jsonl
+from sertk.core.files import Document, Record, beside, scores_file, sentence, write_json, write_jsonl
 from sertk.corpus.audit import stamped
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
@@ -24,13 +24,11 @@ from sertk.results.runs import trained_as
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.stored import Shelf
-from sertk.scoring.system import runs_of
+from sertk.scoring.system import note, runs_of
 from sertk.training import distributed
 
 Part = Literal["train", "dev", "test"]
 Source = Literal["store", "audio"]
-NAMES: Mapping[Part, str] = {"test": "scores.jsonl", "dev": "dev.jsonl", "train": "train.jsonl"}
-"""The file of a run's scores in its folder, by part of its fold."""
 
 
 class _Shared(NamedTuple):
@@ -125,7 +123,7 @@ def score_runs(
         root: The corpus folder, where it is not the one that was prepared.
         folds: Names with commas between them, see `folds_of`; None takes those that are there.
         seeds: As in "0-4", see `seeds_of`; None takes those that are there.
-        part: Of each fold; `NAMES` says into which file.
+        part: Of each fold; `scores_file` says into which file.
         device: auto, cpu, cuda, cuda:N.
         batch: Utterances at once.
         files: Plugin files.
@@ -148,9 +146,11 @@ def score_runs(
             failed: list[Record] = []
             opened = bundle.opened(run / "model", shared.plugins)
             found = of_corpus(data, opened.about, failed, part=part)
-            left += _score(opened, found, shelf, run / NAMES[part], failed, shared, whole=True)
+            left += _score(opened, found, shelf, run / scores_file(part), failed, shared, whole=True)
+            note(run, None)
         except Exception as error:  # a run can be broken in any way, and ends only itself
-            say(f"{run} is not scored: {error if isinstance(error, SertkError | OSError) else repr(error)}")
+            say(f"{run} is not scored: {sentence(error)}")
+            note(run, error)
             errors.append(error)
     if errors:
         say(f"{len(errors)} of {len(runs)} runs are not scored, see above")
@@ -207,7 +207,7 @@ def _write(
     out: Path, lines: Sequence[Record], classes: Sequence[str], about: Document, measures: Measures, *, whole: bool
 ) -> str:
     """Writes score lines and, if they are the whole and have labels, metrics; gives these in words."""
-    metrics = _beside(out, "metrics", ".json")
+    metrics = beside(out, "metrics", ".json")
     metrics.unlink(missing_ok=True)  # first: old metrics beside new scores would pass for theirs
     write_jsonl(out, lines)
     known = labelled(lines, classes)
@@ -232,18 +232,13 @@ def _write(
     return f"{measures.words(values)}, "
 
 
-def _beside(out: Path, what: str, suffix: str) -> Path:
-    """The file that goes with scores: scores.jsonl -> metrics.json; anything.jsonl -> anything.metrics.json."""
-    return out.with_name(f"{what}{suffix}" if out.stem == "scores" else f"{out.stem}.{what}{suffix}")
-
-
 def _report_failed(failed: Sequence[Document], out: Path | None, total: int) -> None:
     """Writes the inputs that failed beside `out`, or says each of them if there is no `out`."""
     if out is None:
         for one in failed:
             say(f"failed: {one['reason']}")
         return
-    path = _beside(out, "failed", ".jsonl")
+    path = beside(out, "failed", ".jsonl")
     path.unlink(missing_ok=True)
     if failed:
         write_jsonl(path, failed)

@@ -347,6 +347,19 @@ def test_a_run_that_is_broken_ends_only_itself_and_is_named(place: Place) -> Non
     assert f"{place.run('1', 3)} is not scored: {place.run('1', 3) / 'model'} is not a folder" in done.output
     assert "2 of 3 runs are not scored, see above" in done.output
     assert [(place.run(*one) / "scores.jsonl").exists() for one in RUNS] == [False, False, True]
+    told = json.loads((place.run("1", 0) / "failed.json").read_text())
+    assert (told["stage"], "is not safetensors" in told["error"]) == ("score", True)
+    assert [(place.run(*one) / "failed.json").exists() for one in RUNS] == [True, False, False]
+
+
+def test_why_a_run_is_not_scored_is_taken_away_when_it_is_and_what_training_says_stays(place: Place) -> None:
+    for fold, stage in (("1", "score"), ("4", "train")):
+        (place.run(fold) / "failed.json").write_text(json.dumps({"schema": 1, "stage": stage, "error": "no room"}))
+    assert invoke(place.system, place.data, "--seed", "0").exit_code == 0
+    assert [(place.run(fold) / "failed.json").exists() for fold in ("1", "4")] == [False, True]
+    (place.run("4") / "model/model.safetensors").unlink()
+    assert invoke(place.system, place.data, "--seed", "0").exit_code == 3
+    assert json.loads((place.run("4") / "failed.json").read_text())["error"] == "no room"
 
 
 def test_where_no_run_can_be_scored_the_command_has_failed(place: Place) -> None:
