@@ -101,25 +101,27 @@ def featurize(
 @with_choices
 def train(
     data: DataFolder,
-    out: Annotated[Path, typer.Option(help="The run folder.")],
+    out: Annotated[
+        Path, typer.Option(help="The run folder; of several runs a folder, each is fold=NAME/seed=N in it.")
+    ],
     choices: Choices,
     config: Config = None,
     protocol: Annotated[str | None, typer.Option(help="Protocol of the corpus.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position; 1,2 are two, all is all.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Everything random follows from it; 0-4 or 0,2 are several.")] = None,
     root: Root = None,
-    force: Annotated[bool, typer.Option("--force", help="Delete an earlier run in --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete earlier runs in --out.")] = False,
 ) -> None:
-    """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume.
+    """3: folds with seeds -> run folders, each with its bundle model/. Run it again to resume.
 
     On two GPUs: torchrun --nproc-per-node=2 -m sertk train ...
     """
     from sertk.corpus.prepared import Data
     from sertk.stages.train import train as stage
 
-    which = {"protocol": protocol, "fold": fold, "seed": seed}
-    settings = choices.load(config, {word: value for word, value in which.items() if value is not None})
-    stage(settings, Data(data, root), out, choices.losses(), force=force)
+    settings = choices.load(config, {} if protocol is None else {"protocol": protocol})
+    failed = stage(settings, Data(data, root), out, choices.losses(), folds=fold, seeds=seed, force=force)
+    raise typer.Exit(3 if failed else 0)
 
 
 @app.command()

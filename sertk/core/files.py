@@ -64,6 +64,19 @@ def explain(error: OSError, path: Path) -> SertkError:
     )
 
 
+def sentence(error: Exception) -> str:
+    """Any error as a sentence with the next step."""
+    if isinstance(error, SertkError):
+        return str(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the GPU has no memory left. Lower train.batch (and raise train.accumulate), or score's --batch."
+    if isinstance(error, OSError):
+        return str(explain(error, Path(str(error.filename or "a file"))))
+    return (
+        f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."
+    )
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Opens a hidden sibling for writing and, when all went well, makes it durable and renames it to `path`.

@@ -160,7 +160,10 @@ class SweepPlan:
             "protocol": plan.protocol,
             "encoder": _encoder(plan.settings.backbone),
         }
-        return ", ".join(f"another {what}" for what, value in theirs.items() if value != ours[what])
+        other = [what for what, value in theirs.items() if value != ours[what]]
+        if "corpus" in other and "protocol" in other:  # which has protocols of its own
+            other.remove("protocol")
+        return ", ".join(f"another {what}" for what in other)
 
 
 def _same(one: str, other: str) -> bool:

@@ -202,6 +202,13 @@ class TrainSettings:
     checkpoint_steps: int = setting(
         200, "optimizer steps between checkpoints inside an epoch; 0 only at its end", low=0, role="how"
     )
+    checkpoint_seconds: float = setting(
+        20.0,
+        "of training that a kill may cost: sooner after the last checkpoint none is written; 0 writes every one",
+        "s",
+        low=0,
+        role="how",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "of the model; features and losses are in fp32")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", role="how")
     threads: int = setting(0, "CPU threads; 0 leaves torch's choice", low=0, role="how")

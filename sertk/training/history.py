@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 TOTAL = "total"
+LOG_SECONDS = 1.0
+"""Between two writings of log.jsonl, which is written whole and waits for the disk: epochs may last milliseconds."""
 
 
 class History:
@@ -62,6 +65,7 @@ class History:
         self._terms: dict[str, float] = {}
         self._batches = 0
         self._lines: list[Record] = []
+        self._written = -math.inf
 
     @property
     def finished(self) -> bool:
@@ -102,7 +106,7 @@ class History:
         rates: Mapping[str, float],
         alpha: float | None = None,
     ) -> None:
-        """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log.
+        """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log now and then.
 
         Args:
             score: Dev metric; None without a dev set.
@@ -134,8 +138,15 @@ class History:
         say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{weighs}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         if not distributed.rank():
-            write_jsonl(self._log, self._lines)
             self._draw()
+        if self.finished or time.monotonic() - self._written >= LOG_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Writes log.jsonl."""
+        self._written = time.monotonic()
+        if self._lines and not distributed.rank():
+            write_jsonl(self._log, self._lines)
 
     def _selects(self, score: float) -> bool:
         """Whether the epoch of a dev score is taken: the first one, every one, or one that is better than the best."""

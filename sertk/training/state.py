@@ -43,6 +43,7 @@ class Training:
         history: Epochs, selection, log.
         seed: Everything random follows from it.
         save_every: Optimizer steps between checkpoints inside an epoch, 0 for none.
+        save_seconds: Between two checkpoints, at least.
         settings: As the bundle will have them.
         weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
@@ -63,6 +64,7 @@ class Training:
     history: History
     seed: int
     save_every: int
+    save_seconds: float
     settings: Settings
     weights: dict[str, str]
     options: dict[str, object]

@@ -63,6 +63,7 @@ def run(
         "train.accumulate": accumulate,
         "train.refit": refit,
         "train.checkpoint_steps": 1,
+        "train.checkpoint_seconds": 0,
         "train.threads": 1,
     }
     document = merge.load("mini-cnn", None, overrides)
