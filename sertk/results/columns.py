@@ -29,9 +29,9 @@ class Cost:
         self.title, self._seconds = title, seconds
 
     @property
-    def about(self) -> str:
-        """Its unit in words."""
-        return "seconds" if self._seconds else "count"
+    def suffix(self) -> str:
+        """Its unit, as it stands behind the title of an axis."""
+        return " (s)" if self._seconds else ""
 
     def text(self, *values: float | None) -> str:
         """The mean of several seeds."""
