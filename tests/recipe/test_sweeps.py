@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from sertk.core.files import egs
 from sertk.settings import merge, sweep
+from sertk.settings.packaged import egs
 from sertk.settings.schema import Settings
 from sertk.settings.sweep import Sweep, Values
 
