@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -244,9 +246,25 @@ def audit(
     raise typer.Exit(3 if audit_lists(lists, data, protocol, out) else 0)
 
 
+def _unless_nothing_to_do(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives `recipe` a quick look first, before anything that imports torch."""
+
+    @functools.wraps(command)
+    def run(ctx: typer.Context, **given: Any) -> None:  # noqa: ANN401 - typer has looked at each
+        from sertk.recipe import quick
+
+        ctx.obj = quick.record_of(**ctx.params)
+        if ctx.obj is None or not quick.nothing_to_do(ctx.obj):
+            command(ctx=ctx, **given)
+
+    return run
+
+
 @app.command()
+@_unless_nothing_to_do
 @with_choices
 def recipe(
+    ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="A folder with recipe.yaml, or a packaged recipe's name.")],
     choices: Choices,
     stage: Annotated[str, typer.Option(help="First stage, by number or name.")] = "prepare",
@@ -294,7 +312,7 @@ def recipe(
         publish=publish,
         choices=choices,
     )
-    raise typer.Exit(runner.run(path, ask))
+    raise typer.Exit(runner.run(path, ask, ctx.obj))
 
 
 @app.command()

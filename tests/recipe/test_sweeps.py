@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
-from sertk.core.files import egs
 from sertk.corpus import protocols
 from sertk.settings import merge, sweep
+from sertk.settings.packaged import egs
 from sertk.settings.schema import Settings
 from sertk.settings.several import folds_of, seeds_of
 from sertk.settings.sweep import Sweep, Values
