@@ -339,12 +339,13 @@ def test_a_partial_line_is_marked_and_the_table_says_how_partial(best: Path, tmp
     )
 
 
-def test_a_whole_line_beside_a_partial_one_is_not_marked(best: Path, tmp_path: Path) -> None:
+def test_what_is_whole_beside_what_is_partial_is_not_marked(best: Path, tmp_path: Path) -> None:
     rows = {"best": Row(), "poor": Row()}
-    lines = [line(best), line(system_of(tmp_path / "poor", POOR))]
+    lines = [line(best), line(system_of(tmp_path / "poor", {"0": ("aaabb",)}), runs=EVERY[:2])]
     found = made(tmp_path / "out", sweep({"UAR": Cell(how="fold")}, rows), *lines)
     assert not [text for text in found.rows["best"].values() if "†" in text]
-    assert found.rows["poor"]["UAR 1"] == "83.33 †"
+    poor = found.rows["poor"]
+    assert (poor["UAR 1"], poor["UAR 2"], poor["UAR mean"]) == ("83.33", "–", "83.33 †")
     whole = made(tmp_path / "whole", sweep({"UAR": Cell()}, rows), lines[0])
     assert "partial" not in whole.text
     assert "†" not in whole.text
@@ -448,6 +449,7 @@ def test_a_curve_is_a_plot_of_its_points_with_the_best_on_dev(tmp_path: Path) ->
     assert list(found.rows) == ["s, alpha 0.2", "s, alpha 0", "s, alpha 0.1"]
     assert "by alpha" not in found.head
     assert found.rows["s, alpha 0"]["UAR"] == "77.08 ± 14.58"
+    assert [own["UAR max"] for own in found.rows.values()] == ["91.67", "91.67", ""]  # one seed has no maximum
     assert found.files == ["table.md", "table.csv", "table.tex", "figures/by alpha.csv", "figures/by alpha.png"]
     assert (found.out / "figures/by alpha.png").read_bytes().startswith(b"\x89PNG")
     first, second, third = points_of(found)
