@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -101,59 +103,96 @@ def featurize(
 @with_choices
 def train(
     data: DataFolder,
-    out: Annotated[Path, typer.Option(help="The run folder.")],
+    out: Annotated[
+        Path, typer.Option(help="The run folder; of several runs a folder, each is fold=NAME/seed=N in it.")
+    ],
     choices: Choices,
     config: Config = None,
     protocol: Annotated[str | None, typer.Option(help="Protocol of the corpus.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position; 1,2 are two, all is all.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Everything random follows from it; 0-4 or 0,2 are several.")] = None,
     root: Root = None,
-    force: Annotated[bool, typer.Option("--force", help="Delete an earlier run in --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete earlier runs in --out.")] = False,
 ) -> None:
-    """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume.
+    """3: folds with seeds -> run folders, each with its bundle model/. Run it again to resume.
 
     On two GPUs: torchrun --nproc-per-node=2 -m sertk train ...
     """
     from sertk.corpus.prepared import Data
     from sertk.stages.train import train as stage
 
-    which = {"protocol": protocol, "fold": fold, "seed": seed}
-    settings = choices.load(config, {word: value for word, value in which.items() if value is not None})
-    stage(settings, Data(data, root), out, choices.losses(), force=force)
+    settings = choices.load(config, {} if protocol is None else {"protocol": protocol})
+    failed = stage(settings, Data(data, root), out, choices.losses(), folds=fold, seeds=seed, force=force)
+    raise typer.Exit(3 if failed else 0)
 
 
 @app.command()
 def score(
-    bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote.")],
+    bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
     inputs: Annotated[
         list[str], typer.Argument(help="data/NAME, manifest.jsonl, folder, files, wav.scp, or - for paths.")
     ],
-    out: Annotated[Path | None, typer.Option(help="scores.jsonl; standard output by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="scores.jsonl; standard output by default. Runs have theirs in their folders.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Where relative paths start.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Of data/NAME; the bundle's own by default.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Of the protocol; the bundle's own by default.")] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2 or all that is there."
+        ),
+    ] = None,
+    seed: Annotated[str | None, typer.Option(help="Of a folder of runs: 0-4 or 0,2; all that are there.")] = None,
     part: Annotated[Literal["train", "dev", "test"], typer.Option(help="Of the fold.")] = "test",
     shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
+    source: Annotated[
+        Literal["store", "audio"],
+        typer.Option(
+            "--from", help="store: features of data/NAME that are stored, where all are; audio: compute them."
+        ),
+    ] = "store",
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
-    """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known."""
-    from sertk.stages.score import score as stage
+    """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known.
 
-    failed = stage(
-        bundle,
-        inputs,
-        out,
-        root=root,
-        protocol=protocol,
-        fold=fold,
-        part=part,
-        shard=shard,
-        device=device,
-        batch=batch,
-        files=plugin,
-    )
+    Of a folder of runs each is scored on its own fold, into its folder: scores.jsonl, dev.jsonl or train.jsonl.
+    """
+    from sertk.scoring.system import is_system, refuse
+    from sertk.stages import score as stage
+
+    if is_system(bundle):
+        refuse({"--out": out, "--protocol": protocol, "--shard": shard}, "a folder of runs; give one RUN/model.")
+        failed = stage.score_runs(
+            bundle,
+            inputs,
+            root=root,
+            folds=fold,
+            seeds=seed,
+            part=part,
+            device=device,
+            batch=batch,
+            files=plugin,
+            source=source,
+        )
+    else:
+        refuse({"--seed": seed}, "one bundle; give the folder of its system, which holds fold=F/seed=N.")
+        failed = stage.score(
+            bundle,
+            inputs,
+            out,
+            root=root,
+            protocol=protocol,
+            fold=fold,
+            part=part,
+            shard=shard,
+            device=device,
+            batch=batch,
+            files=plugin,
+            source=source,
+        )
     raise typer.Exit(3 if failed else 0)
 
 
@@ -207,9 +246,25 @@ def audit(
     raise typer.Exit(3 if audit_lists(lists, data, protocol, out) else 0)
 
 
+def _unless_nothing_to_do(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives `recipe` a quick look first, before anything that imports torch."""
+
+    @functools.wraps(command)
+    def run(ctx: typer.Context, **given: Any) -> None:  # noqa: ANN401 - typer has looked at each
+        from sertk.recipe import quick
+
+        ctx.obj = quick.record_of(**ctx.params)
+        if ctx.obj is None or not quick.nothing_to_do(ctx.obj):
+            command(ctx=ctx, **given)
+
+    return run
+
+
 @app.command()
+@_unless_nothing_to_do
 @with_choices
 def recipe(
+    ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="A folder with recipe.yaml, or a packaged recipe's name.")],
     choices: Choices,
     stage: Annotated[str, typer.Option(help="First stage, by number or name.")] = "prepare",
@@ -257,7 +312,48 @@ def recipe(
         publish=publish,
         choices=choices,
     )
-    raise typer.Exit(runner.run(path, ask))
+    raise typer.Exit(runner.run(path, ask, ctx.obj))
+
+
+@app.command()
+@with_choices
+def sweep(
+    name: Annotated[str, typer.Argument(help="A sweep's YAML file, RECIPE/NAME, or a NAME that several recipes have.")],
+    choices: Choices,
+    row: Annotated[list[str], typer.Option("--row", help="A row of the table; repeat for more. All by default.")] = [],  # noqa: B006
+    fold: Annotated[list[str], typer.Option("--fold", help="Fold by name, #n or all; repeat for more.")] = [],  # noqa: B006
+    seed: Annotated[list[str], typer.Option("--seed", help="Seed, or #n; repeat for more.")] = [],  # noqa: B006
+    recipe: Annotated[str | None, typer.Option(help="Run it over another recipe, by folder or name.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Where data/, exp/ and sweeps/ go; of several recipes, the folder of a folder for each."),
+    ] = None,
+    nj: Annotated[
+        int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, commands at once.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Show how far along it is, run nothing.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Write the table of what there is, run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands, run none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,
+    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,
+) -> None:
+    """Run a grid of systems, folds and seeds, such as a paper's table; skip what is up to date; end in a table."""
+    from sertk.recipe import plan, sweep_runner
+
+    ask = plan.Ask(
+        folds=fold,
+        seeds=seed,
+        root=root,
+        work=work,
+        jobs=nj,
+        dry=dry_run,
+        force=force,
+        allow_failed=allow_failed,
+        choices=choices,
+    )
+    what: Literal["run", "status", "table"] = "status" if status else "table" if table else "run"
+    raise typer.Exit(sweep_runner.sweep(name, ask, row, recipe, what))
 
 
 @app.command()

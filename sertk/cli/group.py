@@ -6,7 +6,6 @@ import signal
 import sys
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -25,8 +24,8 @@ class Group(TyperGroup):
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ANN401
         """A command by name; the guest that offers it is imported only when the command is the one that runs."""
         own = super().get_command(ctx, cmd_name)
-        point = self._guests.get(cmd_name)
-        if own is not None or point is None:
+        point = None if own else self._guests.get(cmd_name)  # not looked for where the command is ours
+        if point is None:
             return own
         if cmd_name not in sys.argv[1:]:
             shell = typer.Typer(add_completion=False)
@@ -89,21 +88,10 @@ def _explain(error: Exception) -> int | None:
     if type(error).__module__.partition(".")[0] in ("click", "typer"):
         return None  # before torch is imported below: `sertk doctor` ends with a typer.Exit, and torch may be broken
     from sertk.core.errors import SertkError
-    from sertk.core.files import explain
+    from sertk.core.files import sentence
 
-    if isinstance(error, SertkError):
-        _complain(str(error))
-        return error.exit_code
-    if type(error).__name__ == "OutOfMemoryError":
-        _complain("the GPU has no memory left. Lower train.batch (and raise train.accumulate), or score's --batch.")
-        return 1
-    if isinstance(error, OSError):
-        _complain(str(explain(error, Path(str(error.filename or "a file")))))
-        return 1
-    _complain(
-        f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."
-    )
-    return 1
+    _complain(sentence(error))
+    return error.exit_code if isinstance(error, SertkError) else 1
 
 
 def _complain(message: str) -> None:

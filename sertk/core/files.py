@@ -1,4 +1,4 @@
-"""Files as the design wants them: written whole or not at all, JSON with a schema; and where the recipes lie."""
+"""Files as the design wants them: written whole or not at all, JSON with a schema."""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ Record = dict[str, Any]
 """A document that is being made."""
 
 
-def egs() -> Path:
-    """The folder of recipes: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    packaged = package / "egs"
-    return packaged if packaged.is_dir() else package.parent / "egs"
-
-
 def part_of(name: str) -> str:
     """A name as part of a path: separators are spelled, as in URLs."""
     return name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
@@ -37,6 +30,16 @@ def part_of(name: str) -> str:
 def name_of_part(part: str) -> str:
     """The name behind a part of a path, as it was before `part_of` spelled it."""
     return part.replace("%5C", "\\").replace("%2F", "/").replace("%25", "%")
+
+
+def scores_file(part: str) -> str:
+    """The name of the file in a run folder that has the scores of a part."""
+    return "scores.jsonl" if part == "test" else f"{part}.jsonl"
+
+
+def beside(scores: Path, what: str, suffix: str) -> Path:
+    """The file that goes with scores: scores.jsonl -> metrics.json; anything.jsonl -> anything.metrics.json."""
+    return scores.with_name(f"{what}{suffix}" if scores.stem == "scores" else f"{scores.stem}.{what}{suffix}")
 
 
 def explain(error: OSError, path: Path) -> SertkError:
@@ -51,6 +54,19 @@ def explain(error: OSError, path: Path) -> SertkError:
         )
     return SertkError(
         f"{path}: {error.strerror or error}. Check the path: an output is a file in a folder that can be made."
+    )
+
+
+def sentence(error: Exception) -> str:
+    """Any error as a sentence with the next step."""
+    if isinstance(error, SertkError):
+        return str(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the GPU has no memory left. Lower train.batch (and raise train.accumulate), or score's --batch."
+    if isinstance(error, OSError):
+        return str(explain(error, Path(str(error.filename or "a file"))))
+    return (
+        f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."
     )
 
 

@@ -128,6 +128,10 @@ class Feature(Part, ABC):
         """The settings that a bundle has instead of those that name a place of this machine."""
         return {}
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of the modules that it computes with: what it adds to the size of a system."""
+        return [one for part in vars(self).values() if isinstance(part, nn.Module) for one in part.parameters()]
+
 
 class Split(NamedTuple):
     """A backbone whose frozen part is computed once: components, as a run names them.
@@ -135,10 +139,13 @@ class Split(NamedTuple):
     Attributes:
         feature: What is frozen, as a feature of the wave.
         backbone: What is left, which reads that feature alone.
+        part: What is frozen, in words ("the convolutions and 2 layers"), where it is a part of the backbone: a run that
+            cannot cache it computes it again and again. Empty for the whole, which is always cached.
     """
 
     feature: Mapping[str, object]
     backbone: Mapping[str, object]
+    part: str = ""
 
 
 class Backbone(nn.Module, Part, ABC):
