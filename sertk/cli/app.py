@@ -263,6 +263,47 @@ def recipe(
 
 
 @app.command()
+@with_choices
+def sweep(
+    name: Annotated[str, typer.Argument(help="A sweep's YAML file, RECIPE/NAME, or a NAME that several recipes have.")],
+    choices: Choices,
+    row: Annotated[list[str], typer.Option("--row", help="A row of the table; repeat for more. All by default.")] = [],  # noqa: B006
+    fold: Annotated[list[str], typer.Option("--fold", help="Fold by name, #n or all; repeat for more.")] = [],  # noqa: B006
+    seed: Annotated[list[str], typer.Option("--seed", help="Seed, or #n; repeat for more.")] = [],  # noqa: B006
+    recipe: Annotated[str | None, typer.Option(help="Run it over another recipe, by folder or name.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Where data/, exp/ and sweeps/ go; of several recipes, the folder of a folder for each."),
+    ] = None,
+    nj: Annotated[
+        int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, commands at once.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Show how far along it is, run nothing.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Write the table of what there is, run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands, run none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,
+    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,
+) -> None:
+    """Run a grid of systems, folds and seeds, such as a paper's table; skip what is up to date; end in a table."""
+    from sertk.recipe import plan, sweep_runner
+
+    ask = plan.Ask(
+        folds=fold,
+        seeds=seed,
+        root=root,
+        work=work,
+        jobs=nj,
+        dry=dry_run,
+        force=force,
+        allow_failed=allow_failed,
+        choices=choices,
+    )
+    what: Literal["run", "status", "table"] = "status" if status else "table" if table else "run"
+    raise typer.Exit(sweep_runner.sweep(name, ask, row, recipe, what))
+
+
+@app.command()
 def kaldi(
     data: DataFolder,
     out: Annotated[Path, typer.Argument(help="Where to write; with a protocol its train/, dev/ and test/.")],

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sertk.core import Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, UsageError, nearest
+from sertk.core import Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, Split, UsageError, nearest
 from sertk.corpus.features import make_features, portable
 from sertk.modeling.decide import resolve_decision
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Branches, Model, Normalize
 from sertk.plugins import Plugins
+from sertk.settings.plain import flat, plain
 from sertk.settings.schema import Component, Segments, Settings
 from sertk.settings.values import component_parts
 
@@ -32,19 +34,69 @@ def with_frozen(plugins: Plugins, settings: Settings) -> Settings:
 
     Crops are cut from inputs, so in front of an encoder they stay in front of it; and an input that is computed
     already is no longer what the encoder was trained on.
+
+    Raises:
+        UsageError: On an unknown name or setting of a backbone that freezes a part of itself.
     """
+    return _with_frozen(plugins, settings)[0]
+
+
+def about_frozen(plugins: Plugins, settings: Settings) -> str:
+    """What a run says of a backbone that freezes a part of itself: whether it is cached, or why not; else nothing."""
+    return _with_frozen(plugins, settings)[1]
+
+
+def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
     spec = settings.backbone
     with settings.located("backbone"):
         factory: Any = plugins.factory("backbone", spec.name)
+        split: Split | None = factory.split(spec.name, spec.settings)
+        if split is None:
+            return settings, ""
+        if split.part:
+            plugins.check("backbone", spec)  # else what is wrong would be said of the feature
     raw = []
     for name, one in settings.inputs.items():
         with settings.located(f"inputs.{name}"):
             raw.append(not getattr(plugins.factory("feature", one.name), "cached", True))
-    split = factory.split(spec.name, spec.settings) if raw and all(raw) and settings.crop is None else None
-    if split is None:
-        return settings
-    feature, rest = (Component(*component_parts(one)) for one in split)
-    return replace(settings, inputs={"frozen": feature}, backbone=rest)
+    feature, rest = (Component(*component_parts(one)) for one in (split.feature, split.backbone))
+    why = _why_not_cached(plugins, settings, feature, raw) if split.part else ""
+    if why:
+        return settings, f"backbone {spec.name!r}: {split.part} are frozen, and computed again in every epoch: {why}"
+    if not raw or not all(raw) or settings.crop is not None:
+        return settings, ""
+    said = f"backbone {spec.name!r}: {split.part} are frozen and read from the store; what lies above them is trained"
+    places = {**settings.places, "inputs.frozen": settings.at("backbone").removesuffix(": ")}
+    return replace(settings, inputs={"frozen": feature}, backbone=rest, places=places), said if split.part else ""
+
+
+def _why_not_cached(plugins: Plugins, settings: Settings, feature: Component, raw: Sequence[bool]) -> str:
+    """Why the frozen part of a backbone must be computed as training goes, in words; empty where it need not."""
+    if raw != [True]:
+        return "it is not the only thing that reads an input, or its input is not the wave as it is"
+    if settings.crop is not None:
+        return "crop cuts the waves that it reads"
+    if settings.normalize != "none":
+        return f"normalize: {settings.normalize} changes the waves that it reads, otherwise in each fold"
+    with settings.located("augment"):
+        touching: Any = {one.name: plugins.factory("augmentation", one.name) for one in settings.augment}
+    waves = [name for name, factory in touching.items() if "wave" in factory.touches]
+    if waves:
+        return f"augmentation {waves[0]!r} changes the waves that it reads"
+    if settings.train.init is not None and not _begins_with(settings.train.init, feature):
+        return "the bundle of train.init has these weights of its own, or freezes another part"
+    return ""
+
+
+def _begins_with(init: str, feature: Component) -> bool:
+    """Whether a bundle's model reads this feature of a frozen part, wherever its weights came from."""
+    from sertk.modeling import bundle  # late: it imports this module
+
+    if not (Path(init) / "bundle.json").is_file():
+        return False  # it is refused where a run looks at what it begins with
+    theirs = bundle.outline(Path(init)).settings.inputs
+    there, here = (flat({name: plain(one) for name, one in of.items()}) for of in (theirs, {"frozen": feature}))
+    return all(word in there and (None in (value, there[word]) or value == there[word]) for word, value in here.items())
 
 
 def make_body(

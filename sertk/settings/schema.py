@@ -190,6 +190,13 @@ class TrainSettings:
         Component("constant"), "learning-rate schedule: constant, exponential, linear, cosine or plateau"
     )
     clip: float = setting(5.0, "largest gradient norm of each optimizer; 1e9 never clips", above=0)
+    subset: float = setting(
+        1.0,
+        "share of the training utterances that a run trains on, in each class, the same ones for all seeds; a larger "
+        "one holds a smaller one",
+        above=0,
+        high=1,
+    )
     refit: bool = setting(False, "afterwards train again on train + dev for the selected number of steps")
     workers: int = setting(0, "processes that read ahead; 0 reads in the training process", low=0, role="how")
     checkpoint_steps: int = setting(
@@ -283,9 +290,10 @@ class Settings:
     )
 
     losses: tuple[LossTerm, ...] = setting((LossTerm("ce"),), "terms of the objective; each may have a `weight` (1.0)")
-    alpha: float | None = setting(
+    alpha: float | Literal["learned"] | None = setting(
         None,
-        "weight of the other terms, 1 - alpha that of the emotion head's (P3 eq. 4); null: each `weight`",
+        "weight of the other terms, 1 - alpha that of the emotion head's (P3 eq. 4); learned: with the model, from "
+        "0.5; null: each `weight`",
         low=0,
         high=1,
     )

@@ -15,7 +15,7 @@ from sertk.console.progress import say
 from sertk.core import UsageError
 from sertk.core.files import part_of, sentence
 from sertk.corpus.prepared import Data
-from sertk.modeling.build import with_frozen
+from sertk.modeling.build import about_frozen, with_frozen
 from sertk.plugins import Plugins
 from sertk.settings.schema import LossTerm, Settings
 from sertk.settings.several import folds_of, seeds_of
@@ -70,6 +70,8 @@ def train(
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
         shared = share(plugins, computed, data, protocol, chosen)
+        if frozen := about_frozen(plugins, settings):
+            say(frozen)
         if added:
             own = ", ".join(added)
             say(f"none of the named losses trains the emotion head: the system's own {own} stays beside them")
@@ -93,17 +95,20 @@ def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
     failed: list[Exception] = []
     gc.collect()
     gc.freeze()  # so that looking for what a run left takes no time
-    for number, run in enumerate(runs, 1):
-        say(f"run {number} of {len(runs)}: fold {run.settings.fold}, seed {run.settings.seed}")
-        try:
-            run.train(out / f"fold={part_of(str(run.settings.fold))}" / f"seed={run.settings.seed}", force=force)
-        except Exception as error:  # a run can fail in any way, and ends only itself
-            if distributed.world_size() > 1:
-                raise
-            say(f"fold {run.settings.fold}, seed {run.settings.seed} failed: {sentence(error)}")
-            failed.append(_without_frames(error))
-        gc.collect()  # a schedule and its optimizer hold each other, and the model
-    gc.unfreeze()
+    try:
+        for number, run in enumerate(runs, 1):
+            fold, seed = str(run.settings.fold), run.settings.seed
+            say(f"run {number} of {len(runs)}: fold {fold}, seed {seed}")
+            try:
+                run.train(out / f"fold={part_of(fold)}" / f"seed={seed}", force=force)
+            except Exception as error:  # a run can fail in any way, and ends only itself
+                if distributed.world_size() > 1:
+                    raise
+                say(f"fold {fold}, seed {seed} failed: {sentence(error)}")
+                failed.append(_without_frames(error))
+            gc.collect()  # a schedule and its optimizer hold each other, and the model
+    finally:
+        gc.unfreeze()
     if len(failed) == len(runs):
         raise failed[0]
     if failed:

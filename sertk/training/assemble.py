@@ -15,7 +15,7 @@ from sertk.console.progress import say
 from sertk.core import BatchSampler, Dims, Feature, NotHereError, SertkError, Task, UsageError, key
 from sertk.core.files import Record
 from sertk.corpus.features import cached, share_features, stores
-from sertk.corpus.folding import Fold
+from sertk.corpus.folding import Fold, subset
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling import build, bundle
@@ -89,19 +89,16 @@ class Setup(NamedTuple):
     Attributes:
         shared: With the other runs of the process.
         settings: Of the run; what is frozen is a feature already.
+        fold: The utterances of its parts, of train those of `train.subset`.
         task: Its classes, and the training utterances of each.
         out: The run folder.
     """
 
     shared: Shared
     settings: Settings
+    fold: Fold
     task: Task
     out: Path
-
-    @property
-    def fold(self) -> Fold:
-        """Its parts."""
-        return self.shared.folds.fold(str(self.settings.fold))
 
     @property
     def about(self) -> Record:
@@ -122,6 +119,10 @@ def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
             raise SertkError(
                 f"protocol {folds.name!r}, fold {settings.fold}: {part} is empty. Choose another protocol."
             )
+    share = settings.train.subset
+    if share < 1:
+        whole, fold = fold, fold._replace(train=subset(fold.train, folds.labels, share))
+        say(f"train.subset {share:g}: {len(fold.train)} of {len(whole.train)} training utterances")
     counts = torch.tensor([sum(folds.labels[i] == name for i in fold.train) for name in folds.classes])
     absent = [name for name, count in zip(folds.classes, counts.tolist(), strict=True) if not count]
     if absent:
@@ -129,7 +130,7 @@ def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
             f"protocol {folds.name!r}, fold {settings.fold}: no training utterance is of class "
             f"{', '.join(absent)}: it cannot be learned. Complete the corpus, or choose another protocol."
         )
-    return Setup(shared, settings, Task(folds.classes, counts), out)
+    return Setup(shared, settings, fold, Task(folds.classes, counts), out)
 
 
 def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:

@@ -99,7 +99,12 @@ class History:
             self._terms[name] = self._terms.get(name, 0.0) + value
 
     def close(
-        self, score: float | None, dev_loss: float | None, model: nn.Module | None, rates: Mapping[str, float]
+        self,
+        score: float | None,
+        dev_loss: float | None,
+        model: nn.Module | None,
+        rates: Mapping[str, float],
+        alpha: float | None = None,
     ) -> None:
         """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log now and then.
 
@@ -108,6 +113,7 @@ class History:
             dev_loss: Mean dev loss; None without a dev set.
             model: Whose weights to keep.
             rates: Learning rates of its last step, by optimizer.
+            alpha: At its end, where it is learned.
         """
         terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
         loss = terms.pop(TOTAL, math.nan)
@@ -118,6 +124,7 @@ class History:
             "dev_loss": dev_loss,
             "dev": score,
             "rates": rates,
+            **({} if alpha is None else {"alpha": alpha}),
         }
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
@@ -125,9 +132,10 @@ class History:
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             steps = self.epoch * self.per_epoch
             self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
+        weighs = "" if alpha is None else f", alpha {alpha:.3f}"
         mark = " *" if score is not None and not self._bad else ""
         tail = "" if score is None else f", dev {self._text(score)}{mark}"
-        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{tail}")
+        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{weighs}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         if not distributed.rank():
             self._draw()
@@ -188,7 +196,7 @@ class History:
 
 def _scalars(line: Document) -> dict[str, float]:
     """The figures of a line of the log, by TensorBoard's tags."""
-    figures = {name: line[name] for name in ("train_loss", "dev_loss", "dev") if line[name] is not None}
+    figures = {name: line[name] for name in ("train_loss", "dev_loss", "dev", "alpha") if line.get(name) is not None}
     for group in ("terms", "rates"):
         figures |= {f"{group}/{name}": value for name, value in line[group].items()}
     return figures

@@ -34,6 +34,19 @@ def lock(out: Path) -> IO[bytes]:
     return file
 
 
+def held(out: Path) -> bool:
+    """Whether a process holds the run folder now."""
+    path = out.with_name(f".{out.name}.lock")
+    if not path.exists():
+        return False
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def clear(out: Path) -> None:
     """Deletes an earlier run, all of it from the first moment on.
 

@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
@@ -378,3 +380,13 @@ def test_what_a_run_cost_is_written_down(
     assert 0 < cost.pop("seconds") < 60
     # 5 values an utterance and a bias, for 8 classes; and the 14 of the feature's layer, which no run trains
     assert cost == {"schema": 1, "parameters": 8 * 6 + 14, "trained": 8 * 6}
+
+
+def test_what_is_frozen_of_a_model_is_not_trained(tmp_path: Path) -> None:
+    from sertk.training.record import _write_cost
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[0].requires_grad_(False)
+    _write_cost(tmp_path, SimpleNamespace(model=model, frontend=SimpleNamespace(features={})), 1.5)  # type: ignore[arg-type]
+    found = json.loads((tmp_path / "cost.json").read_text())
+    assert found == {"schema": 1, "seconds": 1.5, "parameters": 16 + 10, "trained": 10}

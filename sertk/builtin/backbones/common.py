@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sertk.core import InputSpec, NotHereError, SertkError, Split, UsageError
+
+Place = int | Literal["conv"]
+"""Where an encoder is taken apart: below the layer of this number; or behind its convolutions."""
 
 
 def choose(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) -> str:
@@ -47,6 +50,21 @@ def choose_wave(backbone: str, inputs: Mapping[str, InputSpec], reads: str | Non
     return name
 
 
+def choose_frames(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None, width: int, layers: int) -> str:
+    """The input that the upper part of an encoder reads, see `choose`.
+
+    Raises:
+        UsageError: Where it is not what the lower part gives.
+    """
+    name = choose(backbone, inputs, reads)
+    if (inputs[name].width, inputs[name].layers) != (width * layers, layers):
+        raise UsageError(
+            f"backbone {backbone!r} with `start` reads what its lower part gives, {layers} x {width} wide, and {name!r} "
+            f"is {inputs[name].width} wide, of {inputs[name].layers} layers: set freeze, and not start."
+        )
+    return name
+
+
 def check_depth(backbone: str, depth: int, **choices: object) -> None:
     """Refuses the number of a layer that an encoder of `depth` layers does not have.
 
@@ -58,16 +76,40 @@ def check_depth(backbone: str, depth: int, **choices: object) -> None:
             raise UsageError(f"backbone {backbone!r}: {word} is {value}; it is from 0 to {depth}, its layers")
 
 
-def split_frozen(name: str, settings: Mapping[str, object]) -> Split | None:
-    """An encoder of waves that is frozen whole (`freeze: all`), as the feature `frozen`; see `Backbone.split`."""
-    if settings.get("freeze") != "all":
-        return None
+def split_frozen(name: str, settings: Mapping[str, object], default: str, conv: Place) -> Split | None:
+    """The frozen part of an encoder of waves as the feature `frozen`; see `Backbone.split`.
+
+    Args:
+        name: What the encoder is registered as.
+        settings: Its settings.
+        default: Of `freeze`.
+        conv: The place that `freeze: conv` names.
+    """
+    freeze, layers = settings.get("freeze", default), settings.get("layers", "last")
     inside = {word: value for word, value in settings.items() if word not in ("freeze", "reads")}
-    weighted = settings.get("layers") == "weighted"  # the weights of the sum are trained
-    encoder = {"name": name, **inside, **({"layers": "all"} if weighted else {})}
-    return Split(
-        {"name": "frozen", "backbone": encoder}, {"name": "frames", "layers": "weighted" if weighted else "keep"}
-    )
+    if freeze == "all":
+        weighted = layers == "weighted"  # the weights of the sum are trained
+        encoder = {"name": name, **inside, **({"layers": "all"} if weighted else {})}
+        return Split(
+            {"name": "frozen", "backbone": encoder}, {"name": "frames", "layers": "weighted" if weighted else "keep"}
+        )
+    at = conv if freeze == "conv" else freeze
+    if at != "conv" and not isinstance(at, int):
+        return None
+    if isinstance(at, int) and isinstance(layers, int):
+        at = min(at, layers)  # what lies above the layer that counts is not computed
+    several = layers in ("all", "weighted") and at not in (0, "conv")
+    below = {word: value for word, value in inside.items() if word not in ("layers", "checkpointing")}
+    feature = {"name": name, **below, **({"layers": "all"} if several else {}), "up_to": at}
+    above = {"name": name, **inside, **({"freeze": freeze} if "freeze" in settings else {}), "start": at}
+    part = "the convolutions" if at in (0, "conv") else f"the convolutions and {at} layers"
+    return Split({"name": "frozen", "backbone": feature}, above, part)
+
+
+def remove(module: nn.Module, *names: str) -> None:
+    """Takes parts out of a module; what stays keeps its name."""
+    for name in names:
+        setattr(module, name, nn.Identity())
 
 
 def on_meta() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,7 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sertk.builtin.backbones.common import RATE, LayerSum, check_depth, choose_wave, pretrained, split_frozen
+from sertk.builtin.backbones.common import (
+    RATE,
+    LayerSum,
+    check_depth,
+    choose_frames,
+    choose_wave,
+    pretrained,
+    remove,
+    split_frozen,
+)
 from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, hash_of, mean_std
 
 if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
@@ -80,16 +90,22 @@ class SpeechEncoder(Backbone):
 
     Args:
         inputs: What the run offers; given by the run.
-        reads: The input that it reads, a wave; the only one when null.
+        reads: The input that it reads, a wave, or frames with `start`; the only one when null.
         source: Folder of the checkpoint, or its name on the Hugging Face hub. A bundle needs none.
         config: Sizes of an encoder with random weights, in the place of `source`.
         layers: "last"; the number of one (0 is what the first layer reads, as `hidden_states` counts); "all" side by
             side; "weighted" for their learned weighted sum.
         freeze: "none"; "conv" for the convolutions on the wave; the number of layers that are frozen with them and the
-            projection; or "all", which makes the output a feature that is computed once (see the feature `frozen`).
+            projection; or "all". What is frozen becomes a feature that is computed once (see the feature `frozen`), in
+            eval mode: all of it, always; a part of it where the input is the wave as it is (no crop, `normalize: none`,
+            no augmentation of waves). Else the part is computed again in every epoch.
         normalize: Whether each wave is standardised; null as the checkpoint's own front end does.
         checkpointing: Compute the layers again in the backward pass in the place of keeping what they need: slower,
             and much less memory.
+        up_to: The lower part alone: what the layer of this number reads (and what those below it read, with
+            `layers: all`), or "conv" for what the convolutions give. Set by the run, from `freeze`.
+        start: The upper part alone, from the layer of this number on, or "conv" for all behind the convolutions; it
+            reads what the lower part gives. Set by the run, from `freeze`.
     """
 
     places = ("source",)
@@ -106,9 +122,10 @@ class SpeechEncoder(Backbone):
         freeze: int | Literal["none", "conv", "all"] = "conv",
         normalize: bool | None = None,
         checkpointing: bool = False,
+        up_to: int | Literal["conv"] | None = None,
+        start: int | Literal["conv"] | None = None,
     ) -> None:
         super().__init__()
-        self.inputs = (choose_wave(self.kind, inputs, reads),)
         if (source is None) == (config is None):
             raise UsageError(
                 f"backbone {self.kind!r} needs a source: the folder of a checkpoint, or its name on the hub."
@@ -116,16 +133,52 @@ class SpeechEncoder(Backbone):
         self.encoder = self._load(source) if source is not None else self._random(config or {})
         self.weights = hash_of(self.encoder.state_dict()) if source is not None else ""
         sizes, depth = self.encoder.config, len(self._stack.layers)
-        check_depth(self.kind, depth, layers=layers, freeze=freeze)
-        _take_real_norm(self.encoder)
-        self._normalize = _standardised(source) if normalize is None and source is not None else bool(normalize)
-        self._layers, self._checkpointing = layers, checkpointing
-        self._last = layers if isinstance(layers, int) else depth
-        self.sum = LayerSum(depth + 1) if layers == "weighted" else None
-        self.layers = depth + 1 if layers == "all" else 1
-        self.width = sizes.hidden_size * self.layers
+        end = up_to if isinstance(up_to, int) else depth
+        check_depth(self.kind, depth, **{"freeze": freeze, "freeze (up_to)": up_to})
+        check_depth(self.kind, end, layers=layers)
+        self._layers, self._checkpointing, self._up_to, self._start = layers, checkpointing, up_to, start
+        self._every = layers in ("all", "weighted")
+        self._last = layers if isinstance(layers, int) else end
+        check_depth(self.kind, self._last, start=start)
+        self._normed = self._stable and self._last == depth and up_to is None
+        self.sum = LayerSum(self._last + 1) if layers == "weighted" else None
+        self.layers = self._last + 1 if layers == "all" and up_to != "conv" else 1
+        self.width = (sizes.conv_dim[-1] if up_to == "conv" else sizes.hidden_size) * self.layers
         self.frame_seconds = math.prod(sizes.conv_stride) / RATE
+        self._normalize = _standardised(source) if normalize is None and source is not None else bool(normalize)
+        if start is None:
+            self.inputs = (choose_wave(self.kind, inputs, reads),)
+            _take_real_norm(self.encoder)
+        else:
+            below = start + 1 if self._every and start != "conv" else 1
+            width = sizes.conv_dim[-1] if start == "conv" else sizes.hidden_size
+            self.inputs = (choose_frames(self.kind, inputs, reads, width, below),)
+            self.frames = inputs[self.inputs[0]].frames
+        self._remove()
         self._freeze(freeze)
+
+    def _remove(self) -> None:
+        """Takes out what lies below `start`, or from `up_to` on."""
+        encoder, stack, depth = self.encoder, self._stack, len(self._stack.layers)
+        if self._start is not None:
+            remove(encoder, "feature_extractor")
+        if isinstance(self._start, int):
+            remove(encoder, "feature_projection")
+            remove(stack, "pos_conv_embed", *([] if self._stable else ["layer_norm"]))
+            for place in range(self._start):
+                self._remove_layer(place)
+        if self._up_to is not None:
+            encoder.masked_spec_embed = None  # it would only have a share in the hash of the weights
+            first = 0 if self._up_to == "conv" else self._up_to
+            remove(stack.layers, *map(str, range(first, depth)))
+            remove(stack, *(["layer_norm"] if self._stable or self._up_to == "conv" else []))
+        if self._up_to == "conv":
+            remove(encoder, "feature_projection")
+            remove(stack, "pos_conv_embed")
+
+    def _remove_layer(self, place: int) -> None:
+        """Takes out a layer below `start`."""
+        remove(self._stack.layers, str(place))
 
     @property
     def _stack(self) -> Any:  # noqa: ANN401 - three classes without a common one
@@ -139,13 +192,13 @@ class SpeechEncoder(Backbone):
         for group in self.groups()[frozen:]:
             for parameter in group:
                 parameter.requires_grad_(True)
-        if frozen:
+        if frozen and self._start is None:
             self.encoder.feature_extractor._freeze_parameters()  # it would ask for the gradient of the wave
 
     @classmethod
     def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:
-        """With `freeze: all` the whole encoder is a feature."""
-        return split_frozen(name, settings)
+        """What is frozen, the whole or the lower layers; see the setting `freeze`."""
+        return split_frozen(name, settings, "conv", "conv")
 
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """The convolutions, the projection with the positions, each layer that counts, and the norm after the last."""
@@ -153,7 +206,7 @@ class SpeechEncoder(Backbone):
         between = [*self.encoder.feature_projection.parameters(), *stack.pos_conv_embed.parameters()]
         norm = list(stack.layer_norm.parameters())
         layers = [list(layer.parameters()) for layer in stack.layers[: self._last]]
-        top = [norm] if stable and self._last == len(stack.layers) else []
+        top = [norm] if self._normed else []
         front = list(self.encoder.feature_extractor.parameters())
         return [front, between if stable else [*between, *norm], *layers, *top]
 
@@ -164,15 +217,28 @@ class SpeechEncoder(Backbone):
     def portable(self) -> Mapping[str, object]:
         """The encoder's sizes in the place of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG if hasattr(self.encoder.config, name)}
-        return {"source": None, "config": sizes, "layers": self._layers, "normalize": self._normalize}
+        part = {word: at for word, at in (("up_to", self._up_to), ("start", self._start)) if at is not None}
+        return {"source": None, "config": sizes, "layers": self._layers, "normalize": self._normalize, **part}
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
-        """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms.
+        """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms; with `start` {frames: (B, T, ·)} -> (B, T, D).
 
         Raises:
             SertkError: On a wave shorter than the convolutions reach.
         """
-        wave = inputs[self.inputs[0]]
+        given = inputs[self.inputs[0]]
+        frames = self._convolved(given) if self._start is None else given
+        if self._up_to == "conv":
+            return frames
+        if not isinstance(self._start, int):
+            frames = self._placed(frames)
+        states = list(deque(self._states(frames), maxlen=None if self._every else 1))
+        if self.sum is not None:
+            return Padded(self.sum(torch.stack(states, 2)), frames.length)
+        return Padded(torch.cat(states, 2), frames.length)
+
+    def _convolved(self, wave: Padded) -> Padded:
+        """(B, S, 1) -> (B, T, conv) what the convolutions give."""
         length = self._lengths(wave.length)
         if int(length[-1].min()) < 1:
             raise SertkError(
@@ -183,14 +249,14 @@ class SpeechEncoder(Backbone):
         norm = getattr(self.encoder.feature_extractor.conv_layers[0], "layer_norm", None)
         if isinstance(norm, RealNorm):
             norm.length = length[0]
-        features = self.encoder.feature_extractor(data).transpose(1, 2)  # (B, T, conv)
-        projected = self.encoder.feature_projection(features)
-        frames = Padded(projected[0] if isinstance(projected, tuple) else projected, length[-1]).fill(0.0)
-        every = self._layers in ("all", "weighted")
-        states = [state for i, state in enumerate(self._states(frames)) if every or i == self._last]
-        if self.sum is not None:
-            return Padded(self.sum(torch.stack(states, 2)), length[-1])
-        return Padded(torch.cat(states, 2), length[-1])
+        return Padded(self.encoder.feature_extractor(data).transpose(1, 2), length[-1])
+
+    def _placed(self, features: Padded) -> Padded:
+        """(B, T, conv) -> (B, T, d) what the first layer reads: projected, with positions."""
+        stack, projected = self._stack, self.encoder.feature_projection(features.data)
+        frames = Padded(projected[0] if isinstance(projected, tuple) else projected, features.length).fill(0.0)
+        state = frames.data + stack.pos_conv_embed(frames.data)
+        return Padded(stack.dropout(state if self._stable else stack.layer_norm(state)), frames.length)
 
     def _standardise(self, wave: Padded) -> Tensor:
         """(B, S, 1) -> (B, S) zero mean and unit variance over the real samples, as the checkpoints' front end."""
@@ -217,19 +283,24 @@ class SpeechEncoder(Backbone):
 
     def _states(self, frames: Padded) -> Iterator[Tensor]:
         """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
-        stack = self._stack
-        state = frames.data + stack.pos_conv_embed(frames.data)
-        state = stack.dropout(state if self._stable else stack.layer_norm(state))
+        stack, first = self._stack, self._start if isinstance(self._start, int) else 0
+        *below, state = frames.data.split(self.encoder.config.hidden_size, 2)
+        yield from below
         mask = None if bool(frames.mask.all()) else frames.mask
-        memory: list[Any] = [None]  # WavLM's first layer makes the position bias of all
-        for layer in stack.layers[: self._last]:
+        memory: list[Any] = [
+            self._memory(state) if first else None
+        ]  # WavLM's first layer makes the position bias of all
+        for layer in stack.layers[first : self._last]:
             yield state
             if self._checkpointing and self.training and torch.is_grad_enabled():
                 state, *memory = checkpoint(self._layer, layer, state, mask, *memory, use_reentrant=False)
             else:
                 state, *memory = self._layer(layer, state, mask, *memory)
-        top = self._stable and self._last == len(stack.layers)
-        yield stack.layer_norm(state) if top else state
+        yield stack.layer_norm(state) if self._normed else state
+
+    def _memory(self, state: Tensor) -> Tensor | None:
+        """What the layers below `start` would hand to the one there."""
+        return None
 
     def _layer(self, layer: nn.Module, state: Tensor, mask: Tensor | None, memory: object) -> tuple[Tensor, object]:
         return layer(state, None if mask is None else mask[:, None, None]), None
@@ -282,6 +353,22 @@ class WavLM(SpeechEncoder):
     """WavLM (Chen et al. 2022) from a Hugging Face checkpoint, exact in any batch; its attention has no SDPA."""
 
     kind, example = "wavlm", "microsoft/wavlm-large"
+
+    def _remove_layer(self, place: int) -> None:
+        if place:
+            super()._remove_layer(place)
+            return
+        attention = self._stack.layers[0].attention
+        remove(
+            self._stack.layers[0], *(name for name, _ in self._stack.layers[0].named_children() if name != "attention")
+        )
+        remove(attention, *(name for name, _ in attention.named_children() if name != "rel_attn_embed"))
+        attention.gru_rel_pos_const = None
+
+    def _memory(self, state: Tensor) -> Tensor | None:
+        rows, frames, _ = state.shape
+        bias: Tensor = self._stack.layers[0].attention.compute_bias(frames, frames)  # (heads, T, T)
+        return bias.repeat(rows, 1, 1)
 
     def _layer(self, layer: nn.Module, state: Tensor, mask: Tensor | None, memory: object) -> tuple[Tensor, object]:
         found: tuple[Tensor, object] = layer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,16 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from sertk.builtin.backbones.common import RATE, LayerSum, check_depth, choose_wave, pretrained, split_frozen
+from sertk.builtin.backbones.common import (
+    RATE,
+    LayerSum,
+    check_depth,
+    choose_frames,
+    choose_wave,
+    pretrained,
+    remove,
+    split_frozen,
+)
 from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, hash_of
 
 if TYPE_CHECKING:  # three seconds that a run without Whisper need not pay
@@ -77,14 +87,20 @@ class Whisper(Backbone):
 
     Args:
         inputs: What the run offers; given by the run.
-        reads: The input that it reads, a wave; the only one when null.
+        reads: The input that it reads, a wave, or frames with `start`; the only one when null.
         source: Folder of the checkpoint, or its name on the Hugging Face hub. A bundle needs none.
         config: Sizes of an encoder with random weights, in the place of `source`.
         layers: "last"; the number of one (0 is what the first layer reads); "all" side by side; "weighted" for their
             learned weighted sum.
-        freeze: "none"; "conv" for the convolutions; the number of layers that are frozen with them; or "all", which
-            makes the output a feature that is computed once (see the feature `frozen`).
+        freeze: "none"; "conv" for the convolutions; the number of layers that are frozen with them; or "all". What is
+            frozen becomes a feature that is computed once (see the feature `frozen`), in eval mode: all of it, always;
+            a part of it where the input is the wave as it is (no crop, `normalize: none`, no augmentation of waves)
+            and the window "real". Else the part is computed again in every epoch.
         window: "real" or "30s".
+        up_to: The lower part alone: what the layer of this number reads (and what those below it read, with
+            `layers: all`). Set by the run, from `freeze`.
+        start: The upper part alone, from the layer of this number on; it reads what the lower part gives. Set by the
+            run, from `freeze`.
     """
 
     places = ("source",)
@@ -98,22 +114,45 @@ class Whisper(Backbone):
         layers: int | Literal["last", "all", "weighted"] = "last",
         freeze: int | Literal["none", "conv", "all"] = "none",
         window: Literal["real", "30s"] = "real",
+        up_to: int | None = None,
+        start: int | None = None,
     ) -> None:
         super().__init__()
-        self.inputs = (choose_wave("whisper", inputs, reads),)
         if (source is None) == (config is None):
             raise UsageError("backbone 'whisper' needs a source: the folder of a checkpoint, or its name on the hub.")
         self.encoder = _load(source) if source is not None else _random(config or {})
         self.weights = hash_of(self.encoder.state_dict()) if source is not None else ""
         sizes, depth = self.encoder.config, len(self.encoder.layers)
-        check_depth("whisper", depth, layers=layers, freeze=freeze)
+        end = depth if up_to is None else up_to
+        check_depth("whisper", depth, **{"freeze": freeze, "freeze (up_to)": up_to})
+        check_depth("whisper", end, layers=layers)
         self.log_mel = LogMel(sizes.num_mel_bins)
-        self._layers, self._padded = layers, window == "30s"
-        self._last = layers if isinstance(layers, int) else depth
-        self.sum = LayerSum(depth + 1) if layers == "weighted" else None
-        self.layers = depth + 1 if layers == "all" else 1
+        self._layers, self._padded, self._up_to, self._start = layers, window == "30s", up_to, start
+        self._every = layers in ("all", "weighted")
+        self._last = layers if isinstance(layers, int) else end
+        check_depth("whisper", self._last, start=start)
+        self._normed = self._last == depth and up_to is None
+        self.sum = LayerSum(self._last + 1) if layers == "weighted" else None
+        self.layers = self._last + 1 if layers == "all" else 1
         self.width, self.frame_seconds = sizes.d_model * self.layers, 2 * HOP / RATE
+        if start is None:
+            self.inputs = (choose_wave("whisper", inputs, reads),)
+        else:
+            below = start + 1 if self._every else 1
+            self.inputs = (choose_frames("whisper", inputs, reads, sizes.d_model, below),)
+            self.frames = inputs[self.inputs[0]].frames
+        self._remove()
         self._freeze(freeze)
+
+    def _remove(self) -> None:
+        """Takes out what lies below `start`, or from `up_to` on."""
+        encoder, depth = self.encoder, len(self.encoder.layers)
+        if self._start is not None:
+            remove(encoder, "conv1", "conv2", "embed_positions")
+            remove(encoder.layers, *map(str, range(self._start)))
+        if self._up_to is not None:
+            remove(encoder, "layer_norm")
+            remove(encoder.layers, *map(str, range(self._up_to, depth)))
 
     def _freeze(self, what: int | str) -> None:
         depth = {"none": -1, "conv": 0, "all": len(self.encoder.layers) + 1}.get(str(what), what)
@@ -124,30 +163,44 @@ class Whisper(Backbone):
 
     @classmethod
     def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:
-        """With `freeze: all` the whole encoder is a feature."""
-        return split_frozen(name, settings)
+        """What is frozen, the whole or the lower layers; see the setting `freeze`."""
+        padded = settings.get("window") == "30s" and settings.get("freeze") != "all"
+        # the layers above would have to see the silence up to 30 s too, and an utterance's own frames are cached
+        return None if padded else split_frozen(name, settings, "none", 0)
 
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """The convolutions, each layer that counts, and the norm after the last."""
         encoder = self.encoder
         front = [*encoder.conv1.parameters(), *encoder.conv2.parameters()]
         layers = [list(layer.parameters()) for layer in encoder.layers[: self._last]]
-        norm = [list(encoder.layer_norm.parameters())] if self._last == len(encoder.layers) else []
+        norm = [list(encoder.layer_norm.parameters())] if self._normed else []
         return [front, *layers, *norm]
 
     def portable(self) -> Mapping[str, object]:
         """The encoder's sizes in the place of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG}
         front = {"layers": self._layers, "window": "30s" if self._padded else "real"}
-        return {"source": None, "config": sizes, **front}
+        part = {word: at for word, at in (("up_to", self._up_to), ("start", self._start)) if at is not None}
+        return {"source": None, "config": sizes, **front, **part}
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
-        """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms.
+        """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms; with `start` {frames: (B, T, ·)} -> (B, T, D).
 
         Raises:
             SertkError: On a wave longer than the encoder has positions for.
         """
-        wave, longest = inputs[self.inputs[0]], self.encoder.config.max_source_positions * 2 * HOP
+        given = inputs[self.inputs[0]]
+        read = self._read(given) if self._start is None else given
+        length = -(-given.length // (2 * HOP)) if self._start is None else given.length
+        states = deque(self._states(read), maxlen=None if self._every else 1)
+        kept = [state[:, : int(length.max())] for state in states]
+        if self.sum is not None:
+            return Padded(self.sum(torch.stack(kept, 2)), length)
+        return Padded(torch.cat(kept, 2), length)
+
+    def _read(self, wave: Padded) -> Padded:
+        """(B, S, 1) -> (B, T, d) what the first layer reads, as many frames as may be attended to."""
+        encoder, longest = self.encoder, self.encoder.config.max_source_positions * 2 * HOP
         if int(wave.length.max()) > longest:
             raise SertkError(
                 f"an utterance of {int(wave.length.max()) / RATE:.1f} s is longer than the {longest / RATE:g} s that "
@@ -155,25 +208,21 @@ class Whisper(Backbone):
                 "crop: {length: 30, train: random, score: all}."
             )
         mel = self.log_mel(_stretch(wave, longest) if self._padded else Padded(wave.data[..., 0], wave.length))
-        length = -(-wave.length // (2 * HOP))
-        every = self._layers in ("all", "weighted")
-        states = [x[:, : int(length.max())] for i, x in enumerate(self._states(mel)) if every or i == self._last]
-        if self.sum is not None:
-            return Padded(self.sum(torch.stack(states, 2)), length)
-        return Padded(torch.cat(states, 2), length)
-
-    def _states(self, mel: Padded) -> Iterator[Tensor]:
-        """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
-        encoder = self.encoder
         x = Padded(nn.functional.gelu(encoder.conv1(mel.data.transpose(1, 2))).transpose(1, 2), mel.length).fill(0.0)
         x = Padded(nn.functional.gelu(encoder.conv2(x.data.transpose(1, 2))).transpose(1, 2), -(-mel.length // 2))
         state = x.data + encoder.embed_positions.weight[: x.data.shape[1]]
-        state = nn.functional.dropout(state, encoder.dropout, self.training)
-        mask = None if bool(x.mask.all()) else x.mask[:, None, None]  # (B, 1, 1, T): keys that may be seen
-        for layer in encoder.layers[: self._last]:
+        return Padded(nn.functional.dropout(state, encoder.dropout, self.training), x.length)
+
+    def _states(self, read: Padded) -> Iterator[Tensor]:
+        """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
+        encoder = self.encoder
+        *below, state = read.data.split(encoder.config.d_model, 2)
+        yield from below
+        mask = None if bool(read.mask.all()) else read.mask[:, None, None]  # (B, 1, 1, T): keys that may be seen
+        for layer in encoder.layers[self._start or 0 : self._last]:
             yield state
             state = layer(state, mask)
-        yield encoder.layer_norm(state) if self._last == len(encoder.layers) else state
+        yield encoder.layer_norm(state) if self._normed else state
 
 
 def _stretch(wave: Padded, samples: int) -> Padded:

@@ -280,7 +280,7 @@ def test_a_backbone_frozen_whole_is_a_cached_feature(source: Path, layers: str) 
     inside = {"name": "whisper", "source": str(source), "layers": "all" if layers == "weighted" else layers}
     assert read.inputs == {"frozen": Component("frozen", {"backbone": inside})}
     assert read.backbone == Component("frames", {"layers": "weighted" if layers == "weighted" else "keep"})
-    kept = with_frozen(Plugins(), settings(source, backbone={**frozen, "freeze": 1}))
+    kept = with_frozen(Plugins(), settings(source, backbone={**frozen, "freeze": "none"}))
     assert (kept.inputs, kept.backbone.name) == ({"wave": Component("wave")}, "whisper")
 
 
@@ -444,9 +444,12 @@ def test_a_bundle_needs_no_checkpoint_and_says_which_it_began_with(
     text = (moved / "bundle.json").read_text()
     assert '"window": "real"' in text  # the front end is spelled out
     assert str(tmp_path) not in text
-    (began,) = json.loads(text)["training"]["weights"].values()
-    made = whisper(source)
-    assert began == hash_of((made if kind == "probe" else made.encoder).state_dict())
+    began, made = json.loads(text)["training"]["weights"], whisper(source)
+    if kind == "probe":
+        assert began == {"whisper": hash_of(made.state_dict())}
+    else:  # of its frozen part alone, and of the whole checkpoint
+        lower = whisper(source, layers="all", up_to=1)
+        assert began == {"frozen": hash_of(lower.state_dict()), "backbone": hash_of(made.encoder.state_dict())}
 
 
 def test_a_run_reads_the_weights_of_its_backbone_once(
@@ -459,7 +462,7 @@ def test_a_run_reads_the_weights_of_its_backbone_once(
         return pretrained(name, *words)
 
     monkeypatch.setattr("sertk.builtin.backbones.whisper.pretrained", counted)
-    tuned = {"name": "whisper", "source": str(source), "freeze": 1}
+    tuned = {"name": "whisper", "source": str(source), "freeze": "none"}
     train(settings(source, backbone=tuned, normalize="none"), copied(data, tmp_path), tmp_path / "run")
     assert loaded == ["Whisper"]
 
