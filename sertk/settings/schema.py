@@ -223,6 +223,12 @@ class ScoreSettings:
     """How a run is scored."""
 
     batch: int = setting(32, "utterances at once", low=1, role="how")
+    inputs: Literal["store", "audio"] = setting(
+        "store",
+        "store: features that `featurize` stored are read, where all of them are; audio: they are computed again; "
+        "--from",
+        role="how",
+    )
 
 
 @dataclass(frozen=True)
