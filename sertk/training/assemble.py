@@ -135,11 +135,10 @@ def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
 
 def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
     """The rows of some utterances, each in so many copies, with so many partners."""
-    folds, reader = setup.shared.folds, setup.shared.reader
-    labels = torch.tensor([folds.classes.index(folds.labels[i]) for i in ids])
-    return Rows(
-        setup.shared.data.select(ids), labels, len(folds.classes), reader, setup.settings.seed, copies, partners
-    )
+    shared, classes = setup.shared, setup.task.classes
+    labels = torch.tensor([classes.index(shared.folds.labels[i]) for i in ids])
+    utterances = shared.data.select(ids)
+    return Rows(utterances, labels, len(classes), shared.reader, setup.settings.seed, copies, partners)
 
 
 class Parts(NamedTuple):
