@@ -284,7 +284,7 @@ class SpeechEncoder(Backbone):
     def _states(self, frames: Padded) -> Iterator[Tensor]:
         """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
         stack, first = self._stack, self._start if isinstance(self._start, int) else 0
-        *below, state = frames.data.split(self.encoder.config.hidden_size, 2)
+        *below, state = torch.split(frames.data, self.encoder.config.hidden_size, 2)
         yield from below
         mask = None if bool(frames.mask.all()) else frames.mask
         memory: list[Any] = [

@@ -216,7 +216,7 @@ class Whisper(Backbone):
     def _states(self, read: Padded) -> Iterator[Tensor]:
         """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
         encoder = self.encoder
-        *below, state = read.data.split(encoder.config.d_model, 2)
+        *below, state = torch.split(read.data, encoder.config.d_model, 2)
         yield from below
         mask = None if bool(read.mask.all()) else read.mask[:, None, None]  # (B, 1, 1, T): keys that may be seen
         for layer in encoder.layers[self._start or 0 : self._last]:
