@@ -59,8 +59,8 @@ def choose_frames(backbone: str, inputs: Mapping[str, InputSpec], reads: str | N
     name = choose(backbone, inputs, reads)
     if (inputs[name].width, inputs[name].layers) != (width * layers, layers):
         raise UsageError(
-            f"backbone {backbone!r} with `start` reads what its lower part gives, {layers} x {width} wide, and {name!r} "
-            f"is {inputs[name].width} wide, of {inputs[name].layers} layers: set freeze, and not start."
+            f"backbone {backbone!r} with `start` reads what its lower part gives, {width * layers} wide, and {name!r} is "
+            f"{inputs[name].width} wide. Set freeze: the run then sets start itself."
         )
     return name
 

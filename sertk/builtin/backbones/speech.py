@@ -165,8 +165,7 @@ class SpeechEncoder(Backbone):
         if isinstance(self._start, int):
             remove(encoder, "feature_projection")
             remove(stack, "pos_conv_embed", *([] if self._stable else ["layer_norm"]))
-            for place in range(self._start):
-                self._remove_layer(place)
+            remove(stack.layers, *map(str, range(self._start)))
         if self._up_to is not None:
             encoder.masked_spec_embed = None  # it would only have a share in the hash of the weights
             first = 0 if self._up_to == "conv" else self._up_to
@@ -175,10 +174,6 @@ class SpeechEncoder(Backbone):
         if self._up_to == "conv":
             remove(encoder, "feature_projection")
             remove(stack, "pos_conv_embed")
-
-    def _remove_layer(self, place: int) -> None:
-        """Takes out a layer below `start`."""
-        remove(self._stack.layers, str(place))
 
     @property
     def _stack(self) -> Any:  # noqa: ANN401 - three classes without a common one
@@ -287,9 +282,7 @@ class SpeechEncoder(Backbone):
         *below, state = torch.split(frames.data, self.encoder.config.hidden_size, 2)
         yield from below
         mask = None if bool(frames.mask.all()) else frames.mask
-        memory: list[Any] = [
-            self._memory(state) if first else None
-        ]  # WavLM's first layer makes the position bias of all
+        memory: list[Any] = [self._memory(state) if first else None]
         for layer in stack.layers[first : self._last]:
             yield state
             if self._checkpointing and self.training and torch.is_grad_enabled():
@@ -299,7 +292,7 @@ class SpeechEncoder(Backbone):
         yield stack.layer_norm(state) if self._normed else state
 
     def _memory(self, state: Tensor) -> Tensor | None:
-        """What the layers below `start` would hand to the one there."""
+        """What the first layer hands to those above it beside its state."""
         return None
 
     def _layer(self, layer: nn.Module, state: Tensor, mask: Tensor | None, memory: object) -> tuple[Tensor, object]:
@@ -354,16 +347,14 @@ class WavLM(SpeechEncoder):
 
     kind, example = "wavlm", "microsoft/wavlm-large"
 
-    def _remove_layer(self, place: int) -> None:
-        if place:
-            super()._remove_layer(place)
-            return
-        attention = self._stack.layers[0].attention
-        remove(
-            self._stack.layers[0], *(name for name, _ in self._stack.layers[0].named_children() if name != "attention")
-        )
-        remove(attention, *(name for name, _ in attention.named_children() if name != "rel_attn_embed"))
-        attention.gru_rel_pos_const = None
+    def _remove(self) -> None:
+        first = self._stack.layers[0]
+        super()._remove()
+        if isinstance(self._start, int) and self._start:  # the first layer has the position bias that all read
+            remove(first, *(name for name, _ in first.named_children() if name != "attention"))
+            remove(first.attention, *(name for name, _ in first.attention.named_children() if name != "rel_attn_embed"))
+            first.attention.gru_rel_pos_const = None
+            self._stack.layers[0] = first
 
     def _memory(self, state: Tensor) -> Tensor | None:
         rows, frames, _ = state.shape
