@@ -101,25 +101,27 @@ def featurize(
 @with_choices
 def train(
     data: DataFolder,
-    out: Annotated[Path, typer.Option(help="The run folder.")],
+    out: Annotated[
+        Path, typer.Option(help="The run folder; of several runs a folder, each is fold=NAME/seed=N in it.")
+    ],
     choices: Choices,
     config: Config = None,
     protocol: Annotated[str | None, typer.Option(help="Protocol of the corpus.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position; 1,2 are two, all is all.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Everything random follows from it; 0-4 or 0,2 are several.")] = None,
     root: Root = None,
-    force: Annotated[bool, typer.Option("--force", help="Delete an earlier run in --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete earlier runs in --out.")] = False,
 ) -> None:
-    """3: one fold with one seed -> a run folder with its bundle model/. Run it again to resume.
+    """3: folds with seeds -> run folders, each with its bundle model/. Run it again to resume.
 
     On two GPUs: torchrun --nproc-per-node=2 -m sertk train ...
     """
     from sertk.corpus.prepared import Data
     from sertk.stages.train import train as stage
 
-    which = {"protocol": protocol, "fold": fold, "seed": seed}
-    settings = choices.load(config, {word: value for word, value in which.items() if value is not None})
-    stage(settings, Data(data, root), out, choices.losses(), force=force)
+    settings = choices.load(config, {} if protocol is None else {"protocol": protocol})
+    failed = stage(settings, Data(data, root), out, choices.losses(), folds=fold, seeds=seed, force=force)
+    raise typer.Exit(3 if failed else 0)
 
 
 @app.command()
@@ -258,6 +260,47 @@ def recipe(
         choices=choices,
     )
     raise typer.Exit(runner.run(path, ask))
+
+
+@app.command()
+@with_choices
+def sweep(
+    name: Annotated[str, typer.Argument(help="A sweep's YAML file, RECIPE/NAME, or a NAME that several recipes have.")],
+    choices: Choices,
+    row: Annotated[list[str], typer.Option("--row", help="A row of the table; repeat for more. All by default.")] = [],  # noqa: B006
+    fold: Annotated[list[str], typer.Option("--fold", help="Fold by name, #n or all; repeat for more.")] = [],  # noqa: B006
+    seed: Annotated[list[str], typer.Option("--seed", help="Seed, or #n; repeat for more.")] = [],  # noqa: B006
+    recipe: Annotated[str | None, typer.Option(help="Run it over another recipe, by folder or name.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Where data/, exp/ and sweeps/ go; of several recipes, the folder of a folder for each."),
+    ] = None,
+    nj: Annotated[
+        int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, commands at once.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Show how far along it is, run nothing.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Write the table of what there is, run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands, run none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,
+    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,
+) -> None:
+    """Run a grid of systems, folds and seeds, such as a paper's table; skip what is up to date; end in a table."""
+    from sertk.recipe import plan, sweep_runner
+
+    ask = plan.Ask(
+        folds=fold,
+        seeds=seed,
+        root=root,
+        work=work,
+        jobs=nj,
+        dry=dry_run,
+        force=force,
+        allow_failed=allow_failed,
+        choices=choices,
+    )
+    what: Literal["run", "status", "table"] = "status" if status else "table" if table else "run"
+    raise typer.Exit(sweep_runner.sweep(name, ask, row, recipe, what))
 
 
 @app.command()

@@ -6,7 +6,6 @@ import signal
 import sys
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -89,21 +88,10 @@ def _explain(error: Exception) -> int | None:
     if type(error).__module__.partition(".")[0] in ("click", "typer"):
         return None  # before torch is imported below: `sertk doctor` ends with a typer.Exit, and torch may be broken
     from sertk.core.errors import SertkError
-    from sertk.core.files import explain
+    from sertk.core.files import sentence
 
-    if isinstance(error, SertkError):
-        _complain(str(error))
-        return error.exit_code
-    if type(error).__name__ == "OutOfMemoryError":
-        _complain("the GPU has no memory left. Lower train.batch (and raise train.accumulate), or score's --batch.")
-        return 1
-    if isinstance(error, OSError):
-        _complain(str(explain(error, Path(str(error.filename or "a file")))))
-        return 1
-    _complain(
-        f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."
-    )
-    return 1
+    _complain(sentence(error))
+    return error.exit_code if isinstance(error, SertkError) else 1
 
 
 def _complain(message: str) -> None:

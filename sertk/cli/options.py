@@ -35,7 +35,10 @@ SHARED: dict[str, tuple[Any, Any]] = {
         None,
     ),
     "alpha": (
-        Annotated[float | None, typer.Option(help="Weight of the other terms; 1 - alpha for the emotion head's.")],
+        Annotated[
+            str | None,
+            typer.Option(help="Weight of the other terms, 1 - alpha for the emotion head's: a number, or learned."),
+        ],
         None,
     ),
     "backbone": (Annotated[str | None, typer.Option(help="Backbone, NAME[:SETTING=VALUE,...].")], None),

@@ -36,6 +36,8 @@ class Padded:
 
     def fill(self, value: float | Tensor) -> Padded:
         """The same with the padding set to a value, or to a frame (D,)."""
+        if self.length.is_cpu and bool((self.length >= self.data.shape[1]).all()):  # a GPU would have to wait for it
+            return self
         mask = self.mask.view(*self.mask.shape, *[1] * (self.data.dim() - 2))
         return Padded(torch.where(mask, self.data, torch.as_tensor(value).to(self.data)), self.length)
 

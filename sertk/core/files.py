@@ -39,6 +39,16 @@ def name_of_part(part: str) -> str:
     return part.replace("%5C", "\\").replace("%2F", "/").replace("%25", "%")
 
 
+def scores_file(part: str) -> str:
+    """The name of the file in a run folder that has the scores of a part."""
+    return "scores.jsonl" if part == "test" else f"{part}.jsonl"
+
+
+def beside(scores: Path, what: str, suffix: str) -> Path:
+    """The file that goes with scores: scores.jsonl -> metrics.json; anything.jsonl -> anything.metrics.json."""
+    return scores.with_name(f"{what}{suffix}" if scores.stem == "scores" else f"{scores.stem}.{what}{suffix}")
+
+
 def explain(error: OSError, path: Path) -> SertkError:
     """An operating system's error as a sentence with the next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -51,6 +61,19 @@ def explain(error: OSError, path: Path) -> SertkError:
         )
     return SertkError(
         f"{path}: {error.strerror or error}. Check the path: an output is a file in a folder that can be made."
+    )
+
+
+def sentence(error: Exception) -> str:
+    """Any error as a sentence with the next step."""
+    if isinstance(error, SertkError):
+        return str(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the GPU has no memory left. Lower train.batch (and raise train.accumulate), or score's --batch."
+    if isinstance(error, OSError):
+        return str(explain(error, Path(str(error.filename or "a file"))))
+    return (
+        f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."
     )
 
 

@@ -128,6 +128,10 @@ class Feature(Part, ABC):
         """The settings that a bundle has instead of those that name a place of this machine."""
         return {}
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of the modules that it computes with: what it adds to the size of a system."""
+        return [one for part in vars(self).values() if isinstance(part, nn.Module) for one in part.parameters()]
+
 
 class Split(NamedTuple):
     """A backbone whose frozen part is computed once: components, as a run names them.

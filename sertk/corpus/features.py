@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sertk.core import Backbone, Feature, SertkError, UsageError
+from sertk.core import Backbone, Feature, Padded, SertkError, UsageError
 from sertk.core.files import SCHEMA, digest, read_jsonl, write_jsonl, writing
 from sertk.plugins import Plugins
 from sertk.settings.plain import plain
@@ -23,10 +26,20 @@ from sertk.settings.values import component_of
 
 COMPUTE = ("sertk", "torch", "torchaudio", "transformers")
 """What reads the audio and computes the features; a part that computes with another library has it in `weights`."""
+IN_MEMORY = 1e9
+"""Bytes of an input's features that a process keeps in memory: the statistics of 60,000 utterances over all layers of
+Whisper-tiny, and less than training an encoder takes. More than these are read as they come."""
 
 
-def make_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
+def make_features(
+    plugins: Plugins, settings: Settings, shared: Mapping[str, Feature] = MappingProxyType({})
+) -> dict[str, Feature]:
     """The features by input name.
+
+    Args:
+        plugins: The registry.
+        settings: Of the run.
+        shared: Those that are made already, see `share_features`.
 
     Raises:
         UsageError: On an unknown name or setting, or a feature of something else than waves.
@@ -34,7 +47,7 @@ def make_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
     made: dict[str, Feature] = {}
     for name, spec in settings.inputs.items():
         with settings.located(f"inputs.{name}"):
-            made[name] = make_feature(plugins, spec, settings.audio.rate)
+            made[name] = shared[name] if name in shared else make_feature(plugins, spec, settings.audio.rate)
     for name, feature in made.items():
         if feature.reads != "wave":
             raise UsageError(
@@ -43,6 +56,21 @@ def make_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
         if name == "wave" and feature.cached:
             raise UsageError("the input name 'wave' is the wave's own; give this feature another name in `inputs`.")
     return made
+
+
+def share_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
+    """The features by input name that all runs of a process can share.
+
+    Not those that are fitted, for each run fits its own. And not those that draw random numbers when they are made:
+    what is made after them, with the same generator, would have other first weights in the second run.
+    """
+    shared: dict[str, Feature] = {}
+    for name, spec in settings.inputs.items():
+        before = torch.random.get_rng_state()
+        made = make_features(plugins, replace(settings, inputs={name: spec}))[name]
+        if type(made).fit is Feature.fit and torch.equal(torch.random.get_rng_state(), before):
+            shared[name] = made
+    return shared
 
 
 def make_feature(plugins: Plugins, spec: Component, rate: int) -> Feature:
@@ -90,10 +118,12 @@ def cached(settings: Settings, plugins: Plugins) -> tuple[str, ...]:
     return () if waves else tuple(kept)
 
 
-def stores(data: Path, settings: Settings, plugins: Plugins) -> dict[str, Store]:
-    """The store of each input that is cached, below a prepared corpus."""
+def stores(
+    data: Path, settings: Settings, plugins: Plugins, shared: Mapping[str, Feature] = MappingProxyType({})
+) -> dict[str, Store]:
+    """The store of each input that is cached, below a prepared corpus; `shared` as in `make_features`."""
     names = cached(settings, plugins)
-    features = make_features(plugins, settings) if names else {}
+    features = make_features(plugins, settings, shared) if names else {}
     return {name: store(data, settings, plugins, name, features[name]) for name in names}
 
 
@@ -148,6 +178,16 @@ class Store:
         tensor: Tensor = _open(str(self.folder / self._shards[sha])).get_tensor(sha)
         return tensor
 
+    def stack(self, shas: Sequence[str]) -> Padded:
+        """(B, T, D) of B audio content hashes; raises SertkError as `[]` does."""
+        return Padded.stack([self[sha] for sha in shas])
+
+    def loaded(self, shas: Iterable[str], most: float = IN_MEMORY) -> Store | Loaded:
+        """The features of some audio in memory, where their shards have `most` bytes at most; else the store itself."""
+        wanted = {sha: self._shards[sha] for sha in shas if sha in self}
+        size = sum((self.folder / shard).stat().st_size for shard in set(wanted.values()))
+        return Loaded({sha: self[sha] for sha in wanted}, self) if size <= most else self
+
     @property
     def indexed(self) -> bool:
         """Whether there is an index."""
@@ -165,6 +205,31 @@ class Store:
             with contextlib.suppress(FileNotFoundError):  # its writer was quicker
                 if time.time() - path.stat().st_mtime > 3600 * hours:
                     path.unlink()
+
+
+class Loaded:
+    """Features in memory. Where each of them is one frame, a batch is taken out of one matrix.
+
+    Args:
+        features: (T, D) by audio content hash; each D the same.
+        store: Where others are.
+    """
+
+    def __init__(self, features: Mapping[str, Tensor], store: Store) -> None:
+        self._store = store
+        self._place = {sha: place for place, sha in enumerate(features)}
+        self._rows = list(features.values())
+        one = all(len(row) == 1 for row in self._rows)
+        self._matrix = torch.stack(self._rows) if one and self._rows else None  # (U, 1, D)
+
+    def stack(self, shas: Sequence[str]) -> Padded:
+        """(B, T, D) of B audio content hashes; raises SertkError as the store does."""
+        if not self._place.keys() >= {*shas}:
+            return self._store.stack(shas)
+        places = [self._place[sha] for sha in shas]
+        if self._matrix is None:
+            return Padded.stack([self._rows[place] for place in places])
+        return Padded(self._matrix.index_select(0, torch.tensor(places)), torch.ones(len(places), dtype=torch.int64))
 
 
 def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -288,6 +288,23 @@ def _ranked(ids: Collection[str], labels: Mapping[str, str], what: str) -> dict[
     return ranked
 
 
+def subset(ids: Sequence[str], labels: Mapping[str, str], share: float) -> tuple[str, ...]:
+    """A share of each class, rounded to an utterance and at least one; in the order of the ids.
+
+    It follows from the ids alone, so that runs of several seeds or settings have the same one, and a larger share holds
+    a smaller one.
+
+    Args:
+        ids: Utterances.
+        labels: Class by id.
+        share: Above 0, at most 1.
+    """
+    chosen = {
+        i for own in _ranked(ids, labels, "subset").values() for i in own[: max(1, math.floor(share * len(own) + 0.5))]
+    }
+    return tuple(i for i in ids if i in chosen)
+
+
 def _deal(ids: Collection[str], labels: Mapping[str, str], k: int, what: str) -> list[list[str]]:
     """K shares of equal size, to one utterance, in all and in each class."""
     shares: list[list[str]] = [[] for _ in range(k)]

@@ -42,6 +42,7 @@ class Data:
         about = read_json(folder / "corpus.json", PREPARE)
         self.corpus: str = about["corpus"]
         self.root = root or Path(about["root"])
+        self._unchanged: set[str] = set()  # ids whose files were looked at
 
     @cached_property
     def utterances(self) -> dict[str, Utterance]:
@@ -74,7 +75,7 @@ class Data:
         return protocols.load(self.folder / "protocols" / f"{name}.json")
 
     def select(self, ids: Sequence[str], failed: list[Record] | None = None) -> list[Utterance]:
-        """Utterances by id, their files checked to be the ones that were prepared.
+        """Utterances by id, their files checked to be the ones that were prepared; each is looked at once.
 
         Args:
             ids: Of the manifest.
@@ -92,7 +93,9 @@ class Data:
         kept = []
         for one in chosen:
             try:
-                audio.check_unchanged(self.root, one, self.facts[one.id])
+                if one.id not in self._unchanged:
+                    audio.check_unchanged(self.root, one, self.facts[one.id])
+                    self._unchanged.add(one.id)
                 kept.append(one)
             except InputError as error:
                 if failed is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sertk.core import Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, Split, UsageError, nearest
@@ -98,20 +99,27 @@ def _begins_with(init: str, feature: Component) -> bool:
     return all(word in there and (None in (value, there[word]) or value == there[word]) for word, value in here.items())
 
 
-def make_body(plugins: Plugins, settings: Settings, *, train: bool = False) -> Body:
+def make_body(
+    plugins: Plugins,
+    settings: Settings,
+    *,
+    train: bool = False,
+    shared: Mapping[str, Feature] = MappingProxyType({}),
+) -> Body:
     """The front end, the backbone and the pooling.
 
     Args:
         plugins: The registry.
         settings: The run's, or a bundle's; what is frozen is a feature already.
         train: Whether to make the augmentations too.
+        shared: Features that are made already.
 
     Raises:
         UsageError: On an unknown name or setting.
     """
     if not settings.inputs:
         raise UsageError("the run has no inputs; give a --system, or inputs: {mel: {name: mel}} in the recipe.")
-    features = make_features(plugins, settings)
+    features = make_features(plugins, settings, shared)
     with settings.located("augment"):
         augment = [plugins.make("augmentation", spec) for spec in settings.augment] if train else []
     frontend = Frontend(features, settings.crop, augment, settings.seed)

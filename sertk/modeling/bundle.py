@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 import sertk
 from sertk.console.progress import say
-from sertk.core import HeadSpec, SertkError, UsageError
+from sertk.core import Feature, HeadSpec, SertkError, UsageError
 from sertk.core.files import SCHEMA, Document, link, read_json, write_json, writing
 from sertk.modeling import build
 from sertk.modeling.borders import inside
@@ -76,6 +76,7 @@ def write(
     about: Mapping[str, object],
     plugins: Plugins,
     beside: Sequence[Path] = (),
+    kept: Kept | None = None,
 ) -> None:
     """Writes a bundle whole or not at all.
 
@@ -87,15 +88,16 @@ def write(
         about: classes, protocol, training.
         plugins: Tells which distribution or file offers each component.
         beside: Other bundles, to share files with.
+        kept: Has the files of those features that no run changes, once the first bundle is written.
     """
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     trained, frozen = _weights(model)
     with writing(fresh / "model.safetensors") as file:
         file.write(save(trained))
+    before = kept or {}
     learned = {
-        name: {word: _put(fresh, one, "", beside) for word, one in feature.files().items()}
-        for name, feature in frontend.features.items()
+        name: _put_files(fresh, feature, beside, before.get(name) or {}) for name, feature in frontend.features.items()
     }
     content = {
         **about,
@@ -109,6 +111,9 @@ def write(
     write_json(fresh / "bundle.json", content)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+    for name, stored in learned.items():
+        if name in before:
+            before[name] = {word: _Seen.of(folder / "files" / file) for word, file in stored.items()}
 
 
 def _weights(model: Model) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -118,6 +123,37 @@ def _weights(model: Model) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         kept = frozen if isinstance(value, nn.Parameter) and not value.requires_grad else trained
         kept[name] = value.detach().cpu().contiguous()
     return trained, frozen
+
+
+class _Seen(NamedTuple):
+    """A file as this process wrote it, or compared it: while size, time and inode stay, so does its content."""
+
+    path: Path
+    stat: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, path: Path) -> _Seen:
+        found = path.stat()
+        return cls(path, (found.st_size, found.st_mtime_ns, found.st_ino))
+
+    def again(self, path: Path) -> bool:
+        """Gives the file another name, if it is unchanged and can have one; says whether it did."""
+        try:
+            return self.of(self.path) == self and link(self.path, path)
+        except OSError:
+            return False
+
+
+Kept = dict[str, Mapping[str, _Seen]]
+"""The files of features that no run changes, by input; none where none is written yet. Else a process that trains
+thirty runs would write out, hash and compare the same encoder thirty times."""
+
+
+def _put_files(folder: Path, feature: Feature, beside: Sequence[Path], before: Mapping[str, _Seen]) -> dict[str, str]:
+    """Puts the files of a feature into a bundle; gives their names there."""
+    if before and all(seen.again(folder / "files" / seen.path.name) for seen in before.values()):
+        return {word: seen.path.name for word, seen in before.items()}
+    return {word: _put(folder, content, "", beside) for word, content in feature.files().items()}
 
 
 def _put(folder: Path, content: bytes, suffix: str, beside: Sequence[Path]) -> str:

@@ -172,9 +172,9 @@ def cut(frames: Padded, span: Span) -> tuple[Padded, Tensor, Tensor]:
         The windows, their owner (N,) and how many windows that owner has (N,).
     """
     owner, start, size = span.cut(frames.length)
-    count = torch.bincount(owner, minlength=len(frames.length))[owner]
     if not span.length:
-        return frames, owner, count
+        return frames, owner, torch.ones_like(owner)
+    count = torch.bincount(owner, minlength=len(frames.length))[owner]
     steps = torch.arange(min(span.length, frames.data.shape[1]), device=start.device)
     at = (start[:, None] + steps).clamp(max=frames.data.shape[1] - 1)
     return Padded(frames.data[owner[:, None], at], size).fill(0.0), owner, count

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +32,8 @@ class Step(NamedTuple):
         needs: Files and bundles that earlier stages wrote.
         makes: Files and bundles that it writes.
         reads: What else it depends on, as data.
+        run: Fold and seed of the one run that it makes.
+        together: The command for several runs, which lacks `--fold` and `--seed`; see `sertk.recipe.commands`.
     """
 
     stage: str
@@ -42,6 +44,8 @@ class Step(NamedTuple):
     makes: list[Path]
     folder: Path | None = None
     reads: object = None
+    run: tuple[str, str] | None = None
+    together: Sequence[str] = ()
 
 
 class Fingerprint(NamedTuple):

@@ -7,10 +7,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from sertk.core import Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
-from sertk.core.files import digest, egs, part_of
+from sertk.core.files import beside, digest, egs, part_of, scores_file
 from sertk.corpus import folding, protocols
 from sertk.corpus.features import Store, stores
 from sertk.corpus.prepared import title_of
@@ -21,6 +22,7 @@ from sertk.recipe.freshness import Step, listing
 from sertk.settings.overrides import Choices, tag_of
 from sertk.settings.plain import identity, plain
 from sertk.settings.schema import Component, Settings
+from sertk.settings.several import folds_of, seeds_of
 from sertk.settings.values import component_text
 from sertk.training import warm_start
 from sertk.training.loss import with_losses
@@ -57,6 +59,7 @@ class Ask:
     force: bool = False
     allow_failed: bool = False
     publish: bool = False
+    parts: Sequence[str] = ("test",)
     choices: Choices = field(default_factory=Choices)
 
 
@@ -79,12 +82,14 @@ class Plan:
     Args:
         path: recipe.yaml.
         ask: See `Ask`.
+        known: Stores by what they depend on, which several plans share: to make one an encoder is read.
 
     Raises:
         UsageError: On unknown names and settings, or without a corpus folder.
     """
 
-    def __init__(self, path: Path, ask: Ask) -> None:
+    def __init__(self, path: Path, ask: Ask, known: dict[str, list[Store]] | None = None) -> None:
+        self._known = {} if known is None else known
         # in full, so that the printed commands run from anywhere
         self._path, self.ask = path.resolve(), ask
         given, named = ask.choices.load(path), ask.choices.losses()
@@ -99,9 +104,9 @@ class Plan:
         self.settings, _ = with_losses(self.plugins, given, named)
         with given.located("corpus"):
             self._corpus: Corpus = self.plugins.make("corpus", self._spec)
-        self._work = (ask.work or home(self._path.parent)).resolve()
-        self._title = title_of(self._corpus, self._spec.name)
-        self._data = self._work / "data" / self._title
+        self.work = (ask.work or home(self._path.parent)).resolve()
+        self.title = title_of(self._corpus, self._spec.name)
+        self._data = self.work / "data" / self.title
         self.jobs = ask.jobs or self.settings.jobs
         if ask.tag is not None and (part_of(ask.tag) != ask.tag or ask.tag in ("", ".", "..")):
             raise UsageError(
@@ -173,8 +178,8 @@ class Plan:
         if root is not None:
             return Path(root).resolve()
         if type(self._corpus).obtain is Corpus.obtain:
-            raise UsageError(f"the corpus {self._title} must be obtained first; then give its folder: --root FOLDER.")
-        return self._work / "corpus"
+            raise UsageError(f"the corpus {self.title} must be obtained first; then give its folder: --root FOLDER.")
+        return self.work / "corpus"
 
     def _prepared(self) -> list[Path]:
         protocol = f"protocols/{self.protocol}.json"
@@ -203,23 +208,38 @@ class Plan:
     @cached_property
     def _stores(self) -> list[Store]:
         """Of the cached features; none where only commands are printed and a checkpoint is not at hand."""
+        s = self.computed
+        depends = (s.audio, s.inputs, s.augment, s.on_augment, s.plugins)
+        key = digest([str(self._data), *map(plain, depends)])
         try:
-            return list(stores(self._data, self.computed, self.plugins).values())
+            if key not in self._known:
+                self._known[key] = list(stores(self._data, s, self.plugins).values())
+            return self._known[key]
         except SertkError as error:
             if not self.ask.dry or isinstance(error, UsageError):
                 raise
             return []
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """(fold, seed) of each run; none where the corpus decides on the folds and is not prepared yet."""
+        return [(fold, seed) for fold, seed, _ in self._runs()]
+
+    @property
+    def folds(self) -> list[str] | None:
+        """All folds of the protocol by name; None where the corpus decides on them and is not prepared yet."""
+        return self._folds()
 
     def _runs(self) -> Iterator[tuple[str, str, Path]]:
         """(fold, seed, folder) of each run; none where the corpus decides on the folds and is not prepared yet."""
         known = self._folds()
         if known is None:
             return
-        folds, seeds = self.settings.folds, list(map(str, self.settings.seeds))
-        for fold in self.ask.folds or (known if folds == ("all",) else folds):
-            for seed in self.ask.seeds or seeds:
-                name, number = _pick(fold, known, "fold"), _pick(seed, seeds, "seed", closed=False)
-                yield name, number, self.system / f"fold={part_of(name)}" / f"seed={number}"
+        folds = [name for text in self.ask.folds or self.settings.folds for name in folds_of(text, known)]
+        own = list(map(str, self.settings.seeds))
+        seeds = [seed for text in self.ask.seeds or own for seed in _seeds(text, own)]
+        for fold, seed in product(dict.fromkeys(folds), dict.fromkeys(seeds)):
+            yield fold, seed, self.system / f"fold={part_of(fold)}" / f"seed={seed}"
 
     def _folds(self) -> list[str] | None:
         """The folds by name; None where the corpus decides on them and is not prepared yet."""
@@ -251,14 +271,14 @@ class Plan:
         """
         file, known = self._file(), self._corpus.protocols
         if file and file.stem in known:
-            raise UsageError(f"corpus {self._title} has a protocol {file.stem!r} of its own; rename {file}.")
+            raise UsageError(f"corpus {self.title} has a protocol {file.stem!r} of its own; rename {file}.")
         if file:
             return file.stem
         name = self.settings.protocol or ""
         if name not in known:
             place = self.settings.at("protocol")
             raise UsageError(
-                f"{place}corpus {self._title} has no protocol {name!r}{nearest(name, known)}, or a .yaml file"
+                f"{place}corpus {self.title} has no protocol {name!r}{nearest(name, known)}, or a .yaml file"
             )
         return name
 
@@ -267,7 +287,7 @@ class Plan:
         """The folder of the system's runs: its name, and a tag where the command line makes another of it."""
         tag = self.ask.tag or self._tag()
         name = Path(self.settings.system or "").stem
-        return self._work / "exp" / self.protocol / (f"{name}+{tag}" if tag else name)
+        return self.work / "exp" / self.protocol / (f"{name}+{tag}" if tag else name)
 
     def _tag(self) -> str:
         choices = Choices(system=self.settings.system, plugin=self.ask.choices.plugin, trust=True)
@@ -278,10 +298,12 @@ class Plan:
         reads += [[file_hash(one) for one in self.settings.plugins]] if self.settings.plugins else []
         needs = [*self._prepared()[2:], *warm_start.files(self.settings.train.init)]
         for fold, seed, out in self._runs():
-            place = ["--protocol", self.protocol, "--fold", fold, "--seed", seed, "--out", str(out)]
-            words = ["train", str(self._data), *self._common(), *place]
+            plain_words = ["train", str(self._data), *self._common(), "--protocol", self.protocol]
+            words = [*plain_words, "--fold", fold, "--seed", seed, "--out", str(out)]
             settings = identity(self.settings, "run", "which")  # fold and seed are in its folder
-            yield Step("train", words, out / ".train.json", settings, needs, [out / "model"], reads=reads)
+            several = [*plain_words, "--out", str(self.system)]
+            stamp, makes, run = out / ".train.json", [out / "model"], (fold, seed)
+            yield Step("train", words, stamp, settings, needs, makes, reads=reads, run=run, together=several)
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:
         """The files of checkpoints that the settings name by their folder: one may be changed there."""
@@ -295,13 +317,17 @@ class Plan:
 
     def _score(self) -> Iterator[Step]:
         s = self.settings
-        for _, _, out in self._runs():
-            words = ["score", str(out / "model"), str(self._data), "--out", str(out / "scores.jsonl")]
-            words += ["--root", str(self.ask.root.resolve())] if self.ask.root else []
-            words += ["--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
-            makes = [out / "scores.jsonl", out / "metrics.json"]
+        root = ["--root", str(self.ask.root.resolve())] if self.ask.root else []
+        how = [*root, "--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
+        for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
+            scores = out / scores_file(part)
+            own = [] if part == "test" else ["--part", part]
+            words = ["score", str(out / "model"), str(self._data), "--out", str(scores), *own, *how]
+            several = ["score", str(self.system), str(self._data), *own, *how]
+            makes = [scores, beside(scores, "metrics", ".json")]
             needs = [*self._prepared()[2:], out / "model", *map(Path, s.plugins)]  # a file may have metrics
-            yield Step("score", words, out / ".score.json", [], needs, makes)
+            stamp = out / (".score.json" if part == "test" else f".score-{part}.json")
+            yield Step("score", words, stamp, [], needs, makes, run=(fold, seed), together=several)
 
     def _command(self) -> str:
         """The command that makes these results again, where the recipe is: from the repository, or from its folder.
@@ -320,7 +346,7 @@ class Plan:
         words += [word for file in ask.choices.plugin for word in ("--plugin", self._from_here(file))]
         words += ["--trust"] if len(self.settings.plugins) > len(ask.choices.plugin) else []
         chosen = replace(ask.choices, device=None, init=ask.choices.init and Path("BUNDLE"))
-        return shlex.join([*words, *map(_anywhere, chosen.words())])
+        return shlex.join([*words, *map(anywhere, chosen.words())])
 
     def _from_here(self, file: Path) -> str:
         """A file as the recipe's folder sees it: the path from there, or the name of one that lies elsewhere."""
@@ -331,14 +357,14 @@ class Plan:
     def _report(self) -> Iterator[Step]:
         outs = [out for _, _, out in self._runs()]
         words = ["report", *map(str, outs), *self._files(), "--command", self._command()]
-        results = (self._path.parent if self._own else self._work) / "RESULTS.md"
+        results = (self._path.parent if self._own else self.work) / "RESULTS.md"
         words += ["--publish", str(results)] if self.ask.publish else []
         makes = [self.system / "RESULTS.md"]
         needs = [*(out / "metrics.json" for out in outs), *map(Path, self.settings.plugins)]
         yield Step("report", words, self.system / ".report.json", [self.ask.publish], needs, makes)
 
 
-def _anywhere(word: str) -> str:
+def anywhere(word: str) -> str:
     """A word of a command without the places of this machine: folders that settings name, and absolute paths."""
     word = re.sub(r"(?<==)[^,=]+", lambda found: "FOLDER" if Path(found[0]).is_dir() else found[0], word)
     # at the start of a value, of text as of YAML; the second slash of https:// is no start
@@ -346,12 +372,11 @@ def _anywhere(word: str) -> str:
     return re.sub(absolute, lambda found: "FOLDER" if Path(found[0]).is_dir() else Path(found[0]).name, word)
 
 
-def _pick(text: str, known: Sequence[str], what: str, *, closed: bool = True) -> str:
-    """A fold or seed by its name, or by position as "#n"."""
-    if text in known:
-        return text
-    if text.startswith("#") and text[1:].isdigit() and 1 <= int(text[1:]) <= len(known):
-        return known[int(text[1:]) - 1]
-    if closed or not text.isdigit():
-        raise UsageError(f"no {what} {text!r}{nearest(text, known)}, or by position #1 to #{len(known)}")
-    return text
+def _seeds(text: str, known: Sequence[str]) -> list[str]:
+    """The seeds that a text names, or the recipe's n-th as "#n"."""
+    if not text.startswith("#"):
+        return list(map(str, seeds_of(text)))
+    place = text[1:]
+    if not (place.isdecimal() and 1 <= int(place) <= len(known)):
+        raise UsageError(f"no seed {text!r}. Give numbers and ranges (3, 0-4), or by position #1 to #{len(known)}.")
+    return [known[int(place) - 1]]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sertk.console.progress import console, say
 from sertk.core import Launcher, UsageError
+from sertk.recipe.commands import commands
 from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, remember, stale, stamp
 from sertk.recipe.plan import STAGES, Ask, Plan
 from sertk.training import distributed
@@ -49,51 +50,63 @@ def run(path: Path, ask: Ask) -> int:
         if not ask.dry and (todo or steps is None):
             plan.check_before(stage)
         due = due or (ask.dry and bool(todo))  # what follows a stage that will run cannot be judged yet
-        code = _stage(plan, stage, steps or (), todo, launcher)
-        if code:
-            return code
+        codes = run_stage(plan.ask, plan.jobs, stage, steps or (), todo, launcher)
+        if any(codes):
+            return next(filter(None, codes))
     return 0
 
 
-def _stage(plan: Plan, stage: str, steps: Sequence[Step], todo: Sequence[Step], launcher: Launcher) -> int:
+def run_stage(
+    ask: Ask, jobs: int, stage: str, steps: Sequence[Step], todo: Sequence[Step], launcher: Launcher
+) -> list[int]:
+    """Does those steps of a stage that are due, or prints their commands.
+
+    Args:
+        ask: What the user asked.
+        jobs: Commands at once.
+        stage: Its name.
+        steps: All of them.
+        todo: Those that are due.
+        launcher: Runs commands.
+
+    Returns:
+        The exit code of each that was due; 0 where its failed inputs are allowed.
+    """
     if len(todo) < len(steps):
         say(f"{stage}: {len(steps) - len(todo)} of {len(steps)} up to date, skipped")
-    changed = [] if plan.ask.force else [step for step in todo if stale(step)]
+    changed = [] if ask.force else [step for step in todo if stale(step)]
     if changed:
         what = "what they read, or the installed versions, changed since"
         say(f"{stage}: {len(changed)} of {len(steps)} were done with these settings, but {what}: they are done again")
-    commands = [_words(step, force=plan.ask.force) for step in todo]
-    if plan.ask.dry:
-        for words in commands:
-            sys.stdout.write(shlex.join(["sertk", *words]) + "\n")
-        return 0
+    due = commands(todo, 1 if stage in ALONE else jobs, force=ask.force)
+    if ask.dry:
+        for command in due:
+            sys.stdout.write(shlex.join(["sertk", *command.words]) + "\n")
+        return [0] * len(todo)
     for step in steps:
         if step not in todo:
             remember(step)
-    for step, words in zip(todo, commands, strict=True):
-        if "--force" not in words:  # a forced run takes its stamp away with its folder, when it begins
-            step.stamp.unlink(missing_ok=True)
-    before = [fingerprint(step) for step in todo]
-    for words in commands:
-        console.rule(f"{STAGES.index(stage) + 1} {stage}", align="left") if words is commands[0] else None
-        say(shlex.join(["sertk", *words]))
-    programs = [[sys.executable, "-m", "sertk", *words] for words in commands]
-    codes = launcher.run(programs, 1 if stage in ALONE else plan.jobs)
-    return _finish(todo, before, codes, allow_failed=plan.ask.allow_failed)
+    for command in due:
+        if "--force" not in command.words:  # a forced run takes its stamp away with its folder, when it begins
+            for step in command.steps:
+                step.stamp.unlink(missing_ok=True)
+    before = {step.stamp: fingerprint(step) for step in todo}
+    for command in due:
+        console.rule(f"{STAGES.index(stage) + 1} {stage}", align="left") if command is due[0] else None
+        say(shlex.join(["sertk", *command.words]))
+    ended = launcher.run([[sys.executable, "-m", "sertk", *one.words] for one in due], 1 if stage in ALONE else jobs)
+    codes = {
+        step.stamp: own
+        for command, code in zip(due, ended, strict=True)
+        for step, own in zip(command.steps, command.codes(code), strict=True)
+    }
+    return [_finish(step, before[step.stamp], codes[step.stamp], allow_failed=ask.allow_failed) for step in todo]
 
 
-def _finish(steps: Sequence[Step], before: Sequence[Fingerprint], codes: Sequence[int], *, allow_failed: bool) -> int:
-    worst = 0
-    for step, read, code in zip(steps, before, codes, strict=True):
-        if code == 3 and not allow_failed:
-            say(f"{step.stage}: some inputs failed, listed above. Mend them, or go on without: --allow-failed")
-        if code == 0 or (code == 3 and allow_failed):
-            stamp(step, fingerprint(step) if step.folder else read)  # prepare may have made the corpus itself
-        else:
-            worst = worst or (code if code > 0 else 1)  # a signal is a negative code
-    return worst
-
-
-def _words(step: Step, *, force: bool) -> list[str]:
-    """The command; a run that is complete but out of date (not of other settings) is told to begin anew."""
-    return [*step.words, "--force"] if step.stage == "train" and (force or stale(step)) else step.words
+def _finish(step: Step, before: Fingerprint, code: int, *, allow_failed: bool) -> int:
+    if code == 3 and not allow_failed:
+        say(f"{step.stage}: some inputs failed, listed above. Mend them, or go on without: --allow-failed")
+    if code == 0 or (code == 3 and allow_failed):
+        stamp(step, fingerprint(step) if step.folder else before)  # prepare may have made the corpus itself
+        return 0
+    return code if code > 0 else 1  # a signal is a negative code

@@ -96,12 +96,17 @@ class Measure:
         ends = ("0", "100") if self.percent else (_end(self._least), _end(self._greatest))
         return f"{'percent, ' * self.percent}{' to '.join(ends)}, {self.better} is better"
 
+    @property
+    def scale(self) -> tuple[int, int]:
+        """By what its figures are multiplied where they are shown, and their decimals."""
+        return (100, 2) if self.percent else (1, 4)
+
     def text(self, *values: float | None) -> str:
         """Figures of several seeds: the mean, and ± the population's deviation; a dash if one could not be had."""
         known = [value for value in values if value is not None]
         if not known or len(known) < len(values):
             return "–"
-        scale, digits = (100, 2) if self.percent else (1, 4)
+        scale, digits = self.scale
         deviation = f" ± {scale * statistics.pstdev(known):.{digits}f}" if len(known) > 1 else ""
         return f"{scale * statistics.fmean(known):.{digits}f}{deviation}"
 

@@ -19,6 +19,8 @@ from sertk.results.lines import SCORE, read_scores
 
 SYSTEM = ("corpus", "protocol", "hash", "system", "settings")
 """What of `trained` is the same in all runs of a system."""
+METRICS = {"train": "train.metrics.json", "dev": "dev.metrics.json", "test": "metrics.json"}
+"""The metrics that a run folder has of each part of its fold."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class Run:
         folder: Its folder.
         metrics: The content of its metrics.json.
         trained: What its bundle is, see `trained_as`.
+        lines: The file of its score lines.
     """
 
     folder: Path
     metrics: Record
     trained: Document
+    lines: str = "scores.jsonl"
 
     @property
     def fold(self) -> str:
@@ -66,11 +70,26 @@ class Run:
             SertkError: If there are none, or they are not those that its metrics.json counts.
             InputError: If a score line lacks something or an id comes twice.
         """
-        path = self.folder / "scores.jsonl"
+        path = self.folder / self.lines
         found = read_scores(path, self.metrics["classes"])
         if found.confusion.tolist() != self.metrics["confusion"]:
-            raise SertkError(f"{path} has other decisions than the metrics.json beside it counts. {SCORE}")
+            raise SertkError(f"{path} has other decisions than the metrics beside it count. {SCORE}")
         return found
+
+    @property
+    def seconds(self) -> Tensor:
+        """(N,) durations of its utterances.
+
+        Raises:
+            SertkError: If a score line lacks its own; it is named.
+        """
+        unknown = self.scores.seconds.isnan().nonzero().flatten().tolist()
+        if unknown:
+            raise SertkError(
+                f"{self.folder / self.lines}: the score line of {self.scores.ids[unknown[0]]!r} lacks seconds; an "
+                f"older sertk wrote none. {SCORE}"
+            )
+        return self.scores.seconds
 
     @property
     def system(self) -> tuple[str, ...]:
@@ -107,7 +126,7 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
     Raises:
         SertkError: If there is no scored run, one does not say what it is, two are the same, or systems are mixed.
     """
-    runs = [_run(path) for path in dict.fromkeys(_paths(folders))]
+    runs = [run_of(path) for path in dict.fromkeys(_paths(folders))]
     if not runs:
         raise SertkError(
             f"no metrics.json of a scored run in or below {', '.join(map(str, folders))}. Run `sertk score` first."
@@ -123,7 +142,7 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
                 f"{system} holds the runs of several systems, such as {found[system][0].folder} and {own[0].folder}: "
                 "their results would be one file. Put the runs of each system into a folder of its own."
             )
-        _check_one_system(system, own)
+        check_one_system(system, own)
         found[system] = sorted(own, key=lambda run: (run.fold, run.seed))
     return found
 
@@ -136,8 +155,8 @@ def _paths(folders: Iterable[Path]) -> Iterator[Path]:
                 yield path
 
 
-def _run(path: Path) -> Run:
-    """The run of a metrics.json; for one of an older sertk the bundle beside it says what it is.
+def run_of(path: Path) -> Run:
+    """The run of a metrics.json, or of another of `METRICS`; of an older one the bundle beside it says what it is.
 
     Raises:
         SertkError: If neither says of which fold and seed the run is.
@@ -151,10 +170,11 @@ def _run(path: Path) -> Run:
             f"{path} does not say of which fold and seed its run is, and no bundle beside it does ({bundle} is missing "
             f"or says neither). {SCORE}"
         )
-    return Run(path.parent, metrics, trained)
+    lines = "scores.jsonl" if path.name == METRICS["test"] else path.name.replace(".metrics.json", ".jsonl")
+    return Run(path.parent, metrics, trained, lines)
 
 
-def _check_one_system(system: Path, runs: Sequence[Run]) -> None:
+def check_one_system(system: Path, runs: Sequence[Run]) -> None:
     """Refuses runs that are not of one system, or the same run twice.
 
     Raises:

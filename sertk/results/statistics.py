@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,10 +46,11 @@ def summarize(system: System, measure: Measure, measures: Measures) -> Summary:
     by_seed: dict[str, list[float | None]] = {}
     for run, value in zip(system.runs, values, strict=True):
         by_seed.setdefault(run.seed, []).append(value)
-    folds = [_mean(own) for own in by_seed.values()]
+    folds = [mean(own) for own in by_seed.values()]
     return Summary(values, folds, [measures.figure(measure, scores) for scores in system.seeds.values()])
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean(values: Collection[float | None]) -> float | None:
+    """The mean of figures; None if one could not be had, or there are none."""
     known = [value for value in values if value is not None]
-    return statistics.fmean(known) if len(known) == len(values) else None
+    return statistics.fmean(known) if known and len(known) == len(values) else None

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sertk.core import Scores, Target
+from sertk.core import Scores, SertkError, Target
 from sertk.results.measures import Measure, Measures
 from sertk.results.runs import Run, protocol_of, stated
 
@@ -35,7 +35,8 @@ class System:
         return stated(protocol_of(self.folder, self.runs))
 
     @cached_property
-    def _by_seed(self) -> dict[str, list[Run]]:
+    def by_seed(self) -> dict[str, list[Run]]:
+        """Its runs by seed."""
         found: dict[str, list[Run]] = {}
         for run in self.runs:
             found.setdefault(run.seed, []).append(run)
@@ -44,12 +45,12 @@ class System:
     @cached_property
     def seeds(self) -> dict[str, Scores]:
         """The scores of all folds together, by seed."""
-        return {seed: Scores.join([run.scores for run in runs]) for seed, runs in self._by_seed.items()}
+        return {seed: Scores.join([run.scores for run in runs]) for seed, runs in self.by_seed.items()}
 
     @cached_property
     def keys(self) -> dict[str, list[tuple[str, str]]]:
         """Fold and id of each utterance in `seeds`."""
-        return {seed: [(run.fold, i) for run in runs for i in run.scores.ids] for seed, runs in self._by_seed.items()}
+        return {seed: [(run.fold, i) for run in runs for i in run.scores.ids] for seed, runs in self.by_seed.items()}
 
     def values(
         self, measure: Measure, measures: Measures, where: Callable[[Scores], Tensor] | None = None
@@ -66,9 +67,21 @@ class System:
 
     def agreement(self, truth: System, measure: Measure, measures: Measures) -> list[float | None]:
         """A metric if the decisions of another system were the labels, pooled over the folds, seed by seed."""
-        found = []
-        for seed, scores in self.seeds.items():
-            theirs = dict(zip(truth.keys[seed], truth.seeds[seed].decision.tolist(), strict=True))
-            labels = torch.tensor([theirs[key] for key in self.keys[seed]])
-            found.append(measures.figure(measure, replace(scores, target=Target.of(labels, len(scores.classes)))))
-        return found
+        theirs = {(run.fold, run.seed): run for run in truth.runs}
+        own = ([labelled_by(run, theirs[run.fold, run.seed]) for run in runs] for runs in self.by_seed.values())
+        return [measures.figure(measure, Scores.join(scores)) for scores in own]
+
+
+def labelled_by(run: Run, truth: Run) -> Scores:
+    """The scores of a run with the decisions of another as the labels.
+
+    Raises:
+        SertkError: If the other has not scored one of the utterances, or has other classes.
+    """
+    scores, decided = run.scores, dict(zip(truth.scores.ids, truth.scores.decision.tolist(), strict=True))
+    unknown = next((name for name in scores.ids if name not in decided), None)
+    if unknown is not None or scores.classes != truth.scores.classes:
+        what = f"{truth.folder} has no utterance {unknown!r}" if unknown else "their classes differ"
+        raise SertkError(f"{run.folder} cannot be compared with {truth.folder}: {what}. Score both on the same folds.")
+    labels = torch.tensor([decided[name] for name in scores.ids], dtype=torch.int64)
+    return replace(scores, target=Target.of(labels, len(scores.classes)))

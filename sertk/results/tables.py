@@ -1,7 +1,8 @@
-"""Markdown tables of scored runs and systems."""
+"""Tables of scored runs and systems in Markdown, and any table in Markdown and LaTeX."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
@@ -11,6 +12,14 @@ from sertk.results.measures import Measures
 from sertk.results.runs import Run
 from sertk.results.statistics import summarize, total_confusion
 from sertk.results.systems import System
+
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{sign: rf"\text{name}{{}}" for sign, name in {"\\": "backslash", "~": "asciitilde", "^": "asciicircum"}.items()},
+    **{sign: f"${sign}$" for sign in "+<>|"},
+    **{"±": r"$\pm$", "–": "--", "†": r"$\dagger$", "×": r"$\times$", "−": "$-$"},
+}
+"""What LaTeX would read otherwise, or may have no letter for."""
 
 
 def runs_table(system: System, measures: Measures) -> list[str]:
@@ -73,6 +82,27 @@ def _ua_where(system: System, measures: Measures, where: Callable[[Scores], Tens
     """UA of some utterances, and their number."""
     size = int(where(next(iter(system.seeds.values()))).sum())  # each seed has the same utterances
     return f"{measures['ua'].text(*system.values(measures['ua'], measures, where))} ({size})"
+
+
+def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table of any texts in Markdown."""
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in (head, *body)]
+    return [*_head(*escaped[0]), *(_row(*row) for row in escaped[1:])]
+
+
+def latex(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table of any texts in LaTeX; it needs the package booktabs."""
+    rows = [" & ".join(map(escape, row)) + r" \\" for row in (head, *body)]
+    columns = "l" + "r" * (len(head) - 1)
+    top, bottom = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"], [r"\bottomrule", r"\end{tabular}"]
+    return [*top, rows[0], r"\midrule", *rows[1:], *bottom]
+
+
+def escape(text: str) -> str:
+    """A text for LaTeX: what has a meaning there is spelled, signs are signs of mathematics."""
+    plain = "".join(LATEX.get(sign, sign) for sign in text)
+    plain = re.sub(r"^-(?=\d)", "$-$", plain)
+    return f"{{}}{plain}" if plain[:1] in ("[", "*") else plain  # after a line's end they would be its options
 
 
 def _head(*cells: str) -> list[str]:

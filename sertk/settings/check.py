@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import types
 import typing
 from collections.abc import Mapping
@@ -53,6 +55,11 @@ def settings_of(tree: Mapping[str, Any], places: Mapping[str, str] | None = None
     found = _group(Settings, tree, Place("", known), {"places": known})
     _refuse_contradictions(found)
     return found
+
+
+def group_of(kind: type[T], tree: Mapping[str, Any], places: Mapping[str, str]) -> T:
+    """Checks a tree of another group than settings, such as a sweep, whose fields have notes too; see `settings_of`."""
+    return _group(kind, tree, Place("", places), {})
 
 
 def check_part(tree: Mapping[str, Any], places: Mapping[str, str]) -> None:
@@ -125,7 +132,7 @@ def _value(hint: Any, value: object, at: Place, about: Note, *, null: bool = Fal
     """A value as its annotation wants it, case by case; `null` says that null was allowed too."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType) and type(None) in arguments:
-        (inner,) = (one for one in arguments if one is not type(None))
+        inner = functools.reduce(operator.or_, [one for one in arguments if one is not type(None)])
         return None if value is None else _value(inner, value, at, about, null=True)
     if isinstance(hint, type) and issubclass(hint, Component):
         return _component(hint, value, at)
@@ -159,7 +166,7 @@ def _plain(hint: Any, value: object, at: Place, about: Note, *, null: bool) -> A
         )
         if wrong:
             raise at.refuse(f"{wrong}.")
-    return float(value) if hint is float else value  # type: ignore[arg-type] # a number by now
+    return float(value) if fits(value, float) and float in (hint, *typing.get_args(hint)) else value  # type: ignore[arg-type]
 
 
 def _parsed(text: str, at: Place) -> Segments:

@@ -205,9 +205,9 @@ def _lines(where: str, layer: Mapping[str, Any], word: str, dotted: str) -> dict
     return found
 
 
-def _places(where: str, tree: CommentedMap) -> dict[str, str]:
+def where_given(where: Path | str, tree: CommentedMap) -> dict[str, str]:
     """FILE:LINE of all that a tree holds, by dotted name."""
-    return {name: line for word in tree for name, line in _lines(where, tree, word, str(word)).items()}
+    return {name: line for word in tree for name, line in _lines(str(where), tree, word, str(word)).items()}
 
 
 def _check_systems(layers: Sequence[Layer], recipe: Path | None) -> None:
@@ -225,8 +225,8 @@ def _check_systems(layers: Sequence[Layer], recipe: Path | None) -> None:
             if not isinstance(tree, CommentedMap):
                 line = _line(layer.where, own, pattern)
                 raise UsageError(f"{line}: systems.{pattern} is {tree!r}; it takes settings")
-            if not _tags_in(tree):  # what a reference makes is seen where the system is run
-                check_part(tree, _places(layer.where, tree))
+            if not tags_in(tree):  # what a reference makes is seen where the system is run
+                check_part(tree, where_given(layer.where, tree))
 
 
 def _for_system(name: str, recipe: Layer) -> list[Layer]:
@@ -301,7 +301,7 @@ def _resolved(tree: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, A
 
 def _blamed(tree: Mapping[str, Any], places: Mapping[str, str], message: str) -> str:
     """FILE:LINE of the reference that an error speaks of; of some reference where it names none."""
-    said = {name: " ".join(_tags_in(_at(tree, name))) for name in places}
+    said = {name: " ".join(tags_in(_at(tree, name))) for name in places}
     tagged = {name: text for name, text in said.items() if text}
     meant = [name for name, text in tagged.items() if any(f'"{one}"' in message for one in re.findall("<(.*?)>", text))]
     return given_at(max(meant or tagged, key=lambda name: name.count("."), default=""), places)
@@ -313,12 +313,12 @@ def _at(tree: Any, dotted: str) -> Any:  # noqa: ANN401
     return tree
 
 
-def _tags_in(tree: object) -> list[str]:
+def tags_in(tree: object) -> list[str]:
     """What the tagged values in a tree say."""
     if _tagged(tree):
         return [str(getattr(tree, "value", ""))]
     parts = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
-    return [tag for part in parts for tag in _tags_in(part)]
+    return [tag for part in parts for tag in tags_in(part)]
 
 
 def _tagged(value: object) -> bool:

@@ -24,7 +24,7 @@ class Choices:
         system: A system by name or path.
         loss: The terms to train with, `NAME[:SETTING=VALUE,...]` each.
         segments: LENGTH:HOP[:TAIL].
-        alpha: Weight of the other terms against the emotion head's.
+        alpha: Weight of the other terms against the emotion head's, or "learned".
         backbone: A component.
         pooling: A component.
         augment: Components.
@@ -39,7 +39,7 @@ class Choices:
     system: str | None = None
     loss: Sequence[str] = ()
     segments: str | None = None
-    alpha: float | None = None
+    alpha: str | None = None
     backbone: str | None = None
     pooling: str | None = None
     augment: Sequence[str] = ()
@@ -68,9 +68,10 @@ class Choices:
             if not equals:
                 raise UsageError(f"--set {pair!r} is not KEY=VALUE, for example --set train.batch=4")
             found[word] = value_of(value)
+        if self.alpha is not None:
+            found["alpha"] = value_of(self.alpha)
         named = {
             "segments": self.segments,
-            "alpha": self.alpha,
             "backbone": self.backbone,
             "pooling": self.pooling,
             "augment": list(self.augment) or None,

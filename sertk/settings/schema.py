@@ -190,10 +190,24 @@ class TrainSettings:
         Component("constant"), "learning-rate schedule: constant, exponential, linear, cosine or plateau"
     )
     clip: float = setting(5.0, "largest gradient norm of each optimizer; 1e9 never clips", above=0)
+    subset: float = setting(
+        1.0,
+        "share of the training utterances that a run trains on, in each class, the same ones for all seeds; a larger "
+        "one holds a smaller one",
+        above=0,
+        high=1,
+    )
     refit: bool = setting(False, "afterwards train again on train + dev for the selected number of steps")
     workers: int = setting(0, "processes that read ahead; 0 reads in the training process", low=0, role="how")
     checkpoint_steps: int = setting(
         200, "optimizer steps between checkpoints inside an epoch; 0 only at its end", low=0, role="how"
+    )
+    checkpoint_seconds: float = setting(
+        20.0,
+        "of training that a kill may cost: sooner after the last checkpoint none is written; 0 writes every one",
+        "s",
+        low=0,
+        role="how",
     )
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "of the model; features and losses are in fp32")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", role="how")
@@ -276,9 +290,10 @@ class Settings:
     )
 
     losses: tuple[LossTerm, ...] = setting((LossTerm("ce"),), "terms of the objective; each may have a `weight` (1.0)")
-    alpha: float | None = setting(
+    alpha: float | Literal["learned"] | None = setting(
         None,
-        "weight of the other terms, 1 - alpha that of the emotion head's (P3 eq. 4); null: each `weight`",
+        "weight of the other terms, 1 - alpha that of the emotion head's (P3 eq. 4); learned: with the model, from "
+        "0.5; null: each `weight`",
         low=0,
         high=1,
     )

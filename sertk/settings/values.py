@@ -80,11 +80,12 @@ def component_parts(spec: object) -> tuple[str, dict[str, Any]]:
 
 def component_text(name: str, settings: Mapping[str, object]) -> str:
     """A component as it is typed: what `component_of` reads."""
-    pairs = [f"{word}={_typed(value)}" for word, value in settings.items()]
+    pairs = [f"{word}={value_text(value)}" for word, value in settings.items()]
     return f"{name}:{','.join(pairs)}" if pairs else name
 
 
-def _typed(value: object) -> str:
+def value_text(value: object) -> str:
+    """A value as it is typed: what `value_of` reads."""
     return value if isinstance(value, str) and _is_plain(value) else json.dumps(value, ensure_ascii=False)
 
 

@@ -12,7 +12,6 @@ from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
 from sertk.core.files import write_text
 from sertk.plugins import Plugins
-from sertk.results.lines import SCORE
 from sertk.results.measures import Measures
 from sertk.results.runs import Run, find, lacking
 from sertk.results.systems import System
@@ -108,9 +107,9 @@ def _check_lines(systems: Sequence[System]) -> None:
     """
     known: dict[tuple[str, str], tuple[int, float]] | None = None
     for system in systems:
-        _check_seconds(system)
-        for seed, scores in system.seeds.items():
-            facts = zip(scores.target.hard.tolist(), scores.seconds.tolist(), strict=True)
+        for seed, runs in system.by_seed.items():
+            seconds = [length for run in runs for length in run.seconds.tolist()]
+            facts = zip(system.seeds[seed].target.hard.tolist(), seconds, strict=True)
             own = dict(zip(system.keys[seed], facts, strict=True))
             known = own if known is None else known
             different = sorted({key for key, _ in own.items() ^ known.items()})
@@ -121,21 +120,6 @@ def _check_lines(systems: Sequence[System]) -> None:
                     f"{len(different)} differ in id, label or duration, the first {name!r} of fold {fold}. "
                     "Look for failed.jsonl beside the scores, and score both again on the same files."
                 )
-
-
-def _check_seconds(system: System) -> None:
-    """Refuses score lines without durations.
-
-    Raises:
-        SertkError: Naming the first.
-    """
-    for run in system.runs:
-        unknown = run.scores.seconds.isnan().nonzero().flatten().tolist()
-        if unknown:
-            raise SertkError(
-                f"{run.folder / 'scores.jsonl'}: the score line of {run.scores.ids[unknown[0]]!r} lacks seconds; an "
-                f"older sertk wrote none. {SCORE}"
-            )
 
 
 def _truth(systems: Sequence[System], name: str | None, measures: Measures) -> System:

@@ -1,84 +1,165 @@
-"""Stage 3: features or waves of a fold -> a run folder with its bundle `model/`."""
+"""Stage 3: features or waves of folds -> run folders, each with its bundle `model/`."""
 
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from importlib.metadata import version
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError
-from sertk.core.files import digest, read_json
+from sertk.core.files import part_of, sentence
 from sertk.corpus.prepared import Data
-from sertk.corpus.protocols import Folds
-from sertk.modeling import build, bundle
+from sertk.modeling import bundle
 from sertk.modeling.borders import inside
 from sertk.modeling.build import Body, about_frozen, with_frozen
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
-from sertk.plugins import Plugins, file_hash
-from sertk.settings.plain import difference
+from sertk.plugins import Plugins
 from sertk.settings.schema import LossTerm, Settings
-from sertk.training import distributed, pilot, run_folder, warm_start
-from sertk.training.assemble import Parts, Setup, make_order, make_parts, make_setup, make_training, rehearse, rows_of
+from sertk.settings.several import folds_of, seeds_of
+from sertk.training import distributed, pilot, record, run_folder, warm_start
+from sertk.training.assemble import (
+    Parts,
+    Setup,
+    Shared,
+    make_order,
+    make_parts,
+    make_setup,
+    make_training,
+    rehearse,
+    rows_of,
+    share,
+)
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
 from sertk.training.loss import with_losses
 from sertk.training.state import Training
 
 
-def train(settings: Settings, data: Data, out: Path, named: Sequence[LossTerm] = (), *, force: bool = False) -> None:
-    """Trains one fold with one seed, or goes on with it.
+def train(
+    settings: Settings,
+    data: Data,
+    out: Path,
+    named: Sequence[LossTerm] = (),
+    *,
+    folds: str | None = None,
+    seeds: str | None = None,
+    force: bool = False,
+) -> int:
+    """Trains folds with seeds, or goes on with them.
 
     Args:
-        settings: With protocol, fold and seed.
+        settings: With the protocol.
         data: A prepared and featurized corpus.
-        out: The run folder.
+        out: The run folder; of several runs the folder of their system, and a run is `fold=NAME/seed=N` in it.
         named: The losses that the command line names.
-        force: Delete an earlier run in `out` instead of going on with it.
+        folds: See `folds_of`; that of the settings where None.
+        seeds: See `seeds_of`; that of the settings where None.
+        force: Delete earlier runs instead of going on with them.
+
+    Returns:
+        How many of several runs failed, the others being done; each says why, in its `failed.json` too.
 
     Raises:
-        SertkError: On settings that contradict each other, a folder of another run, or a loss that is no number.
+        SertkError: On settings that contradict each other; where no run was done, for a folder of another run, a loss
+            that is no number and whatever else ends one.
     """
     with distributed.process_group():
         plugins = Plugins(files=settings.plugins)
-        folds = data.protocol(settings.protocol)
-        if settings.fold is None:
-            raise UsageError(f"no fold is given; give --fold with one of {', '.join(folds.folds)}, or #n by position.")
+        protocol = data.protocol(settings.protocol)
+        text = settings.fold if folds is None else folds
+        if text is None:
+            known = ", ".join(protocol.folds)
+            raise UsageError(f"no fold is given; give --fold with some of {known}, #n by position, or all.")
+        chosen = folds_of(text, list(protocol.folds))
+        numbers = (settings.seed,) if seeds is None else seeds_of(seeds)
         settings, added = with_losses(plugins, settings, named)
         # of where and how nothing is kept that says what else there was to do
-        name, seeds = folds.name_of(str(settings.fold)), (settings.seed,)
-        settings = replace(settings, fold=name, root=None, jobs=1, folds=("all",), seeds=seeds)
+        settings = replace(settings, root=None, jobs=1, folds=("all",))
         computed = with_frozen(plugins, settings)
-        rehearse(plugins, computed, folds.classes)
-        lock = distributed.rank_zero(lambda: run_folder.lock(out))
+        rehearse(plugins, computed, protocol.classes)
+        if settings.train.threads:
+            torch.set_num_threads(settings.train.threads)
+        shared = share(plugins, computed, data, protocol, chosen)
         if frozen := about_frozen(plugins, settings):
             say(frozen)
+        if added:
+            own = ", ".join(added)
+            say(f"none of the named losses trains the emotion head: the system's own {own} stays beside them")
+        runs = [
+            Run(shared, *(replace(one, fold=fold, seed=seed, seeds=(seed,)) for one in (settings, computed)))
+            for fold, seed in product(chosen, numbers)
+        ]
+        if len(runs) == 1:
+            runs[0].train(out, force=force)
+            return 0
+        return _train_all(runs, out, force=force)
+
+
+def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
+    """Trains several runs; gives how many failed.
+
+    Raises:
+        Exception: That of the first run, where all failed; any, where several processes train, for they are then no
+            longer at the same place.
+    """
+    failed: list[Exception] = []
+    for number, run in enumerate(runs, 1):
+        say(f"run {number} of {len(runs)}: fold {run.settings.fold}, seed {run.settings.seed}")
         try:
-            distributed.rank_zero(lambda: run_folder.claim(settings, out, force=force))
-            _run(plugins, computed, data, folds, out, added)
+            run.train(out / f"fold={part_of(str(run.settings.fold))}" / f"seed={run.settings.seed}", force=force)
+        except Exception as error:  # a run can fail in any way, and ends only itself
+            if distributed.world_size() > 1:
+                raise
+            failed.append(error)
+            say(f"fold {run.settings.fold}, seed {run.settings.seed} failed: {sentence(error)}")
+    if len(failed) == len(runs):
+        raise failed[0]
+    if failed:
+        say(f"{len(failed)} of {len(runs)} runs failed, see failed.json in their folders")
+    return len(failed)
+
+
+class Run(NamedTuple):
+    """One fold with one seed.
+
+    Attributes:
+        shared: With the other runs.
+        settings: Its own, as the user gave them.
+        computed: The same; what is frozen is a feature.
+    """
+
+    shared: Shared
+    settings: Settings
+    computed: Settings
+
+    def train(self, out: Path, *, force: bool) -> None:
+        """Trains in a folder; what ends it stands in `failed.json` there."""
+        lock = distributed.rank_zero(lambda: run_folder.lock(out))
+        try:
+            distributed.rank_zero(lambda: run_folder.claim(self.settings, out, force=force))
+            with run_folder.failure(out) if lock else nullcontext():
+                _train(make_setup(self.shared, self.computed, out))
         finally:
             if lock:
                 lock.close()
 
 
-def _run(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Path, added: Sequence[str]) -> None:
+def _train(setup: Setup) -> None:
     """Trains in a folder that is claimed and locked."""
-    t = settings.train
-    if t.threads:
-        torch.set_num_threads(t.threads)
-    setup = make_setup(plugins, settings, data, folds, out)
-    parts = make_parts(plugins, settings, setup.task)
-    distributed.rank_zero(lambda: run_folder.claim_data(out, _began_with(setup, parts)))
-    if added:
-        say(f"none of the named losses trains the emotion head: the system's own {', '.join(added)} stays beside them")
-    if (out / "model" / "bundle.json").exists():
-        say(f"{out} is trained already")
+    began, t = time.monotonic(), setup.settings.train
+    parts = _parts(setup)
+    distributed.rank_zero(lambda: run_folder.claim_data(setup.out, record.began_with(setup, parts)))
+    if (setup.out / "model" / "bundle.json").exists():
+        say(f"{setup.out} is trained already")
         return
     processes = distributed.world_size()
     rows = t.batch * t.accumulate * processes
@@ -87,36 +168,26 @@ def _run(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Pa
     selected = _fit(setup, "select", None, parts)
     best = selected.history.best
     if not best["weights"]:
-        raise SertkError(f"{out}: no epoch was finished; raise train.epochs.")
+        raise SertkError(f"{setup.out}: no epoch was finished; raise train.epochs.")
     say(f"selected epoch {best['epoch']}: dev {t.metric.name} {selected.metric.text(best['score'])}")
     final = selected
     if t.refit:
         say(f"refit on train + dev for {best['steps']} steps")
-        final = _fit(setup, "refit", selected, make_parts(plugins, settings, setup.task))
+        final = _fit(setup, "refit", selected, _parts(setup))
     else:
         final.model.load_state_dict(best["weights"])
-    distributed.rank_zero(lambda: _write(setup, final, best))
-    say(f"wrote {out / 'model'}")
+    seconds = time.monotonic() - began
+    distributed.rank_zero(lambda: record.write(setup, final, best, seconds))
+    say(f"wrote {setup.out / 'model'}")
 
 
-def _began_with(setup: Setup, parts: Parts) -> dict[str, object]:
-    """What a run must find unchanged when it goes on."""
-    ids = sorted(i for part in setup.folds.fold(setup.fold) for i in part)
-    files = sorted([Path(one).name, file_hash(one)] for one in setup.settings.plugins)
-    return {
-        "protocol": setup.folds.about(setup.fold),
-        "audio": digest([setup.data.facts[i].sha256 for i in ids]),
-        "features": setup.features,
-        "weights": build.weights(parts.body),
-        "versions": {name: version(name) for name in bundle.STACK},
-        "init": setup.init,
-        **({"plugins": files} if files else {}),
-    }
+def _parts(setup: Setup) -> Parts:
+    return make_parts(setup.shared.plugins, setup.settings, setup.task, setup.shared.made)
 
 
 def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> Training:
     """Trains with dev (phase "select"), or on train + dev for the steps that were selected ("refit")."""
-    s, fold = setup.settings, setup.folds.fold(setup.fold)
+    s, fold = setup.settings, setup.fold
     body, mixture = parts.body, parts.mixture
     augment = body.frontend.augment
     copies = math.prod(one.copies for one in augment)
@@ -128,7 +199,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     training = make_training(setup, phase, selected, parts, order)
     _say_uncut(body, rows, s)
     plain = rows_of(setup, ids)
-    if setup.init:
+    if setup.shared.init:
         _warm_start(setup, training)
     else:
         for feature in body.frontend.features.values():
@@ -149,7 +220,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
 def _dev(setup: Setup) -> Loader:
     """The dev rows of this rank."""
     s = setup.settings
-    rows = rows_of(setup, setup.folds.fold(setup.fold).dev)
+    rows = rows_of(setup, setup.fold.dev)
     mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
     return Loader(rows, mine, s.train.workers, "dev")
 
@@ -167,10 +238,10 @@ def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:
 
 def _warm_start(setup: Setup, training: Training) -> None:
     """Begins with the weights, the statistics and the fitted features of `train.init`."""
-    begun = bundle.read(Path(setup.settings.train.init or ""), setup.plugins)
+    begun = bundle.read(Path(setup.settings.train.init or ""), setup.shared.plugins)
     weights = {name: feature.weights for name, feature in training.frontend.features.items()}
-    warm_start.take(begun, training.model, training.settings, weights, setup.folds.classes)
-    warm_start.warn(begun, setup.folds.about(setup.fold))
+    warm_start.take(begun, training.model, training.settings, weights, setup.task.classes)
+    warm_start.warn(begun, setup.about)
     for name, feature in training.frontend.features.items():
         feature.restore(begun.frontend.features[name].files())
 
@@ -181,45 +252,3 @@ def _normalize(model: Model, body: Body, rows: Rows, s: Settings) -> None:
     for name, normalize in model.normalize.items():
         loader = Loader(rows, rows.in_order(s.score.batch), s.train.workers, "statistics")
         normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s.normalize == "scalar")
-
-
-def _seen(setup: Setup) -> list[str]:
-    """16 hex digits of each recording that the weights learned from, those of `train.init` included.
-
-    So scores find it out where a test, of this corpus or another, has one of them.
-    """
-    fold, init = setup.folds.fold(setup.fold), setup.settings.train.init
-    before = bundle.seen(read_json(Path(init) / "bundle.json", bundle.OBTAIN, newer=True)) if init else ()
-    return sorted({*before, *(setup.data.facts[i].sha256[:16] for i in (*fold.train, *fold.dev))})
-
-
-def _identity(s: Settings) -> str:
-    """16 hex digits of what makes the system of a run: the settings that are not at their defaults, plugin files."""
-    # each fold may begin with a bundle of its own
-    own = {**difference(s, Settings()), "train.init": s.train.init is not None}
-    return digest([own, sorted(map(file_hash, s.plugins))])
-
-
-def _write(setup: Setup, final: Training, best: Mapping[str, object]) -> None:
-    s = setup.settings
-    about = {
-        "classes": list(setup.folds.classes),
-        "protocol": setup.folds.about(setup.fold),
-        "training": {
-            "system": Path(s.system).stem if s.system else None,
-            "settings": _identity(s),
-            "seed": s.seed,
-            "epoch": best["epoch"],
-            "steps": best["steps"],
-            "dev": {s.train.metric.name: best["score"]},
-            "refit": s.train.refit,
-            "weights": final.weights,
-            "losses": final.mixture.weights,
-            "ranks": distributed.world_size(),
-            "init": setup.init,
-            "seen": _seen(setup),
-        },
-    }
-    beside = run_folder.bundles_beside(setup.out)
-    bundle.write(setup.out / "model", final.model, final.frontend, final.settings, about, setup.plugins, beside)
-    shutil.rmtree(setup.out / "checkpoints", ignore_errors=True)

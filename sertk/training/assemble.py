@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from sertk.console.progress import say
-from sertk.core import BatchSampler, Dims, NotHereError, SertkError, Task, UsageError, key
-from sertk.corpus.features import cached, stores
+from sertk.core import BatchSampler, Dims, Feature, NotHereError, SertkError, Task, UsageError, key
+from sertk.core.files import Record
+from sertk.corpus.features import cached, share_features, stores
+from sertk.corpus.folding import Fold, subset
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
-from sertk.modeling import build
+from sertk.modeling import build, bundle
 from sertk.modeling.build import Body
 from sertk.modeling.decide import make_decider
 from sertk.modeling.frontend import Frontend
@@ -32,49 +35,94 @@ from sertk.training.loss import Mixture, chosen_heads, chosen_sampler, make_mixt
 from sertk.training.state import Training
 
 
+class Shared(NamedTuple):
+    """What the runs of a process share: made and read once, however many folds and seeds there are.
+
+    Attributes:
+        plugins: The registry.
+        data: The prepared corpus.
+        folds: The protocol.
+        reader: Gives inputs.
+        made: Features by input; not those that a run makes for itself, see `share_features`.
+        kept: Their files, as bundles have them.
+        features: Keys of the cached features, by input.
+        init: Hash of the bundle's weights that the runs begin with.
+    """
+
+    plugins: Plugins
+    data: Data
+    folds: Folds
+    reader: Reader
+    made: Mapping[str, Feature]
+    kept: bundle.Kept
+    features: Mapping[str, str]
+    init: str | None
+
+
+def share(plugins: Plugins, settings: Settings, data: Data, folds: Folds, chosen: Sequence[str]) -> Shared:
+    """Makes the features, and reads those that are cached.
+
+    Args:
+        plugins: The registry.
+        settings: Of the runs, whatever fold and seed; what is frozen is a feature already.
+        data: The prepared corpus.
+        folds: The protocol.
+        chosen: The folds of the runs, by name.
+
+    Raises:
+        SertkError: Where a feature cannot be had.
+    """
+    made = share_features(plugins, settings)
+    kept = stores(data.folder, settings, plugins, made)
+    ids = {i for name in chosen for i in (*folds.fold(name).train, *folds.fold(name).dev)}
+    shas = [facts.sha256 for i, facts in data.facts.items() if i in ids]
+    loaded = {name: store.loaded(shas) for name, store in kept.items()}
+    reader = Reader(data, settings.audio, loaded, wave=settings.inputs.keys() != kept.keys())
+    features = {name: store.folder.name for name, store in kept.items()}
+    files: bundle.Kept = {name: {} for name in made}
+    return Shared(plugins, data, folds, reader, made, files, features, warm_start.digest(settings.train.init))
+
+
 class Setup(NamedTuple):
     """What both passes of a run, selection and refit, share.
 
     Attributes:
-        plugins: The registry.
+        shared: With the other runs of the process.
         settings: Of the run; what is frozen is a feature already.
-        data: The prepared corpus.
-        folds: The protocol.
+        fold: The utterances of its parts, of train those of `train.subset`.
         task: Its classes, and the training utterances of each.
-        reader: Gives inputs.
-        features: Keys of the cached features, by input.
         out: The run folder.
-        init: Hash of the bundle's weights that the run begins with.
     """
 
-    plugins: Plugins
+    shared: Shared
     settings: Settings
-    data: Data
-    folds: Folds
+    fold: Fold
     task: Task
-    reader: Reader
-    features: dict[str, str]
     out: Path
-    init: str | None
 
     @property
-    def fold(self) -> str:
-        """The name of the fold."""
-        return str(self.settings.fold)
+    def about(self) -> Record:
+        """What the bundle and its scores say of the fold."""
+        return self.shared.folds.about(str(self.settings.fold))
 
 
-def make_setup(plugins: Plugins, settings: Settings, data: Data, folds: Folds, out: Path) -> Setup:
-    """Looks at the fold and opens its features.
+def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
+    """Looks at the fold.
 
     Raises:
-        SertkError: Where train or dev is empty, a class has no training utterance, or a feature cannot be had.
+        SertkError: Where train or dev is empty, or a class has no training utterance.
     """
+    folds = shared.folds
     fold = folds.fold(str(settings.fold))
     for part in ("train", "dev"):
         if not getattr(fold, part):
             raise SertkError(
                 f"protocol {folds.name!r}, fold {settings.fold}: {part} is empty. Choose another protocol."
             )
+    share = settings.train.subset
+    if share < 1:
+        whole, fold = fold, fold._replace(train=subset(fold.train, folds.labels, share))
+        say(f"train.subset {share:g}: {len(fold.train)} of {len(whole.train)} training utterances")
     counts = torch.tensor([sum(folds.labels[i] == name for i in fold.train) for name in folds.classes])
     absent = [name for name, count in zip(folds.classes, counts.tolist(), strict=True) if not count]
     if absent:
@@ -82,18 +130,16 @@ def make_setup(plugins: Plugins, settings: Settings, data: Data, folds: Folds, o
             f"protocol {folds.name!r}, fold {settings.fold}: no training utterance is of class "
             f"{', '.join(absent)}: it cannot be learned. Complete the corpus, or choose another protocol."
         )
-    kept = stores(data.folder, settings, plugins)
-    reader = Reader(data, settings.audio, kept, wave=settings.inputs.keys() != kept.keys())
-    features = {name: store.folder.name for name, store in kept.items()}
-    init = warm_start.digest(settings.train.init)
-    return Setup(plugins, settings, data, folds, Task(folds.classes, counts), reader, features, out, init)
+    return Setup(shared, settings, fold, Task(folds.classes, counts), out)
 
 
 def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
     """The rows of some utterances, each in so many copies, with so many partners."""
-    utterances = setup.data.select(ids)
-    labels = torch.tensor([setup.folds.classes.index(setup.folds.labels[i]) for i in ids])
-    return Rows(utterances, labels, len(setup.folds.classes), setup.reader, setup.settings.seed, copies, partners)
+    folds, reader = setup.shared.folds, setup.shared.reader
+    labels = torch.tensor([folds.classes.index(folds.labels[i]) for i in ids])
+    return Rows(
+        setup.shared.data.select(ids), labels, len(folds.classes), reader, setup.settings.seed, copies, partners
+    )
 
 
 class Parts(NamedTuple):
@@ -104,14 +150,22 @@ class Parts(NamedTuple):
     model: Model
 
 
-def make_parts(plugins: Plugins, settings: Settings, task: Task) -> Parts:
+def make_parts(
+    plugins: Plugins, settings: Settings, task: Task, shared: Mapping[str, Feature] = MappingProxyType({})
+) -> Parts:
     """The body, the objective and the model with the heads that it wants; weights follow from the seed.
+
+    Args:
+        plugins: The registry.
+        settings: Of the run.
+        task: Its classes.
+        shared: Features that are made already.
 
     Raises:
         UsageError: On an unknown name, or settings that a part does not take or that do not go together.
     """
     torch.manual_seed(key(settings.seed, "weights") & (2**63 - 1))
-    body = build.make_body(plugins, settings, train=True)
+    body = build.make_body(plugins, settings, train=True, shared=shared)
     mixture = make_mixture(plugins, settings, task, body.dims)
     model = build.make_model(plugins, settings, body, chosen_heads(settings, mixture.heads))
     _check_rows(settings, mixture, body.frontend)
@@ -122,7 +176,7 @@ def make_order(setup: Setup, mixture: Mixture, rows: Rows) -> tuple[BatchSampler
     """The sampler of a pass and the batches of its epochs."""
     s = setup.settings
     wanted = chosen_sampler(s, mixture.sampler)
-    sampler: BatchSampler = setup.plugins.make("sampler", wanted, rows.labels, rows.lengths, s.train.batch)
+    sampler: BatchSampler = setup.shared.plugins.make("sampler", wanted, rows.labels, rows.lengths, s.train.batch)
     return sampler, Order(sampler, s.seed, len(rows.labels))
 
 
@@ -164,9 +218,9 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
     last = None if selected is None else selected.history.best["steps"]
     epochs = t.epochs if last is None else -(-last // per_epoch)
     optimizers = _optimizers(setup, parts)
-    schedules = optim.make_schedules(setup.plugins, t.schedule, optimizers, planned, planned * t.epochs)
+    schedules = optim.make_schedules(setup.shared.plugins, t.schedule, optimizers, planned, planned * t.epochs)
     curves = setup.out / "tensorboard" / ("" if last is None else phase) if t.tensorboard else None
-    metric = Measure(setup.plugins, t.metric)
+    metric = Measure(setup.shared.plugins, t.metric)
     history = History(
         setup.out / _log_name(phase),
         epochs,
@@ -183,7 +237,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         model=parts.model,
         mixture=parts.mixture,
         frontend=parts.body.frontend,
-        decider=make_decider(setup.plugins, s, parts.body.dims),
+        decider=make_decider(setup.shared.plugins, s, parts.body.dims),
         settings=build.portable_settings(s, parts.body),
         weights=build.weights(parts.body),
         metric=metric,
@@ -195,13 +249,14 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         history=history,
         seed=s.seed,
         save_every=t.checkpoint_steps,
+        save_seconds=t.checkpoint_seconds,
         options=_options(s, last),
     )
 
 
 def _dev(setup: Setup) -> Dev:
     """The dev utterances of the fold."""
-    rows = rows_of(setup, setup.folds.fold(setup.fold).dev)
+    rows = rows_of(setup, setup.fold.dev)
     return Dev(rows.utterances, rows.labels, setup.task.classes)
 
 
@@ -213,7 +268,7 @@ def _optimizers(setup: Setup, parts: Parts) -> dict[str, torch.optim.Optimizer]:
     apart = {id(p) for group in layers.values() for p in group}
     rest = [p for p in (*parts.model.parameters(), *rest) if p.requires_grad and id(p) not in apart]
     own = {rate: [*own.get(rate, ()), *layers.get(rate, ())] for rate in (*own, *layers)}
-    return optim.make_optimizers(setup.plugins, t.optimizer, own, rest)
+    return optim.make_optimizers(setup.shared.plugins, t.optimizer, own, rest)
 
 
 def _log_name(phase: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 TOTAL = "total"
+LOG_SECONDS = 1.0
+"""Between two writings of log.jsonl, which is written whole and waits for the disk: epochs may last milliseconds."""
 
 
 class History:
@@ -62,6 +65,7 @@ class History:
         self._terms: dict[str, float] = {}
         self._batches = 0
         self._lines: list[Record] = []
+        self._written = -math.inf
 
     @property
     def finished(self) -> bool:
@@ -95,15 +99,21 @@ class History:
             self._terms[name] = self._terms.get(name, 0.0) + value
 
     def close(
-        self, score: float | None, dev_loss: float | None, model: nn.Module | None, rates: Mapping[str, float]
+        self,
+        score: float | None,
+        dev_loss: float | None,
+        model: nn.Module | None,
+        rates: Mapping[str, float],
+        alpha: float | None = None,
     ) -> None:
-        """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log.
+        """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log now and then.
 
         Args:
             score: Dev metric; None without a dev set.
             dev_loss: Mean dev loss; None without a dev set.
             model: Whose weights to keep.
             rates: Learning rates of its last step, by optimizer.
+            alpha: At its end, where it is learned.
         """
         terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
         loss = terms.pop(TOTAL, math.nan)
@@ -114,6 +124,7 @@ class History:
             "dev_loss": dev_loss,
             "dev": score,
             "rates": rates,
+            **({} if alpha is None else {"alpha": alpha}),
         }
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
@@ -121,13 +132,21 @@ class History:
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             steps = self.epoch * self.per_epoch
             self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
+        weighs = "" if alpha is None else f", alpha {alpha:.3f}"
         mark = " *" if score is not None and not self._bad else ""
         tail = "" if score is None else f", dev {self._text(score)}{mark}"
-        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{tail}")
+        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{weighs}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         if not distributed.rank():
-            write_jsonl(self._log, self._lines)
             self._draw()
+        if self.finished or time.monotonic() - self._written >= LOG_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Writes log.jsonl."""
+        self._written = time.monotonic()
+        if self._lines and not distributed.rank():
+            write_jsonl(self._log, self._lines)
 
     def _selects(self, score: float) -> bool:
         """Whether the epoch of a dev score is taken: the first one, every one, or one that is better than the best."""
@@ -177,7 +196,7 @@ class History:
 
 def _scalars(line: Document) -> dict[str, float]:
     """The figures of a line of the log, by TensorBoard's tags."""
-    figures = {name: line[name] for name in ("train_loss", "dev_loss", "dev") if line[name] is not None}
+    figures = {name: line[name] for name in ("train_loss", "dev_loss", "dev", "alpha") if line.get(name) is not None}
     for group in ("terms", "rates"):
         figures |= {f"{group}/{name}": value for name, value in line[group].items()}
     return figures

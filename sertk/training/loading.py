@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from sertk.console.progress import track
 from sertk.core import Batch, BatchSampler, Padded, Plan, Rng, SertkError, Target, Utterance
 from sertk.corpus import audio
-from sertk.corpus.features import Store
+from sertk.corpus.features import Loaded, Store
 from sertk.corpus.prepared import Data
 from sertk.modeling.borders import check_plans, inside
 from sertk.settings.schema import AudioSettings
@@ -24,18 +24,20 @@ class Reader:
     Args:
         data: The prepared corpus.
         settings: How audio becomes a wave.
-        stores: Features by input name.
+        stores: Features by input name, on disk or in memory.
         wave: Whether to give waves too, under the name "wave".
     """
 
-    def __init__(self, data: Data, settings: AudioSettings, stores: Mapping[str, Store], *, wave: bool) -> None:
+    def __init__(
+        self, data: Data, settings: AudioSettings, stores: Mapping[str, Store | Loaded], *, wave: bool
+    ) -> None:
         self._data, self._settings, self._stores, self._waves = data, settings, stores, wave
 
     def __call__(self, utterances: Sequence[Utterance]) -> dict[str, Padded]:
         """{name: (B, T, D)}, and {"wave": (B, S)}."""
         waves = {"wave": Padded.stack([self._wave(one) for one in utterances])} if self._waves else {}
         shas = [self._data.facts[one.id].sha256 for one in utterances]
-        return waves | {name: Padded.stack([store[sha] for sha in shas]) for name, store in self._stores.items()}
+        return waves | {name: store.stack(shas) for name, store in self._stores.items()}
 
     def _wave(self, one: Utterance) -> Tensor:
         return audio.read(self._data.root / one.path, one.id, self._settings, one.start, one.duration)
@@ -76,7 +78,8 @@ class Rows(Dataset[Item]):
         copies: int = 1,
         partners: int = 0,
     ) -> None:
-        self.utterances, self._labels, self._classes = utterances, labels, classes
+        self.utterances, self._labels = utterances, labels
+        self._soft = torch.nn.functional.one_hot(labels, classes).float()
         self._reader, self._seed, self._copies, self._partners = reader, seed, copies, partners
 
     @property
@@ -102,9 +105,9 @@ class Rows(Dataset[Item]):
         return Item(batch, self._batch(rows, torch.zeros(len(rows)), {}), epoch)
 
     def _batch(self, rows: Tensor, weight: Tensor, groups: Mapping[str, Tensor]) -> Batch:
-        places = (rows // self._copies).tolist()
-        chosen = [self.utterances[place] for place in places]
-        soft = torch.nn.functional.one_hot(self._labels[places], self._classes).float()
+        places = rows // self._copies
+        chosen = [self.utterances[place] for place in places.tolist()]
+        soft = self._soft[places]
         ids = tuple(one.id for one in chosen)
         owner = torch.arange(len(ids))
         return Batch(ids, self._reader(chosen), Target(soft, weight), rows % self._copies, owner, groups)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from speechbrain.core import Brain, Stage
@@ -23,11 +25,15 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
     def __init__(self, training: Training) -> None:
         torch.backends.cudnn.deterministic = True
         super().__init__({"model": training.model, "loss": training.mixture}, run_opts=training.options)
-        self.training, self.train_sampler, self.since_save = training, training.order, 0
+        self.training, self.train_sampler = training, training.order
+        self.since_save, self.saved = 0, time.monotonic()
 
     def train_on(self, train: Loader, dev: Loader | None) -> None:
         """Trains to the end, from the newest checkpoint where there is one."""
-        self.fit(self._epochs(), train, dev, progressbar=False)
+        try:
+            self.fit(self._epochs(), train, dev, progressbar=False)
+        finally:
+            self.training.history.write()
 
     def _epochs(self) -> Iterator[int]:
         while not self.training.history.finished:
@@ -40,15 +46,19 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
     def views(self, item: Item, *, train: bool) -> tuple[Views, Batch]:
         """Augments, computes features and runs the model."""
         batch, partners, epoch = item.to(self.device)
-        with torch.autocast(self.device_type, enabled=False):  # features as the statistics and the scorer compute them
+        with self._exact():  # features as the statistics and the scorer compute them
             ready = self.training.frontend(batch, epoch, partners, train=train)
         return self.modules.model(ready.inputs, self.training.spans), ready
+
+    def _exact(self) -> AbstractContextManager[object]:
+        """Full precision, where the model has another."""
+        return nullcontext() if self.precision == "fp32" else torch.autocast(self.device_type, enabled=False)
 
     def compute_objectives(self, outputs: tuple[Views, Batch], item: Item, stage: Stage) -> Tensor:
         """The objective on training batches; on dev the negative log-probability of the labels."""
         (views, batch), training = outputs, self.training
         # float32 whatever the precision: half-precision contrasts and angles are off by a percent
-        with torch.autocast(self.device_type, enabled=False):
+        with self._exact():
             return training.train_loss(views, batch) if stage == Stage.TRAIN else training.dev_loss(views, batch, item)
 
     def init_optimizers(self) -> None:
@@ -68,10 +78,20 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         distributed.average_gradients(self.modules.parameters(), whole / (self.step % whole or whole))
         super().optimizers_step()
 
+    def check_loss_isfinite(self, loss: Tensor) -> None:
+        """Nothing: the history has looked at it, and says which part is to blame."""
+
+    def update_average(self, loss: Tensor, avg_loss: float) -> float:
+        """Nothing: the history has the means that are shown."""
+        return avg_loss
+
     def on_fit_batch_start(self, item: Item, should_step: bool) -> None:
         """Makes dropout a function of (seed, epoch, step, rank), so that resuming needs no generator state."""
         seed = key(self.training.seed, "step", self.training.history.epoch, self.step) + distributed.rank()
-        torch.manual_seed(seed & (2**63 - 1))
+        # torch.manual_seed would also format a traceback for each kind of device that is not there
+        torch.default_generator.manual_seed(seed & (2**63 - 1))
+        if self.device_type == "cuda":
+            torch.cuda.manual_seed_all(seed & (2**63 - 1))
 
     def on_fit_batch_end(self, item: Item, outputs: object, loss: Tensor, should_step: bool) -> None:
         """Flushes what is left of an accumulation when the epoch ends, steps the rates, saves now and then."""
@@ -94,6 +114,9 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             self._save()
 
     def _save(self) -> None:
-        self.since_save = 0
+        """Writes a checkpoint, where a kill would cost more than a moment."""
+        if time.monotonic() - self.saved < self.training.save_seconds:
+            return
+        self.since_save, self.saved = 0, time.monotonic()
         if not distributed.rank():
             self.training.save(self.scaler, {"step": self.step, "optimizer_step": self.optimizer_step})

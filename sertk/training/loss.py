@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,19 +19,28 @@ from sertk.settings.values import component_text
 class Mixture(nn.Module):
     """sum_k weight_k L_k (P2 eq. 11; P3 eqs. 1 and 4 are sums of two).
 
+    With a learned alpha (P3 section 4 tried one) the weights are multiplied by alpha = sigmoid(w), or 1 - alpha. The
+    gradient of w is alpha (1 - alpha) times (the sum of those with alpha less the sum of the others), so alpha moves to
+    whichever sum is smaller, to 0 or 1 in the end: it says which term is easier and not which one helps.
+
     Args:
         losses: By the name they are reported under.
         weights: By the same names; a checkpoint holds them, for `normalize` may have changed them.
+        learned: Names of the losses that are weighed by a learned alpha, which begins as 0.5, the others by 1 - alpha;
+            empty for weights that stay.
 
     Raises:
         UsageError: Where two losses ask for different batches or different heads of one name.
     """
 
-    def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
+    def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float], learned: Collection[str] = ()) -> None:
         super().__init__()
         self.losses: Mapping[str, Loss] = nn.ModuleDict(losses)  # type: ignore[assignment]
         self.weight: Tensor
         self.register_buffer("weight", torch.tensor([weights[name] for name in losses], dtype=torch.float64))
+        self.logit = nn.Parameter(torch.zeros(())) if learned else None
+        self._learned: Tensor
+        self.register_buffer("_learned", torch.tensor([name in learned for name in losses]), persistent=False)
         self.spans: tuple[Span, ...] = tuple(dict.fromkeys(span for loss in losses.values() for span in loss.spans))
         self.sampler = _sampler(losses)
         self.heads = _heads(losses)
@@ -40,12 +49,24 @@ class Mixture(nn.Module):
         """Views of B rows, their labels and groups -> the total and its unweighted terms."""
         values = {name: _value(loss, views, target, groups) for name, loss in self.losses.items()}
         each = torch.stack(list(values.values()))
-        return Terms((self.weight.to(each) * each).sum(), {name: value.detach() for name, value in values.items()})
+        return Terms((self._now.to(each) * each).sum(), {name: value.detach() for name, value in values.items()})
+
+    @property
+    def _now(self) -> Tensor:
+        """(K,) the weights, those of a learned alpha as it is now."""
+        if self.alpha is None:
+            return self.weight
+        return self.weight * torch.where(self._learned, self.alpha, 1 - self.alpha)
+
+    @property
+    def alpha(self) -> Tensor | None:
+        """() the learned alpha; None where there is none."""
+        return None if self.logit is None else self.logit.sigmoid()
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weights by the names of the losses."""
-        return dict(zip(self.losses, self.weight.tolist(), strict=True))
+        """The weights by the names of the losses, those of a learned alpha as it is now."""
+        return dict(zip(self.losses, self._now.tolist(), strict=True))
 
     def normalize(self, largest: Mapping[str, float]) -> None:
         """Divides each weight by the largest value that was seen of its term (P2 eq. 11: terms in [0, 1]).
@@ -145,9 +166,11 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
                 raise UsageError(f"alpha sets the weights of the losses, and {own!r} has its own. Give one of the two.")
             if len(losses) == len(deciding):
                 raise UsageError("alpha needs a second loss. Add one, for example --loss triplet.")
+    if isinstance(settings.alpha, float):
         weights = {name: 1 - settings.alpha if name in deciding else settings.alpha for name in losses}
+    learned = losses.keys() - deciding if settings.alpha == "learned" else ()
     with settings.located("losses"):
-        return Mixture(losses, weights)
+        return Mixture(losses, weights, learned)
 
 
 def _make_losses(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -> dict[str, Loss]:

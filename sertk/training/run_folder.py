@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from sertk.core import SertkError, UsageError
-from sertk.core.files import Document, explain, read_json, write_json
+from sertk.core.files import Document, explain, read_json, sentence, write_json
 from sertk.settings.merge import dump, load
 from sertk.settings.plain import identity
 from sertk.settings.schema import Settings
@@ -31,6 +32,19 @@ def lock(out: Path) -> IO[bytes]:
     except OSError as error:
         raise explain(error, path) from error
     return file
+
+
+def held(out: Path) -> bool:
+    """Whether a process holds the run folder now."""
+    path = out.with_name(f".{out.name}.lock")
+    if not path.exists():
+        return False
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def clear(out: Path) -> None:
@@ -87,6 +101,19 @@ def bundles_beside(out: Path) -> list[Path]:
 def begun(out: Path) -> bool:
     """Whether anything was trained there; a start that failed on its settings claims no folder."""
     return (out / "model" / "bundle.json").exists() or any((out / "checkpoints").glob("*/*.pt"))
+
+
+@contextmanager
+def failure(out: Path) -> Iterator[None]:
+    """Writes what ends the run inside to `failed.json`, and takes an earlier one away; for who holds the folder."""
+    path = out / "failed.json"
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        with suppress(SertkError):  # on a full disk what ended the run matters more
+            write_json(path, {"stage": "train", "error": sentence(error)})
+        raise
 
 
 def claim_data(out: Path, now: Mapping[str, object]) -> None:

@@ -43,6 +43,7 @@ class Training:
         history: Epochs, selection, log.
         seed: Everything random follows from it.
         save_every: Optimizer steps between checkpoints inside an epoch, 0 for none.
+        save_seconds: Between two checkpoints, at least.
         settings: As the bundle will have them.
         weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
@@ -63,6 +64,7 @@ class Training:
     history: History
     seed: int
     save_every: int
+    save_seconds: float
     settings: Settings
     weights: dict[str, str]
     options: dict[str, object]
@@ -129,8 +131,9 @@ class Training:
         Raises:
             SertkError: If the metric that selects fails.
         """
+        alpha = None if self.mixture.alpha is None else self.mixture.alpha.item()
         if self.dev is None:
-            self.history.close(None, None, None, self.rates)
+            self.history.close(None, None, None, self.rates, alpha)
             return
         scores, nll = self.dev.scores(), distributed.sum_over_ranks(torch.tensor(self.nll, dtype=torch.float64))
         # of the utterances; SpeechBrain's mean of batches would depend on their size
@@ -139,7 +142,7 @@ class Training:
             figure = self.metric(scores)
         except SertkError as error:
             raise SertkError(f"{error} It selects the epoch; another one would be --set train.metric=ua.") from error
-        self.history.close(figure, dev_loss, self.model, self.rates)
+        self.history.close(figure, dev_loss, self.model, self.rates, alpha)
         self.nll = 0.0
         self.step_rates(dev_loss)
 

@@ -432,6 +432,39 @@ def test_alpha_weighs_the_emotion_loss_by_its_complement(plugins: Plugins) -> No
     near(weighed(plugins, ["triplet", "ce"], alpha=0.2).total, 0.8 * 0.287682 + 0.2 * 6)  # P3 eq. 4
 
 
+def test_a_learned_alpha_begins_as_a_half_and_moves_to_the_smaller_term(plugins: Plugins) -> None:
+    mixture = make_mixture(plugins, settings_of({"losses": ["triplet", "ce"], "alpha": "learned"}), TASK, UNCUT)
+    assert mixture.weights == {"triplet": 0.5, "ce": 0.5}
+    views = {WHOLE: view([[LN3, 0], [5, 5], [5, 5]], embedding=[[0, 0], [6, 8], [3, 4]])}
+    batch = labels(0, 0, 1, weight=[1, 0, 0]), {"triplet": torch.tensor([[0, 1, 2]])}
+    near(mixture(views, *batch).total, 0.5 * 0.287682 + 0.5 * 6)
+    (w,) = mixture.rates()[1]  # the main optimizer has it
+    with torch.no_grad():
+        w.fill_(-LN3)  # alpha = 1 / (1 + 3)
+    terms: Terms = mixture(views, *batch)
+    near(terms.total, 0.75 * 0.287682 + 0.25 * 6)
+    near(terms.terms["triplet"], 6.0)
+    terms.total.backward()
+    near(w.grad, 0.25 * 0.75 * (6 - 0.287682))  # up with the loss that alpha weighs: so w falls
+    assert mixture.weights == {"triplet": pytest.approx(0.25), "ce": pytest.approx(0.75)}
+
+
+def test_a_pilot_and_a_learned_alpha_go_together_as_with_a_fixed_one(plugins: Plugins) -> None:
+    for alpha in (0.5, "learned"):
+        mixture = make_mixture(plugins, settings_of({"losses": ["ce", "triplet"], "alpha": alpha}), TASK, UNCUT)
+        mixture.normalize({"ce": 2.0, "triplet": 8.0})
+        assert mixture.weights == {"ce": 0.25, "triplet": 0.0625}
+
+
+def test_a_checkpoint_holds_a_learned_alpha_and_nothing_more_where_there_is_none(plugins: Plugins) -> None:
+    fixed, learned = (
+        make_mixture(plugins, settings_of({"losses": ["ce", "triplet"], "alpha": alpha}), TASK, UNCUT)
+        for alpha in (0.5, "learned")
+    )
+    assert [*fixed.state_dict()] == ["weight"]
+    assert learned.state_dict().keys() - fixed.state_dict().keys() == {"logit"}
+
+
 @pytest.mark.parametrize(
     ("losses", "alpha", "says"),
     [
@@ -446,10 +479,12 @@ def test_alpha_weighs_the_emotion_loss_by_its_complement(plugins: Plugins) -> No
             0.2,
             "and 'triplet' has its own",
         ),
+        (["ce"], "learned", "alpha needs a second loss"),
+        (["ce", {"name": "triplet", "weight": 2}], "learned", "and 'triplet' has its own"),
     ],
 )
 def test_losses_that_cannot_go_together_are_an_error(
-    plugins: Plugins, losses: list[Spec], alpha: float | None, says: str
+    plugins: Plugins, losses: list[Spec], alpha: float | str | None, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
         make_mixture(plugins, settings_of({"losses": losses, "alpha": alpha}), TASK, UNCUT)

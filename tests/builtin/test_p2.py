@@ -563,7 +563,7 @@ def killed(data: Path, out: Path) -> None:
             os._exit(9)
 
     Training.save = dying  # type: ignore[method-assign]
-    train(data, out, **{"train.checkpoint_steps": 1})
+    train(data, out, **{"train.checkpoint_steps": 1, "train.checkpoint_seconds": 0})
 
 
 def test_a_resumed_run_has_the_weights_of_its_pilot_and_ends_with_the_same_bits(
@@ -574,7 +574,7 @@ def test_a_resumed_run_has_the_weights_of_its_pilot_and_ends_with_the_same_bits(
     process.join()
     assert process.exitcode == 9
     (tmp_path / "run/pilot.json").unlink()  # a second pilot would write it again
-    train(data, tmp_path / "run", **{"train.checkpoint_steps": 1})
+    train(data, tmp_path / "run", **{"train.checkpoint_steps": 1, "train.checkpoint_seconds": 0})
     assert not (tmp_path / "run/pilot.json").exists()
     weights = [read(path / "model/bundle.json")["training"]["losses"] for path in (run, tmp_path / "run")]
     assert weights[0] == weights[1]

@@ -27,7 +27,7 @@ from sertk.core import (
     UsageError,
     Utterance,
 )
-from sertk.corpus.folding import Fold, names, read_table
+from sertk.corpus.folding import Fold, names, read_table, subset
 from sertk.corpus.protocols import from_file, make
 
 RANDOM = dict.fromkeys(("speaker", "session", "text"), PAIRS)
@@ -260,6 +260,25 @@ def test_what_is_random_follows_the_seed_and_not_the_alphabet(rule: str) -> None
     for seed in range(3):
         size = len(tested(seed))
         assert tested(seed) not in (tuple(ids[:size]), tuple(ids[-size:]))
+
+
+def test_a_subset_is_a_share_of_each_class_in_order_and_at_least_one_utterance() -> None:
+    ids = [f"{label}{n}" for label, count in (("b", 25), ("a", 40), ("c", 3)) for n in range(count)]
+    labels = {i: i[0] for i in ids}
+    kept = subset(ids, labels, 0.1)
+    assert Counter(map(labels.get, kept)) == {"b": 3, "a": 4, "c": 1}  # 2.5, 4 and 0.3
+    assert list(kept) == [i for i in ids if i in kept]
+    assert kept[:3] != ("b0", "b1", "b2")
+    assert {*subset(ids[::-1], labels, 0.1)} == {*kept}
+    assert subset(ids, labels, 1.0) == tuple(ids)
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60), st.floats(0.001, 1), st.floats(0.001, 1))
+def test_a_larger_subset_holds_a_smaller_one(classes: list[str], one: float, other: float) -> None:
+    labels = {f"u{n}": label for n, label in enumerate(classes)}
+    small, large = (subset(list(labels), labels, share) for share in sorted((one, other)))
+    assert {*small} <= {*large}
+    assert {labels[i] for i in small} == {*classes}
 
 
 def test_halves_are_swapped_and_never_trained_on() -> None:

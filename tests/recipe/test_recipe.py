@@ -21,7 +21,7 @@ from sertk.core import UsageError
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.recipe.find import home
-from sertk.recipe.plan import _anywhere
+from sertk.recipe.plan import anywhere
 from sertk.settings import merge
 from sertk.settings.schema import LossTerm
 from sertk.stages.score import score
@@ -413,7 +413,7 @@ def test_no_setting_of_the_published_command_leads_to_a_place_of_this_machine(
     tmp_path: Path, value: str, shown: str
 ) -> None:
     (tmp_path / "encoder").mkdir()
-    assert _anywhere(value.format(tmp_path)) == shown
+    assert anywhere(value.format(tmp_path)) == shown
 
 
 def test_files_of_the_published_command_are_named_as_the_recipes_folder_sees_them(

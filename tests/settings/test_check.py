@@ -31,6 +31,7 @@ from sertk.settings.values import component_of, component_text, value_of
         ("audio.min_seconds", "0.1", "audio.min_seconds is '0.1'. It must be a number."),
         ("audio.rate", None, "audio.rate is None. It must be a whole number."),
         ("alpha", 7, "alpha is 7; it is at least 0 and at most 1, or null."),
+        ("alpha", "lerned", "alpha is 'lerned'. It must be a number or learned or null."),
         ("pilot", 0, "pilot is 0; it is at least 1, or null."),
         ("pilot", 2.5, "pilot is 2.5. It must be a whole number or null."),
         ("normalize", "z", "normalize is 'z'. It must be dimension | scalar | none."),

@@ -7,7 +7,7 @@ from sertk.settings.overrides import Choices, tag_of
 
 
 def test_the_options_can_be_said_again() -> None:
-    choices = Choices(loss=["triplet"], segments="140:70", alpha=0.2, set=["train.batch=4"], device="cpu")
+    choices = Choices(loss=["triplet"], segments="140:70", alpha="0.2", set=["train.batch=4"], device="cpu")
     again = ["--loss", "triplet", "--set", "train.batch=4", "--segments", "140:70", "--alpha", "0.2", "--device", "cpu"]
     assert choices.words() == again
     assert Choices(init=Path("model")).words() == ["--init", "model"]
@@ -21,6 +21,7 @@ def test_a_tag_is_made_of_what_differs_from_the_system_however_it_was_typed() ->
 
     assert tag() == tag(device="cpu", set=["jobs=4", "score.batch=8", "train.checkpoint_steps=1"]) == ""
     assert tag(set=["train.batch=16", "pooling=mean"]) == ""  # the system's own
-    assert len({tag(alpha=0.1), tag(alpha=0.2), tag(segments="8:4"), ""}) == 4
+    assert len({tag(alpha="0.1"), tag(alpha="0.2"), tag(alpha="learned"), tag(segments="8:4"), ""}) == 5
+    assert tag(alpha="0.5") == tag(set=["alpha=0.5"])
     assert tag(pooling="max:project=8") == tag(set=["pooling={name: max, project: 8}"])
     assert tag(segments="8:4") == tag(set=["segments={length: 8, hop: 4}"]) != tag(segments="8:4:drop")

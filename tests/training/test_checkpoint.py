@@ -47,7 +47,7 @@ def test_a_checkpoint_of_the_best_epoch_is_the_size_of_one_model_and_its_optimiz
         found.append((state, self._files()[-1].stat().st_size))
 
     monkeypatch.setattr(Checkpoints, "save", noted)
-    settings = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "train.threads": 1}
+    settings = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "train.threads": 1, "train.checkpoint_seconds": 0}
     train(merge.load("mini-cnn", None, settings), Data(data), tmp_path / "run")
     ((state, written),) = found
     optimizer = next(value for name, value in state.items() if name.startswith("optimizer"))

@@ -81,7 +81,8 @@ def sertk_metrics():
 SETTINGS = (
     *("--protocol", "emobox", "--set", "backbone.dropout=0.0", "--set", "train.optimizer={name: sgd, lr: 0.05}"),
     *("--set", "train.epochs=2", "--set", "train.threads=1"),
-    *("--set", "train.checkpoint_steps=1", "--set", "train.batch=7"),  # 14 batches: three steps of four, and two more
+    *("--set", "train.checkpoint_steps=1", "--set", "train.checkpoint_seconds=0"),
+    *("--set", "train.batch=7"),  # 14 batches: three steps of four, and two more
 )
 
 

@@ -74,6 +74,7 @@ def train(plugin: Path, data: Path, out: Path, **more: object) -> list[dict[str,
         "train.optimizer": {"name": "sgd", "lr": 0.1},
         "train.schedule": {"name": "constant"},
         "train.threads": 1,
+        "train.checkpoint_seconds": 0,
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEEN", f"{out}.jsonl")

@@ -40,7 +40,9 @@ def sertk_losses():
 KILLS = 12
 
 
-def run(site: str, data: Path, out: Path, schedule: dict[str, object], accumulate: int, refit: bool) -> None:
+def run(
+    site: str, data: Path, out: Path, schedule: dict[str, object], accumulate: int, refit: bool, alpha: object
+) -> None:
     """One call of `sertk train`, in a process of its own."""
     sys.path.insert(0, site)
     from sertk.corpus.prepared import Data
@@ -53,7 +55,7 @@ def run(site: str, data: Path, out: Path, schedule: dict[str, object], accumulat
         "corpus": "ravdess",
         "protocol": "emobox",
         "fold": "1",
-        "alpha": 0.1,
+        "alpha": alpha,
         "train.epochs": 6,
         "train.batch": 2,
         "train.patience": 3,
@@ -61,6 +63,7 @@ def run(site: str, data: Path, out: Path, schedule: dict[str, object], accumulat
         "train.accumulate": accumulate,
         "train.refit": refit,
         "train.checkpoint_steps": 1,
+        "train.checkpoint_seconds": 0,
         "train.threads": 1,
     }
     document = merge.load("mini-cnn", None, overrides)
@@ -86,18 +89,18 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "accumulate", "refit"),
-    [({"name": "plateau"}, 5, False), ({"name": "exponential", "until": 3}, 1, True)],
-    ids=["plateau, accumulation over an odd rest", "exponential, refit"],
+    ("schedule", "accumulate", "refit", "alpha"),
+    [({"name": "plateau"}, 5, False, 0.1), ({"name": "exponential", "until": 3}, 1, True, "learned")],
+    ids=["plateau, accumulation over an odd rest", "exponential, refit, a learned alpha"],
 )
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
-    site: str, data: Path, tmp_path: Path, schedule: dict[str, object], accumulate: int, refit: bool
+    site: str, data: Path, tmp_path: Path, schedule: dict[str, object], accumulate: int, refit: bool, alpha: object
 ) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sertk.stages.train"])  # torch is imported once, not once a kill
 
     def start(name: str) -> multiprocessing.Process:
-        process = context.Process(target=run, args=(site, data, tmp_path / name, schedule, accumulate, refit))
+        process = context.Process(target=run, args=(site, data, tmp_path / name, schedule, accumulate, refit, alpha))
         process.start()
         return process
 

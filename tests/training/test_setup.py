@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from sertk.core import SertkError
 from sertk.core.files import write_json
-from sertk.corpus.folding import Fold
+from sertk.corpus.folding import Fold, subset
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import to_json
 from sertk.settings import merge
 from sertk.stages.score import score
-from sertk.training import optim
+from sertk.training import assemble, optim
 
 QUICK = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "train.threads": 1, "backbone": {"name": "frames"}}
 
@@ -57,6 +57,52 @@ def test_a_class_that_train_lacks_is_refused_though_dev_has_it(data: Path, tmp_p
     copy = prepared(data, tmp_path / "data", fold._replace(train=kept))
     with pytest.raises(SertkError, match="no training utterance is of class calm: it cannot be learned"):
         train(copy, tmp_path / "run", protocol="other")
+
+
+def test_a_subset_of_train_is_all_that_a_run_learns_from(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = Data(data).protocol("emobox")
+    fold = folds.folds["1"]
+    kept = subset(fold.train, folds.labels, 0.25)
+    assert 0 < len(kept) < len(fold.train)
+    counts: list[list[int]] = []
+    plain = assemble.make_mixture
+
+    def noted(*given: Any) -> Any:  # noqa: ANN401
+        counts.append(given[2].counts.tolist())
+        return plain(*given)
+
+    monkeypatch.setattr(assemble, "make_mixture", noted)
+    part = train(data, tmp_path / "part", **{"train.subset": 0.25})
+    assert f"train.subset 0.25: {len(kept)} of {len(fold.train)} training utterances" in capsys.readouterr().err
+    assert counts[-1] == [sum(folds.labels[i] == name for i in kept) for name in folds.classes]
+    # a protocol of those utterances alone gives the same bits
+    copy = prepared(data, tmp_path / "data", fold._replace(train=kept))
+    alone = train(copy, tmp_path / "alone", protocol="other")
+    assert all(torch.equal(part[name], alone[name]) for name in alone)
+    bundles = [
+        json.loads((tmp_path / name / "model/bundle.json").read_text())["training"] for name in ("part", "alone")
+    ]
+    assert bundles[0]["seen"] == bundles[1]["seen"]
+    capsys.readouterr()
+    whole = train(data, tmp_path / "whole", **{"train.subset": 1.0})
+    assert "train.subset" not in capsys.readouterr().err
+    assert not torch.equal(whole["normalize.mel.mean"], part["normalize.mel.mean"])
+
+
+def test_a_learned_alpha_is_in_the_log_and_its_last_value_in_the_bundle(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"losses": ["ce", {"name": "triplet", "margin": 0.1}], "alpha": "learned", "train.epochs": 2}
+    train(data, tmp_path / "run", **more)
+    alphas = [json.loads(line)["alpha"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert 0.5 != alphas[0] != alphas[1]
+    assert f"alpha {alphas[1]:.3f}" in capsys.readouterr().err
+    weights = json.loads((tmp_path / "run/model/bundle.json").read_text())["training"]["losses"]
+    assert weights == {"ce": pytest.approx(1 - alphas[1]), "triplet": pytest.approx(alphas[1])}
+    train(data, tmp_path / "fixed", alpha=0.5, losses=more["losses"])
+    assert "alpha" not in (tmp_path / "fixed/log.jsonl").read_text()
 
 
 def test_statistics_are_of_real_frames_and_not_of_what_a_crop_pads(data: Path, tmp_path: Path) -> None:

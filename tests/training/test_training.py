@@ -31,7 +31,8 @@ from sertk.training.state import Training
 def train(data: Path, out: Path, **more: object) -> None:
     from sertk.stages.train import train as stage  # late: see test_recipe
 
-    settings = {"protocol": "emobox", "fold": "1", "train.epochs": 3, "train.threads": 1, **more}
+    every = {"train.threads": 1, "train.checkpoint_seconds": 0}
+    settings = {"protocol": "emobox", "fold": "1", "train.epochs": 3, **every, **more}
     stage(merge.load("mini-cnn", None, settings), Data(data), out)
 
 

@@ -216,7 +216,7 @@ def sertk_way(work: Work, out: Path, fed: Fed) -> Way:
     rows = Rows(utterances, labels, len(CLASSES), reader)
     order = Order(Some(rows.labels, rows.lengths, work), 0, len(rows.labels))
     folds = Folds(work.data.corpus, "", CLASSES, {}, {"all": Fold((), (), ())})
-    setup = Setup(plugins, loaded, work.data, folds, task, reader, {}, out, None)
+    setup = Setup(plugins, loaded, work.data, folds, folds.fold("all"), task, reader, {}, out, None)
     brain = Ours(make_training(setup, "select", None, parts, order))
     brain.fed = fed
     brain.modules.eval()

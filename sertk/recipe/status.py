@@ -1,0 +1,74 @@
+"""How far along a sweep is: its runs by row and state, and the time that is left."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from sertk.core.files import read_json
+from sertk.recipe.freshness import Step, fresh
+from sertk.recipe.sweep import SweepPlan
+from sertk.training import run_folder
+
+STATES = ("done", "running", "failed", "to do")
+AGAIN = "Delete it."
+
+
+def status(plan: SweepPlan) -> list[str]:
+    """A line for each row, and one for all."""
+    runs = {row: {folder: _state(folder, steps) for folder, steps in own.items()} for row, own in _runs(plan).items()}
+    lines = [f"{row}: {_words(Counter(states.values()))}" for row, states in runs.items()]
+    every = Counter(state for states in runs.values() for state in states.values())
+    return [*lines, f"{every.total()} runs: {_words(every)}; time left: {_duration(_left(runs), plan.jobs)}"]
+
+
+def _runs(plan: SweepPlan) -> dict[str, dict[Path, list[Step]]]:
+    """The steps of each run by its folder, by row."""
+    found: dict[str, dict[Path, list[Step]]] = {}
+    for point, one in plan.plans:
+        own = found.setdefault(point.row, {})
+        for step in (*(one.steps("train") or ()), *(one.steps("score") or ())):
+            own.setdefault(step.stamp.parent, []).append(step)
+    return found
+
+
+def _state(folder: Path, steps: Sequence[Step]) -> str:
+    if run_folder.held(folder):
+        return "running"
+    if (folder / "failed.json").exists():
+        return "failed"
+    return "done" if all(map(fresh, steps)) else "to do"
+
+
+def _words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts.get(state)) or "no fold is known yet"
+
+
+def _left(runs: Mapping[str, Mapping[Path, str]]) -> list[float | None]:
+    """Seconds of each run that is not done: the mean of its row's, else of all rows'; None where none is done."""
+    known = {row: list(_seconds(states)) for row, states in runs.items()}
+    every = [seconds for own in known.values() for seconds in own]
+    found: list[float | None] = []
+    for row, states in runs.items():
+        each = known[row] or every
+        found += [statistics.fmean(each) if each else None for state in states.values() if state != "done"]
+    return found
+
+
+def _seconds(folders: Mapping[Path, str]) -> Iterator[float]:
+    """What the training of each run took that was trained."""
+    for folder in folders:
+        if (folder / "cost.json").exists():
+            yield read_json(folder / "cost.json", AGAIN)["seconds"]
+
+
+def _duration(left: Sequence[float | None], jobs: int) -> str:
+    if not left:
+        return "none"
+    known = [one for one in left if one is not None]
+    if len(known) < len(left):
+        return "not known until a run is done"
+    minutes = sum(known) / jobs / 60
+    return f"about {minutes / 60:.1f} h" if minutes > 90 else f"about {max(1, round(minutes))} min"

@@ -1,0 +1,192 @@
+"""A sweep as recipes: one for each row at each point of its grid, their steps put together."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from sertk.core import SertkError, UsageError, nearest
+from sertk.core.files import egs
+from sertk.corpus.features import Store
+from sertk.recipe.find import recipe_file
+from sertk.recipe.freshness import Step
+from sertk.recipe.plan import Ask, Plan, anywhere
+from sertk.results.sweeps import Line
+from sertk.settings import sweep as files
+from sertk.settings.overrides import Choices
+from sertk.settings.schema import Component, Settings
+from sertk.settings.sweep import Point, Sweep, words
+from sertk.settings.values import value_text
+
+STAGES = ("prepare", "featurize", "train", "score")
+
+
+def sweep_files(name: str) -> list[Path]:
+    """The files of a sweep: of its path, of RECIPE/NAME, or all recipes' of that NAME.
+
+    Raises:
+        UsageError: Where there is none; the nearest name is proposed.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return [path]
+    known = {f"{one.parents[1].name}/{one.stem}": one for one in sorted(egs().glob("*/sweeps/*.yaml"))}
+    found = [one for word, one in known.items() if name in (word, one.stem)]
+    if not found:
+        raise UsageError(f"no sweep {name!r} (a YAML file, or RECIPE/NAME){nearest(name, known)}")
+    return found
+
+
+class SweepPlan:
+    """A sweep with what the user asked of it, as steps. Nothing is run here.
+
+    Args:
+        path: The sweep's file.
+        ask: What the user asked; its choices lie above the settings of every row.
+        rows: The rows that are run; all where empty.
+        recipe: Another recipe to run it over.
+
+    Raises:
+        UsageError: On what is wrong in the file or with a row's settings, with file and line, or a row of no name.
+    """
+
+    def __init__(self, path: Path, ask: Ask, rows: Sequence[str] = (), recipe: str | None = None) -> None:
+        self.path, self.ask, self._rows, self._other = path.resolve(), ask, rows, recipe
+        if ask.choices.system:
+            raise UsageError("--system is of a recipe; the rows of a sweep name their systems. Choose rows with --row.")
+        self.sweep: Sweep = files.load(path)
+        self._own = self.path.parent / self.sweep.recipe
+        twice = next((name for name in ask.choices.overrides() for one in self.sweep.swept if _same(name, one)), None)
+        if twice:
+            raise UsageError(f"{twice} is swept by {path}, and the command line sets it. Leave it out, or choose rows.")
+        self._recipe = recipe_file(recipe or str(self._own))
+        self._stores: dict[str, list[Store]] = {}
+        trained = files.rows_of(self.sweep, rows)
+        self.plans = [(point, self._plan(point)) for point in self.sweep.points if point.row in trained]
+        self.jobs = self.plans[0][1].jobs
+
+    def steps(self, stage: str) -> list[Step] | None:
+        """The steps of a stage, each once; None where they follow from a corpus that is not prepared yet."""
+        found: dict[Path, Step] = {}
+        for _, plan in self.plans:
+            steps = plan.steps(stage)
+            if steps is None:
+                return None
+            for step in steps:
+                found.setdefault(step.stamp, step)
+        return list(found.values())
+
+    @property
+    def out(self) -> Path:
+        """The folder of the table."""
+        return self.plans[0][1].work / "sweeps" / self.path.stem
+
+    @property
+    def corpus(self) -> str:
+        """The title of the corpus."""
+        return self.plans[0][1].title
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """The rows of the table, with the runs that each is made of."""
+        made: dict[str, list[Line]] = {
+            name: [Line(name, {}, None, (), "")] for name, row in self.sweep.rows.items() if row.quoted
+        }
+        for point, plan in self.plans:
+            line = Line(point.row, point.swept, plan.system, tuple(plan.places), self._elsewhere(point, plan))
+            made.setdefault(point.row, []).append(line)
+        return [line for name in self.sweep.rows for line in made.get(name, ())]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the runs have that the file does not say."""
+        plan = self.plans[0][1]
+        asked = [anywhere(word) for word in (*self.ask.choices.words(), *self._words(work=False))]
+        known, run = plan.folds or [], list(dict.fromkeys(fold for fold, _ in plan.places))
+        folds = [f"folds {', '.join(run)} of the {len(known)} of {plan.protocol}"] if len(run) < len(known) else []
+        return [*folds, *([f"asked for with `{shlex.join(asked)}`"] if asked else [])]
+
+    def command(self) -> list[str]:
+        """The words of the command that makes the table of what there is."""
+        work = ["--work", str(self.ask.work.resolve())] if self.ask.work else []
+        plugin = [word for file in self.ask.choices.plugin for word in ("--plugin", str(file))]
+        trust = ["--trust"] if self.ask.choices.trust else []
+        return ["sweep", str(self.path), *self._words(), *work, *plugin, *trust, *self.ask.choices.words(), "--table"]
+
+    def _words(self, *, work: bool = True) -> list[str]:
+        recipe = ["--recipe", str(self._recipe) if work else self._recipe.parent.name] if self._other else []
+        listed = (("row", self._rows), ("fold", self.ask.folds), ("seed", self.ask.seeds))
+        return [*recipe, *(word for name, values in listed for one in values for word in (f"--{name}", one))]
+
+    def _plan(self, point: Point) -> Plan:
+        sweep, given = self.sweep, self.ask
+        parts = {cell.part for cell in sweep.cells.values() if cell.cost is None}
+        ask = replace(
+            given,
+            folds=given.folds or sweep.folds,
+            seeds=given.seeds or tuple(map(str, sweep.seeds)),
+            parts=sorted(parts, key=("test", "dev", "train").index),
+            choices=self._choices(point, given.choices),
+        )
+        try:
+            return Plan(self._recipe, ask, self._stores)
+        except SertkError as error:
+            raise type(error)(f"row {point.row!r} of {self.path.name}: {error}") from error
+
+    def _choices(self, point: Point, above: Choices) -> Choices:
+        """The settings of a row as options of a command, under what the user chose."""
+        row = self.sweep.rows[point.row]
+        layers = (words(self.sweep.settings), words(row.settings), dict(point.swept))
+        own = _layered([*layers, above.overrides()])
+        kept = {name: value for name, value in own.items() if name not in above.overrides()}
+        texts = [f"{name}={value_text(value)}" for name, value in kept.items()]
+        return replace(above, system=row.system, set=[*texts, *above.set])
+
+    def _elsewhere(self, point: Point, plan: Plan) -> str:
+        """How the runs of a point differ from the paper's: in corpus, protocol, encoder."""
+        paper, trust = self.sweep.paper, self.ask.choices.trust
+        plain = Choices(plugin=self.ask.choices.plugin, trust=trust)
+        own = self._choices(point, plain).load(recipe_file(str(self._own)))
+        theirs = {
+            "corpus": paper.corpus or _corpus(own),
+            "protocol": paper.protocol or Path(own.protocol or "").stem,
+            "encoder": _encoder(paper.backbone or own.backbone),
+        }
+        ours = {
+            "corpus": _corpus(plan.settings),
+            "protocol": plan.protocol,
+            "encoder": _encoder(plan.settings.backbone),
+        }
+        other = [what for what, value in theirs.items() if value != ours[what]]
+        if "corpus" in other and "protocol" in other:  # which has protocols of its own
+            other.remove("protocol")
+        return ", ".join(f"another {what}" for what in other)
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two settings by dotted name are one, or one holds the other."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _corpus(settings: Settings) -> str:
+    """What a corpus is called: a table's by its title."""
+    spec = settings.corpus or Component("")
+    return str(spec.settings.get("title") or spec.name)
+
+
+def _encoder(spec: Component) -> tuple[str, str]:
+    """Name and checkpoint; a local copy of a checkpoint has the last part of its name."""
+    return spec.name, Path(str(spec.settings.get("source"))).name
+
+
+def _layered(layers: Iterable[Mapping[str, object]]) -> dict[str, object]:
+    """Settings by dotted name, each layer over those before: a group that is given whole replaces its parts."""
+    found: dict[str, object] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            found = {one: old for one, old in found.items() if one != name and not one.startswith(f"{name}.")}
+            found[name] = value
+    return found

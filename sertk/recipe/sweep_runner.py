@@ -1,0 +1,103 @@
+"""Runs a sweep: what is up to date is skipped, a run that fails ends only itself, and the table is the last step."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from sertk.console.progress import say
+from sertk.core import Launcher, SertkError, UsageError
+from sertk.recipe.freshness import fresh
+from sertk.recipe.plan import Ask
+from sertk.recipe.runner import run_stage
+from sertk.recipe.status import status
+from sertk.recipe.sweep import STAGES, SweepPlan, sweep_files
+from sertk.stages.tabulate import Part, tabulate
+from sertk.training import distributed
+from sertk.training.assemble import rehearse
+
+
+def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Literal["run", "status", "table"]) -> int:
+    """Runs a sweep, shows how far along it is, or makes the table of what there is.
+
+    Args:
+        name: Its file, RECIPE/NAME, or a NAME that several recipes have, of which the tables are put together.
+        ask: What the user asked.
+        rows: The rows that are run; all where empty.
+        recipe: Another recipe to run it over.
+        what: To do.
+
+    Returns:
+        The exit code: 0, 3 where some runs failed, or the code of what stopped it.
+
+    Raises:
+        UsageError: On what is wrong with the file or the settings, before the first stage that is due.
+    """
+    if distributed.launched() > 1:
+        raise UsageError("torchrun starts `sertk train` alone; `sertk sweep --dry-run` prints its commands.")
+    paths = sweep_files(name)
+    if len(paths) > 1 and what == "run":
+        one = f"{paths[0].parents[1].name}/{name}"
+        raise UsageError(
+            f"{len(paths)} recipes have a sweep {name!r}. Run them one by one ({one}); --table joins them."
+        )
+    plans = []
+    for path in paths:
+        own = ask.work / path.parents[1].name if ask.work and len(paths) > 1 else ask.work
+        plans.append(SweepPlan(path, replace(ask, work=own), rows, recipe))
+    if what == "run":
+        return _run(plans[0])
+    if what == "table":
+        _table(plans, (ask.work or Path()) / "sweeps" / name if len(paths) > 1 else plans[0].out)
+    else:
+        sys.stdout.write("".join(f"{line}\n" for plan in plans for line in status(plan)))
+    return 0
+
+
+def _run(plan: SweepPlan) -> int:
+    ask = plan.ask
+    launcher: Launcher = plan.plans[0][1].plugins.make("launcher", "local")
+    due, looked, failed = ask.force, False, 0
+    for stage in STAGES:
+        steps = plan.steps(stage)
+        if steps is None:
+            say(f"{stage}: the folds of {plan.plans[0][1].protocol} follow from the corpus; prepare it first.")
+            continue
+        steps = [step for step in steps if stage != "score" or ask.dry or (step.stamp.parent / "model").exists()]
+        todo = [step for step in steps if due or not fresh(step)]
+        if todo and not looked:
+            _rehearse(plan)
+            looked = True
+        due = due or (ask.dry and bool(todo))
+        codes = run_stage(ask, plan.jobs, stage, steps, todo, launcher)
+        if any(codes) and (stage in ("prepare", "featurize") or 130 in codes):
+            return next(filter(None, codes))
+        failed += sum(map(bool, codes))
+    if ask.dry:
+        sys.stdout.write(shlex.join(["sertk", *plan.command()]) + "\n")
+        return 0
+    _table([plan], plan.out)
+    return 3 if failed else 0
+
+
+def _table(plans: Sequence[SweepPlan], out: Path) -> None:
+    """Writes the table of what there is; several sweeps are put together into one."""
+    parts = [Part(plan.corpus, plan.sweep, plan.lines, plan.notes) for plan in plans]
+    tabulate(parts, out, plans[0].ask.choices.plugin)
+
+
+def _rehearse(plan: SweepPlan) -> None:
+    """Makes the model of every row, so that what is wrong is said before anything is run.
+
+    Raises:
+        UsageError: See `rehearse`; the row is named.
+    """
+    for point, one in plan.plans:
+        try:
+            rehearse(one.plugins, one.computed, one.classes)
+        except SertkError as error:
+            raise type(error)(f"row {point.row!r}: {error}") from error

@@ -1,0 +1,133 @@
+"""The figures of a cell of a sweep's table: a value a seed, from the runs of a line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sertk.core import Scores, SertkError
+from sertk.results.measures import Measure, Measures
+from sertk.results.runs import Run
+from sertk.results.statistics import mean
+from sertk.results.sweeps import Outcome, Place
+from sertk.results.systems import System, labelled_by
+from sertk.settings.sweep import Cell
+
+MEAN = "mean"
+"""The column after those of the folds or speakers."""
+
+
+class Figures(NamedTuple):
+    """The figures of a cell of a line.
+
+    Attributes:
+        values: By the name of a fold or speaker ("" for the whole), then by seed; None where the metric failed.
+        places: The runs that they are of.
+        empty: Folds without an utterance that counts; the others make the mean.
+    """
+
+    values: Mapping[str, Mapping[str, float | None]]
+    places: Sequence[Place]
+    empty: Sequence[str] = ()
+
+
+def by_name(cell: Cell) -> bool:
+    """Whether a cell has a column for each fold or speaker."""
+    return cell.how in ("fold", "speaker")
+
+
+def pools(cell: Cell) -> bool:
+    """Whether the utterances of all folds are put together: for an agreement they are."""
+    return cell.how == "pooled" or (cell.how == "folds" and cell.agreement is not None)
+
+
+def metric_figures(cell: Cell, own: Outcome, truth: Outcome | None, measure: Measure, measures: Measures) -> Figures:
+    """The figures of a metric.
+
+    Args:
+        cell: Which utterances count, and how they are put together.
+        own: The line.
+        truth: The line whose decisions are the labels, for a cell of agreement; runs that it lacks are left out.
+        measure: The cell's metric.
+        measures: Says so if it fails.
+
+    Raises:
+        SertkError: If an utterance lacks its speaker or its duration, and the cell asks for it.
+    """
+    theirs = None if truth is None else {(run.fold, run.seed): run for run in truth.parts[cell.part].runs}
+    runs = [run for run in own.parts[cell.part].runs if theirs is None or (run.fold, run.seed) in theirs]
+    found, empty = dict[str, dict[str, float | None]](), dict[str, None]()
+    for seed, mine in System(own.line.label, Path(), runs).by_seed.items():
+        scores = {run.fold: _counted(cell, run, theirs) for run in mine}
+        folds = {fold: one for fold, one in scores.items() if one.ids}
+        empty |= dict.fromkeys(scores.keys() - folds.keys())
+        values = {name: measures.figure(measure, one) for name, one in _groups(cell, folds)}
+        named = {**values, MEAN: mean(values.values())} if by_name(cell) else {"": mean(values.values())}
+        for name, value in named.items() if values else ():
+            found.setdefault(name, {})[seed] = value
+    return Figures(found, [(run.fold, run.seed) for run in runs], sorted(empty))
+
+
+def _counted(cell: Cell, run: Run, truth: Mapping[Place, Run] | None) -> Scores:
+    """The utterances of a run that count, with their labels."""
+    scores = run.scores if truth is None else labelled_by(run, truth[run.fold, run.seed])
+    if cell.upto is None and cell.beyond is None:
+        return scores
+    least, greatest = cell.beyond or 0.0, math.inf if cell.upto is None else cell.upto
+    return scores.take((run.seconds > least) & (run.seconds <= greatest))
+
+
+def _groups(cell: Cell, folds: Mapping[str, Scores]) -> Iterator[tuple[str, Scores]]:
+    """What a cell has a figure of: folds, speakers, or all utterances together."""
+    if not folds:
+        return
+    if cell.how == "speaker":
+        yield from _speakers(Scores.join(list(folds.values())))
+    elif pools(cell):
+        yield "", Scores.join(list(folds.values()))
+    else:
+        yield from folds.items()
+
+
+def _speakers(scores: Scores) -> Iterator[tuple[str, Scores]]:
+    """The utterances of each speaker.
+
+    Raises:
+        SertkError: If an utterance has none.
+    """
+    if None in scores.speaker:
+        raise SertkError(
+            f"an utterance has no speaker ({scores.ids[scores.speaker.index(None)]!r}), and a cell is by speaker. "
+            "Leave the cell out, or name the speakers in the manifest and prepare again."
+        )
+    names = {str(name): number for number, name in enumerate(dict.fromkeys(scores.speaker))}
+    own = torch.tensor([names[str(name)] for name in scores.speaker])
+    for name, number in names.items():
+        yield name, scores.take(own == number)
+
+
+def dev_figures(own: Outcome, metric: str) -> Figures:
+    """The dev scores by which epochs were selected, of the runs that were selected by this metric: means of folds."""
+    scores = {place: (about.get("dev") or {}).get(metric) for place, about in own.training.items()}
+    return _over_folds({place: score for place, score in scores.items() if score is not None}, mean)
+
+
+def cost_figures(cell: Cell, own: Outcome) -> Figures:
+    """What the runs of a line cost: means of the folds; of the seconds of scoring, the sum over them."""
+    if cell.cost == "scoring":
+        took = {(run.fold, run.seed): run.metrics.get("took") for run in own.parts[cell.part].runs}
+        return _over_folds({place: one["seconds"] for place, one in took.items() if one}, sum)
+    word = "seconds" if cell.cost == "training" else str(cell.cost)
+    return _over_folds({place: about[word] for place, about in own.costs.items()}, mean)
+
+
+def _over_folds(values: Mapping[Place, float], together: Callable[[list[float]], float | None]) -> Figures:
+    seeds: dict[str, list[float]] = {}
+    for (_, seed), value in values.items():
+        seeds.setdefault(seed, []).append(value)
+    whole = {seed: together(own) for seed, own in seeds.items()}
+    return Figures({"": whole} if whole else {}, list(values))

@@ -1,0 +1,221 @@
+"""A sweep: named rows of settings over a recipe, grids of them, and the table that they end in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from sertk.core import UsageError, nearest
+from sertk.settings.check import check_part, group_of
+from sertk.settings.merge import read, tags_in, where_given
+from sertk.settings.schema import Component, given_at, setting
+
+Values = Mapping[str, float | Mapping[str, float]]
+"""What was printed, by cell: a figure, or figures by name for a cell by fold or by speaker. Shares are in percent."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A column of the table: a metric of a part of the folds, or what a run costs."""
+
+    metric: Component = setting(Component("ua"), "a registered metric")
+    part: Literal["train", "dev", "test"] = setting("test", "the part of the fold that is scored")
+    how: Literal["folds", "pooled", "fold", "speaker"] = setting(
+        "folds",
+        "folds: mean of the folds; pooled: the utterances of all folds together; fold, speaker: a column each, pooled",
+    )
+    agreement: str | None = setting(None, "a row whose decisions are the labels; the folds are pooled")
+    curve: str | None = setting(None, "a swept setting: the figures of a row over it are a line of a plot")
+    upto: float | None = setting(None, "only utterances up to this long", "s", above=0)
+    beyond: float | None = setting(None, "only utterances longer than this", "s", above=0)
+    cost: Literal["parameters", "trained", "training", "scoring"] | None = setting(
+        None,
+        "in the place of a metric: parameters of the model, those that are trained, seconds of training a run, seconds "
+        "of scoring a run",
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a system with its settings, or figures that others printed."""
+
+    system: str | None = setting(None, "a system by name; the recipe's own by default")
+    settings: Mapping[str, object] = setting({}, "written as in a recipe, above those of the sweep")
+    paper: Values = setting({}, "what the paper printed, by cell")
+    quoted: Values = setting({}, "of other work, by cell: nothing is run")
+    source: str = setting("", "of what is quoted")
+    about: str = setting("", "a note below the table")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where the values of the paper stand, and what they are of."""
+
+    source: str = setting("", "table or figure")
+    corpus: str | None = setting(None, "the paper's corpus")
+    protocol: str | None = setting(None, "our name of the paper's protocol")
+    backbone: Component | None = setting(None, "the paper's encoder, with its source")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A table over a recipe.
+
+    Every row that is trained is run at every point of `grid`, and at every step of `zip`.
+    """
+
+    title: str = setting("", "heading of the table")
+    about: str = setting("", "below the heading")
+    recipe: str = setting("../recipe.yaml", "relative to this file")
+    settings: Mapping[str, object] = setting({}, "of all rows, written as in a recipe")
+    folds: tuple[str, ...] = setting((), "names of folds, or all; the recipe's by default", role="how")
+    seeds: tuple[int, ...] = setting((), "the recipe's by default", low=0)
+    paper: Paper = setting(Paper(), "what the values of the paper are of")
+    grid: Mapping[str, tuple[object, ...]] = setting({}, "product over settings, by dotted name")
+    zip: Mapping[str, tuple[object, ...]] = setting({}, "settings that go together, by dotted name")
+    cells: Mapping[str, Cell] = setting({}, "columns by title")
+    rows: Mapping[str, Row] = setting({}, "rows by name")
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """The settings that have several values."""
+        return (*self.grid, *self.zip)
+
+    @property
+    def points(self) -> list[Point]:
+        """Each row that is trained at each point of the grid, in the order of the rows."""
+        products = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
+        together = [dict(zip(self.zip, values, strict=True)) for values in zip(*self.zip.values(), strict=True)] or [{}]
+        swept = [one | two for one in products for two in together]
+        return [Point(name, values) for name, row in self.rows.items() if not row.quoted for values in swept]
+
+
+class Point(NamedTuple):
+    """A row with one value of each swept setting.
+
+    Attributes:
+        row: Its name.
+        swept: The values by dotted name.
+    """
+
+    row: str
+    swept: Mapping[str, object]
+
+
+def load(path: Path) -> Sweep:
+    """Reads a sweep.
+
+    Raises:
+        UsageError: On what is no sweep, with file and line: an unknown key, a row or a cell that does not exist.
+    """
+    tree = read(path)
+    places = where_given(path, tree)
+    tag = next(iter(tags_in(tree)), None)
+    if tag is not None:
+        raise UsageError(
+            f"{path}: the reference {tag} is refused: a sweep's settings are command-line words. Write it out."
+        )
+    sweep = group_of(Sweep, tree, places)
+    _check(sweep, places)
+    return sweep
+
+
+def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
+    """Refuses what does not go together.
+
+    Raises:
+        UsageError: There.
+    """
+    for word, wrong in {
+        "rows": not any(not row.quoted for row in sweep.rows.values()) and "no row is trained. Give rows, by name.",
+        "cells": not sweep.cells and "there are no cells. Give columns, by title: {UA: {metric: ua}}.",
+        "zip": len({len(values) for values in sweep.zip.values()}) > 1
+        and f"zip has {', '.join(f'{len(values)} values of {name}' for name, values in sweep.zip.items())}. Give as "
+        "many of each.",
+        "grid": bool(set(sweep.grid) & set(sweep.zip)) and "a setting is in grid and in zip. Give it once.",
+    }.items():
+        if wrong:
+            raise UsageError(f"{given_at(word, places)}{wrong}")
+    for name, cell in sweep.cells.items():
+        _check_cell(sweep, name, cell, given_at(f"cells.{name}", places))
+    for name, row in sweep.rows.items():
+        _check_row(sweep, name, row, places)
+    check_part(sweep.settings, _below("settings", places))
+    for group in ("grid", "zip"):
+        for name, values in getattr(sweep, group).items():
+            for value in values:
+                check_part(_nested(name, value), {name: given_at(f"{group}.{name}", places).removesuffix(": ")})
+
+
+def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
+    trained = [row for row, one in sweep.rows.items() if not one.quoted]
+    if cell.agreement is not None and cell.agreement not in trained:
+        raise UsageError(
+            f"{place}cell {name!r} agrees with {cell.agreement!r}, no row{nearest(cell.agreement, trained)}"
+        )
+    if cell.curve is not None and cell.curve not in sweep.swept:
+        swept = ", ".join(sweep.swept) or "none"
+        raise UsageError(f"{place}cell {name!r} is a curve over {cell.curve!r}; the swept settings are {swept}.")
+    if cell.upto is not None and cell.beyond is not None and cell.beyond >= cell.upto:
+        raise UsageError(
+            f"{place}cell {name!r} is of no utterance: beyond {cell.beyond:g} s and up to {cell.upto:g} s."
+        )
+
+
+def _check_row(sweep: Sweep, name: str, row: Row, places: Mapping[str, str]) -> None:
+    place = given_at(f"rows.{name}", places)
+    if row.quoted and (row.system or row.settings or row.paper):
+        raise UsageError(
+            f"{place}row {name!r} is quoted, so nothing of it is run. Give it `quoted` and `source` alone."
+        )
+    for cell, value in {**row.paper, **row.quoted}.items():
+        if cell not in sweep.cells:
+            raise UsageError(f"{place}row {name!r} has a value of {cell!r}, no cell{nearest(cell, sweep.cells)}")
+        several = sweep.cells[cell].how in ("fold", "speaker")
+        if isinstance(value, Mapping) != several:
+            wanted = "{NAME: VALUE, ...}" if several else "a number"
+            raise UsageError(f"{place}row {name!r}, cell {cell!r} is {value!r}. Give {wanted}.")
+    check_part(row.settings, _below(f"rows.{name}.settings", places))
+
+
+def _below(name: str, places: Mapping[str, str]) -> dict[str, str]:
+    """The places of what lies below a name, by the rest of theirs."""
+    return {one.removeprefix(f"{name}."): place for one, place in places.items() if one.startswith(f"{name}.")}
+
+
+def _nested(dotted: str, value: object) -> dict[str, Any]:
+    """A setting by its dotted name -> as a recipe writes it."""
+    first, dot, rest = dotted.partition(".")
+    return {first: _nested(rest, value) if dot else value}
+
+
+def words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a recipe writes them, by dotted name as `--set` takes them; a component is one value."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value and "name" not in value:
+            found |= {f"{name}.{inner}": one for inner, one in words(value).items()}
+        else:
+            found[str(name)] = value
+    return found
+
+
+def swept_text(swept: Mapping[str, object]) -> str:
+    """The values of swept settings as they are shown: "alpha 0.1, segments.length 80"."""
+    return ", ".join(f"{name} {value}" for name, value in swept.items())
+
+
+def rows_of(sweep: Sweep, chosen: Sequence[str]) -> list[str]:
+    """The rows that are trained, or those of them that were chosen.
+
+    Raises:
+        UsageError: On a name that is no row.
+    """
+    known = [name for name, row in sweep.rows.items() if not row.quoted]
+    for name in chosen:
+        if name not in known:
+            raise UsageError(f"no row {name!r} that is trained{nearest(name, known)}")
+    return [name for name in known if name in chosen] if chosen else known

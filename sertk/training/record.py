@@ -1,0 +1,87 @@
+"""What a run writes down of itself: what it began with, what it cost, its bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from sertk.core.files import digest, read_json, write_json
+from sertk.modeling import build, bundle
+from sertk.plugins import file_hash
+from sertk.settings.plain import difference
+from sertk.settings.schema import Settings
+from sertk.training import distributed, run_folder
+from sertk.training.assemble import Parts, Setup
+from sertk.training.state import Training
+
+
+def began_with(setup: Setup, parts: Parts) -> dict[str, object]:
+    """What a run must find unchanged when it goes on."""
+    shared = setup.shared
+    ids = sorted(i for part in setup.fold for i in part)
+    files = sorted([Path(one).name, file_hash(one)] for one in setup.settings.plugins)
+    return {
+        "protocol": setup.about,
+        "audio": digest([shared.data.facts[i].sha256 for i in ids]),
+        "features": shared.features,
+        "weights": build.weights(parts.body),
+        "versions": {name: version(name) for name in bundle.STACK},
+        "init": shared.init,
+        **({"plugins": files} if files else {}),
+    }
+
+
+def _seen(setup: Setup) -> list[str]:
+    """16 hex digits of each recording that the weights learned from, those of `train.init` included.
+
+    So scores find it out where a test, of this corpus or another, has one of them.
+    """
+    fold, init, data = setup.fold, setup.settings.train.init, setup.shared.data
+    before = bundle.seen(read_json(Path(init) / "bundle.json", bundle.OBTAIN, newer=True)) if init else ()
+    return sorted({*before, *(data.facts[i].sha256[:16] for i in (*fold.train, *fold.dev))})
+
+
+def _identity(s: Settings) -> str:
+    """16 hex digits of what makes the system of a run: the settings that are not at their defaults, plugin files."""
+    # each fold may begin with a bundle of its own
+    own = {**difference(s, Settings()), "train.init": s.train.init is not None}
+    return digest([own, sorted(map(file_hash, s.plugins))])
+
+
+def write(setup: Setup, final: Training, best: Mapping[str, object], seconds: float) -> None:
+    """Writes what it cost, then the bundle: where that is, the run is done."""
+    s = setup.settings
+    _write_cost(setup.out, final, seconds)
+    about = {
+        "classes": list(setup.task.classes),
+        "protocol": setup.about,
+        "training": {
+            "system": Path(s.system).stem if s.system else None,
+            "settings": _identity(s),
+            "seed": s.seed,
+            "epoch": best["epoch"],
+            "steps": best["steps"],
+            "dev": {s.train.metric.name: best["score"]},
+            "refit": s.train.refit,
+            "weights": final.weights,
+            "losses": final.mixture.weights,
+            "ranks": distributed.world_size(),
+            "init": setup.shared.init,
+            "seen": _seen(setup),
+        },
+    }
+    beside, shared = run_folder.bundles_beside(setup.out), setup.shared
+    model = setup.out / "model"
+    bundle.write(model, final.model, final.frontend, final.settings, about, shared.plugins, beside, shared.kept)
+    shutil.rmtree(setup.out / "checkpoints", ignore_errors=True)
+
+
+def _write_cost(out: Path, final: Training, seconds: float) -> None:
+    """Writes the seconds of training in this process, and the parameters of the model and of its features."""
+    features = final.frontend.features.values()
+    each = [*final.model.parameters(), *(one for feature in features for one in feature.parameters())]
+    trained = [one for one in each if one.requires_grad]
+    sizes = {name: sum(one.numel() for one in part) for name, part in (("parameters", each), ("trained", trained))}
+    write_json(out / "cost.json", {"seconds": seconds, **sizes})

@@ -1,0 +1,260 @@
+"""A sweep as steps: a pure function of its file and what the user asked."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sertk.cli.app import app
+from sertk.core import UsageError
+from sertk.core.files import digest, write_json
+from sertk.recipe.commands import Command, commands
+from sertk.recipe.freshness import Step
+from sertk.recipe.plan import Ask
+from sertk.recipe.status import status
+from sertk.recipe.sweep import SweepPlan, sweep_files
+from sertk.settings.overrides import Choices
+from sertk.settings.several import seeds_of, seeds_text
+from sertk.training import run_folder
+
+FILE = """
+title: Two rows
+settings: {train: {epochs: 2, threads: 1}}
+seeds: [0, 1]
+grid: {train.batch: [4, 8], train.clip: [1.0, 2.0]}
+zip: {train.optimizer.lr: [1.0e-3, 1.0e-4], train.accumulate: [1, 2]}
+paper: {source: Table 9}
+cells:
+  UA: {metric: ua}
+  curve: {metric: ua, part: dev, curve: train.batch}
+rows:
+  others: {quoted: {UA: 61.5}, source: somebody}
+  plain: {system: mini-cnn, paper: {UA: 70.1}}
+  wide: {system: mini-cnn, settings: {backbone: {name: cnn_transformer, layers: 1}, losses: [{name: kl}]}}
+"""
+SMALL = """
+title: Small
+recipe: RECIPE
+settings: {train: {epochs: 1, threads: 1}}
+cells: {UA: {metric: ua}}
+rows: {plain: {system: mini-cnn}, slow: {system: mini-cnn, settings: {train: {optimizer: {lr: 1.0e-5}}}}}
+"""
+
+
+def cli(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    (tmp_path / "egs/tones/sweeps").mkdir(parents=True)
+    file = tmp_path / "egs/tones/recipe.yaml"
+    file.write_text("corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nfolds: ['1', '4']\njobs: 2\n")
+    return file
+
+
+def write(recipe: Path, text: str) -> Path:
+    path = recipe.parent / "sweeps/two.yaml"
+    path.write_text(text)
+    return path
+
+
+def plan(recipe: Path, text: str = FILE, rows: Sequence[str] = (), **ask: object) -> SweepPlan:
+    choices = ask.pop("choices", Choices())
+    asked = Ask(root=recipe.parent, work=recipe.parent / "work", choices=choices, **ask)  # type: ignore[arg-type]
+    return SweepPlan(write(recipe, text), asked, rows)
+
+
+def test_every_row_is_run_at_every_point_with_every_fold_and_seed(recipe: Path) -> None:
+    made = plan(recipe)
+    points = [(point.row, *point.swept.values()) for point, _ in made.plans]
+    assert len(points) == len(set(points)) == 2 * 2 * 2 * 2  # rows, batches, clips, pairs of rate and accumulation
+    assert points[:3] == [
+        ("plain", 4, 1.0, 1e-3, 1),
+        ("plain", 4, 1.0, 1e-4, 2),
+        ("plain", 4, 2.0, 1e-3, 1),
+    ]
+    trained = made.steps("train") or []
+    assert len({step.stamp for step in trained}) == len(trained) == 16 * 2 * 2
+    assert len(made.steps("score") or []) == 2 * len(trained)  # test, and dev for the curve
+    assert len(made.steps("prepare") or []) == 1
+    assert len(made.steps("featurize") or []) == 1  # all rows read the same features
+
+
+def test_planning_twice_gives_the_same_and_writes_nothing(recipe: Path) -> None:
+    first, again = plan(recipe), plan(recipe)
+    for stage in ("prepare", "featurize", "train", "score"):
+        assert first.steps(stage) == again.steps(stage)
+    assert first.lines == again.lines
+    assert not (recipe.parent / "work").exists()
+
+
+def test_a_rows_settings_lie_over_the_sweeps_and_the_command_line_over_both(recipe: Path) -> None:
+    chosen = Choices(set=["train.epochs=7", "backbone.layers=2"])
+    settings = {point.row: one.settings for point, one in plan(recipe, choices=chosen).plans}
+    assert settings["plain"].train.epochs == settings["wide"].train.epochs == 7
+    assert settings["wide"].backbone.settings["layers"] == 2
+    assert [loss.name for loss in settings["wide"].losses] == ["kl"]
+    assert [loss.name for loss in settings["plain"].losses] == ["ce"]
+    assert settings["plain"].train.threads == 1
+
+
+def test_a_setting_that_is_swept_is_not_for_the_command_line(recipe: Path) -> None:
+    with pytest.raises(UsageError, match=r"train\.batch is swept"):
+        plan(recipe, choices=Choices(set=["train.batch=3"]))
+    with pytest.raises(UsageError, match=r"train\.optimizer is swept"):
+        plan(recipe, choices=Choices(set=["train.optimizer=adam"]))
+    with pytest.raises(UsageError, match="rows of a sweep name their systems"):
+        plan(recipe, choices=Choices(system="p1-ce"))
+
+
+def test_rows_folds_and_seeds_can_be_chosen(recipe: Path) -> None:
+    made = plan(recipe, rows=["wide"], folds=("2,3",), seeds=("5-7",))
+    assert {point.row for point, _ in made.plans} == {"wide"}
+    assert made.plans[0][1].places == [(fold, seed) for fold in "23" for seed in "567"]
+    assert [line.row for line in made.lines] == ["others"] + ["wide"] * 8
+    assert any("folds 2, 3 of the 6 of emobox" in note for note in made.notes)
+    assert any("--row wide" in note for note in made.notes)
+    with pytest.raises(UsageError, match="no row 'wied' that is trained; did you mean 'wide'"):
+        plan(recipe, rows=["wied"])
+    with pytest.raises(UsageError, match="no row 'others' that is trained"):
+        plan(recipe, rows=["others"])
+
+
+def test_a_row_whose_settings_are_wrong_is_named(recipe: Path) -> None:
+    with pytest.raises(UsageError, match=r"row 'plain' of two\.yaml: .*no system named 'mini-ccn'"):
+        plan(recipe, FILE.replace("plain: {system: mini-cnn", "plain: {system: mini-ccn"))
+
+
+@pytest.mark.parametrize(
+    ("paper", "choices", "elsewhere"),
+    [
+        ("{source: Table 9}", Choices(), ""),
+        ("{corpus: iemocap}", Choices(), "another corpus"),
+        ("{protocol: speech}", Choices(), "another protocol"),
+        ("{backbone: {name: wavlm, source: microsoft/wavlm-large}}", Choices(), "another encoder"),
+        ("{}", Choices(backbone="wav2vec2:source=here/wav2vec2-base"), ""),
+        ("{}", Choices(backbone="wav2vec2:source=facebook/wav2vec2-large"), "another encoder"),
+        ("{}", Choices(set=["protocol=speech"]), "another protocol"),
+        ("{corpus: tess}", Choices(backbone="cnn_transformer"), "another corpus, another encoder"),
+    ],
+)
+def test_what_is_not_the_papers_is_said(recipe: Path, paper: str, choices: Choices, elsewhere: str) -> None:
+    text = SMALL.replace("recipe: RECIPE\n", f"paper: {paper}\n").replace("mini-cnn", "p3-baseline")
+    assert {line.elsewhere for line in plan(recipe, text, choices=choices).lines} == {elsewhere}
+
+
+def test_over_another_recipe_it_is_another_corpus(recipe: Path) -> None:
+    path = write(recipe, SMALL.replace("recipe: RECIPE\n", ""))
+    made = SweepPlan(path, Ask(root=recipe.parent, work=recipe.parent / "work"), (), "tess")
+    assert {line.elsewhere for line in made.lines} == {"another corpus"}
+    assert made.corpus == "tess"
+
+
+def step(fold: str, seed: str, tmp_path: Path, head: Sequence[str] = ("train", "data")) -> Step:
+    out = tmp_path / f"fold={fold}/seed={seed}"
+    alone = [*head, "--fold", fold, "--seed", seed, "--out", str(out)]
+    return Step("train", alone, out / ".train.json", {}, [], [out / "model"], run=(fold, seed), together=head)
+
+
+def test_runs_that_differ_in_fold_and_seed_share_commands_that_name_rectangles(tmp_path: Path) -> None:
+    runs = [("a", "0"), ("a", "1"), ("b", "0"), ("b", "1"), ("c", "0")]
+    made = commands([step(*run, tmp_path) for run in runs], 1, force=False)
+    assert [one.words for one in made] == [
+        ["train", "data", "--fold", "a,b", "--seed", "0-1"],
+        ["train", "data", "--fold", "c", "--seed", "0", "--out", str(tmp_path / "fold=c/seed=0")],
+    ]
+    done = [one.run for command in made for one in command.steps]
+    assert sorted(done) == sorted(runs)  # type: ignore[type-var]
+
+
+def test_runs_are_shared_out_among_the_jobs_along_the_longer_side(tmp_path: Path) -> None:
+    wide = [step(fold, seed, tmp_path) for fold in "abcde" for seed in "01"]
+    assert [one.words[3:] for one in commands(wide, 2, force=False)] == [
+        ["a,b,c", "--seed", "0-1"],
+        ["d,e", "--seed", "0-1"],
+    ]
+    tall = [step("a", seed, tmp_path) for seed in "01234"]
+    assert [one.words[-1] for one in commands(tall, 2, force=False)] == ["0-2", "3-4"]
+    two = [step("a", seed, tmp_path, head) for head in (("train", "x"), ("train", "y")) for seed in "01"]
+    assert len(commands(two, 2, force=False)) == 2  # as many commands as jobs are enough
+    assert len(commands(two, 4, force=False)) == 4
+
+
+def test_a_fold_whose_name_has_a_comma_is_named_alone(tmp_path: Path) -> None:
+    made = commands([step("a,b", "0", tmp_path), step("c", "0", tmp_path), step("d", "0", tmp_path)], 1, force=False)
+    assert sorted(one.words[one.words.index("--fold") + 1] for one in made) == ["a,b", "c,d"]
+
+
+def test_a_forced_run_is_not_put_with_one_that_goes_on(tmp_path: Path) -> None:
+    steps = [step(fold, "0", tmp_path) for fold in "abc"]
+    write_json(steps[1].stamp, {"settings": digest([{}])})  # of these settings, and something else changed
+    made = commands(steps, 1, force=False)
+    assert sorted((",".join(str(one.run) for one in x.steps), "--force" in x.words) for x in made) == [
+        ("('a', '0'),('c', '0')", False),
+        ("('b', '0')", True),
+    ]
+    assert all("--force" in one.words for one in commands(steps, 1, force=True))
+
+
+def test_a_command_that_ends_with_3_says_of_each_of_its_runs_whether_it_was_done(tmp_path: Path) -> None:
+    done, failed, lacking = steps = [step(fold, "0", tmp_path) for fold in "abc"]
+    for one in (done, failed):
+        one.makes[0].mkdir(parents=True)
+    write_json(failed.stamp.with_name("failed.json"), {"stage": "train", "error": "a loss is nan"})
+    assert Command([], steps).codes(3) == [0, 1, 1]
+    assert Command([], steps).codes(0) == [0, 0, 0]
+    assert Command([], steps).codes(-9) == [-9, -9, -9]
+    assert Command([], [lacking]).codes(3) == [3]
+
+
+@pytest.mark.parametrize("text", ["0", "0-4", "0,2,7-9", "3-4,1"])
+def test_seeds_in_one_word_are_read_back(text: str) -> None:
+    assert seeds_text(list(map(str, seeds_of(text)))) == text
+
+
+def test_status_counts_the_runs_of_each_row(recipe: Path) -> None:
+    made = plan(recipe, SMALL.replace("recipe: RECIPE\n", ""))
+    first, second, *_ = [step.stamp.parent for step in made.steps("train") or []]
+    write_json(first / "failed.json", {"stage": "train", "error": "a loss is nan"})
+    held = run_folder.lock(second)
+    try:
+        assert status(made) == [
+            "plain: 1 running, 1 failed",
+            "slow: 2 to do",
+            "4 runs: 1 running, 1 failed, 2 to do; time left: not known until a run is done",
+        ]
+        write_json(second / "cost.json", {"seconds": 600.0})
+        assert status(made)[-1].endswith("time left: about 20 min")  # four runs of ten minutes, two at once
+    finally:
+        held.close()
+    assert status(made)[0] == "plain: 1 failed, 1 to do"
+
+
+def test_a_sweep_is_found_by_path_and_by_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(recipe, FILE)
+    monkeypatch.setattr("sertk.recipe.sweep.egs", lambda: recipe.parents[1])
+    (recipe.parents[1] / "more/sweeps").mkdir(parents=True)
+    other = recipe.parents[1] / "more/sweeps/two.yaml"
+    other.write_text(FILE)
+    assert sweep_files(str(path)) == sweep_files("tones/two") == [path]
+    assert sorted(sweep_files("two")) == [other, path]
+    with pytest.raises(UsageError, match=r"no sweep 'tones/tow'.*did you mean 'tones/two'"):
+        sweep_files("tones/tow")
+    both = cli("sweep", "two")
+    assert both.exit_code == 2
+    assert "2 recipes have a sweep 'two'" in both.stderr
+
+
+def test_the_printed_commands_are_those_of_the_steps_and_end_in_the_table(recipe: Path) -> None:
+    path = write(recipe, SMALL.replace("recipe: RECIPE\n", ""))
+    dry = cli("sweep", path, "--root", recipe.parent, "--work", recipe.parent / "work", "--dry-run", "--seed", "0-2")
+    assert dry.exit_code == 0, dry.stderr
+    lines = [shlex.split(line) for line in dry.stdout.splitlines()]
+    assert [words[1] for words in lines] == ["prepare", "featurize", *["train"] * 2, *["score"] * 2, "sweep"]
+    assert all(words[-4:] == ["--fold", "1,4", "--seed", "0-2"] for words in lines if words[1] in ("train", "score"))
+    assert lines[-1][-3:] == ["--seed", "0-2", "--table"] or lines[-1][-1] == "--table"
