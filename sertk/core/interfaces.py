@@ -193,6 +193,18 @@ class Backbone(nn.Module, Part, ABC):
         """
         return None
 
+    @classmethod
+    def join(cls, settings: Mapping[str, object]) -> Mapping[str, object] | None:  # noqa: ARG003 - of those who split
+        """The settings of the whole, where these are of what `split` left of it; else None.
+
+        A run that begins with a bundle may train what was frozen there. The weights of the whole are those of both
+        parts under the same names.
+
+        Args:
+            settings: Of the backbone in the bundle.
+        """
+        return None
+
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """Its parameters from the input to the output, a group a layer, for layer-wise learning rates."""
         return [list(self.parameters())]

@@ -216,13 +216,14 @@ def _offered(plugins: Plugins, settings: Settings, heads: Mapping[str, HeadSpec]
     return {name: f"{entry.distribution} {entry.version}" for name, entry in entries.items()}
 
 
-def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
+def read(folder: Path, plugins: Plugins, device: str = "cpu", *, whole: bool = False) -> Bundle:
     """Reads a bundle.
 
     Args:
         folder: The `model` folder.
         plugins: The registry.
         device: Where the model goes.
+        whole: Whether a part of the backbone that was frozen and cached goes back into the backbone.
 
     Raises:
         SertkError: On a missing file, a key of a newer sertk, settings or a plugin that this one does not know, or
@@ -230,15 +231,16 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
     """
     about, where = _read_about(folder), folder / "bundle.json"
     try:
-        settings, heads = _settings(about), _heads(about)
-        _check_plugins(about, where, settings, heads, plugins)
+        given, heads = _settings(about), _heads(about)
+        _check_plugins(about, where, given, heads, plugins)
+        settings = build.joined(plugins, given) if whole else given
         settings = replace(settings, seed=_seed(about))  # of random decisions and crops
         body = build.make_body(plugins, settings)
         model = build.make_model(plugins, settings, body, heads)
         decider = make_decider(plugins, settings, body.dims)
     except UsageError as error:
         raise _refused(about, where, error) from None
-    _load(model, folder, about)
+    _load(model, folder, about, joined=settings.inputs != given.inputs)
     for name, feature in body.frontend.features.items():
         with inside(feature.who):
             feature.restore(_learned(folder, about, name))
@@ -260,23 +262,29 @@ class Outline(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
 
 
-def outline(folder: Path) -> Outline:
+def outline(folder: Path, plugins: Plugins | None = None) -> Outline:
     """Reads what a bundle says of its model, and of its weights the header alone.
+
+    Args:
+        folder: The `model` folder.
+        plugins: The registry, where a part of the backbone that was frozen and cached goes back into the backbone.
 
     Raises:
         SertkError: See `read`.
     """
     about, shapes = _read_about(folder), dict[str, tuple[int, ...]]()
-    for path in _weight_files(folder, about):
-        try:
-            with safe_open(str(path), "pt") as file:
-                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
-        return Outline(tuple(about["classes"]), _settings(about), shapes)
+        given = _settings(about)
+        settings = build.joined(plugins, given) if plugins else given
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
+    for path, prefix in _weight_files(folder, about, joined=settings.inputs != given.inputs):
+        try:
+            with safe_open(str(path), "pt") as file:
+                shapes |= {prefix + name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
+    return Outline(tuple(about["classes"]), settings, shapes)
 
 
 def seen(about: Document) -> frozenset[str]:
@@ -309,12 +317,12 @@ def _refused(about: Document, where: Path, error: UsageError) -> SertkError:
     return SertkError(f"{where}: {what}. {OBTAIN}")
 
 
-def _load(model: Model, folder: Path, about: Document) -> None:
+def _load(model: Model, folder: Path, about: Document, *, joined: bool) -> None:
     """Gives a model its weights."""
     weights: dict[str, Tensor] = {}
-    for path in _weight_files(folder, about):
+    for path, prefix in _weight_files(folder, about, joined=joined):
         try:
-            weights |= load(_read(path))
+            weights |= {prefix + name: value for name, value in load(_read(path)).items()}
         except SafetensorError as error:
             raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
@@ -323,10 +331,15 @@ def _load(model: Model, folder: Path, about: Document) -> None:
         raise SertkError(f"the weights of {folder} do not fit its components: {error}. {OBTAIN}") from None
 
 
-def _weight_files(folder: Path, about: Document) -> list[Path]:
-    """Where the weights of the model are: those that were trained, and those that were not."""
-    frozen = [folder / "files" / about["frozen"]] if about.get("frozen") else []
-    return [folder / "model.safetensors", *frozen]
+def _weight_files(folder: Path, about: Document, *, joined: bool) -> list[tuple[Path, str]]:
+    """Where the weights of the model are, with what comes in front of their names: those that were trained, and not.
+
+    With `joined` those of the frozen part, which is a feature in the bundle, are the backbone's.
+    """
+    frozen = [about["frozen"]] if about.get("frozen") else []
+    below = about["files"]["frozen"].values() if joined else ()
+    own = [folder / "model.safetensors", *(folder / "files" / name for name in frozen)]
+    return [*((path, "") for path in own), *((folder / "files" / name, "backbone.") for name in below)]
 
 
 def _learned(folder: Path, about: Document, name: str) -> dict[str, bytes]:

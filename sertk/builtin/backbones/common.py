@@ -50,19 +50,18 @@ def choose_wave(backbone: str, inputs: Mapping[str, InputSpec], reads: str | Non
     return name
 
 
-def choose_frames(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None, width: int, layers: int) -> str:
-    """The input that the upper part of an encoder reads, see `choose`.
+def check_frames(backbone: str, given: InputSpec, width: int, layers: int) -> int | None:
+    """How many frames the upper part of an encoder gives: those that it reads, where their number is fixed.
 
     Raises:
-        UsageError: Where it is not what the lower part gives.
+        UsageError: Where it is offered something else than its lower part gives.
     """
-    name = choose(backbone, inputs, reads)
-    if (inputs[name].width, inputs[name].layers) != (width * layers, layers):
+    if (given.width, given.layers) != (width * layers, layers):
         raise UsageError(
-            f"backbone {backbone!r} with `start` reads what its lower part gives, {width * layers} wide, and {name!r} is "
-            f"{inputs[name].width} wide. Set freeze: the run then sets start itself."
+            f"backbone {backbone!r} with `start` reads the {layers} x {width} that its lower part gives, and it is "
+            f"offered {given.layers} x {given.width // given.layers}. Set freeze: the run then sets start itself."
         )
-    return name
+    return given.frames
 
 
 def check_depth(backbone: str, depth: int, **choices: object) -> None:
@@ -104,6 +103,13 @@ def split_frozen(name: str, settings: Mapping[str, object], default: str, conv: 
     above = {"name": name, **inside, **({"freeze": freeze} if "freeze" in settings else {}), "start": at}
     part = "the convolutions" if at in (0, "conv") else f"the convolutions and {at} layers"
     return Split({"name": "frozen", "backbone": feature}, above, part)
+
+
+def join_frozen(settings: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The settings of an encoder whose upper part has these; see `Backbone.join`."""
+    if settings.get("start") is None:
+        return None
+    return {word: value for word, value in settings.items() if word != "start"}
 
 
 def remove(module: nn.Module, *names: str) -> None:

@@ -16,8 +16,10 @@ from sertk.builtin.backbones.common import (
     RATE,
     LayerSum,
     check_depth,
-    choose_frames,
+    check_frames,
+    choose,
     choose_wave,
+    join_frozen,
     pretrained,
     remove,
     split_frozen,
@@ -126,6 +128,7 @@ class SpeechEncoder(Backbone):
         start: int | Literal["conv"] | None = None,
     ) -> None:
         super().__init__()
+        self.inputs = ((choose_wave if start is None else choose)(self.kind, inputs, reads),)
         if (source is None) == (config is None):
             raise UsageError(
                 f"backbone {self.kind!r} needs a source: the folder of a checkpoint, or its name on the hub."
@@ -146,14 +149,11 @@ class SpeechEncoder(Backbone):
         self.width = (sizes.conv_dim[-1] if up_to == "conv" else sizes.hidden_size) * self.layers
         self.frame_seconds = math.prod(sizes.conv_stride) / RATE
         self._normalize = _standardised(source) if normalize is None and source is not None else bool(normalize)
-        if start is None:
-            self.inputs = (choose_wave(self.kind, inputs, reads),)
-            _take_real_norm(self.encoder)
-        else:
+        if start is not None:
             below = start + 1 if self._every and start != "conv" else 1
             width = sizes.conv_dim[-1] if start == "conv" else sizes.hidden_size
-            self.inputs = (choose_frames(self.kind, inputs, reads, width, below),)
-            self.frames = inputs[self.inputs[0]].frames
+            self.frames = check_frames(self.kind, inputs[self.inputs[0]], width, below)
+        _take_real_norm(self.encoder)
         self._remove()
         self._freeze(freeze)
 
@@ -194,6 +194,11 @@ class SpeechEncoder(Backbone):
     def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:
         """What is frozen, the whole or the lower layers; see the setting `freeze`."""
         return split_frozen(name, settings, "conv", "conv")
+
+    @classmethod
+    def join(cls, settings: Mapping[str, object]) -> Mapping[str, object] | None:
+        """The settings without `start`."""
+        return join_frozen(settings)
 
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """The convolutions, the projection with the positions, each layer that counts, and the norm after the last."""
