@@ -101,8 +101,8 @@ def split_frozen(name: str, settings: Mapping[str, object], default: str, conv: 
     below = {word: value for word, value in inside.items() if word not in ("layers", "checkpointing")}
     feature = {"name": name, **below, **({"layers": "all"} if several else {}), "up_to": at}
     above = {"name": name, **inside, **({"freeze": freeze} if "freeze" in settings else {}), "start": at}
-    part = "the convolutions" if at in (0, "conv") else f"the convolutions and {at} layers"
-    return Split({"name": "frozen", "backbone": feature}, above, part)
+    layers_too = "" if at in (0, "conv") else " and the first layer" if at == 1 else f" and the first {at} layers"
+    return Split({"name": "frozen", "backbone": feature}, above, f"the convolutions{layers_too}")
 
 
 def join_frozen(settings: Mapping[str, object]) -> Mapping[str, object] | None:
