@@ -139,8 +139,8 @@ class Split(NamedTuple):
     Attributes:
         feature: What is frozen, as a feature of the wave.
         backbone: What is left, which reads that feature alone.
-        part: What is frozen, in words ("the convolutions and the first 2 layers"), where it is a part of the backbone: a run that
-            cannot cache it computes it again and again. Empty for the whole, which is always cached.
+        part: What is frozen, in words ("the convolutions and the first 2 layers"), where it is a part of the backbone:
+            a run that cannot cache it computes it in every epoch. Empty for the whole, which is always cached.
     """
 
     feature: Mapping[str, object]

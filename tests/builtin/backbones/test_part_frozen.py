@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import soundfile
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sertk.builtin.features.frozen import Frozen
 from sertk.core import Backbone, InputSpec, Padded, UsageError
 from sertk.corpus.features import stores
 from sertk.corpus.prepared import Data
@@ -25,7 +25,7 @@ from sertk.modeling.build import about_frozen, with_frozen
 from sertk.modeling.frontend import compute
 from sertk.plugins import Plugins
 from sertk.settings import merge
-from sertk.settings.schema import OptimizerSpec, Settings, TrainSettings
+from sertk.settings.schema import Component, OptimizerSpec, Settings, TrainSettings
 from sertk.stages.featurize import featurize
 from sertk.training.assemble import rehearse
 from sertk.training.optim import layer_rates
@@ -34,12 +34,13 @@ PLUGINS = Plugins()
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
 DEPTH, WIDTH = 3, 16
 WHISPER = {"d_model": WIDTH, "encoder_layers": DEPTH, "encoder_attention_heads": 2, "encoder_ffn_dim": 24}
+WHISPER |= {"max_source_positions": 150}  # 3 s
 SPEECH = {
     "hidden_size": WIDTH,
     "num_hidden_layers": DEPTH,
     "num_attention_heads": 2,
     "intermediate_size": 24,
-    "conv_dim": [12] * 7,
+    "conv_dim": [10] * 7,
     "num_conv_pos_embeddings": 8,
     "num_conv_pos_embedding_groups": 4,
     "hidden_dropout": 0.0,
@@ -53,32 +54,35 @@ FREEZE = ("conv", 0, 2, 3)
 LAYERS = ("last", "all", "weighted", 1, 2)
 
 
-def save(kind: str, folder: Path) -> Path:
-    """A tiny checkpoint with random weights as Hugging Face writes it."""
-    import transformers as hf
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-    torch.manual_seed(2)
+def spec(kind: str, **more: object) -> dict[str, object]:
+    """An encoder with random weights."""
     name, _, form = kind.partition(" ")
-    sizes: Any = {**SPEECH, **(LARGE if form else {})}
-    if name == "whisper":
-        model: Any = WhisperEncoder(hf.WhisperConfig(**WHISPER))  # type: ignore[arg-type]
-    elif name == "wav2vec2":
-        model = hf.Wav2Vec2Model(hf.Wav2Vec2Config(**sizes))
-    else:
-        model = hf.HubertModel(hf.HubertConfig(**sizes)) if name == "hubert" else hf.WavLMModel(hf.WavLMConfig(**sizes))
-    with torch.no_grad():  # larger than at their initialisation, so that attention and positions matter
-        for value in model.parameters():
-            value.mul_(1.5)
-    model.save_pretrained(folder)
-    hf.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    return folder
+    sizes = WHISPER if name == "whisper" else {**SPEECH, **(LARGE if form else {})}
+    return {"name": name, "config": sizes, **more}
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    return {kind: save(kind, folder / kind.replace(" ", "-")) for kind in KINDS}
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny Whisper with random weights as Hugging Face writes it."""
+    return save_whisper(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def save_whisper(folder: Path, **sizes: object) -> str:
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    torch.manual_seed(2)
+    model = WhisperEncoder(WhisperConfig(**WHISPER, **sizes))  # type: ignore[arg-type]
+    enlarge(model)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+@torch.no_grad()
+def enlarge(model: torch.nn.Module) -> None:
+    """Makes weights larger than at their initialisation, so that attention and positions matter."""
+    for value in model.parameters():
+        value.mul_(1.5)
 
 
 def waves(*samples: int) -> Padded:
@@ -87,19 +91,26 @@ def waves(*samples: int) -> Padded:
     return Padded(0.1 + 0.2 * torch.randn(len(samples), max(samples)), torch.tensor(samples))
 
 
-def settings(spec: Mapping[str, object], **more: object) -> Settings:
-    own = {"inputs": {"wave": {"name": "wave"}}, "backbone": spec, "normalize": "none", "train.device": "cpu"}
+def settings(encoder: Mapping[str, object], **more: object) -> Settings:
+    own = {"inputs": {"wave": {"name": "wave"}}, "backbone": encoder, "normalize": "none", "train.device": "cpu"}
     return merge.load(None, None, {**own, **more})
 
 
-def parts(spec: Mapping[str, object]) -> tuple[Backbone, Callable[[Padded], Padded], Backbone]:
-    """The whole, what its frozen part gives of waves, and what is left of it; in eval mode."""
-    split = with_frozen(PLUGINS, settings(spec))
-    assert "frozen" in split.inputs
-    feature = PLUGINS.make("feature", split.inputs["frozen"], 16_000)
+PLAIN = settings({"name": "frames"})
+
+
+def parts(encoder: Mapping[str, object]) -> tuple[Backbone, Frozen, Backbone]:
+    """The whole, what its frozen part gives of waves, and what is left of it; in eval mode, with the same weights."""
+    own = {word: value for word, value in encoder.items() if word != "name"}
+    split = with_frozen(PLUGINS, replace(PLAIN, backbone=Component(str(encoder["name"]), own)))
+    feature: Frozen = PLUGINS.make("feature", split.inputs["frozen"], 16_000)
     told = {"frozen": InputSpec(feature.width, feature.frame_seconds, None, feature.layers)}
-    whole: Backbone = PLUGINS.make("backbone", spec, WAVE).eval()
+    whole: Backbone = PLUGINS.make("backbone", encoder, WAVE).eval()
     rest: Backbone = PLUGINS.make("backbone", split.backbone, told).eval()
+    enlarge(whole)
+    weights = whole.state_dict()
+    for part in (feature._backbone, rest):
+        part.load_state_dict({word: weights[word] for word in part.state_dict()})
     return whole, feature, rest
 
 
@@ -114,12 +125,11 @@ def loss(backbone: Backbone, inputs: Mapping[str, Padded]) -> tuple[Tensor, dict
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_loss_and_gradients_are_those_of_the_whole(sources: Mapping[str, Path], kind: str) -> None:
-    rows = waves(4_000, 1_700, 2_900)
+def test_loss_and_gradients_are_those_of_the_whole(kind: str) -> None:
+    rows = waves(4_000, 1_700, 2_900, 600, 4_000)
     for freeze, layers in product(FREEZE, LAYERS):
-        spec = {"name": kind.split(maxsplit=1)[0], "source": str(sources[kind]), "freeze": freeze, "layers": layers}
-        whole, feature, rest = parts(spec)
-        assert (rest.width, rest.layers, rest.weights) == (whole.width, whole.layers, whole.weights)
+        whole, feature, rest = parts(spec(kind, freeze=freeze, layers=layers))
+        assert (rest.width, rest.layers) == (whole.width, whole.layers)
         assert rest.frame_seconds == pytest.approx(whole.frame_seconds)
         cached, alone = feature(rows), feature(rows.take(torch.tensor([1])))
         size = int(alone.length[0])
@@ -137,11 +147,10 @@ def names(backbone: Backbone) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_parts_together_are_the_whole(sources: Mapping[str, Path], kind: str) -> None:
+def test_both_parts_together_are_the_whole(kind: str) -> None:
     for freeze, layers in (("conv", "last"), (1, "last"), (2, "weighted"), (3, "last"), (3, 2)):
-        spec = {"name": kind.split(maxsplit=1)[0], "source": str(sources[kind]), "freeze": freeze, "layers": layers}
-        whole, feature, rest = parts(spec)
-        lower = feature._backbone  # type: ignore[attr-defined]
+        whole, feature, rest = parts(spec(kind, freeze=freeze, layers=layers))
+        lower = feature._backbone
         unused = {"encoder.masked_spec_embed"}  # of masked frames, which no one has
         assert names(lower) | names(rest) == names(whole)
         twice = {"encoder.encoder.layers.0.attention.rel_attn_embed.weight"}  # all layers read it
@@ -149,12 +158,20 @@ def test_both_parts_together_are_the_whole(sources: Mapping[str, Path], kind: st
         trained = {name for name, value in whole.named_parameters() if value.requires_grad}
         assert {name for name, value in rest.named_parameters() if value.requires_grad} == trained
         assert not trained & names(lower)
-        again: Backbone = PLUGINS.make("backbone", {"name": spec["name"], **rest.join(dict(rest.portable()))}, WAVE)  # type: ignore[dict-item]
+        settings_of_all = rest.join(rest.portable())
+        assert settings_of_all is not None
+        again: Backbone = PLUGINS.make("backbone", {"name": kind.split(maxsplit=1)[0], **settings_of_all}, WAVE)
         again.load_state_dict({**lower.state_dict(), **rest.state_dict()})
         assert again.portable() == whole.portable()
 
 
-def test_rates_of_layers_are_those_of_the_whole(sources: Mapping[str, Path]) -> None:
+def test_a_part_says_which_checkpoint_it_began_with(source: str) -> None:
+    whole, feature, rest = parts({"name": "whisper", "source": source, "freeze": 1})
+    assert rest.weights == whole.weights
+    assert feature.weights not in ("", whole.weights)
+
+
+def test_rates_of_layers_are_those_of_the_whole() -> None:
     train = TrainSettings(optimizer=OptimizerSpec("adam", lr=0.1), backbone_rate=0.5, layer_decay=0.1)
 
     def rates(backbone: Backbone) -> dict[str, float]:
@@ -162,8 +179,7 @@ def test_rates_of_layers_are_those_of_the_whole(sources: Mapping[str, Path]) -> 
         return {named[id(one)]: rate for rate, group in layer_rates(backbone.groups(), train).items() for one in group}
 
     for kind, freeze in product(("whisper", "wav2vec2", "wavlm stable"), ("conv", 1, 2)):
-        spec = {"name": kind.split(maxsplit=1)[0], "source": str(sources[kind]), "freeze": freeze}
-        whole, _, rest = parts(spec)
+        whole, _, rest = parts(spec(kind, freeze=freeze))
         found = rates(rest)
         assert found == rates(whole)
         assert 0.05 in found.values()  # of the layer at the top
@@ -171,12 +187,7 @@ def test_rates_of_layers_are_those_of_the_whole(sources: Mapping[str, Path]) -> 
 
 @torch.no_grad()
 def test_the_frozen_part_has_no_dropout_and_what_lies_above_has(tmp_path: Path) -> None:
-    from transformers import WhisperConfig
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
-    torch.manual_seed(0)
-    WhisperEncoder(WhisperConfig(**WHISPER, dropout=0.5)).save_pretrained(tmp_path)  # type: ignore[arg-type]
-    _, feature, rest = parts({"name": "whisper", "source": str(tmp_path), "freeze": 1})
+    _, feature, rest = parts({"name": "whisper", "source": save_whisper(tmp_path, dropout=0.5), "freeze": 1})
     rows = waves(4_000)
     cached = feature(rows)
     assert torch.equal(feature(rows).data, cached.data)
@@ -188,8 +199,8 @@ def test_the_frozen_part_has_no_dropout_and_what_lies_above_has(tmp_path: Path) 
 
 
 def test_what_is_cached_follows_from_the_settings() -> None:
-    def split(**spec: object) -> tuple[object, object]:
-        read = with_frozen(PLUGINS, settings({"name": "wav2vec2", "source": "a/b", **spec}))
+    def split(**more: object) -> tuple[object, object]:
+        read = with_frozen(PLUGINS, settings({"name": "wav2vec2", "source": "a/b", **more}))
         return read.inputs["frozen"].settings["backbone"], dict(read.backbone.settings)
 
     conv = {"name": "wav2vec2", "source": "a/b", "up_to": "conv"}
@@ -237,9 +248,9 @@ def test_a_run_says_what_is_read_from_the_store_and_nothing_where_nothing_is_tak
     assert with_frozen(PLUGINS, padded) == padded
 
 
-def test_wrong_settings_are_told_as_the_user_gave_them(sources: Mapping[str, Path], tmp_path: Path) -> None:
-    def look(**spec: object) -> None:
-        parts({"name": "whisper", "source": str(sources["whisper"]), **spec})
+def test_wrong_settings_are_told_as_the_user_gave_them(tmp_path: Path) -> None:
+    def look(**more: object) -> None:
+        parts(spec("whisper", **more))
 
     half = with_frozen(PLUGINS, settings({"name": "whisper", "source": "a/b", "freeze": "half"}))
     with pytest.raises(UsageError, match=r"freeze must be .* got 'half'"):
@@ -260,19 +271,19 @@ def test_wrong_settings_are_told_as_the_user_gave_them(sources: Mapping[str, Pat
 
 
 def test_a_checkpoint_that_is_not_here_is_looked_at_later(capsys: pytest.CaptureFixture[str]) -> None:
-    spec = {"name": "wav2vec2", "source": "nobody/nothing", "freeze": 2}
-    rehearse(PLUGINS, with_frozen(PLUGINS, settings(spec)), ("anger", "sadness", "neutral"))
+    away = {"name": "wav2vec2", "source": "nobody/nothing", "freeze": 2}
+    rehearse(PLUGINS, with_frozen(PLUGINS, settings(away)), ("anger", "sadness", "neutral"))
     assert "'nobody/nothing' is not on this machine yet" in capsys.readouterr().err
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
 
 
-def run_settings(source: Path, **more: object) -> Settings:
+def run_settings(source: str, **more: object) -> Settings:
     """A run of one epoch that learns much."""
-    spec = {"name": "whisper", "source": str(source), "layers": "weighted", "freeze": 1}
+    encoder = {"name": "whisper", "source": source, "layers": "weighted", "freeze": 1}
     train = {"train.epochs": 1, "train.threads": 1, "train.optimizer": {"name": "sgd", "lr": 0.05}}
-    return settings(spec, protocol="emobox", fold="1", **{**train, **more})
+    return settings(encoder, protocol="emobox", fold="1", **{**train, **more})
 
 
 def train(read: Settings, data: Data, out: Path) -> Path:
@@ -293,9 +304,9 @@ def prepared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 
 @pytest.fixture(scope="module")
-def begun(sources: Mapping[str, Path], prepared: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def begun(source: str, prepared: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a run whose frozen part was cached."""
-    read = run_settings(sources["whisper"])
+    read = run_settings(source)
     featurize(prepared, read, 1)
     return train(read, prepared, tmp_path_factory.mktemp("begun") / "run")
 
@@ -315,9 +326,9 @@ def posteriors(folder: Path, corpus: Path, *, whole: bool = False) -> Tensor:
 
 
 def test_the_size_is_announced_and_the_store_has_every_layer_asked_for(
-    sources: Mapping[str, Path], prepared: Data, capsys: pytest.CaptureFixture[str]
+    source: str, prepared: Data, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read = run_settings(sources["whisper"], **{"backbone.freeze": 2})
+    read = run_settings(source, **{"backbone.freeze": 2})
     featurize(prepared, read, 1)
     announced = re.findall(r"frozen: (\d+) utterances, about (\d+) frames of (\d+),", capsys.readouterr().err)[-1]
     store = stores(prepared.folder, with_frozen(PLUGINS, read), PLUGINS)["frozen"]
@@ -338,13 +349,13 @@ def test_a_bundle_scores_audio_as_the_whole_encoder_does(begun: Path, corpus: Pa
 
 
 def test_training_says_what_it_reads_and_reads_no_wave(
-    sources: Mapping[str, Path],
+    source: str,
     prepared: Data,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read = run_settings(sources["whisper"])
+    read = run_settings(source)
     featurize(prepared, read, 1)
     monkeypatch.setattr("sertk.corpus.audio.read", None)
     train(read, prepared, tmp_path / "run")
@@ -352,9 +363,9 @@ def test_training_says_what_it_reads_and_reads_no_wave(
 
 
 def test_an_augmentation_of_waves_trains_the_whole_and_says_so_once(
-    sources: Mapping[str, Path], prepared: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    source: str, prepared: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read = run_settings(sources["whisper"], augment=["noise"])
+    read = run_settings(source, augment=["noise"])
     featurize(prepared, read, 1)
     assert "nothing to cache" in capsys.readouterr().err
     folder = train(read, prepared, tmp_path / "run")
@@ -366,14 +377,14 @@ def test_an_augmentation_of_waves_trains_the_whole_and_says_so_once(
 @pytest.mark.parametrize("more", [{}, {"backbone.freeze": "none"}, {"backbone.freeze": 2}, {"augment": ["lam"]}])
 def test_a_run_begins_with_a_bundle_whose_frozen_part_was_cached(
     begun: Path,
-    sources: Mapping[str, Path],
+    source: str,
     prepared: Data,
     corpus: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     more: Mapping[str, object],
 ) -> None:
-    read = run_settings(sources["whisper"], **{**STILL, **more, "train.init": str(begun)})
+    read = run_settings(source, **{**STILL, **more, "train.init": str(begun)})
     featurize(prepared, read, 1)
     folder = train(read, prepared, tmp_path / "run")
     assert float((posteriors(folder, corpus) - posteriors(begun, corpus)).abs().max()) < 1e-5
@@ -384,10 +395,10 @@ def test_a_run_begins_with_a_bundle_whose_frozen_part_was_cached(
 
 
 def test_a_run_begins_with_a_bundle_that_was_trained_whole_and_freezes_its_layers(
-    sources: Mapping[str, Path], prepared: Data, corpus: Path, tmp_path: Path
+    source: str, prepared: Data, corpus: Path, tmp_path: Path
 ) -> None:
-    whole = train(run_settings(sources["whisper"], **{"backbone.freeze": "none"}), prepared, tmp_path / "whole")
-    read = run_settings(sources["whisper"], **{"train.init": str(whole)})
+    whole = train(run_settings(source, **{"backbone.freeze": "none"}), prepared, tmp_path / "whole")
+    read = run_settings(source, **{"train.init": str(whole)})
     featurize(prepared, read, 1)
     still = train(
         replace(read, train=replace(read.train, optimizer=OptimizerSpec("sgd", lr=0.0))), prepared, tmp_path / "still"
@@ -398,17 +409,15 @@ def test_a_run_begins_with_a_bundle_that_was_trained_whole_and_freezes_its_layer
     first, above = "backbone.encoder.layers.0.fc1.weight", "backbone.encoder.layers.1.fc1.weight"
     assert torch.equal(there[first], here[first])
     assert not torch.equal(there[above], here[above])
-    source = load_file(sources["whisper"] / "model.safetensors")
-    assert not torch.equal(source["layers.0.fc1.weight"], here[first])  # it was trained in the bundle
+    pretrained = load_file(Path(source) / "model.safetensors")
+    assert not torch.equal(pretrained["layers.0.fc1.weight"], here[first])  # it was trained in the bundle
 
 
 def test_what_does_not_fit_a_bundle_whose_frozen_part_was_cached_is_told_before_any_work(
-    begun: Path, sources: Mapping[str, Path], prepared: Data
+    begun: Path, source: str, prepared: Data
 ) -> None:
-    read = run_settings(
-        sources["whisper"], **{"train.init": str(begun), "backbone.freeze": "none", "pooling": "mean_std"}
-    )
+    read = run_settings(source, **{"train.init": str(begun), "backbone.freeze": "none", "pooling": "mean_std"})
     with pytest.raises(UsageError, match=r"train\.init does not fit this run"):
         rehearse(PLUGINS, with_frozen(PLUGINS, read), prepared.protocol("emobox").classes)
-    fits = run_settings(sources["whisper"], **{"train.init": str(begun), "backbone.freeze": "none"})
+    fits = run_settings(source, **{"train.init": str(begun), "backbone.freeze": "none"})
     rehearse(PLUGINS, with_frozen(PLUGINS, fits), prepared.protocol("emobox").classes)
