@@ -140,10 +140,10 @@ def score(
     fold: Annotated[
         str | None,
         typer.Option(
-            help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2 or all that is there."
+            help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2 or #1; those that are there."
         ),
     ] = None,
-    seed: Annotated[str | None, typer.Option(help="Of a folder of runs: 0-4 or 0,2; all that are there.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Of a folder of runs: 0-4 or 0,2; those that are there.")] = None,
     part: Annotated[Literal["train", "dev", "test"], typer.Option(help="Of the fold.")] = "test",
     shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -151,7 +151,7 @@ def score(
     source: Annotated[
         Literal["store", "audio"],
         typer.Option(
-            "--from", help="store: features of data/NAME that are stored, where all are; audio: compute them."
+            "--from", help="store: the features of data/NAME that are stored, if none is lacking; audio: compute them."
         ),
     ] = "store",
     plugin: PluginFiles = [],  # noqa: B006

@@ -79,9 +79,10 @@ def write(setup: Setup, final: Training, best: Mapping[str, object], seconds: fl
 
 
 def _write_cost(out: Path, final: Training, seconds: float) -> None:
-    """Writes the seconds of training in this process, and the parameters of the model and of its features."""
-    features = final.frontend.features.values()
-    each = [*final.model.parameters(), *(one for feature in features for one in feature.parameters())]
-    trained = [one for one in each if one.requires_grad]
-    sizes = {name: sum(one.numel() for one in part) for name, part in (("parameters", each), ("trained", trained))}
+    """Writes the seconds of training in this process, the parameters of the model and its features, those trained."""
+    model, features = list(final.model.parameters()), final.frontend.features.values()
+    sizes = {
+        "parameters": sum(one.numel() for part in (model, *(one.parameters() for one in features)) for one in part),
+        "trained": sum(one.numel() for one in model if one.requires_grad),
+    }
     write_json(out / "cost.json", {"seconds": seconds, **sizes})

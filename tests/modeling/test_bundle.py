@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,47 @@ def test_every_file_of_weights_is_read_once(
     monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.name) or plain(self))
     bundle.read(folder, PLUGINS)
     assert sorted(read) == sorted(["model.safetensors", only(folder).name])
+
+
+def test_the_files_of_a_feature_that_runs_share_are_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, body, settings = made(PROBE)
+    files, calls = body.frontend.features["x"].files, Counter[str]()
+
+    def counted() -> dict[str, bytes]:
+        calls["all"] += 1
+        return files()
+
+    monkeypatch.setattr(body.frontend.features["x"], "files", counted)
+    known: bundle.Kept = {"x": {}}
+
+    def run(name: str) -> Path:
+        bundle.write(tmp_path / name, model, body.frontend, settings, ABOUT, PLUGINS, kept=known)
+        return only(tmp_path / name)
+
+    first, second = run("one"), run("two")
+    assert calls["all"] == 1
+    assert first.name == second.name
+    assert first.stat().st_ino == second.stat().st_ino
+    assert bundle.read(tmp_path / "two", PLUGINS).classes == ("anger", "neutral", "sadness")
+    content = second.read_bytes()
+    second.write_bytes(content[:-1] + b"!")  # both names of it
+    third = run("three")
+    assert calls["all"] == 2
+    assert third.read_bytes() == content
+    shutil.rmtree(tmp_path / "three")
+    assert run("four").read_bytes() == content
+    assert calls["all"] == 3
+
+
+def test_the_files_of_other_features_are_those_of_each_run(tmp_path: Path) -> None:
+    known: bundle.Kept = {}
+    for number in (0, 1):
+        model, body, settings = made(PROBE, encoder=number)
+        bundle.write(tmp_path / str(number), model, body.frontend, settings, ABOUT, PLUGINS, kept=known)
+    assert only(tmp_path / "0").name != only(tmp_path / "1").name
+    assert known == {}
 
 
 @pytest.mark.parametrize(

@@ -272,11 +272,12 @@ def test_agreement_with_a_row_that_scored_other_utterances_is_refused(best: Path
 
 def test_costs_are_counts_means_and_sums(best: Path, tmp_path: Path) -> None:
     cells = {word: Cell(cost=word) for word in ("parameters", "trained", "training", "scoring")}
-    found = made(tmp_path / "out", sweep(cells, {"best": Row(paper={"scoring": 30})}), line(best))
+    found = made(tmp_path / "out", sweep(cells, {"best": Row(paper={"scoring": 30, "trained": 311e6})}), line(best))
     own = found.rows["best"]
+    assert own["trained paper"] == "311.00 M"
     assert (own["parameters"], own["trained"], own["training"]) == ("1.23 M", "9,876", "11.0")
     # folds 10 + 4 seconds, and the seed's number for each: 14, 16, 18
-    assert (own["scoring"], own["scoring paper"]) == ("16.0", "30")
+    assert (own["scoring"], own["scoring paper"]) == ("16.0", "30.0")
     assert "scoring difference" not in found.head
     assert found.numbers["best"]["parameters mean"] == "1234567.0"
     assert "- scoring: it was taken from the store, batch 5\n" in found.text
@@ -339,12 +340,13 @@ def test_a_partial_line_is_marked_and_the_table_says_how_partial(best: Path, tmp
     )
 
 
-def test_a_whole_line_beside_a_partial_one_is_not_marked(best: Path, tmp_path: Path) -> None:
+def test_what_is_whole_beside_what_is_partial_is_not_marked(best: Path, tmp_path: Path) -> None:
     rows = {"best": Row(), "poor": Row()}
-    lines = [line(best), line(system_of(tmp_path / "poor", POOR))]
+    lines = [line(best), line(system_of(tmp_path / "poor", {"0": ("aaabb",)}), runs=EVERY[:2])]
     found = made(tmp_path / "out", sweep({"UAR": Cell(how="fold")}, rows), *lines)
     assert not [text for text in found.rows["best"].values() if "†" in text]
-    assert found.rows["poor"]["UAR 1"] == "83.33 †"
+    poor = found.rows["poor"]
+    assert (poor["UAR 1"], poor["UAR 2"], poor["UAR mean"]) == ("83.33", "–", "83.33 †")
     whole = made(tmp_path / "whole", sweep({"UAR": Cell()}, rows), lines[0])
     assert "partial" not in whole.text
     assert "†" not in whole.text
@@ -448,6 +450,7 @@ def test_a_curve_is_a_plot_of_its_points_with_the_best_on_dev(tmp_path: Path) ->
     assert list(found.rows) == ["s, alpha 0.2", "s, alpha 0", "s, alpha 0.1"]
     assert "by alpha" not in found.head
     assert found.rows["s, alpha 0"]["UAR"] == "77.08 ± 14.58"
+    assert [own["UAR max"] for own in found.rows.values()] == ["91.67", "91.67", ""]  # one seed has no maximum
     assert found.files == ["table.md", "table.csv", "table.tex", "figures/by alpha.csv", "figures/by alpha.png"]
     assert (found.out / "figures/by alpha.png").read_bytes().startswith(b"\x89PNG")
     first, second, third = points_of(found)
