@@ -7,7 +7,8 @@ augmentation of waves; or it trains all layers. Equal on both sides: audio, firs
 First both must give the same loss and the same gradients of what A trains, on a batch of several lengths. Then an epoch
 of each is timed, reading from the disk included. Dev, checkpoints and the one run of `featurize` are not.
 
-Without --source Whisper is left out; the other encoder has the sizes of wav2vec2-base and random weights.
+With --source it is that Whisper; else an encoder of the sizes of wav2vec2-base with random weights, which cost what
+trained ones do.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def systems(whisper: str | None, folder: Path) -> Iterator[tuple[str, Settings, 
         settings = merge.load("whisper-finetune", overrides={"augment": [], "backbone.source": whisper})
         for other in (2, "none"):
             yield "Whisper, 2 layers frozen", frozen(settings, 2), other
+        return
     settings = merge.load("p3-baseline", overrides={"backbone.source": checkpoint(folder / "encoder")})
     yield "wav2vec2-base, 8 of 12 layers frozen", frozen(settings, 8), 8
 
