@@ -67,7 +67,7 @@ def facts(sheet: Sheet, notes: Sequence[str]) -> list[str]:
 def _cells(sheet: Sheet) -> Iterator[str]:
     for title, cell in sheet.sweep.cells.items():
         if cell.cost:
-            yield f"{title}: {COSTS[cell.cost]}{f' the {cell.part} part of all folds' * (cell.cost == 'scoring')}"
+            yield f"{title}: {COSTS[cell.cost]}{f' the {cell.part} part of a fold' * (cell.cost == 'scoring')}"
             continue
         name = TITLES.get(cell.metric.name, component_text(cell.metric.name, cell.metric.settings))
         words = [f"{title}: {name} of {cell.part}", HOW["pooled" if pools(cell) else cell.how]]

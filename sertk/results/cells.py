@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,21 +113,21 @@ def _speakers(scores: Scores) -> Iterator[tuple[str, Scores]]:
 def dev_figures(own: Outcome, metric: str) -> Figures:
     """The dev scores by which epochs were selected, of the runs that were selected by this metric: means of folds."""
     scores = {place: (about.get("dev") or {}).get(metric) for place, about in own.training.items()}
-    return _over_folds({place: score for place, score in scores.items() if score is not None}, mean)
+    return _over_folds({place: score for place, score in scores.items() if score is not None})
 
 
 def cost_figures(cell: Cell, own: Outcome) -> Figures:
-    """What the runs of a line cost: means of the folds; of the seconds of scoring, the sum over them."""
+    """What the runs of a line cost: means of the folds."""
     if cell.cost == "scoring":
         took = {(run.fold, run.seed): run.metrics.get("took") for run in own.parts[cell.part].runs}
-        return _over_folds({place: one["seconds"] for place, one in took.items() if one}, sum)
+        return _over_folds({place: one["seconds"] for place, one in took.items() if one})
     word = "seconds" if cell.cost == "training" else str(cell.cost)
-    return _over_folds({place: about[word] for place, about in own.costs.items()}, mean)
+    return _over_folds({place: about[word] for place, about in own.costs.items()})
 
 
-def _over_folds(values: Mapping[Place, float], together: Callable[[list[float]], float | None]) -> Figures:
+def _over_folds(values: Mapping[Place, float]) -> Figures:
     seeds: dict[str, list[float]] = {}
     for (_, seed), value in values.items():
         seeds.setdefault(seed, []).append(value)
-    whole = {seed: together(own) for seed, own in seeds.items()}
+    whole = {seed: mean(own) for seed, own in seeds.items()}
     return Figures({"": whole} if whole else {}, list(values))
