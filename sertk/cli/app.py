@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -138,10 +140,10 @@ def score(
     fold: Annotated[
         str | None,
         typer.Option(
-            help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2 or all that is there."
+            help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2 or #1; those that are there."
         ),
     ] = None,
-    seed: Annotated[str | None, typer.Option(help="Of a folder of runs: 0-4 or 0,2; all that are there.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Of a folder of runs: 0-4 or 0,2; those that are there.")] = None,
     part: Annotated[Literal["train", "dev", "test"], typer.Option(help="Of the fold.")] = "test",
     shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -149,7 +151,7 @@ def score(
     source: Annotated[
         Literal["store", "audio"],
         typer.Option(
-            "--from", help="store: features of data/NAME that are stored, where all are; audio: compute them."
+            "--from", help="store: the features of data/NAME that are stored, if none is lacking; audio: compute them."
         ),
     ] = "store",
     plugin: PluginFiles = [],  # noqa: B006
@@ -244,9 +246,25 @@ def audit(
     raise typer.Exit(3 if audit_lists(lists, data, protocol, out) else 0)
 
 
+def _unless_nothing_to_do(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives `recipe` a quick look first, before anything that imports torch."""
+
+    @functools.wraps(command)
+    def run(ctx: typer.Context, **given: Any) -> None:  # noqa: ANN401 - typer has looked at each
+        from sertk.recipe import quick
+
+        ctx.obj = quick.record_of(**ctx.params)
+        if ctx.obj is None or not quick.nothing_to_do(ctx.obj):
+            command(ctx=ctx, **given)
+
+    return run
+
+
 @app.command()
+@_unless_nothing_to_do
 @with_choices
 def recipe(
+    ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="A folder with recipe.yaml, or a packaged recipe's name.")],
     choices: Choices,
     stage: Annotated[str, typer.Option(help="First stage, by number or name.")] = "prepare",
@@ -294,7 +312,7 @@ def recipe(
         publish=publish,
         choices=choices,
     )
-    raise typer.Exit(runner.run(path, ask))
+    raise typer.Exit(runner.run(path, ask, ctx.obj))
 
 
 @app.command()

@@ -24,8 +24,8 @@ class Group(TyperGroup):
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ANN401
         """A command by name; the guest that offers it is imported only when the command is the one that runs."""
         own = super().get_command(ctx, cmd_name)
-        point = self._guests.get(cmd_name)
-        if own is not None or point is None:
+        point = None if own else self._guests.get(cmd_name)  # not looked for where the command is ours
+        if point is None:
             return own
         if cmd_name not in sys.argv[1:]:
             shell = typer.Typer(add_completion=False)

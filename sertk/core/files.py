@@ -1,4 +1,4 @@
-"""Files as the design wants them: written whole or not at all, JSON with a schema; and where the recipes lie."""
+"""Files as the design wants them: written whole or not at all, JSON with a schema."""
 
 from __future__ import annotations
 
@@ -20,13 +20,6 @@ Document = Mapping[str, Any]
 types, see `sertk.settings`."""
 Record = dict[str, Any]
 """A document that is being made."""
-
-
-def egs() -> Path:
-    """The folder of recipes: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    packaged = package / "egs"
-    return packaged if packaged.is_dir() else package.parent / "egs"
 
 
 def part_of(name: str) -> str:

@@ -305,7 +305,7 @@ def opened(folder: Path, plugins: Plugins) -> Opened:
     return Opened(folder, about, replace(settings, seed=_seed(about)), heads, features)  # of random decisions and crops
 
 
-def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = False) -> Bundle:
+def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = False, whole: bool = False) -> Bundle:
     """Reads a bundle.
 
     Args:
@@ -314,20 +314,22 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = 
         device: Where the model goes.
         stored: Whether its features are read from stores: what computes them is then neither made nor read, where
             the bundle describes them.
+        whole: Whether a part of the backbone that was frozen and cached goes back into the backbone.
 
     Raises:
         SertkError: See `opened`; also on weights that do not fit.
     """
     found = opened(folder, plugins)
-    about, settings = found.about, found.settings
+    about = found.about
     described = found.features or {} if stored else {}
     try:
+        settings = build.joined(plugins, found.settings) if whole else found.settings
         body = build.make_body(plugins, settings, shared=described)
         model = build.make_model(plugins, settings, body, found.heads)
         decider = make_decider(plugins, settings, body.dims)
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
-    _load(model, folder, about)
+    _load(model, folder, about, joined=settings.inputs != found.settings.inputs)
     for name, feature in body.frontend.features.items():
         if name not in described:
             with inside(feature.who):
@@ -350,23 +352,29 @@ class Outline(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
 
 
-def outline(folder: Path) -> Outline:
+def outline(folder: Path, plugins: Plugins | None = None) -> Outline:
     """Reads what a bundle says of its model, and of its weights the header alone.
+
+    Args:
+        folder: The `model` folder.
+        plugins: The registry, where a part of the backbone that was frozen and cached goes back into the backbone.
 
     Raises:
         SertkError: See `read`.
     """
     about, shapes = read_about(folder), dict[str, tuple[int, ...]]()
-    for path in _weight_files(folder, about):
-        try:
-            with safe_open(str(path), "pt") as file:
-                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
-        return Outline(tuple(about["classes"]), _settings(about), shapes)
+        given = _settings(about)
+        settings = build.joined(plugins, given) if plugins else given
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
+    for path, prefix in _weight_files(folder, about, joined=settings.inputs != given.inputs):
+        try:
+            with safe_open(str(path), "pt") as file:
+                shapes |= {prefix + name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
+    return Outline(tuple(about["classes"]), settings, shapes)
 
 
 def seen(about: Document) -> frozenset[str]:
@@ -404,12 +412,12 @@ def _refused(about: Document, where: Path, error: UsageError) -> SertkError:
     return SertkError(f"{where}: {what}. {OBTAIN}")
 
 
-def _load(model: Model, folder: Path, about: Document) -> None:
+def _load(model: Model, folder: Path, about: Document, *, joined: bool) -> None:
     """Gives a model its weights."""
     weights: dict[str, Tensor] = {}
-    for path in _weight_files(folder, about):
+    for path, prefix in _weight_files(folder, about, joined=joined):
         try:
-            weights |= load(_read(path))
+            weights |= {prefix + name: value for name, value in load(_read(path)).items()}
         except SafetensorError as error:
             raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
@@ -418,10 +426,15 @@ def _load(model: Model, folder: Path, about: Document) -> None:
         raise SertkError(f"the weights of {folder} do not fit its components: {error}. {OBTAIN}") from None
 
 
-def _weight_files(folder: Path, about: Document) -> list[Path]:
-    """Where the weights of the model are: those that were trained, and those that were not."""
-    frozen = [folder / "files" / about["frozen"]] if about.get("frozen") else []
-    return [folder / "model.safetensors", *frozen]
+def _weight_files(folder: Path, about: Document, *, joined: bool) -> list[tuple[Path, str]]:
+    """Where the weights of the model are, with what comes in front of their names: those that were trained, and not.
+
+    With `joined` those of the frozen part, which is a feature in the bundle, are the backbone's.
+    """
+    frozen = [about["frozen"]] if about.get("frozen") else []
+    below = about["files"]["frozen"].values() if joined else ()
+    own = [folder / "model.safetensors", *(folder / "files" / name for name in frozen)]
+    return [*((path, "") for path in own), *((folder / "files" / name, "backbone.") for name in below)]
 
 
 def _learned(folder: Path, about: Document, name: str) -> dict[str, bytes]:

@@ -6,8 +6,7 @@ import shutil
 from os import W_OK, access
 from pathlib import Path
 
-from sertk.core import UsageError, nearest
-from sertk.core.files import egs
+from sertk.settings.packaged import egs
 
 
 def recipe_file(name: str) -> Path:
@@ -24,6 +23,8 @@ def recipe_file(name: str) -> Path:
         return path / "recipe.yaml"
     if name in known:
         return known[name]
+    from sertk.core import UsageError, nearest  # here, for they import torch
+
     raise UsageError(f"no recipe {name!r} (a folder with recipe.yaml, or a packaged name){nearest(path.name, known)}")
 
 
@@ -39,6 +40,8 @@ def copy(recipe: Path, target: Path) -> None:
     Raises:
         UsageError: Where the target exists.
     """
+    from sertk.core import UsageError
+
     if target.exists():
         raise UsageError(f"{target} exists already; give --copy a new folder.")
     # its results belong to the original, data and runs to a work folder

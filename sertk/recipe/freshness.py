@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import entry_points, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,8 +14,8 @@ from typing import NamedTuple
 from sertk.core import SertkError
 from sertk.core.files import Document, digest, write_json
 from sertk.modeling import bundle
+from sertk.recipe.look import facts_of, installed, listing
 
-STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile", "numpy")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -69,9 +68,8 @@ def fingerprint(step: Step, known: Mapping[str, str] = NOTHING) -> Fingerprint:
 
 @functools.cache
 def _versions() -> str:
-    """The digest of what is installed; to find it the metadata of every distribution is read."""
-    guests = {f"{point.dist.name} {point.dist.version}" for point in entry_points(group="sertk") if point.dist}
-    return digest([*(f"{name} {version(name)}" for name in STACK), *sorted(guests)])
+    """The digest of what is installed."""
+    return digest(installed())
 
 
 def fresh(step: Step) -> bool:
@@ -101,6 +99,11 @@ def remember(step: Step) -> None:
             write_json(step.stamp, {**old, "known": known})
 
 
+def files_of(step: Step) -> list[Path]:
+    """The files that it is judged by, those of bundles too; not those of its folder."""
+    return [step.stamp, *(file for file, _ in _files([*step.needs, *step.makes]))]
+
+
 def _same(old: Document, now: Fingerprint) -> bool:
     return all(old.get(name) == value for name, value in now._asdict().items())
 
@@ -128,8 +131,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
     """Each file, those of bundles too, with its size, time and inode, which change when it does; "" where it is not."""
     for path in paths:
         for file in bundle.files(path) if path.is_dir() else [path]:
-            stat = file.stat() if file.is_file() else None
-            yield file, f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}" if stat else ""
+            yield file, facts_of(file)
 
 
 @functools.cache
@@ -137,9 +139,3 @@ def _hash(path: Path, facts: str) -> str:
     """The hash of a file's content, which is read once while its facts are the same."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def listing(root: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of every file below a folder: cheap to take, and it changes when the corpus does."""
-    files = ((path, path.stat()) for path in sorted(root.rglob("*")) if path.is_file())
-    return [(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in files]

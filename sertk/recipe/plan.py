@@ -11,15 +11,18 @@ from itertools import product
 from pathlib import Path
 
 from sertk.core import Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
-from sertk.core.files import beside, digest, egs, part_of, scores_file
+from sertk.core.files import beside, digest, part_of, scores_file
 from sertk.corpus import folding, protocols
 from sertk.corpus.features import Store, stores
 from sertk.corpus.prepared import title_of
 from sertk.modeling.build import with_frozen
 from sertk.plugins import Plugins, file_hash
 from sertk.recipe.find import home
-from sertk.recipe.freshness import Step, listing
+from sertk.recipe.freshness import Step
+from sertk.recipe.look import hub_copy, listing
+from sertk.settings.merge import sources
 from sertk.settings.overrides import Choices, tag_of
+from sertk.settings.packaged import egs
 from sertk.settings.plain import identity, plain
 from sertk.settings.schema import Component, Settings
 from sertk.settings.several import folds_of, seeds_of
@@ -182,8 +185,7 @@ class Plan:
         return self.work / "corpus"
 
     def _prepared(self) -> list[Path]:
-        protocol = f"protocols/{self.protocol}.json"
-        return [self._data / name for name in ("corpus.json", "manifest.jsonl", "audio.jsonl", protocol)]
+        return [*(self._data / name for name in ("corpus.json", "manifest.jsonl", "audio.jsonl")), self.folds_file]
 
     def _nj(self) -> list[str]:
         return ["--nj", str(self.jobs)]
@@ -241,11 +243,15 @@ class Plan:
         for fold, seed in product(dict.fromkeys(folds), dict.fromkeys(seeds)):
             yield fold, seed, self.system / f"fold={part_of(fold)}" / f"seed={seed}"
 
+    @property
+    def folds_file(self) -> Path:
+        """Where the folds of the prepared corpus are."""
+        return self._data / "protocols" / f"{self.protocol}.json"
+
     def _folds(self) -> list[str] | None:
         """The folds by name; None where the corpus decides on them and is not prepared yet."""
-        path = self._data / "protocols" / f"{self.protocol}.json"
-        if path.exists():  # what is not here of the corpus has no fold
-            return list(protocols.load(path).folds)
+        if self.folds_file.exists():  # what is not here of the corpus has no fold
+            return list(protocols.load(self.folds_file).folds)
         return folding.names(self._rules())
 
     def _rules(self) -> Protocol:
@@ -307,13 +313,23 @@ class Plan:
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:
         """The files of checkpoints that the settings name by their folder: one may be changed there."""
+        return {place: listing(Path(place)) for place in self._checkpoints() if Path(place).is_dir()}
+
+    def _checkpoints(self) -> list[str]:
         specs = [("feature", one) for one in self.settings.inputs.values()]
-        found = [
-            place
-            for kind, one in (*specs, ("backbone", self.settings.backbone))
-            for place in self.plugins.places(kind, one)
-        ]
-        return {place: listing(Path(place)) for place in found if Path(place).is_dir()}
+        both = (*specs, ("backbone", self.settings.backbone))
+        return [place for kind, one in both for place in self.plugins.places(kind, one)]
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that this was made of, by the names that were given, of which any may be a link.
+
+        What is named as on a hub is looked for on this machine alone.
+        """
+        s, checkpoints = self.settings, self._checkpoints()
+        rule, root = Path(s.protocol or ""), self.ask.root or s.root
+        names = [*sources(str(s.system), self._path), *s.plugins, *checkpoints, *([root] if root else [])]
+        names += [rule, self._path.parent / rule] if rule.suffix in protocols.YAML else []
+        return [*map(Path, names), *map(hub_copy, checkpoints), *warm_start.files(s.train.init)]
 
     def _score(self) -> Iterator[Step]:
         s = self.settings

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sertk.console.progress import console, say
-from sertk.core import Launcher, UsageError
+from sertk.core import Launcher, SertkError, UsageError
+from sertk.recipe import quick
 from sertk.recipe.commands import commands
-from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, remember, stale, stamp
+from sertk.recipe.freshness import Fingerprint, Step, files_of, fingerprint, fresh, remember, stale, stamp
 from sertk.recipe.plan import STAGES, Ask, Plan
 from sertk.training import distributed
 from sertk.training.assemble import rehearse
@@ -19,12 +21,13 @@ ALONE = ("prepare", "featurize", "report")
 """Stages that are one command, which shares its work out by itself."""
 
 
-def run(path: Path, ask: Ask) -> int:
+def run(path: Path, ask: Ask, record: Path | None = None) -> int:
     """Runs the stages asked for; gives the exit code of the first that fails, or 0.
 
     Args:
         path: recipe.yaml.
         ask: What the user asked.
+        record: Where to leave a record for `sertk.recipe.quick`.
 
     Raises:
         UsageError: On what is wrong with the settings, before the first stage that is due.
@@ -53,7 +56,21 @@ def run(path: Path, ask: Ask) -> int:
         codes = run_stage(plan.ask, plan.jobs, stage, steps or (), todo, launcher)
         if any(codes):
             return next(filter(None, codes))
+    if record:
+        with contextlib.suppress(SertkError, OSError):  # without one the next call goes the ordinary way
+            _record(plan, stages, record)
     return 0
+
+
+def _record(plan: Plan, stages: Sequence[str], record: Path) -> None:
+    """Leaves a record of what the same call would find if it came now: that it has nothing to do."""
+    steps = {stage: plan.steps(stage) or () for stage in stages}
+    every = [step for some in steps.values() for step in some]
+    files = [plan.folds_file, *(file for step in every for file in files_of(step))]
+    # a call looks first and judges then: what changes meanwhile is seen by one of the two
+    found = quick.looks(plan.inputs(), [*files, *(step.folder for step in every if step.folder)])
+    if found and all(map(fresh, every)):
+        quick.leave(record, found, [_skipped(stage, len(some), some) for stage, some in steps.items() if some])
 
 
 def run_stage(
@@ -73,7 +90,7 @@ def run_stage(
         The exit code of each that was due; 0 where its failed inputs are allowed.
     """
     if len(todo) < len(steps):
-        say(f"{stage}: {len(steps) - len(todo)} of {len(steps)} up to date, skipped")
+        say(_skipped(stage, len(steps) - len(todo), steps))
     changed = [] if ask.force else [step for step in todo if stale(step)]
     if changed:
         what = "what they read, or the installed versions, changed since"
@@ -101,6 +118,10 @@ def run_stage(
         for step, own in zip(command.steps, command.codes(code), strict=True)
     }
     return [_finish(step, before[step.stamp], codes[step.stamp], allow_failed=ask.allow_failed) for step in todo]
+
+
+def _skipped(stage: str, count: int, steps: Sequence[Step]) -> str:
+    return f"{stage}: {count} of {len(steps)} up to date, skipped"
 
 
 def _finish(step: Step, before: Fingerprint, code: int, *, allow_failed: bool) -> int:

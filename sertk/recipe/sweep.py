@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 from sertk.core import SertkError, UsageError, nearest
-from sertk.core.files import egs
 from sertk.corpus.features import Store
 from sertk.recipe.find import recipe_file
 from sertk.recipe.freshness import Step
@@ -17,6 +16,7 @@ from sertk.recipe.plan import Ask, Plan, anywhere
 from sertk.results.sweeps import Line
 from sertk.settings import sweep as files
 from sertk.settings.overrides import Choices
+from sertk.settings.packaged import egs
 from sertk.settings.schema import Component, Settings
 from sertk.settings.sweep import Point, Sweep, words
 from sertk.settings.values import value_text

@@ -18,8 +18,9 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from sertk.core import UsageError, nearest
-from sertk.core.files import egs, write_text
+from sertk.core.files import write_text
 from sertk.settings.check import check_part, settings_of
+from sertk.settings.packaged import egs
 from sertk.settings.plain import plain
 from sertk.settings.schema import Component, Settings, fields_of, given_at
 from sertk.settings.values import component_of
@@ -138,6 +139,20 @@ def load(
     tree |= {"system": name, "systems": {}, "plugins": _trusted(layers, plugins, trust=trust)}
     found = settings_of(_resolved(tree, places), places)
     return _with_what_was_chosen(found) if whole else found
+
+
+def sources(system: str, config: Path) -> list[Path]:
+    """The files that settings come from, and the plugin files that these name, as they name them.
+
+    Args:
+        system: Name or path.
+        config: A recipe.yaml.
+    """
+    found = [config, system_file(system)]
+    for file in tuple(found):
+        named = read(file).get("plugins") or []
+        found += [file.parent / one for one in (named if isinstance(named, list) else [named])]
+    return found
 
 
 def _with_what_was_chosen(saved: Settings) -> Settings:

@@ -225,8 +225,7 @@ class ScoreSettings:
     batch: int = setting(32, "utterances at once", low=1, role="how")
     inputs: Literal["store", "audio"] = setting(
         "store",
-        "store: features that `featurize` stored are read, where all of them are; audio: they are computed again; "
-        "--from",
+        "store: the features that `featurize` stored are read, if none is lacking; audio: they are computed; --from",
         role="how",
     )
 

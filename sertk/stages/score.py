@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -151,6 +152,7 @@ def score_runs(
         except Exception as error:  # a run can be broken in any way, and ends only itself
             say(f"{run} is not scored: {sentence(error)}")
             note(run, error)
+            traceback.clear_frames(error.__traceback__)  # they hold the model and its batch
             errors.append(error)
     if errors:
         say(f"{len(errors)} of {len(runs)} runs are not scored, see above")
@@ -179,6 +181,8 @@ def _score(
     total = len(found.utterances)
     if out is None:
         scored = _print(lines)
+        if shelf:
+            say(f"{scored} utterances {where}")
     else:
         began = time.perf_counter()
         done = list(track(lines, total, "scoring"))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from sertk.core.files import digest, read_json, write_json
+from sertk.core.files import Document, digest, read_json, write_json
 from sertk.modeling import build, bundle
 from sertk.plugins import file_hash
 from sertk.settings.plain import difference
@@ -50,7 +49,7 @@ def _identity(s: Settings) -> str:
     return digest([own, sorted(map(file_hash, s.plugins))])
 
 
-def write(setup: Setup, final: Training, best: Mapping[str, object], seconds: float) -> None:
+def write(setup: Setup, final: Training, best: Document, seconds: float) -> None:
     """Writes what it cost, then the bundle: where that is, the run is done."""
     s = setup.settings
     _write_cost(setup.out, final, seconds)

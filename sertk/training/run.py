@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from sertk.console.progress import say
 from sertk.core import SertkError
-from sertk.modeling import bundle
 from sertk.modeling.borders import inside
 from sertk.modeling.build import Body
 from sertk.modeling.frontend import Frontend
@@ -133,7 +132,7 @@ def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:
 
 def _warm_start(setup: Setup, training: Training) -> None:
     """Begins with the weights, the statistics and the fitted features of `train.init`."""
-    begun = bundle.read(Path(setup.settings.train.init or ""), setup.shared.plugins)
+    begun = warm_start.begin(Path(setup.settings.train.init or ""), setup.shared.plugins, setup.settings)
     weights = {name: feature.weights for name, feature in training.frontend.features.items()}
     warm_start.take(begun, training.model, training.settings, weights, setup.task.classes)
     warm_start.warn(begun, setup.about)

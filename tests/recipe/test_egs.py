@@ -11,8 +11,9 @@ from typer.testing import CliRunner, Result
 
 from sertk.cli.app import app
 from sertk.core import UsageError
-from sertk.core.files import egs, read_json
+from sertk.core.files import read_json
 from sertk.corpus.protocols import load
+from sertk.settings.packaged import egs
 from sertk.settings.several import folds_of
 from sertk.testing import CORPORA, official
 

@@ -133,6 +133,10 @@ def test_scores_from_the_store_are_those_from_audio(
     monkeypatch.setattr("sertk.corpus.features.make_feature", refuse)
     store = scored(place, "store", batch=7)
     assert "32 utterances from the store, WA" in capsys.readouterr().err
+    score(place.run() / "model", [str(place.data)], None, device="cpu", batch=7)
+    printed = capsys.readouterr()
+    assert [json.loads(line) for line in printed.out.splitlines()] == store
+    assert printed.err.strip().endswith("32 utterances from the store")
     assert len(store) == len(audio) == 32
     for one, other in zip(store, audio, strict=True):
         assert one["logits"] == pytest.approx(other.pop("logits"), abs=1e-4)

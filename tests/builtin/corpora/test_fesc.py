@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
-from sertk.core.files import egs
 from sertk.corpus.prepared import Data
+from sertk.settings.packaged import egs
 from sertk.testing.trees import fesc
 
 RECIPE = egs() / "fesc"
