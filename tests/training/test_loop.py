@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,6 +122,18 @@ def test_dropout_has_a_seed_of_its_own_in_every_step_of_every_epoch(plugin: Path
     assert len(set(seeds)) == 2 * BATCHES
     assert seeds == [one["seed"] for one in train(plugin, data, tmp_path / "again")]
     assert not set(seeds) & {one["seed"] for one in train(plugin, data, tmp_path / "other", seed=1)}
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", 1), ("cpu", 0)])
+def test_dropout_on_a_gpu_has_the_seed_too(monkeypatch: pytest.MonkeyPatch, device: str, gpus: int) -> None:
+    from sertk.training.loop import EmotionBrain
+
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    training = SimpleNamespace(seed=3, history=SimpleNamespace(epoch=2))
+    brain: Any = SimpleNamespace(training=training, step=5, device_type=device)
+    EmotionBrain.on_fit_batch_start(brain, None, should_step=True)  # type: ignore[arg-type]
+    assert seeds == [torch.initial_seed()] * gpus
 
 
 def test_rates_follow_the_schedule_by_optimizer_steps(plugin: Path, data: Path, tmp_path: Path) -> None:
