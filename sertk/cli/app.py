@@ -128,36 +128,71 @@ def train(
 
 @app.command()
 def score(
-    bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote.")],
+    bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
     inputs: Annotated[
         list[str], typer.Argument(help="data/NAME, manifest.jsonl, folder, files, wav.scp, or - for paths.")
     ],
-    out: Annotated[Path | None, typer.Option(help="scores.jsonl; standard output by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="scores.jsonl; standard output by default. Runs have theirs in their folders.")
+    ] = None,
     root: Annotated[Path | None, typer.Option(help="Where relative paths start.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Of data/NAME; the bundle's own by default.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Of the protocol; the bundle's own by default.")] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2 or #1; those that are there."
+        ),
+    ] = None,
+    seed: Annotated[str | None, typer.Option(help="Of a folder of runs: 0-4 or 0,2; those that are there.")] = None,
     part: Annotated[Literal["train", "dev", "test"], typer.Option(help="Of the fold.")] = "test",
     shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
+    source: Annotated[
+        Literal["store", "audio"],
+        typer.Option(
+            "--from", help="store: the features of data/NAME that are stored, if none is lacking; audio: compute them."
+        ),
+    ] = "store",
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
-    """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known."""
-    from sertk.stages.score import score as stage
+    """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known.
 
-    failed = stage(
-        bundle,
-        inputs,
-        out,
-        root=root,
-        protocol=protocol,
-        fold=fold,
-        part=part,
-        shard=shard,
-        device=device,
-        batch=batch,
-        files=plugin,
-    )
+    Of a folder of runs each is scored on its own fold, into its folder: scores.jsonl, dev.jsonl or train.jsonl.
+    """
+    from sertk.scoring.system import is_system, refuse
+    from sertk.stages import score as stage
+
+    if is_system(bundle):
+        refuse({"--out": out, "--protocol": protocol, "--shard": shard}, "a folder of runs; give one RUN/model.")
+        failed = stage.score_runs(
+            bundle,
+            inputs,
+            root=root,
+            folds=fold,
+            seeds=seed,
+            part=part,
+            device=device,
+            batch=batch,
+            files=plugin,
+            source=source,
+        )
+    else:
+        refuse({"--seed": seed}, "one bundle; give the folder of its system, which holds fold=F/seed=N.")
+        failed = stage.score(
+            bundle,
+            inputs,
+            out,
+            root=root,
+            protocol=protocol,
+            fold=fold,
+            part=part,
+            shard=shard,
+            device=device,
+            batch=batch,
+            files=plugin,
+            source=source,
+        )
     raise typer.Exit(3 if failed else 0)
 
 

@@ -139,8 +139,8 @@ class Split(NamedTuple):
     Attributes:
         feature: What is frozen, as a feature of the wave.
         backbone: What is left, which reads that feature alone.
-        part: What is frozen, in words ("the convolutions and 2 layers"), where it is a part of the backbone: a run that
-            cannot cache it computes it again and again. Empty for the whole, which is always cached.
+        part: What is frozen, in words ("the convolutions and the first 2 layers"), where it is a part of the backbone:
+            a run that cannot cache it computes it in every epoch. Empty for the whole, which is always cached.
     """
 
     feature: Mapping[str, object]
@@ -190,6 +190,18 @@ class Backbone(nn.Module, Part, ABC):
         Args:
             name: What the backbone is registered as.
             settings: Its settings.
+        """
+        return None
+
+    @classmethod
+    def join(cls, settings: Mapping[str, object]) -> Mapping[str, object] | None:  # noqa: ARG003 - of those who split
+        """The settings of the whole, where these are of what `split` left of it; else None.
+
+        A run that begins with a bundle may train what was frozen there. The weights of the whole are those of both
+        parts under the same names.
+
+        Args:
+            settings: Of the backbone in the bundle.
         """
         return None
 

@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -158,11 +159,16 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        here = {path.name for path in folder.glob("*.safetensors")}
-        lines = read_jsonl(folder / "index.jsonl", "Delete it: it is made again.") if self.indexed else ()
-        self._shards: dict[str, str] = {x["sha256"]: x["shard"] for _, x in lines if x["shard"] in here}
-        for name in here - set(self._shards.values()):
-            self._shards.update(dict.fromkeys(_open(str(folder / name)).keys(), name))
+
+    @cached_property
+    def _shards(self) -> dict[str, str]:
+        """The shard of each audio content hash, as they are when it is first asked for."""
+        here = {path.name for path in self.folder.glob("*.safetensors")}
+        lines = read_jsonl(self.folder / "index.jsonl", "Delete it: it is made again.") if self.indexed else ()
+        shards: dict[str, str] = {x["sha256"]: x["shard"] for _, x in lines if x["shard"] in here}
+        for name in here - set(shards.values()):
+            shards.update(dict.fromkeys(_open(str(self.folder / name)).keys(), name))
+        return shards
 
     def __contains__(self, sha: object) -> bool:
         return sha in self._shards

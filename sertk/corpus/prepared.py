@@ -42,6 +42,7 @@ class Data:
         about = read_json(folder / "corpus.json", PREPARE)
         self.corpus: str = about["corpus"]
         self.root = root or Path(about["root"])
+        self._protocols: dict[str, Folds] = {}
         self._unchanged: set[str] = set()  # ids whose files were looked at
 
     @cached_property
@@ -72,7 +73,9 @@ class Data:
             raise SertkError(
                 f"{self.folder} has no protocol {name!r}; prepared: {', '.join(known) or 'none'}. {PREPARE}"
             )
-        return protocols.load(self.folder / "protocols" / f"{name}.json")
+        if name not in self._protocols:
+            self._protocols[name] = protocols.load(self.folder / "protocols" / f"{name}.json")
+        return self._protocols[name]
 
     def select(self, ids: Sequence[str], failed: list[Record] | None = None) -> list[Utterance]:
         """Utterances by id, their files checked to be the ones that were prepared; each is looked at once.

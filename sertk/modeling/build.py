@@ -46,6 +46,16 @@ def about_frozen(plugins: Plugins, settings: Settings) -> str:
     return _with_frozen(plugins, settings)[1]
 
 
+def joined(plugins: Plugins, settings: Settings) -> Settings:
+    """The settings of a model with the frozen part of its backbone inside the backbone: undoes `with_frozen`."""
+    spec = settings.backbone
+    factory: Any = plugins.factory("backbone", spec.name)
+    whole = factory.join(spec.settings)
+    if whole is None:
+        return settings
+    return replace(settings, inputs={"wave": Component("wave")}, backbone=Component(spec.name, whole))
+
+
 def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
     spec = settings.backbone
     with settings.located("backbone"):

@@ -4,6 +4,9 @@
 were not, and what features learned. Each file there is named by the hash of its content. Bundles of one recipe share
 such files on disk (hard links), yet every folder is whole by itself.
 
+`bundle.json` also says of each feature what a model must know of it, so that a model whose features are read from a
+store is made without what computes them.
+
 JSON and safetensors cannot run code, so nothing in a bundle is looked at for any. A bundle grows: what an older one
 lacks has its default.
 """
@@ -11,6 +14,7 @@ lacks has its default.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import shlex
 import shutil
@@ -27,7 +31,7 @@ from torch import Tensor, nn
 
 import sertk
 from sertk.console.progress import say
-from sertk.core import Feature, HeadSpec, SertkError, UsageError
+from sertk.core import Feature, HeadSpec, Padded, SertkError, UsageError
 from sertk.core.files import SCHEMA, Document, link, read_json, write_json, writing
 from sertk.modeling import build
 from sertk.modeling.borders import inside
@@ -41,10 +45,74 @@ from sertk.settings.schema import Component, Settings
 from sertk.settings.values import fits
 
 OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
-KEYS = {"schema", "classes", "components", "files", "frozen", "heads", "plugins", "protocol", "training", "versions"}
+KEYS = {
+    *("schema", "classes", "components", "features", "files", "frozen"),
+    *("heads", "plugins", "protocol", "training", "versions"),
+}
 STORED = re.compile(r"[0-9a-f]{16}(\.safetensors)?")  # the name of a file in files/
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
 PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
+
+
+class FeatureSpec(NamedTuple):
+    """What a bundle says of a feature, see `sertk.core.Feature`.
+
+    Attributes:
+        width: Of its frames.
+        frame_seconds: Seconds between two frames; None where an utterance is one frame.
+        layers: Equal parts of its width.
+        silence: One value, or one for each dimension.
+        weights: Hash of the weights that it computes with.
+    """
+
+    width: int
+    frame_seconds: float | None
+    layers: int
+    silence: float | list[float]
+    weights: str
+
+    @classmethod
+    def of(cls, made: Feature) -> FeatureSpec:
+        """What there is to say of a feature."""
+        seconds = None if math.isinf(made.frame_seconds) else float(made.frame_seconds)
+        silence = made.silence.tolist() if isinstance(made.silence, Tensor) else float(made.silence)
+        return cls(int(made.width), seconds, int(made.layers), silence, made.weights)
+
+
+class Described(Feature):
+    """A feature as a bundle describes it: it is read from a store and cannot be computed.
+
+    Args:
+        spec: The description.
+    """
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self.width, self.layers, self.weights = spec.width, spec.layers, spec.weights
+        self.frame_seconds = math.inf if spec.frame_seconds is None else spec.frame_seconds
+        self.silence = torch.tensor(spec.silence) if isinstance(spec.silence, list) else spec.silence
+
+    def __call__(self, inputs: Padded) -> Padded:
+        """Refuses to compute."""
+        raise SertkError("a model that was made to read its features from a store was given waves.")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle whose bundle.json was read and checked; its weights were not read.
+
+    Attributes:
+        folder: The bundle.
+        about: bundle.json as it is.
+        settings: Those that it is scored with; all others are at their defaults.
+        heads: By name.
+        features: As it describes them, by input name; None in an older bundle, which does not.
+    """
+
+    folder: Path
+    about: Document
+    settings: Settings
+    heads: Mapping[str, HeadSpec]
+    features: Mapping[str, Feature] | None
 
 
 @dataclass(frozen=True)
@@ -104,6 +172,7 @@ def write(
         "frozen": _put(fresh, save(frozen), ".safetensors", beside) if frozen else None,
         "files": {name: stored for name, stored in learned.items() if stored},
         "components": bundled(settings),
+        "features": {name: FeatureSpec.of(one)._asdict() for name, one in frontend.features.items()},
         "heads": {name: {**spec._asdict(), "settings": dict(spec.settings)} for name, spec in model.specs.items()},
         "plugins": _offered(plugins, settings, model.specs),
         "versions": {"sertk": sertk.__version__, **{name: version(name) for name in STACK}},
@@ -182,7 +251,7 @@ def files(folder: Path) -> list[Path]:
     """The files of a bundle: bundle.json, model.safetensors, and those that bundle.json names, where it can be read."""
     own = [folder / "bundle.json", folder / "model.safetensors"]
     try:
-        return [*own, *(folder / "files" / name for name in _stored(_read_about(folder)))]
+        return [*own, *(folder / "files" / name for name in _stored(read_about(folder)))]
     except SertkError:
         return own
 
@@ -216,32 +285,55 @@ def _offered(plugins: Plugins, settings: Settings, heads: Mapping[str, HeadSpec]
     return {name: f"{entry.distribution} {entry.version}" for name, entry in entries.items()}
 
 
-def read(folder: Path, plugins: Plugins, device: str = "cpu") -> Bundle:
+def opened(folder: Path, plugins: Plugins) -> Opened:
+    """Reads bundle.json.
+
+    Args:
+        folder: The `model` folder.
+        plugins: The registry.
+
+    Raises:
+        SertkError: On a missing file, a key of a newer sertk, settings or a plugin that this one does not know.
+    """
+    about, where = read_about(folder), folder / "bundle.json"
+    try:
+        settings, heads = _settings(about), _heads(about)
+        _check_plugins(about, where, settings, heads, plugins)
+        features = _features(about, settings)
+    except UsageError as error:
+        raise _refused(about, where, error) from None
+    return Opened(folder, about, replace(settings, seed=_seed(about)), heads, features)  # of random decisions and crops
+
+
+def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = False, whole: bool = False) -> Bundle:
     """Reads a bundle.
 
     Args:
         folder: The `model` folder.
         plugins: The registry.
         device: Where the model goes.
+        stored: Whether its features are read from stores: what computes them is then neither made nor read, where
+            the bundle describes them.
+        whole: Whether a part of the backbone that was frozen and cached goes back into the backbone.
 
     Raises:
-        SertkError: On a missing file, a key of a newer sertk, settings or a plugin that this one does not know, or
-            weights that do not fit.
+        SertkError: See `opened`; also on weights that do not fit.
     """
-    about, where = _read_about(folder), folder / "bundle.json"
+    found = opened(folder, plugins)
+    about = found.about
+    described = found.features or {} if stored else {}
     try:
-        settings, heads = _settings(about), _heads(about)
-        _check_plugins(about, where, settings, heads, plugins)
-        settings = replace(settings, seed=_seed(about))  # of random decisions and crops
-        body = build.make_body(plugins, settings)
-        model = build.make_model(plugins, settings, body, heads)
+        settings = build.joined(plugins, found.settings) if whole else found.settings
+        body = build.make_body(plugins, settings, shared=described)
+        model = build.make_model(plugins, settings, body, found.heads)
         decider = make_decider(plugins, settings, body.dims)
     except UsageError as error:
-        raise _refused(about, where, error) from None
-    _load(model, folder, about)
+        raise _refused(about, folder / "bundle.json", error) from None
+    _load(model, folder, about, joined=settings.inputs != found.settings.inputs)
     for name, feature in body.frontend.features.items():
-        with inside(feature.who):
-            feature.restore(_learned(folder, about, name))
+        if name not in described:
+            with inside(feature.who):
+                feature.restore(_learned(folder, about, name))
     model.to(torch.device(device)).eval()
     return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
 
@@ -260,23 +352,29 @@ class Outline(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
 
 
-def outline(folder: Path) -> Outline:
+def outline(folder: Path, plugins: Plugins | None = None) -> Outline:
     """Reads what a bundle says of its model, and of its weights the header alone.
+
+    Args:
+        folder: The `model` folder.
+        plugins: The registry, where a part of the backbone that was frozen and cached goes back into the backbone.
 
     Raises:
         SertkError: See `read`.
     """
-    about, shapes = _read_about(folder), dict[str, tuple[int, ...]]()
-    for path in _weight_files(folder, about):
-        try:
-            with safe_open(str(path), "pt") as file:
-                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
+    about, shapes = read_about(folder), dict[str, tuple[int, ...]]()
     try:
-        return Outline(tuple(about["classes"]), _settings(about), shapes)
+        given = _settings(about)
+        settings = build.joined(plugins, given) if plugins else given
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
+    for path, prefix in _weight_files(folder, about, joined=settings.inputs != given.inputs):
+        try:
+            with safe_open(str(path), "pt") as file:
+                shapes |= {prefix + name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
+    return Outline(tuple(about["classes"]), settings, shapes)
 
 
 def seen(about: Document) -> frozenset[str]:
@@ -290,7 +388,12 @@ def _seed(about: Document) -> int:
     return int(training.get("seed") or 0)
 
 
-def _read_about(folder: Path) -> Document:
+def read_about(folder: Path) -> Document:
+    """What bundle.json says.
+
+    Raises:
+        SertkError: Where it is missing, or not what a bundle says.
+    """
     if not folder.is_dir():
         raise SertkError(f"{folder} is not a folder. {OBTAIN}")
     about = read_json(folder / "bundle.json", OBTAIN, newer=True)
@@ -309,12 +412,12 @@ def _refused(about: Document, where: Path, error: UsageError) -> SertkError:
     return SertkError(f"{where}: {what}. {OBTAIN}")
 
 
-def _load(model: Model, folder: Path, about: Document) -> None:
+def _load(model: Model, folder: Path, about: Document, *, joined: bool) -> None:
     """Gives a model its weights."""
     weights: dict[str, Tensor] = {}
-    for path in _weight_files(folder, about):
+    for path, prefix in _weight_files(folder, about, joined=joined):
         try:
-            weights |= load(_read(path))
+            weights |= {prefix + name: value for name, value in load(_read(path)).items()}
         except SafetensorError as error:
             raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
@@ -323,10 +426,15 @@ def _load(model: Model, folder: Path, about: Document) -> None:
         raise SertkError(f"the weights of {folder} do not fit its components: {error}. {OBTAIN}") from None
 
 
-def _weight_files(folder: Path, about: Document) -> list[Path]:
-    """Where the weights of the model are: those that were trained, and those that were not."""
-    frozen = [folder / "files" / about["frozen"]] if about.get("frozen") else []
-    return [folder / "model.safetensors", *frozen]
+def _weight_files(folder: Path, about: Document, *, joined: bool) -> list[tuple[Path, str]]:
+    """Where the weights of the model are, with what comes in front of their names: those that were trained, and not.
+
+    With `joined` those of the frozen part, which is a feature in the bundle, are the backbone's.
+    """
+    frozen = [about["frozen"]] if about.get("frozen") else []
+    below = about["files"]["frozen"].values() if joined else ()
+    own = [folder / "model.safetensors", *(folder / "files" / name for name in frozen)]
+    return [*((path, "") for path in own), *((folder / "files" / name, "backbone.") for name in below)]
 
 
 def _learned(folder: Path, about: Document, name: str) -> dict[str, bytes]:
@@ -370,6 +478,7 @@ def _check(about: Document, where: Path) -> None:
         "classes are not different texts": len(set(map(str, classes))) < len(classes)
         or not all(isinstance(name, str) for name in classes),
         "protocol lacks corpus, name, fold, hash or stamp": bool(PROTOCOL - set(about["protocol"])),
+        "features is no dict of dicts": not fits(about.get("features"), Mapping[str, dict[str, object]] | None),
         "frozen or files does not name files by 16 hex digits": not _names_files(about),
     }
     for what, is_wrong in wrong.items():
@@ -427,6 +536,24 @@ def _heads(about: Document) -> dict[str, HeadSpec]:
             raise UsageError(f"head {name!r}: {', '.join(lacking or odd)} is {'lacking' if lacking else 'wrong'}")
         found[name] = HeadSpec(**given)
     return found
+
+
+def _features(about: Document, settings: Settings) -> dict[str, Feature] | None:
+    """The features as the bundle describes them; None in an older bundle.
+
+    Raises:
+        UsageError: Where it describes other features than its inputs, or one has a value that it cannot have.
+    """
+    hints, told = get_type_hints(FeatureSpec), about.get("features")
+    if told is None:
+        return None
+    if told.keys() != settings.inputs.keys():
+        raise UsageError(f"features describes {', '.join(told) or 'none'}; the inputs are {', '.join(settings.inputs)}")
+    for name, spec in told.items():
+        odd = [word for word, hint in hints.items() if word not in spec or not fits(spec[word], hint)]
+        if odd:
+            raise UsageError(f"feature {name!r}: {', '.join(odd)} is lacking or wrong")
+    return {name: Described(FeatureSpec(*(spec[word] for word in hints))) for name, spec in told.items()}
 
 
 def _check_plugins(

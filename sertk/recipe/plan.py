@@ -334,7 +334,8 @@ class Plan:
     def _score(self) -> Iterator[Step]:
         s = self.settings
         root = ["--root", str(self.ask.root.resolve())] if self.ask.root else []
-        how = [*root, "--batch", str(s.score.batch), "--device", s.train.device, *self._files()]
+        how = [*root, "--batch", str(s.score.batch), "--device", s.train.device, "--from", s.score.inputs]
+        how += self._files()
         for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
             scores = out / scores_file(part)
             own = [] if part == "test" else ["--part", part]

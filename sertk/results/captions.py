@@ -26,14 +26,20 @@ NAMED = 3
 """So many of the runs that are missing are named."""
 
 
-def legend(columns: Sequence[Column], measures: Measures) -> str:
-    """How the figures are to be read."""
+def legend(columns: Sequence[Column], drawn: Sequence[Column], measures: Measures) -> str:
+    """How the figures are to be read.
+
+    Args:
+        columns: Of the table.
+        drawn: The figures of its plots.
+        measures: The metrics, that gave the figures.
+    """
     heads = {head for column in columns for head, _ in column.texts()}
     ends = {word: any(head.endswith(f" {word}") for head in heads) for word in ("max", "min", "paper", "difference")}
     dev = list(dict.fromkeys(column.unit.title for column in columns if column.kind == "dev"))
-    values = [value for column in columns for value in column.values.values()]
+    values = [value for column in (*columns, *drawn) for value in column.values.values()]
     said = {
-        "n is the number of runs, a run a fold and a seed.": True,
+        "n is the number of runs: folds times seeds.": True,
         measures.legend: True,
         "± is the standard deviation over seeds (the population's).": any(len(one.seeds) > 1 for one in values),
         "max is the best seed.": ends["max"],
@@ -98,9 +104,7 @@ def _sources(sheet: Sheet) -> Iterator[str]:
 
 def _missing(sheet: Sheet) -> Iterator[str]:
     """How partial a sweep is, and each run that failed."""
-    asked, done = (
-        sum(counts) for counts in zip(*((len(one.line.runs), one.done) for one in sheet.outcomes), strict=True)
-    )
+    asked, done = sum(len(one.line.runs) for one in sheet.outcomes), sum(len(one.done) for one in sheet.outcomes)
     lacking = [(one.line.label, place, what) for one in sheet.outcomes for place, what in one.lacking.items()]
     named = [f"{label}, fold {fold}, seed {seed} ({what})" for label, (fold, seed), what in lacking[:NAMED]]
     named += [f"{len(lacking) - NAMED} more"] if len(lacking) > NAMED else []

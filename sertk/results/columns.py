@@ -29,9 +29,9 @@ class Cost:
         self.title, self._seconds = title, seconds
 
     @property
-    def about(self) -> str:
-        """Its unit in words."""
-        return "seconds" if self._seconds else "count"
+    def suffix(self) -> str:
+        """Its unit, as it stands behind the title of an axis."""
+        return " (s)" if self._seconds else ""
 
     def text(self, *values: float | None) -> str:
         """The mean of several seeds."""
@@ -70,8 +70,8 @@ class Value:
 
     @property
     def partial(self) -> bool:
-        """Whether it is of fewer runs than were asked for."""
-        return not self.same and self.runs < self.asked
+        """Whether there is a figure, and it is of fewer runs than were asked for."""
+        return bool(self.seeds) and self.runs < self.asked
 
 
 Kind = Literal["whole", "name", "dev", "cost"]
@@ -107,17 +107,22 @@ class Column:
             yield f"{self.title} {self.best}", {label: self._extreme(value) for label, value in self.values.items()}
         printed = {label: one for label, one in self.values.items() if one.printed is not None and not one.quoted}
         if printed:
-            yield f"{self.title} paper", {label: str(one.printed) for label, one in printed.items()}
+            yield f"{self.title} paper", {label: self._printed_text(one) for label, one in printed.items()}
         if printed and self.kind in ("whole", "name"):
             yield f"{self.title} difference", {label: self._difference_text(one) for label, one in printed.items()}
 
     def text(self, value: Value) -> str:
         """The mean over seeds ± the deviation, or what stands in its place."""
         if value.quoted:
-            return "" if value.printed is None else str(value.printed)
+            return self._printed_text(value)
         if value.same:
             return "/"
-        return f"{self.unit.text(*value.figures)}{f' {PARTIAL}' if value.seeds and value.partial else ''}"
+        return f"{self.unit.text(*value.figures)}{f' {PARTIAL}' * value.partial}"
+
+    def _printed_text(self, value: Value) -> str:
+        if value.printed is None:
+            return ""
+        return self.unit.text(value.printed) if self.kind == "cost" else str(value.printed)
 
     def _extreme(self, value: Value) -> str:
         found = self.extreme(value)

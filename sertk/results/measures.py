@@ -97,6 +97,11 @@ class Measure:
         return f"{'percent, ' * self.percent}{' to '.join(ends)}, {self.better} is better"
 
     @property
+    def suffix(self) -> str:
+        """Its unit, as it stands behind the title of an axis."""
+        return " (percent)" if self.percent else ""
+
+    @property
     def scale(self) -> tuple[int, int]:
         """By what its figures are multiplied where they are shown, and their decimals."""
         return (100, 2) if self.percent else (1, 4)

@@ -141,7 +141,7 @@ class Sheet:
         took = {label: [run.metrics["took"] for run in own if "took" in run.metrics] for label, own in runs.items()}
         ways: dict[str, list[str]] = {}
         for label, own in took.items():
-            for way in sorted({f"from the {one['from']}, batch {one['batch']}" for one in own}):
+            for way in sorted({"from the {from}, batch {batch}".format_map(one) for one in own}):
                 ways.setdefault(way, []).append(label)
         for way, labels in ways.items():
             self.notes.append(f"{title}: it was taken {way}{'' if len(ways) == 1 else ': ' + '; '.join(labels)}")
@@ -158,7 +158,7 @@ class Sheet:
             lines.setdefault(own._replace(swept=others).label, []).append(
                 Point(own.swept[setting], column.values[own.label], score)
             )
-        axis = f"{column.unit.title}{'' if cell.cost else f' of {cell.part}'} ({column.unit.about})"
+        axis = f"{column.unit.title}{'' if cell.cost else f' of {cell.part}'}{column.unit.suffix}"
         return Plot(column, setting, axis, lines, dev.unit.better if dev else "higher")
 
     def _judge(self, cell: Cell, column: Column) -> Column | None:

@@ -25,11 +25,13 @@ class Inputs:
         utterances: In order; labels are classes of the bundle, or None.
         root: Their paths are relative to it.
         stamp: Where they come from, for the metrics; "unaudited" if no protocol says it.
+        data: The prepared corpus that they are of, if they are of one.
     """
 
     utterances: Sequence[Utterance]
     root: Path
     stamp: Document
+    data: Data | None = None
 
 
 def find_inputs(
@@ -59,7 +61,7 @@ def find_inputs(
     """
     first = Path(names[0]) if names[0].strip() else Path("?")
     if len(names) == 1 and (first / "corpus.json").exists():
-        return _of_corpus(Data(first, root), about, protocol, fold, part, failed)
+        return of_corpus(Data(first, root), about, failed, protocol=protocol, fold=fold, part=part)
     if protocol or fold:
         raise UsageError(f"--protocol and --fold go with a prepared corpus (data/NAME); {names[0]} is none.")
     unaudited = {"stamp": "unaudited"}
@@ -158,14 +160,16 @@ def _of_scp(path: Path) -> list[Utterance]:
     return list(seen.values())
 
 
-def _of_corpus(
+def of_corpus(
     data: Data,
     about: Document,
-    protocol: str | None,
-    fold: str | None,
-    part: str,
     failed: list[Record],
+    *,
+    protocol: str | None = None,
+    fold: str | None = None,
+    part: str = "test",
 ) -> Inputs:
+    """The utterances of a prepared corpus, see `find_inputs`."""
     own = about["protocol"]
     if data.corpus != own["corpus"] and not (protocol and fold):
         raise UsageError(
@@ -177,7 +181,7 @@ def _of_corpus(
     utterances = [replace(one, label=folds.labels[one.id]) for one in chosen]
     learned = bundle.seen(about)
     met = any(data.facts[one.id].sha256[:16] in learned for one in utterances)
-    return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met))
+    return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met), data)
 
 
 def _stamp(folds: Folds, fold: str, part: str, own: Document, *, met: bool) -> Record:

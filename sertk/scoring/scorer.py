@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,8 +15,26 @@ from sertk.core.files import SCHEMA, Record
 from sertk.corpus import audio
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
+from sertk.scoring.stored import Stored
 
 WINDOW = 256
+T = TypeVar("T")
+Inputs = Mapping[str, Tensor]
+"""Of an utterance: {name: (T, D)} features, or {"wave": (S,)}."""
+
+
+class Read(NamedTuple):
+    """An utterance that is ready to be scored.
+
+    Attributes:
+        seconds: Of its audio, before trimming: the same for every system.
+        size: By which it is batched with others of its length.
+        inputs: Gives its inputs.
+    """
+
+    seconds: float
+    size: float
+    inputs: Callable[[], Inputs]
 
 
 class Scorer:
@@ -24,14 +44,17 @@ class Scorer:
         folder: The bundle.
         device: cpu, cuda, cuda:N.
         plugins: The registry; a new one by default.
+        stored: The features of the utterances; None computes them from audio.
 
     Raises:
         SertkError: Where the bundle cannot be read.
     """
 
-    def __init__(self, folder: Path, device: str = "cpu", plugins: Plugins | None = None) -> None:
-        self.bundle = bundle.read(folder, plugins or Plugins(), device)
-        self._device = device
+    def __init__(
+        self, folder: Path, device: str = "cpu", plugins: Plugins | None = None, stored: Stored | None = None
+    ) -> None:
+        self.bundle = bundle.read(folder, plugins or Plugins(), device, stored=stored is not None)
+        self._device, self._stored = device, stored
 
     def __call__(self, path: str | Path) -> dict[str, float]:
         """The posterior of an audio file, by class.
@@ -40,14 +63,15 @@ class Scorer:
             InputError: Where the file cannot be read.
         """
         wave = audio.read(Path(path), str(path), self.bundle.settings.audio)
-        posterior, _ = self._forward([str(path)], [wave])
+        posterior, _ = self._forward([str(path)], [{"wave": wave}])
         return dict(zip(self.bundle.classes, posterior[0].tolist(), strict=True))
 
     @torch.inference_mode()
-    def _forward(self, ids: Sequence[str], waves: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _forward(self, ids: Sequence[str], inputs: Sequence[Inputs]) -> tuple[Tensor, Tensor]:
         """(B, C) posterior and logits."""
         rows = torch.arange(len(ids))
-        batch = Batch(tuple(ids), {"wave": Padded.stack(waves)}, None, torch.zeros_like(rows), rows).to(self._device)
+        stacked = {name: Padded.stack([one[name] for one in inputs]) for name in inputs[0]}
+        batch = Batch(tuple(ids), stacked, None, torch.zeros_like(rows), rows).to(self._device)
         ready = self.bundle.frontend(batch)
         views = self.bundle.model(ready.inputs, [self.bundle.decider.span])
         rng = Rng.for_rows(self.bundle.settings.seed, ids, [0] * len(ids), 0, "decision").to(self._device)
@@ -70,28 +94,32 @@ class Scorer:
         self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record]
     ) -> Iterator[Record]:
         """A stretch of utterances: batched by length, given back in their order."""
-        waves: dict[str, Tensor] = {}
-        seconds: dict[str, float] = {}
-        for one in utterances:
-            try:
-                samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
-                waves[one.id] = audio.wave_of(samples, rate, one.id, self.bundle.settings.audio)
-                seconds[one.id] = len(samples) / rate  # before trimming: the same for every system
-            except InputError as error:
-                failed.append({"schema": SCHEMA, "id": one.id, "reason": str(error)})
-        ids = sorted(waves, key=lambda i: len(waves[i]))
+        ready = _each({one.id: partial(self._read, one, root) for one in utterances}, failed)
+        ids = sorted(ready, key=lambda i: ready[i].size)
         scores: dict[str, tuple[Tensor, Tensor]] = {}
         for first in range(0, len(ids), batch):
-            part = ids[first : first + batch]
-            posterior, logits = self._forward(part, [waves[i] for i in part])
-            fine = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
-            for row, name in enumerate(part):
-                if fine[row]:
-                    scores[name] = posterior[row], logits[row]
-                else:
-                    reason = f"{name}: the model gives it values that are not finite. Look at its audio."
-                    failed.append({"schema": SCHEMA, "id": name, "reason": reason})
-        return (self._line(one, seconds[one.id], *scores[one.id]) for one in utterances if one.id in scores)
+            part = _each({i: ready[i].inputs for i in ids[first : first + batch]}, failed)
+            if part:
+                scores |= self._scores(part, failed)
+        return (self._line(one, ready[one.id].seconds, *scores[one.id]) for one in utterances if one.id in scores)
+
+    def _read(self, one: Utterance, root: Path) -> Read:
+        """An utterance; a feature is read when it is wanted, for those of a window may fill the memory."""
+        if self._stored is not None:
+            seconds = self._stored.facts[one.id].seconds
+            return Read(seconds, seconds, partial(self._stored.inputs, one))
+        samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
+        wave = audio.wave_of(samples, rate, one.id, self.bundle.settings.audio)
+        return Read(len(samples) / rate, len(wave), lambda: {"wave": wave})
+
+    def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, tuple[Tensor, Tensor]]:
+        """(C,) posterior and logits of each utterance of a batch, by id."""
+        posterior, logits = self._forward([*inputs], [*inputs.values()])
+        fine = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
+        for row, name in enumerate(inputs):
+            if not fine[row]:
+                _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
+        return {name: (posterior[row], logits[row]) for row, name in enumerate(inputs) if fine[row]}
 
     def _line(self, one: Utterance, seconds: float, posterior: Tensor, logits: Tensor) -> Record:
         return {
@@ -106,3 +134,18 @@ class Scorer:
             "posterior": [round(value, 6) for value in posterior.tolist()],
             "logits": [round(value, 6) for value in logits.tolist()],
         }
+
+
+def _each(made: Mapping[str, Callable[[], T]], failed: list[Record]) -> dict[str, T]:
+    """What each function makes, by id, without those whose input cannot be used."""
+    found: dict[str, T] = {}
+    for name, make in made.items():
+        try:
+            found[name] = make()
+        except InputError as error:
+            _fail(failed, name, str(error))
+    return found
+
+
+def _fail(failed: list[Record], name: str, reason: str) -> None:
+    failed.append({"schema": SCHEMA, "id": name, "reason": reason})

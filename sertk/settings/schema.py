@@ -223,6 +223,11 @@ class ScoreSettings:
     """How a run is scored."""
 
     batch: int = setting(32, "utterances at once", low=1, role="how")
+    inputs: Literal["store", "audio"] = setting(
+        "store",
+        "store: the features that `featurize` stored are read, if none is lacking; audio: they are computed; --from",
+        role="how",
+    )
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,55 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sertk.console.progress import say, track
-from sertk.core import SertkError
-from sertk.core.files import Document, Record, write_json, write_jsonl
+from sertk.core import SertkError, UsageError
+from sertk.core.files import Document, Record, beside, scores_file, sentence, write_json, write_jsonl
 from sertk.corpus.audit import stamped
+from sertk.corpus.prepared import Data
+from sertk.modeling import bundle
 from sertk.plugins import Plugins
 from sertk.results.lines import labelled, scores_of
 from sertk.results.measures import Measures
 from sertk.results.runs import trained_as
-from sertk.scoring.inputs import check_splittable, find_inputs, shard_of
+from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.scorer import Scorer
+from sertk.scoring.stored import Shelf
+from sertk.scoring.system import note, runs_of
 from sertk.training import distributed
+
+Part = Literal["train", "dev", "test"]
+Source = Literal["store", "audio"]
+
+
+class _Shared(NamedTuple):
+    """What all bundles of a command are scored with.
+
+    Attributes:
+        plugins: The registry.
+        measures: Its metrics.
+        device: cpu, cuda, cuda:N.
+        batch: Utterances at once.
+        source: "store" reads features that are stored, where all of them are.
+    """
+
+    plugins: Plugins
+    measures: Measures
+    device: str
+    batch: int
+    source: Source
+
+
+def _shared(files: Sequence[Path], device: str, batch: int, source: Source) -> _Shared:
+    plugins = Plugins(files=files)
+    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source)
 
 
 def score(
@@ -30,11 +63,12 @@ def score(
     root: Path | None = None,
     protocol: str | None = None,
     fold: str | None = None,
-    part: Literal["train", "dev", "test"] = "test",
+    part: Part = "test",
     shard: str | None = None,
     device: str = "auto",
     batch: int = 32,
     files: Sequence[Path] = (),
+    source: Source = "store",
 ) -> int:
     """Scores with a bundle.
 
@@ -50,6 +84,7 @@ def score(
         device: auto, cpu, cuda, cuda:N.
         batch: Utterances at once.
         files: Plugin files.
+        source: "store" reads the features of a prepared corpus that are stored, where all of them are.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.
@@ -59,21 +94,105 @@ def score(
         UsageError: If the inputs do not go with each other or with the options.
     """
     check_splittable(inputs, shard)
-    plugins = Plugins(files=files)
-    scorer = Scorer(model, distributed.device(device), plugins)
-    failed: list[Record] = []
-    about = scorer.bundle.about
-    found = find_inputs(inputs, about, failed, root=root, protocol=protocol, fold=fold, part=part)
-    chosen = found.utterances if shard is None else shard_of(found.utterances, shard)
+    shared, failed = _shared(files, device, batch, source), list[Record]()
+    opened = bundle.opened(model, shared.plugins)
+    found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
+    if shard is not None:
+        found = replace(found, utterances=shard_of(found.utterances, shard))
+    shelf = Shelf(found.data, shared.plugins) if found.data else None
+    return _score(opened, found, shelf, out, failed, shared, whole=shard is None)
+
+
+def score_runs(
+    system: Path,
+    inputs: Sequence[str],
+    *,
+    root: Path | None = None,
+    folds: str | None = None,
+    seeds: str | None = None,
+    part: Part = "test",
+    device: str = "auto",
+    batch: int = 32,
+    files: Sequence[Path] = (),
+    source: Source = "store",
+) -> int:
+    """Scores runs of a system, each on its own fold and into its own folder.
+
+    Args:
+        system: The folder of its runs, fold=F/seed=N/.
+        inputs: The prepared corpus, alone.
+        root: The corpus folder, where it is not the one that was prepared.
+        folds: Names with commas between them, see `folds_of`; None takes those that are there.
+        seeds: As in "0-4", see `seeds_of`; None takes those that are there.
+        part: Of each fold; `scores_file` says into which file.
+        device: auto, cpu, cuda, cuda:N.
+        batch: Utterances at once.
+        files: Plugin files.
+        source: See `score`.
+
+    Returns:
+        Runs and inputs that could not be scored.
+
+    Raises:
+        SertkError: If there is no run, or none could be scored.
+        UsageError: On a fold or seed that is none, or other inputs.
+    """
+    if len(inputs) > 1:
+        raise UsageError("the runs of a system are scored on one prepared corpus: give data/NAME alone.")
+    shared, data = _shared(files, device, batch, source), Data(Path(inputs[0]), root)
+    runs, shelf = runs_of(system, data, folds, seeds), Shelf(data, shared.plugins)
+    left, errors = 0, list[Exception]()
+    for run in runs:
+        try:
+            failed: list[Record] = []
+            opened = bundle.opened(run / "model", shared.plugins)
+            found = of_corpus(data, opened.about, failed, part=part)
+            left += _score(opened, found, shelf, run / scores_file(part), failed, shared, whole=True)
+            note(run, None)
+        except Exception as error:  # a run can be broken in any way, and ends only itself
+            say(f"{run} is not scored: {sentence(error)}")
+            note(run, error)
+            traceback.clear_frames(error.__traceback__)  # they hold the model and its batch
+            errors.append(error)
+    if errors:
+        say(f"{len(errors)} of {len(runs)} runs are not scored, see above")
+    if len(errors) == len(runs):
+        raise errors[0]
+    return left + len(errors)
+
+
+def _score(
+    opened: bundle.Opened,
+    found: Inputs,
+    shelf: Shelf | None,
+    out: Path | None,
+    failed: list[Record],
+    shared: _Shared,
+    *,
+    whole: bool,
+) -> int:
+    """Scores inputs with a bundle, see `score`."""
+    asked = shelf is not None and shared.source == "store"
+    stored, where = shelf.find(opened, found.utterances) if shelf and asked else (None, "from audio")
+    scorer = Scorer(opened.folder, shared.device, shared.plugins, stored)
     # each line is stamped: the shards of one run are put together with `cat`
-    stamped_lines = scorer.lines(chosen, found.root, batch, failed)
+    stamped_lines = scorer.lines(found.utterances, found.root, shared.batch, failed)
     lines = ({**line, "stamp": found.stamp["stamp"]} for line in stamped_lines)
+    total = len(found.utterances)
     if out is None:
         scored = _print(lines)
+        if shelf:
+            say(f"{scored} utterances {where}")
     else:
-        shown = track(lines, len(chosen), "scoring")
-        scored = _write(out, shown, about, found.stamp, plugins, whole=shard is None)
-    _report_failed(failed, out, len(chosen))
+        began = time.perf_counter()
+        done = list(track(lines, total, "scoring"))
+        seconds = round(time.perf_counter() - began, 4)
+        took = {"seconds": seconds, "from": "store" if stored else "audio", "batch": shared.batch}
+        about = {"protocol": dict(found.stamp), "trained": trained_as(opened.about), "took": took}
+        values = _write(out, done, opened.about["classes"], about, shared.measures, whole=whole)
+        say(f"wrote {out}: {len(done)} utterances {where}, {values}{stamped(found.stamp)}")
+        scored = len(done)
+    _report_failed(failed, out, total)
     if failed and not scored:
         raise SertkError(f"none of the {len(failed)} inputs could be scored; the first: {failed[0]['reason']}")
     return len(failed)
@@ -89,59 +208,32 @@ def _print(lines: Iterable[Document]) -> int:
 
 
 def _write(
-    out: Path,
-    lines: Iterable[Record],
-    about: Document,
-    stamp: Document,
-    plugins: Plugins,
-    *,
-    whole: bool,
-) -> int:
-    """Writes score lines and, if they are the whole and have labels, metrics; gives the number of lines."""
-    done: list[Record] = []
-    classes = about["classes"]
-
-    def kept() -> Iterable[Record]:
-        for line in lines:
-            done.append(line)
-            yield line
-
-    metrics = _beside(out, "metrics", ".json")
+    out: Path, lines: Sequence[Record], classes: Sequence[str], about: Document, measures: Measures, *, whole: bool
+) -> str:
+    """Writes score lines and, if they are the whole and have labels, metrics; gives these in words."""
+    metrics = beside(out, "metrics", ".json")
     metrics.unlink(missing_ok=True)  # first: old metrics beside new scores would pass for theirs
-    write_jsonl(out, kept())
-    values = ""
-    if whole and any(line["label"] in classes for line in done):  # a shard's metrics would be taken for the whole's
-        values = _write_metrics(metrics, done, about, stamp, plugins)
-    say(f"wrote {out}: {len(done)} utterances, {values}{stamped(stamp)}")
-    return len(done)
-
-
-def _write_metrics(path: Path, lines: Sequence[Document], about: Document, stamp: Document, plugins: Plugins) -> str:
-    """Writes the metrics of the lines whose label is a class of the bundle; gives them in words."""
-    classes = about["classes"]
+    write_jsonl(out, lines)
+    known = labelled(lines, classes)
+    if not whole or not known:  # a shard's metrics would be taken for the whole's
+        return ""
     left = dict(Counter(str(line["label"]) for line in lines if line["label"] not in classes))
     if left:
         which = ", ".join(f"{count} {label}" for label, count in left.items())
         say(f"the figures are without {which}: the bundle's classes are {', '.join(classes)}")
     # of the lines as they are written, rounded: whoever reads them again gets the same figures
-    scores, measures = scores_of(labelled(lines, classes), classes), Measures(plugins)
+    scores = scores_of(known, classes)
     values = measures.figures(scores)
     content = {
-        "protocol": dict(stamp),
-        "trained": trained_as(about),
+        **about,
         "utterances": len(scores.ids),
         "left_out": left,
         "classes": list(classes),
         "confusion": scores.confusion.tolist(),
         "metrics": values,
     }
-    write_json(path, content)
+    write_json(metrics, content)
     return f"{measures.words(values)}, "
-
-
-def _beside(out: Path, what: str, suffix: str) -> Path:
-    """The file that goes with scores: scores.jsonl -> metrics.json; anything.jsonl -> anything.metrics.json."""
-    return out.with_name(f"{what}{suffix}" if out.stem == "scores" else f"{out.stem}.{what}{suffix}")
 
 
 def _report_failed(failed: Sequence[Document], out: Path | None, total: int) -> None:
@@ -150,7 +242,7 @@ def _report_failed(failed: Sequence[Document], out: Path | None, total: int) -> 
         for one in failed:
             say(f"failed: {one['reason']}")
         return
-    path = _beside(out, "failed", ".jsonl")
+    path = beside(out, "failed", ".jsonl")
     path.unlink(missing_ok=True)
     if failed:
         write_jsonl(path, failed)

@@ -65,13 +65,13 @@ def tabulate(parts: Sequence[Part], out: Path, files: Sequence[Path] = ()) -> li
     sheets = [Sheet(one.corpus if several else "", one.sweep, one.lines, plugins, measures) for one in parts]
     columns = [sheet.columns() for sheet in sheets]
     plots = {part_of(plot.column.title): plot for sheet in sheets for plot in sheet.plots()}
-    shown = [*chain(*columns), *(plot.column for plot in plots.values())]
+    shown, drawn = list(chain(*columns)), [plot.column for plot in plots.values()]
     rows, texts = _rows(parts), _texts(sheets, columns)
     head = ["row", *(heading for heading, _ in texts)]
     body = [[label, *(own.get(label, "") for _, own in texts)] for label in rows]
     below = chain.from_iterable(facts(sheet, part.notes) for sheet, part in zip(sheets, parts, strict=True))
     pictures = chain.from_iterable(_picture(name, plot) for name, plot in plots.items())
-    text = [*_titles(parts), *markdown(head, body), "", legend(shown, measures), "", *below, *pictures]
+    text = [*_titles(parts), *markdown(head, body), "", legend(shown, drawn, measures), "", *below, *pictures]
     written = {
         "table.md": "\n".join([*text, ""]),
         "table.csv": _csv([_record(label, line, sheets, columns) for label, line in rows.items()]),

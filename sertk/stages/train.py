@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import time
+import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from sertk.console.progress import say
-from sertk.core import SertkError, UsageError
+from sertk.core import UsageError
 from sertk.core.files import part_of, sentence
 from sertk.corpus.prepared import Data
-from sertk.modeling import bundle
-from sertk.modeling.borders import inside
-from sertk.modeling.build import Body, about_frozen, with_frozen
-from sertk.modeling.frontend import Frontend
-from sertk.modeling.model import Model
+from sertk.modeling.build import about_frozen, with_frozen
 from sertk.plugins import Plugins
 from sertk.settings.schema import LossTerm, Settings
 from sertk.settings.several import folds_of, seeds_of
-from sertk.training import distributed, pilot, record, run_folder, warm_start
-from sertk.training.assemble import (
-    Parts,
-    Setup,
-    Shared,
-    make_order,
-    make_parts,
-    make_setup,
-    make_training,
-    rehearse,
-    rows_of,
-    share,
-)
-from sertk.training.loading import Loader, Rows
-from sertk.training.loop import EmotionBrain
+from sertk.training import distributed
+from sertk.training.assemble import rehearse, share
 from sertk.training.loss import with_losses
-from sertk.training.state import Training
+from sertk.training.run import Run
 
 
 def train(
@@ -113,14 +93,15 @@ def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
     """
     failed: list[Exception] = []
     for number, run in enumerate(runs, 1):
-        say(f"run {number} of {len(runs)}: fold {run.settings.fold}, seed {run.settings.seed}")
+        fold, seed = str(run.settings.fold), run.settings.seed
+        say(f"run {number} of {len(runs)}: fold {fold}, seed {seed}")
         try:
-            run.train(out / f"fold={part_of(str(run.settings.fold))}" / f"seed={run.settings.seed}", force=force)
+            run.train(out / f"fold={part_of(fold)}" / f"seed={seed}", force=force)
         except Exception as error:  # a run can fail in any way, and ends only itself
             if distributed.world_size() > 1:
                 raise
-            failed.append(error)
-            say(f"fold {run.settings.fold}, seed {run.settings.seed} failed: {sentence(error)}")
+            say(f"fold {fold}, seed {seed} failed: {sentence(error)}")
+            failed.append(_without_frames(error))
     if len(failed) == len(runs):
         raise failed[0]
     if failed:
@@ -128,127 +109,10 @@ def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
     return len(failed)
 
 
-class Run(NamedTuple):
-    """One fold with one seed.
-
-    Attributes:
-        shared: With the other runs.
-        settings: Its own, as the user gave them.
-        computed: The same; what is frozen is a feature.
-    """
-
-    shared: Shared
-    settings: Settings
-    computed: Settings
-
-    def train(self, out: Path, *, force: bool) -> None:
-        """Trains in a folder; what ends it stands in `failed.json` there."""
-        lock = distributed.rank_zero(lambda: run_folder.lock(out))
-        try:
-            distributed.rank_zero(lambda: run_folder.claim(self.settings, out, force=force))
-            with run_folder.failure(out) if lock else nullcontext():
-                _train(make_setup(self.shared, self.computed, out))
-        finally:
-            if lock:
-                lock.close()
-
-
-def _train(setup: Setup) -> None:
-    """Trains in a folder that is claimed and locked."""
-    began, t = time.monotonic(), setup.settings.train
-    parts = _parts(setup)
-    distributed.rank_zero(lambda: run_folder.claim_data(setup.out, record.began_with(setup, parts)))
-    if (setup.out / "model" / "bundle.json").exists():
-        say(f"{setup.out} is trained already")
-        return
-    processes = distributed.world_size()
-    rows = t.batch * t.accumulate * processes
-    made = f"train.batch {t.batch} x train.accumulate {t.accumulate} x processes {processes}"
-    say(f"{rows} rows an optimizer step: {made}")
-    selected = _fit(setup, "select", None, parts)
-    best = selected.history.best
-    if not best["weights"]:
-        raise SertkError(f"{setup.out}: no epoch was finished; raise train.epochs.")
-    say(f"selected epoch {best['epoch']}: dev {t.metric.name} {selected.metric.text(best['score'])}")
-    final = selected
-    if t.refit:
-        say(f"refit on train + dev for {best['steps']} steps")
-        final = _fit(setup, "refit", selected, _parts(setup))
-    else:
-        final.model.load_state_dict(best["weights"])
-    seconds = time.monotonic() - began
-    distributed.rank_zero(lambda: record.write(setup, final, best, seconds))
-    say(f"wrote {setup.out / 'model'}")
-
-
-def _parts(setup: Setup) -> Parts:
-    return make_parts(setup.shared.plugins, setup.settings, setup.task, setup.shared.made)
-
-
-def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> Training:
-    """Trains with dev (phase "select"), or on train + dev for the steps that were selected ("refit")."""
-    s, fold = setup.settings, setup.fold
-    body, mixture = parts.body, parts.mixture
-    augment = body.frontend.augment
-    copies = math.prod(one.copies for one in augment)
-    ids = fold.train if selected is None else (*fold.train, *fold.dev)
-    rows = rows_of(setup, ids, copies, max((one.partners for one in augment), default=0))
-    sampler, order = make_order(setup, mixture, rows)
-    plans = [(1, plan) for plan in sampler.epoch(1, s.seed)[: s.pilot or 0]]  # the same on all ranks
-    sampler.shard(distributed.rank(), distributed.world_size())
-    training = make_training(setup, phase, selected, parts, order)
-    _say_uncut(body, rows, s)
-    plain = rows_of(setup, ids)
-    if setup.shared.init:
-        _warm_start(setup, training)
-    else:
-        for feature in body.frontend.features.values():
-            with inside(feature.who):
-                feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
-        if not training.checkpoints:
-            _normalize(parts.model, body, plain, s)
-    brain = EmotionBrain(training)
-    if selected is not None:
-        mixture.weight.copy_(selected.mixture.weight)
-    elif plans and not training.checkpoints:
-        pilot.weigh(brain, Loader(rows, plans, s.train.workers, "pilot"), setup.out / "pilot.json")
-    dev = _dev(setup) if selected is None else None
-    brain.train_on(Loader(rows, order, s.train.workers, "train"), dev)
-    return training
-
-
-def _dev(setup: Setup) -> Loader:
-    """The dev rows of this rank."""
-    s = setup.settings
-    rows = rows_of(setup, setup.fold.dev)
-    mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
-    return Loader(rows, mine, s.train.workers, "dev")
-
-
-def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:
-    """Says so where windows are asked for and no input is long enough to be cut into them."""
-    span, longest = body.dims.segments, max(one.duration or 0.0 for one in rows.utterances)
-    frames = (s.crop.length if s.crop else longest) / body.backbone.frame_seconds  # a crop pads what is shorter
-    if span and frames <= span.length:
-        say(
-            f"segments {span.length}:{span.hop}: the longest training input has {frames:.0f} frames of this backbone, "
-            "so none is cut. Give fewer frames, or seconds (2.8s:1.4s)"
-        )
-
-
-def _warm_start(setup: Setup, training: Training) -> None:
-    """Begins with the weights, the statistics and the fitted features of `train.init`."""
-    begun = bundle.read(Path(setup.settings.train.init or ""), setup.shared.plugins)
-    weights = {name: feature.weights for name, feature in training.frontend.features.items()}
-    warm_start.take(begun, training.model, training.settings, weights, setup.task.classes)
-    warm_start.warn(begun, setup.about)
-    for name, feature in training.frontend.features.items():
-        feature.restore(begun.frontend.features[name].files())
-
-
-def _normalize(model: Model, body: Body, rows: Rows, s: Settings) -> None:
-    """Fits the statistics of the inputs on the training utterances as they are, not augmented."""
-    whole = Frontend(body.frontend.features, None)  # statistics are of real frames, not of what a crop pads
-    for name, normalize in model.normalize.items():
-        loader = Loader(rows, rows.in_order(s.score.batch), s.train.workers, "statistics")
-        normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s.normalize == "scalar")
+def _without_frames(error: Exception) -> Exception:
+    """An error that no longer holds what was in memory when it was raised."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
+    return error

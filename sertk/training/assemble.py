@@ -135,11 +135,10 @@ def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
 
 def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
     """The rows of some utterances, each in so many copies, with so many partners."""
-    folds, reader = setup.shared.folds, setup.shared.reader
-    labels = torch.tensor([folds.classes.index(folds.labels[i]) for i in ids])
-    return Rows(
-        setup.shared.data.select(ids), labels, len(folds.classes), reader, setup.settings.seed, copies, partners
-    )
+    shared, classes = setup.shared, setup.task.classes
+    labels = torch.tensor([classes.index(shared.folds.labels[i]) for i in ids], dtype=torch.int64)
+    utterances = shared.data.select(ids)
+    return Rows(utterances, labels, len(classes), shared.reader, setup.settings.seed, copies, partners)
 
 
 class Parts(NamedTuple):
@@ -331,7 +330,7 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
         _check_without_backbone(plugins, s, task)
         if t.init:
             with s.located("train.init"):
-                warm_start.foresee(Path(t.init), s, None, classes)
+                warm_start.foresee(Path(t.init), plugins, s, None, classes)
         return
     except SertkError as error:
         # torch refuses to look at values there, as a guest's part may do when it is made; anything else is wrong
@@ -343,7 +342,7 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
     _check_sampler(plugins, s, parts.mixture)
     if t.init:
         with s.located("train.init"):
-            warm_start.foresee(Path(t.init), build.portable_settings(s, parts.body), parts.model, classes)
+            warm_start.foresee(Path(t.init), plugins, build.portable_settings(s, parts.body), parts.model, classes)
 
 
 def _check_sampler(plugins: Plugins, s: Settings, mixture: Mixture) -> None:

@@ -114,9 +114,9 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             self._save()
 
     def _save(self) -> None:
-        """Writes a checkpoint, where a kill would cost more than a moment."""
+        """Writes a checkpoint, where a kill would cost more than `train.checkpoint_seconds`."""
         if time.monotonic() - self.saved < self.training.save_seconds:
             return
-        self.since_save, self.saved = 0, time.monotonic()
         if not distributed.rank():
             self.training.save(self.scaler, {"step": self.step, "optimizer_step": self.optimizer_step})
+        self.since_save, self.saved = 0, time.monotonic()

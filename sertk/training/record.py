@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from sertk.core.files import digest, read_json, write_json
+from sertk.core.files import Document, digest, read_json, write_json
 from sertk.modeling import build, bundle
 from sertk.plugins import file_hash
 from sertk.settings.plain import difference
@@ -50,7 +49,7 @@ def _identity(s: Settings) -> str:
     return digest([own, sorted(map(file_hash, s.plugins))])
 
 
-def write(setup: Setup, final: Training, best: Mapping[str, object], seconds: float) -> None:
+def write(setup: Setup, final: Training, best: Document, seconds: float) -> None:
     """Writes what it cost, then the bundle: where that is, the run is done."""
     s = setup.settings
     _write_cost(setup.out, final, seconds)
@@ -79,9 +78,10 @@ def write(setup: Setup, final: Training, best: Mapping[str, object], seconds: fl
 
 
 def _write_cost(out: Path, final: Training, seconds: float) -> None:
-    """Writes the seconds of training in this process, and the parameters of the model and of its features."""
-    features = final.frontend.features.values()
-    each = [*final.model.parameters(), *(one for feature in features for one in feature.parameters())]
-    trained = [one for one in each if one.requires_grad]
-    sizes = {name: sum(one.numel() for one in part) for name, part in (("parameters", each), ("trained", trained))}
+    """Writes the seconds of training in this process, the parameters of the model and its features, those trained."""
+    model, features = list(final.model.parameters()), final.frontend.features.values()
+    sizes = {
+        "parameters": sum(one.numel() for part in (model, *(one.parameters() for one in features)) for one in part),
+        "trained": sum(one.numel() for one in model if one.requires_grad),
+    }
     write_json(out / "cost.json", {"seconds": seconds, **sizes})

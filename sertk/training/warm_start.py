@@ -10,8 +10,10 @@ from sertk.console.progress import say
 from sertk.core import UsageError
 from sertk.core.files import Document
 from sertk.modeling import bundle
+from sertk.modeling.build import joined
 from sertk.modeling.bundle import Bundle
 from sertk.modeling.model import Model
+from sertk.plugins import Plugins
 from sertk.settings.plain import flat, plain
 from sertk.settings.schema import Settings
 
@@ -46,6 +48,20 @@ def digest(init: str | None) -> str | None:
     return whole.hexdigest()
 
 
+def begin(init: Path, plugins: Plugins, settings: Settings) -> Bundle:
+    """The bundle that a run begins with; a part that was frozen there is where this run has it.
+
+    Raises:
+        SertkError: See `bundle.read`.
+    """
+    return bundle.read(init, plugins, whole=is_whole(plugins, settings))
+
+
+def is_whole(plugins: Plugins, settings: Settings) -> bool:
+    """Whether no part of a run's backbone is a cached feature."""
+    return joined(plugins, settings).inputs == settings.inputs
+
+
 def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, classes: Sequence[str]) -> None:
     """Gives a new model the weights and the statistics of a bundle; a head of other classes starts anew.
 
@@ -70,11 +86,12 @@ def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, clas
         say(f"init: the emotion head starts anew, for the bundle's classes are {', '.join(begun.classes)}")
 
 
-def foresee(init: Path, settings: Settings, model: Model | None, classes: Sequence[str]) -> None:
+def foresee(init: Path, plugins: Plugins, settings: Settings, model: Model | None, classes: Sequence[str]) -> None:
     """Compares a bundle with a run that is not made yet, as `take` will: all but the weights themselves.
 
     Args:
         init: The bundle.
+        plugins: The registry.
         settings: Of the run, portable where there is a model.
         model: Of the run, on torch's meta device; None where it cannot be made yet, and sound alone is compared.
         classes: Of the run; none where they are not known, and then the emotion head is not compared.
@@ -83,7 +100,7 @@ def foresee(init: Path, settings: Settings, model: Model | None, classes: Sequen
         UsageError: See `take`.
         SertkError: Where the bundle cannot be read.
     """
-    theirs = bundle.outline(init)
+    theirs = bundle.outline(init, plugins if is_whole(plugins, settings) else None)
     if model is None:
         _compare(*(flat({"audio": plain(of.audio), "normalize": of.normalize}) for of in (theirs.settings, settings)))
         return

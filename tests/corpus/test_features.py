@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sertk.builtin.backbones.frames import Frames
 from sertk.builtin.features.spectral import MFCC, Mel
-from sertk.corpus.features import stores
+from sertk.core import SertkError
+from sertk.corpus.features import Store, stores, write_shard
 from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.settings.schema import Component
@@ -108,3 +110,34 @@ def test_another_version_of_a_guest_is_another_key(tmp_path: Path, monkeypatch: 
 
 def test_the_audio_in_front_of_it_is_part_of_the_key() -> None:
     assert key({"name": "mel"}, **{"audio.trim_db": 30.0}) != key({"name": "mel"})
+
+
+def kept(folder: Path, *frames: int) -> Store:
+    """A store of utterances a, b, ... of so many frames, two shards of it; no index."""
+    made = {name: torch.randn(size, 3) for name, size in zip("abcdefg", frames, strict=False)}
+    names = list(made)
+    for part in (names[:2], names[2:]):
+        write_shard(folder, {name: made[name] for name in part})
+    return Store(folder)
+
+
+@pytest.mark.parametrize("frames", [(1, 1, 1, 1, 1), (4, 1, 2, 5, 3)], ids=["a frame each", "several frames"])
+def test_features_in_memory_are_those_on_disk(tmp_path: Path, frames: tuple[int, ...]) -> None:
+    store = kept(tmp_path, *frames)
+    loaded = store.loaded(["d", "a", "b", "d", "e", "nowhere"])
+    assert loaded is not store
+    for shas in (["a"], ["e", "d", "a", "a", "b"], ["c", "a"]):  # c was not asked for: it is read
+        ours, theirs = loaded.stack(shas), store.stack(shas)
+        assert torch.equal(ours.data, theirs.data)
+        assert torch.equal(ours.length, theirs.length)
+        assert ours.length.dtype == theirs.length.dtype
+    with pytest.raises(SertkError, match="lacks the feature of audio nowhere"):
+        loaded.stack(["a", "nowhere"])
+
+
+def test_more_features_than_memory_is_given_are_read_as_they_come(tmp_path: Path) -> None:
+    store = kept(tmp_path, 1, 1, 1, 1, 1)
+    first = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors") if "a" in Store(tmp_path))
+    assert store.loaded("abcde", first) is not store
+    assert store.loaded("abcde", first - 1) is store
+    assert store.loaded("cd", first - 1) is not store  # one shard of the two

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sertk.core import HeadSpec, SertkError
+from sertk.core import HeadSpec, Padded, SertkError
 from sertk.modeling import build, bundle
 from sertk.modeling.build import Body
 from sertk.modeling.model import Model
@@ -161,3 +162,88 @@ def test_every_file_of_weights_is_read_once(
     monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.name) or plain(self))
     bundle.read(folder, PLUGINS)
     assert sorted(read) == sorted(["model.safetensors", only(folder).name])
+
+
+def test_the_files_of_a_feature_that_runs_share_are_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, body, settings = made(PROBE)
+    files, calls = body.frontend.features["x"].files, Counter[str]()
+
+    def counted() -> dict[str, bytes]:
+        calls["all"] += 1
+        return files()
+
+    monkeypatch.setattr(body.frontend.features["x"], "files", counted)
+    known: bundle.Kept = {"x": {}}
+
+    def run(name: str) -> Path:
+        bundle.write(tmp_path / name, model, body.frontend, settings, ABOUT, PLUGINS, kept=known)
+        return only(tmp_path / name)
+
+    first, second = run("one"), run("two")
+    assert calls["all"] == 1
+    assert first.name == second.name
+    assert first.stat().st_ino == second.stat().st_ino
+    assert bundle.read(tmp_path / "two", PLUGINS).classes == ("anger", "neutral", "sadness")
+    content = second.read_bytes()
+    second.write_bytes(content[:-1] + b"!")  # both names of it
+    third = run("three")
+    assert calls["all"] == 2
+    assert third.read_bytes() == content
+    shutil.rmtree(tmp_path / "three")
+    assert run("four").read_bytes() == content
+    assert calls["all"] == 3
+
+
+def test_the_files_of_other_features_are_those_of_each_run(tmp_path: Path) -> None:
+    known: bundle.Kept = {}
+    for number in (0, 1):
+        model, body, settings = made(PROBE, encoder=number)
+        bundle.write(tmp_path / str(number), model, body.frontend, settings, ABOUT, PLUGINS, kept=known)
+    assert only(tmp_path / "0").name != only(tmp_path / "1").name
+    assert known == {}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "mel", "n_mels": 24},
+        {"name": "mfcc", "n_mfcc": 7},  # whose silence is another value in each dimension
+        {"name": "frozen", "backbone": {"name": "whisper", "config": SIZES, "layers": "all"}, "pool": "mean"},
+    ],
+    ids=lambda spec: spec["name"],
+)
+def test_a_bundle_describes_its_features_so_that_a_model_is_made_without_them(
+    spec: dict[str, Any], tmp_path: Path
+) -> None:
+    kind = {"inputs": {"x": spec}, "backbone": "frames"}
+    folder, feature = write(tmp_path / "model", kind), made(kind)[1].frontend.features["x"]
+    told = (bundle.opened(folder, PLUGINS).features or {})["x"]
+    for word in ("width", "frame_seconds", "layers", "weights"):
+        assert getattr(told, word) == getattr(feature, word)
+    assert torch.equal(torch.as_tensor(told.silence), torch.as_tensor(feature.silence))
+    shutil.rmtree(folder / "files", ignore_errors=True)  # no weights of a feature are looked at
+    read = bundle.read(folder, PLUGINS, stored=True)
+    assert read.frontend.inputs()["x"].width == feature.width
+    with pytest.raises(SertkError, match="made to read its features from a store was given waves"):
+        read.frontend.features["x"](Padded(torch.zeros(1, 800), torch.tensor([800])))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"features": []}, "features is no dict of dicts"),
+        ({"features": {"x": 3}}, "features is no dict of dicts"),
+        ({"features": {}}, "features describes none; the inputs are x"),
+        (
+            {"features": {"x": {"width": 16, "layers": True, "silence": None}}},
+            "'x': frame_seconds, layers, silence, we",
+        ),
+    ],
+)
+def test_a_bundle_that_describes_other_features_is_refused(wrong: dict[str, Any], says: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "model", PROBE) / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wrong}))
+    with pytest.raises(SertkError, match=says):
+        bundle.read(tmp_path / "model", PLUGINS)

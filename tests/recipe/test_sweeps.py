@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sertk.cli.app import app
+from sertk.corpus import protocols
 from sertk.settings import merge, sweep
 from sertk.settings.packaged import egs
 from sertk.settings.schema import Settings
+from sertk.settings.several import folds_of, seeds_of
 from sertk.settings.sweep import Sweep, Values
+from sertk.testing import official
 
 SWEEPS = {
     "fesc": ["p3-alpha", "p3-duration", "p3-figure2", "p3-table1", "p3-table2"],
@@ -168,25 +176,11 @@ def settings(corpus: str, found: Sweep, row: str) -> Settings:
     )
 
 
-def test_p2_table3_has_the_printed_values_and_the_settings_of_its_rows() -> None:
-    found = read("iemocap/p2-table3")
-    wanted = lines(P2_TABLE3)
-    assert printed(found, "WA", "UA") == {
-        row: {"WA": float(line[5]), "UA": float(line[6])} for row, line in zip(found.rows, wanted, strict=True)
-    }
-    sources = {"HuBERT": "facebook/hubert-large-ll60k", "WavLM": "microsoft/wavlm-large"}
-    poolings = {"base": "first", "MaxPool": "max", "MeanPool": "mean", "FLAM": "flam"}
-    losses = {"KL": "kl", "C": "center", "Focal": "focal", "SupCon": "frame_supcon"}
-    for row, (number, encoder, mixup, pooling, terms, *_) in zip(found.rows, wanted, strict=True):
+def test_p2_table3_has_the_printed_values() -> None:
+    found = read("iemocap/p2-table3")  # that the settings are those of the row: test_iemocap.py
+    for (row, one), (number, encoder, *_, wa, ua) in zip(found.rows.items(), lines(P2_TABLE3), strict=True):
         assert row.startswith(f"{number} {encoder}, ")
-        s = settings("iemocap", found, row)
-        assert (s.backbone.name, s.backbone.settings["source"]) == (encoder.lower(), sources[encoder])
-        assert s.backbone.settings["freeze"] == "conv"
-        assert [one.name for one in s.augment] == ([] if mixup == "none" else [mixup.lower()])
-        assert (s.pooling.name, s.pooling.settings["project"]) == (poolings[pooling], 64)
-        assert {one.name for one in s.losses} == {losses[term] for term in terms.split("+")}
-        assert all(one.weight == 1 and not one.settings for one in s.losses)
-        assert s.pilot == 20
+        assert one.paper == {"WA": float(wa), "UA": float(ua)}
 
 
 def test_p2_figure2_before_is_the_same_model_with_kl_alone() -> None:
@@ -225,3 +219,55 @@ def test_a_sweep_is_compared_with_its_paper_on_the_papers_own_settings(name: str
         assert found.paper.protocol == s.protocol.removesuffix(".yaml")
         theirs = found.paper.backbone or s.backbone
         assert (theirs.name, theirs.settings["source"]) == (s.backbone.name, s.backbone.settings["source"])
+
+
+# --- on their corpora -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, list[list[str]]]]:
+    """What `sertk sweep NAME --dry-run` prints on a tree in the official layout, prepared; and the work folder."""
+    short = ["--set", "audio.min_seconds=0.001"]
+
+    def ran(*words: object) -> list[list[str]]:
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == 0, done.stderr
+        return [shlex.split(line) for line in done.stdout.splitlines()]
+
+    @cache
+    def place(corpus: str, protocol: str) -> tuple[Path, Path]:
+        folder = tmp_path_factory.mktemp(corpus)
+        root = official(corpus, folder / "the corpus")
+        own = ["--set", f"protocol={protocol}", *short]
+        ran("recipe", egs() / corpus, "--root", root, "--work", folder, *own, "--stop-stage", "prepare")
+        return root, folder
+
+    def plan(name: str) -> tuple[Path, list[list[str]]]:
+        corpus, found = name.partition("/")[0], read(name)
+        root, folder = place(corpus, str(settings(corpus, found, next(reversed(found.rows))).protocol))
+        return folder, ran("sweep", name, "--root", root, "--work", folder, *short, "--dry-run")
+
+    return plan
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sweep_is_planned_on_the_tree_of_its_corpus(
+    name: str, planned: Callable[[str], tuple[Path, list[list[str]]]]
+) -> None:
+    found = read(name)
+    work, commands = planned(name)
+    stages = [words[1] for words in commands]
+    assert list(dict.fromkeys(stages)) == ["featurize", "train", "score", "sweep"]  # it is prepared
+    assert stages.count("sweep") == 1
+    (path,) = work.glob(f"data/*/protocols/{found.paper.protocol}.json")
+    known = list(protocols.load(path).folds)
+    trained = []
+    for words in commands:
+        if words[1] == "train":
+            value = {word: words[words.index(word) + 1] for word in ("--protocol", "--fold", "--seed", "--out")}
+            assert value["--protocol"] == found.paper.protocol
+            folder = value["--out"].partition("/fold=")[0]
+            runs = [(fold, seed) for fold in folds_of(value["--fold"], known) for seed in seeds_of(value["--seed"])]
+            trained += [(folder, *run) for run in runs]
+    folds = 1 if name.endswith("figure2") and name.startswith(("iemocap/p3", "fesc")) else len(known)
+    assert len(trained) == len({*trained}) == len(found.points) * folds * len(found.seeds or (0,))

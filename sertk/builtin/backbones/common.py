@@ -50,19 +50,18 @@ def choose_wave(backbone: str, inputs: Mapping[str, InputSpec], reads: str | Non
     return name
 
 
-def choose_frames(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None, width: int, layers: int) -> str:
-    """The input that the upper part of an encoder reads, see `choose`.
+def check_frames(backbone: str, given: InputSpec, width: int, layers: int) -> int | None:
+    """How many frames the upper part of an encoder gives: those that it reads, where their number is fixed.
 
     Raises:
-        UsageError: Where it is not what the lower part gives.
+        UsageError: Where it is offered something else than its lower part gives.
     """
-    name = choose(backbone, inputs, reads)
-    if (inputs[name].width, inputs[name].layers) != (width * layers, layers):
+    if (given.width, given.layers) != (width * layers, layers):
         raise UsageError(
-            f"backbone {backbone!r} with `start` reads what its lower part gives, {layers} x {width} wide, and {name!r} "
-            f"is {inputs[name].width} wide, of {inputs[name].layers} layers: set freeze, and not start."
+            f"backbone {backbone!r} with `start` reads the {layers} x {width} that its lower part gives, and it is "
+            f"offered {given.layers} x {given.width // given.layers}. Set freeze: the run then sets start itself."
         )
-    return name
+    return given.frames
 
 
 def check_depth(backbone: str, depth: int, **choices: object) -> None:
@@ -102,8 +101,15 @@ def split_frozen(name: str, settings: Mapping[str, object], default: str, conv: 
     below = {word: value for word, value in inside.items() if word not in ("layers", "checkpointing")}
     feature = {"name": name, **below, **({"layers": "all"} if several else {}), "up_to": at}
     above = {"name": name, **inside, **({"freeze": freeze} if "freeze" in settings else {}), "start": at}
-    part = "the convolutions" if at in (0, "conv") else f"the convolutions and {at} layers"
-    return Split({"name": "frozen", "backbone": feature}, above, part)
+    layers_too = "" if at in (0, "conv") else " and the first layer" if at == 1 else f" and the first {at} layers"
+    return Split({"name": "frozen", "backbone": feature}, above, f"the convolutions{layers_too}")
+
+
+def join_frozen(settings: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The settings of an encoder whose upper part has these; see `Backbone.join`."""
+    if settings.get("start") is None:
+        return None
+    return {word: value for word, value in settings.items() if word != "start"}
 
 
 def remove(module: nn.Module, *names: str) -> None:

@@ -16,8 +16,10 @@ from sertk.builtin.backbones.common import (
     RATE,
     LayerSum,
     check_depth,
-    choose_frames,
+    check_frames,
+    choose,
     choose_wave,
+    join_frozen,
     pretrained,
     remove,
     split_frozen,
@@ -126,6 +128,7 @@ class SpeechEncoder(Backbone):
         start: int | Literal["conv"] | None = None,
     ) -> None:
         super().__init__()
+        self.inputs = ((choose_wave if start is None else choose)(self.kind, inputs, reads),)
         if (source is None) == (config is None):
             raise UsageError(
                 f"backbone {self.kind!r} needs a source: the folder of a checkpoint, or its name on the hub."
@@ -146,14 +149,11 @@ class SpeechEncoder(Backbone):
         self.width = (sizes.conv_dim[-1] if up_to == "conv" else sizes.hidden_size) * self.layers
         self.frame_seconds = math.prod(sizes.conv_stride) / RATE
         self._normalize = _standardised(source) if normalize is None and source is not None else bool(normalize)
-        if start is None:
-            self.inputs = (choose_wave(self.kind, inputs, reads),)
-            _take_real_norm(self.encoder)
-        else:
+        if start is not None:
             below = start + 1 if self._every and start != "conv" else 1
             width = sizes.conv_dim[-1] if start == "conv" else sizes.hidden_size
-            self.inputs = (choose_frames(self.kind, inputs, reads, width, below),)
-            self.frames = inputs[self.inputs[0]].frames
+            self.frames = check_frames(self.kind, inputs[self.inputs[0]], width, below)
+        _take_real_norm(self.encoder)
         self._remove()
         self._freeze(freeze)
 
@@ -165,8 +165,7 @@ class SpeechEncoder(Backbone):
         if isinstance(self._start, int):
             remove(encoder, "feature_projection")
             remove(stack, "pos_conv_embed", *([] if self._stable else ["layer_norm"]))
-            for place in range(self._start):
-                self._remove_layer(place)
+            remove(stack.layers, *map(str, range(self._start)))
         if self._up_to is not None:
             encoder.masked_spec_embed = None  # it would only have a share in the hash of the weights
             first = 0 if self._up_to == "conv" else self._up_to
@@ -175,10 +174,6 @@ class SpeechEncoder(Backbone):
         if self._up_to == "conv":
             remove(encoder, "feature_projection")
             remove(stack, "pos_conv_embed")
-
-    def _remove_layer(self, place: int) -> None:
-        """Takes out a layer below `start`."""
-        remove(self._stack.layers, str(place))
 
     @property
     def _stack(self) -> Any:  # noqa: ANN401 - three classes without a common one
@@ -199,6 +194,11 @@ class SpeechEncoder(Backbone):
     def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:
         """What is frozen, the whole or the lower layers; see the setting `freeze`."""
         return split_frozen(name, settings, "conv", "conv")
+
+    @classmethod
+    def join(cls, settings: Mapping[str, object]) -> Mapping[str, object] | None:
+        """The settings without `start`."""
+        return join_frozen(settings)
 
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """The convolutions, the projection with the positions, each layer that counts, and the norm after the last."""
@@ -284,12 +284,10 @@ class SpeechEncoder(Backbone):
     def _states(self, frames: Padded) -> Iterator[Tensor]:
         """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
         stack, first = self._stack, self._start if isinstance(self._start, int) else 0
-        *below, state = frames.data.split(self.encoder.config.hidden_size, 2)
+        *below, state = torch.split(frames.data, self.encoder.config.hidden_size, 2)
         yield from below
         mask = None if bool(frames.mask.all()) else frames.mask
-        memory: list[Any] = [
-            self._memory(state) if first else None
-        ]  # WavLM's first layer makes the position bias of all
+        memory: list[Any] = [self._memory(state) if first else None]
         for layer in stack.layers[first : self._last]:
             yield state
             if self._checkpointing and self.training and torch.is_grad_enabled():
@@ -299,7 +297,7 @@ class SpeechEncoder(Backbone):
         yield stack.layer_norm(state) if self._normed else state
 
     def _memory(self, state: Tensor) -> Tensor | None:
-        """What the layers below `start` would hand to the one there."""
+        """What the first layer hands to those above it beside its state."""
         return None
 
     def _layer(self, layer: nn.Module, state: Tensor, mask: Tensor | None, memory: object) -> tuple[Tensor, object]:
@@ -354,16 +352,14 @@ class WavLM(SpeechEncoder):
 
     kind, example = "wavlm", "microsoft/wavlm-large"
 
-    def _remove_layer(self, place: int) -> None:
-        if place:
-            super()._remove_layer(place)
-            return
-        attention = self._stack.layers[0].attention
-        remove(
-            self._stack.layers[0], *(name for name, _ in self._stack.layers[0].named_children() if name != "attention")
-        )
-        remove(attention, *(name for name, _ in attention.named_children() if name != "rel_attn_embed"))
-        attention.gru_rel_pos_const = None
+    def _remove(self) -> None:
+        first = self._stack.layers[0]
+        super()._remove()
+        if isinstance(self._start, int) and self._start:  # the first layer has the position bias that all read
+            remove(first, *(name for name, _ in first.named_children() if name != "attention"))
+            remove(first.attention, *(name for name, _ in first.attention.named_children() if name != "rel_attn_embed"))
+            first.attention.gru_rel_pos_const = None
+            self._stack.layers[0] = first
 
     def _memory(self, state: Tensor) -> Tensor | None:
         rows, frames, _ = state.shape

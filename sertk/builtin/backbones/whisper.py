@@ -14,8 +14,10 @@ from sertk.builtin.backbones.common import (
     RATE,
     LayerSum,
     check_depth,
-    choose_frames,
+    check_frames,
+    choose,
     choose_wave,
+    join_frozen,
     pretrained,
     remove,
     split_frozen,
@@ -118,6 +120,7 @@ class Whisper(Backbone):
         start: int | None = None,
     ) -> None:
         super().__init__()
+        self.inputs = ((choose_wave if start is None else choose)("whisper", inputs, reads),)
         if (source is None) == (config is None):
             raise UsageError("backbone 'whisper' needs a source: the folder of a checkpoint, or its name on the hub.")
         self.encoder = _load(source) if source is not None else _random(config or {})
@@ -135,12 +138,9 @@ class Whisper(Backbone):
         self.sum = LayerSum(self._last + 1) if layers == "weighted" else None
         self.layers = self._last + 1 if layers == "all" else 1
         self.width, self.frame_seconds = sizes.d_model * self.layers, 2 * HOP / RATE
-        if start is None:
-            self.inputs = (choose_wave("whisper", inputs, reads),)
-        else:
+        if start is not None:
             below = start + 1 if self._every else 1
-            self.inputs = (choose_frames("whisper", inputs, reads, sizes.d_model, below),)
-            self.frames = inputs[self.inputs[0]].frames
+            self.frames = check_frames("whisper", inputs[self.inputs[0]], sizes.d_model, below)
         self._remove()
         self._freeze(freeze)
 
@@ -167,6 +167,11 @@ class Whisper(Backbone):
         padded = settings.get("window") == "30s" and settings.get("freeze") != "all"
         # the layers above would have to see the silence up to 30 s too, and an utterance's own frames are cached
         return None if padded else split_frozen(name, settings, "none", 0)
+
+    @classmethod
+    def join(cls, settings: Mapping[str, object]) -> Mapping[str, object] | None:
+        """The settings without `start`."""
+        return join_frozen(settings)
 
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """The convolutions, each layer that counts, and the norm after the last."""
@@ -216,7 +221,7 @@ class Whisper(Backbone):
     def _states(self, read: Padded) -> Iterator[Tensor]:
         """(B, T, d) what each layer that counts reads, then what the last one gives, normalised where it is the top."""
         encoder = self.encoder
-        *below, state = read.data.split(encoder.config.d_model, 2)
+        *below, state = torch.split(read.data, encoder.config.d_model, 2)
         yield from below
         mask = None if bool(read.mask.all()) else read.mask[:, None, None]  # (B, 1, 1, T): keys that may be seen
         for layer in encoder.layers[self._start or 0 : self._last]:
