@@ -6,7 +6,6 @@ everything looks the same, the same call says it and is done. Every doubt goes t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -76,12 +75,10 @@ def looks(inputs: Iterable[Path], others: Iterable[Path]) -> dict[str, str]:
 
 def leave(record: Path, found: Mapping[str, str], says: Sequence[str]) -> None:
     """Writes the record of a call that has nothing to do."""
-    from sertk.core.errors import SertkError  # here, for they import torch
-    from sertk.core.files import write_text
+    from sertk.core.files import write_text  # here, for it imports torch
 
     content = {"schema": 1, "says": says, "installed": _installed(), "looks": found}
-    with contextlib.suppress(SertkError):  # a folder that cannot be written: the next call goes the ordinary way
-        write_text(record, json.dumps(content, indent=1) + "\n")
+    write_text(record, json.dumps(content, indent=1) + "\n")
 
 
 def _installed() -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sertk.console.progress import console, say
-from sertk.core import Launcher, UsageError
+from sertk.core import Launcher, SertkError, UsageError
 from sertk.recipe import quick
 from sertk.recipe.commands import commands
 from sertk.recipe.freshness import Fingerprint, Step, files_of, fingerprint, fresh, remember, stale, stamp
@@ -56,7 +57,8 @@ def run(path: Path, ask: Ask, record: Path | None = None) -> int:
         if any(codes):
             return next(filter(None, codes))
     if record:
-        _record(plan, stages, record)
+        with contextlib.suppress(SertkError, OSError):  # without one the next call goes the ordinary way
+            _record(plan, stages, record)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -93,22 +92,16 @@ def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
             longer at the same place.
     """
     failed: list[Exception] = []
-    gc.collect()
-    gc.freeze()  # so that looking for what a run left takes no time
-    try:
-        for number, run in enumerate(runs, 1):
-            fold, seed = str(run.settings.fold), run.settings.seed
-            say(f"run {number} of {len(runs)}: fold {fold}, seed {seed}")
-            try:
-                run.train(out / f"fold={part_of(fold)}" / f"seed={seed}", force=force)
-            except Exception as error:  # a run can fail in any way, and ends only itself
-                if distributed.world_size() > 1:
-                    raise
-                say(f"fold {fold}, seed {seed} failed: {sentence(error)}")
-                failed.append(_without_frames(error))
-            gc.collect()  # a schedule and its optimizer hold each other, and the model
-    finally:
-        gc.unfreeze()
+    for number, run in enumerate(runs, 1):
+        fold, seed = str(run.settings.fold), run.settings.seed
+        say(f"run {number} of {len(runs)}: fold {fold}, seed {seed}")
+        try:
+            run.train(out / f"fold={part_of(fold)}" / f"seed={seed}", force=force)
+        except Exception as error:  # a run can fail in any way, and ends only itself
+            if distributed.world_size() > 1:
+                raise
+            say(f"fold {fold}, seed {seed} failed: {sentence(error)}")
+            failed.append(_without_frames(error))
     if len(failed) == len(runs):
         raise failed[0]
     if failed:

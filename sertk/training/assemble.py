@@ -136,7 +136,7 @@ def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
 def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
     """The rows of some utterances, each in so many copies, with so many partners."""
     shared, classes = setup.shared, setup.task.classes
-    labels = torch.tensor([classes.index(shared.folds.labels[i]) for i in ids])
+    labels = torch.tensor([classes.index(shared.folds.labels[i]) for i in ids], dtype=torch.int64)
     utterances = shared.data.select(ids)
     return Rows(utterances, labels, len(classes), shared.reader, setup.settings.seed, copies, partners)
 

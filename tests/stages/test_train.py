@@ -284,11 +284,13 @@ def test_an_interrupt_ends_all(spoilt: Data, tmp_path: Path, monkeypatch: pytest
     assert not list((tmp_path / "out").rglob("failed.json"))
 
 
-def test_a_run_leaves_no_model_in_memory(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_leaves_no_model_in_memory_though_it_failed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sertk.training import run
 
     kept, alive = [], []
-    make, enabled = run.make_parts, gc.isenabled()
+    make, normalize, enabled = run.make_parts, run._normalize, gc.isenabled()
 
     def noted(*given: Any) -> Any:  # noqa: ANN401
         alive.append(sum(one() is not None for one in kept))
@@ -296,14 +298,19 @@ def test_a_run_leaves_no_model_in_memory(data: Path, tmp_path: Path, monkeypatch
         kept.append(weakref.ref(made.model))
         return made
 
+    def ill(*given: Any) -> None:  # noqa: ANN401
+        if len(kept) == 2:
+            raise SertkError("ill")
+        normalize(*given)
+
     monkeypatch.setattr(run, "make_parts", noted)
-    gc.disable()  # nobody else may look for it
+    monkeypatch.setattr(run, "_normalize", ill)
+    gc.disable()  # which might come too late
     try:
-        train(data, tmp_path, "1", "0-2", **FRAMES)
+        assert train(data, tmp_path, "1", "0-2", **FRAMES) == 1
     finally:
         gc.enable() if enabled else None
     assert alive == [0, 0, 0]
-    assert not gc.get_freeze_count()
 
 
 def saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

@@ -45,7 +45,7 @@ from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.plugins import Plugins
 from sertk.settings import merge
-from sertk.training.assemble import Setup, make_parts, make_training
+from sertk.training.assemble import Setup, Shared, make_parts, make_training
 from sertk.training.loading import Item, Loader, Order, Reader, Rows
 from sertk.training.loop import EmotionBrain
 
@@ -216,7 +216,8 @@ def sertk_way(work: Work, out: Path, fed: Fed) -> Way:
     rows = Rows(utterances, labels, len(CLASSES), reader)
     order = Order(Some(rows.labels, rows.lengths, work), 0, len(rows.labels))
     folds = Folds(work.data.corpus, "", CLASSES, {}, {"all": Fold((), (), ())})
-    setup = Setup(plugins, loaded, work.data, folds, folds.fold("all"), task, reader, {}, out, None)
+    shared = Shared(plugins, work.data, folds, reader, parts.body.frontend.features, {}, {}, None)
+    setup = Setup(shared, loaded, folds.fold("all"), task, out)
     brain = Ours(make_training(setup, "select", None, parts, order))
     brain.fed = fed
     brain.modules.eval()
