@@ -56,6 +56,8 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("backbone", "whisper", {"config": SIZES, "layers": "weighted", "freeze": 1}),
     ("backbone", "whisper", {"config": SIZES, "layers": "all", "freeze": "all"}),
     ("backbone", "whisper", {"config": SIZES, "layers": 1, "window": "30s"}),
+    ("backbone", "whisper", {"config": SIZES, "layers": "all", "up_to": 1}),
+    ("backbone", "hubert", {"config": SPEECH, "up_to": "conv"}),
     ("loss", "arcface", {"margin": 0.3, "scale": 30.0, "reduction": "sum"}),
     ("loss", "ce", {"balance": "balanced", "smoothing": 0.1, "reduction": "sum"}),
     ("loss", "contrastive", {"distance": "l2"}),
@@ -74,6 +76,14 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
 )
 
 
+# the upper parts of encoders: what they read is what the layers below gave, those that they sum side by side
+UPPER: tuple[tuple[str, Mapping[str, Any], InputSpec], ...] = (
+    ("whisper", {"config": SIZES, "layers": "all", "start": 1}, InputSpec(32, 0.02, layers=2)),
+    ("wav2vec2", {"config": SPEECH, "start": "conv"}, InputSpec(8, 0.02)),
+    ("wavlm", {"config": SPEECH, "layers": "weighted", "freeze": 1, "start": 1}, InputSpec(32, 0.02, layers=2)),
+)
+
+
 def everything() -> list[Any]:
     """The cases of everything registered, with defaults and with the settings above."""
     named = [(kind, name, NEEDED.get((kind, name), {})) for kind in KINDS for name in PLUGINS.names(kind)]
@@ -84,6 +94,9 @@ def everything() -> list[Any]:
     ]
     wide = {"spectrogram": InputSpec(128, 0.01)}
     paper = contracts("backbone", "cnn_transformer", {"tail": "drop"}, inputs=wide, plugins=PLUGINS)
+    for name, settings, offered in UPPER:
+        upper = contracts("backbone", name, settings, inputs={"frozen": offered}, plugins=PLUGINS)
+        cases += [pytest.param(case, id=f"{case.id} {dict(settings)}") for case in upper]
     return [*cases, *(pytest.param(case, id=f"{case.id} {{'tail': 'drop'}}") for case in paper)]
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,20 +91,18 @@ def measured(data: Data, settings: Settings, other: int | str, batch: int, pairs
     """A row."""
     settings = replace(settings, train=replace(settings.train, batch=batch, device="cpu", checkpoint_steps=0))
     featurize(data, settings, 1)
-    split = with_frozen(Plugins(), settings)
-    cached = training(data, split, "read from the store")
     words = "all layers trained" if other == "none" else "computed in every epoch"
-    whole = training(data, frozen(settings, other), words)
-    if other == "none":  # only the gradients of what both train can be the same
-        kept = set(cached.read(Path()))
-        read = whole.read
-        whole = replace(whole, read=lambda folder: {name: one for name, one in read(folder).items() if name in kept})
-    result = harness.compare(cached, whole, pairs, TOLERANCE)
-    return result.row(f"an epoch of {len(data.utterances)} files: {name}", cached.name, whole.name)
+    cached, whole = brain(data, with_frozen(Plugins(), settings)), brain(data, frozen(settings, other))
+    # what is drawn beside the encoder, which draws too where it is read
+    whole.training.model.load_state_dict(cached.training.model.state_dict(), strict=False)
+    trained = [name for name, value in cached.training.model.named_parameters() if value.requires_grad]
+    ways = way(cached, trained, "read from the store"), way(whole, trained, words)
+    result = harness.compare(*ways, pairs, TOLERANCE)
+    return result.row(f"an epoch of {len(data.utterances)} files: {name}", ways[0].name, ways[1].name)
 
 
-def training(data: Data, settings: Settings, name: str) -> Way:
-    """An epoch of what `sertk train` runs."""
+def brain(data: Data, settings: Settings) -> EmotionBrain:
+    """What `sertk train` trains with."""
     ids = tuple(data.utterances)
     labels = {one: CLASSES[place % len(CLASSES)] for place, one in enumerate(ids)}
     folds = Folds(data.corpus, "", CLASSES, labels, {"all": Fold(ids, ids[:1], ())})
@@ -112,26 +110,30 @@ def training(data: Data, settings: Settings, name: str) -> Way:
     setup = make_setup(shared, settings, Path(tempfile.gettempdir()) / "sertk-bench-writes-nothing")
     parts = make_parts(shared.plugins, settings, setup.task, shared.made)
     rows = rows_of(setup, ids)
-    _, order = make_order(setup, parts.mixture, rows)
-    brain = EmotionBrain(make_training(setup, "select", None, parts, order))
-    made, epochs = outputs(brain, Loader(rows, order, 0, "train")), itertools.count(1)
+    made = EmotionBrain(make_training(setup, "select", None, parts, make_order(setup, parts.mixture, rows)[1]))
+    made.rows = rows
+    return made
+
+
+def way(made: EmotionBrain, trained: Sequence[str], name: str) -> Way:
+    """An epoch of training; what the first batch gave before is compared."""
+    first, epochs = outputs(made, trained), itertools.count(1)
 
     def run(folder: Path) -> None:
-        brain.fit([next(epochs)], Loader(rows, order, 0, "train"), progressbar=False)
+        made.fit([next(epochs)], Loader(made.rows, made.training.order, 0, "train"), progressbar=False)
 
-    return Way(name, run, lambda folder: made)
+    return Way(name, run, lambda folder: first)
 
 
-def outputs(brain: EmotionBrain, loader: Loader) -> Arrays:
-    """The loss of the first batch, and the gradients that it gives."""
-    brain.modules.train()
-    item = next(iter(loader))
-    loss = brain.compute_objectives(brain.compute_forward(item, Stage.TRAIN), item, Stage.TRAIN)
+def outputs(made: EmotionBrain, trained: Sequence[str]) -> Arrays:
+    """The loss of the first batch, and its gradients."""
+    made.modules.train()
+    item = next(iter(Loader(made.rows, made.training.order, 0, "train")))
+    loss = made.compute_objectives(made.compute_forward(item, Stage.TRAIN), item, Stage.TRAIN)
     loss.backward()
-    named = brain.training.model.named_parameters()
-    found = {name: value.grad.clone() for name, value in named if value.grad is not None}
+    found = {name: value.grad.clone() for name, value in made.training.model.named_parameters() if name in trained}
     largest = max(float(one.abs().max()) for one in found.values())
-    brain.modules.zero_grad()
+    made.modules.zero_grad()
     return {"loss": loss.detach().numpy(), **{name: (one / largest).numpy() for name, one in found.items()}}
 
 
