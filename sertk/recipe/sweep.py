@@ -123,12 +123,11 @@ class SweepPlan:
 
     def _plan(self, point: Point) -> Plan:
         sweep, given = self.sweep, self.ask
-        parts = {cell.part for cell in sweep.cells.values() if cell.cost is None}
         ask = replace(
             given,
             folds=given.folds or sweep.folds,
             seeds=given.seeds or tuple(map(str, sweep.seeds)),
-            parts=sorted(parts, key=("test", "dev", "train").index),
+            parts=sweep.parts,
             choices=self._choices(point, given.choices),
         )
         try:
