@@ -339,8 +339,8 @@ class Plan:
         for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
             scores = out / scores_file(part)
             own = [] if part == "test" else ["--part", part]
-            words = ["score", str(out / "model"), str(self._data), "--out", str(scores), *own, *how]
             several = ["score", str(self.system), str(self._data), *own, *how]
+            words = [*several, "--fold", fold, "--seed", seed]  # not as a bundle: of a run it is noted why it failed
             makes = [scores, beside(scores, "metrics", ".json")]
             needs = [*self._prepared()[2:], out / "model", *map(Path, s.plugins)]  # a file may have metrics
             stamp = out / (".score.json" if part == "test" else f".score-{part}.json")

@@ -185,6 +185,13 @@ def test_runs_are_shared_out_among_the_jobs_along_the_longer_side(tmp_path: Path
     assert len(commands(two, 4, force=False)) == 4
 
 
+def test_a_run_that_is_scored_alone_is_scored_as_one_of_its_system(recipe: Path) -> None:
+    step, *_ = plan(recipe, SMALL.replace("recipe: RECIPE\n", "")).steps("score") or []
+    # what keeps its failed.json; a bundle that is scored has no such file
+    assert step.words[:2] == ["score", str(step.stamp.parents[2])]
+    assert step.words[-4:] == ["--fold", "1", "--seed", "0"]
+
+
 def test_a_fold_whose_name_has_a_comma_is_named_alone(tmp_path: Path) -> None:
     made = commands([step("a,b", "0", tmp_path), step("c", "0", tmp_path), step("d", "0", tmp_path)], 1, force=False)
     assert sorted(one.words[one.words.index("--fold") + 1] for one in made) == ["a,b", "c,d"]
