@@ -85,6 +85,11 @@ class SweepPlan:
         return self.plans[0][1].work / "sweeps" / self.path.stem
 
     @property
+    def files(self) -> list[Path]:
+        """The plugin files of all rows: those of the recipe that are trusted too."""
+        return list(dict.fromkeys(Path(file) for _, plan in self.plans for file in plan.settings.plugins))
+
+    @property
     def corpus(self) -> str:
         """The title of the corpus."""
         return self.plans[0][1].title

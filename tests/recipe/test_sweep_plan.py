@@ -242,6 +242,54 @@ def test_status_counts_the_runs_of_each_row(recipe: Path) -> None:
     assert status(made)[0] == "plain: 1 failed, 1 to do"
 
 
+METRIC = '''
+"""A metric of a recipe's own."""
+
+from collections.abc import Mapping
+
+from sertk.core import Metric
+from sertk.hookspecs import hookimpl
+
+
+class Half(Metric):
+    """Half."""
+
+    better, range = "higher", (0, 1)
+
+    def __call__(self, scores):
+        """0.5."""
+        return 0.5
+
+
+@hookimpl
+def sertk_metrics() -> Mapping[str, type[Metric]]:
+    """By name."""
+    return {"half": Half}
+'''
+
+
+def test_a_metric_of_the_recipes_plugin_file_makes_a_column(recipe: Path) -> None:
+    (recipe.parent / "mine.py").write_text(METRIC)
+    recipe.write_text(f"{recipe.read_text()}plugins: [mine.py]\n")
+    path = write(recipe, SMALL.replace("recipe: RECIPE\n", "").replace("ua", "half"))
+    made = cli("sweep", path, "--work", recipe.parent / "work", "--trust", "--table")
+    assert made.exit_code == 0, made.output
+    assert "UA: half of test" in (recipe.parent / "work/sweeps/two/table.md").read_text()
+
+
+def test_a_metric_that_does_not_exist_is_said_before_anything_is_run(recipe: Path) -> None:
+    path = write(recipe, SMALL.replace("recipe: RECIPE\n", "").replace("metric: ua", "metric: uaa"))
+    dry = cli("sweep", path, "--root", recipe.parent, "--work", recipe.parent / "work", "--dry-run")
+    assert (dry.exit_code, dry.stdout) == (2, "")
+    assert "cell 'UA': no metric named 'uaa'; did you mean 'ua'" in dry.stderr
+
+
+def test_before_the_corpus_has_decided_on_the_folds_nobody_says_that_nothing_is_left(tmp_path: Path) -> None:
+    words = ("sweep", "fesc/p3-table2", "--work", tmp_path)
+    assert cli(*words, "--status").stdout.endswith("time left: not known until the corpus is prepared\n")
+    assert "**partial**: nothing is run" in cli(*words, "--table").stdout
+
+
 def test_a_sweep_is_found_by_path_and_by_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(recipe, FILE)
     monkeypatch.setattr("sertk.recipe.sweep.egs", lambda: recipe.parents[1])
