@@ -108,8 +108,11 @@ def test_a_setting_that_is_swept_is_not_for_the_command_line(recipe: Path) -> No
         plan(recipe, choices=Choices(set=["train.batch=3"]))
     with pytest.raises(UsageError, match=r"train\.optimizer is swept"):
         plan(recipe, choices=Choices(set=["train.optimizer=adam"]))
-    with pytest.raises(UsageError, match="rows of a sweep name their systems"):
-        plan(recipe, choices=Choices(system="p1-ce"))
+    for choices in (Choices(system="p1-ce"), Choices(set=["system=p1-ce"])):
+        with pytest.raises(UsageError, match="rows of a sweep name their systems"):
+            plan(recipe, choices=choices)
+    with pytest.raises(UsageError, match="losses is swept"):
+        plan(recipe, SMALL.replace("recipe: RECIPE", "grid: {losses: [[ce], [kl]]}"), choices=Choices(loss=["focal"]))
 
 
 def test_rows_folds_and_seeds_can_be_chosen(recipe: Path) -> None:
@@ -123,6 +126,28 @@ def test_rows_folds_and_seeds_can_be_chosen(recipe: Path) -> None:
         plan(recipe, rows=["wied"])
     with pytest.raises(UsageError, match="no row 'others' that is trained"):
         plan(recipe, rows=["others"])
+
+
+def test_seeds_by_position_are_the_sweeps(recipe: Path) -> None:
+    text = FILE.replace("seeds: [0, 1]", "seeds: [7, 5, 3]")
+    assert {seed for _, seed in plan(recipe, text, seeds=("#2",)).plans[0][1].places} == {"5"}
+    with pytest.raises(UsageError, match=r"no seed '#4'.*#1 to #3"):
+        plan(recipe, text, seeds=("#4",))
+
+
+def test_rows_that_need_the_corpus_prepared_in_two_ways_are_refused(recipe: Path) -> None:
+    made = plan(recipe, SMALL.replace("recipe: RECIPE", "grid: {audio.min_seconds: [0.1, 1.0]}"))
+    with pytest.raises(UsageError, match=r"row 'plain' of two\.yaml needs prepare with other settings"):
+        made.steps("prepare")
+
+
+def test_another_recipe_is_named_in_full_by_its_folder_from_here(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(recipe, SMALL.replace("recipe: RECIPE\n", ""))
+    monkeypatch.chdir(recipe.parent)
+    made = SweepPlan(path, Ask(root=recipe.parent, work=recipe.parent / "work"), (), ".")
+    words = made.command()
+    assert words[words.index("--recipe") + 1] == str(recipe)
+    assert "asked for with `--recipe tones`" in made.notes
 
 
 def test_a_row_whose_settings_are_wrong_is_named(recipe: Path) -> None:
