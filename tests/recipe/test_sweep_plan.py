@@ -330,6 +330,15 @@ def test_a_sweep_is_found_by_path_and_by_name(recipe: Path, monkeypatch: pytest.
     assert "2 recipes have a sweep 'two'" in both.stderr
 
 
+def test_a_copied_recipe_has_its_sweeps_and_not_their_tables(recipe: Path, tmp_path: Path) -> None:
+    table = write(recipe, FILE).with_suffix("") / "table.md"
+    table.parent.mkdir()
+    table.write_text("| row |")
+    assert cli("recipe", recipe.parent, "--copy", tmp_path / "mine").exit_code == 0
+    assert [path.name for path in (tmp_path / "mine/sweeps").iterdir()] == ["two.yaml"]
+    assert table.exists()
+
+
 def test_the_printed_commands_are_those_of_the_steps_and_end_in_the_table(recipe: Path) -> None:
     path = write(recipe, SMALL.replace("recipe: RECIPE\n", ""))
     dry = cli("sweep", path, "--root", recipe.parent, "--work", recipe.parent / "work", "--dry-run", "--seed", "0-2")
