@@ -98,7 +98,7 @@ def test_what_was_changed_and_what_follows_from_it_is_done_again(
     (run(mine, "4") / "scores.jsonl").write_text(text + "{}\n")
     again = cli("recipe", recipe, "--root", corpus, "--work", mine, "--stage", 4, "--stop-stage", "score", "--dry-run")
     (command,) = again.stdout.splitlines()
-    assert "fold=4" in command
+    assert "--fold 4" in command
 
 
 @pytest.mark.parametrize(
