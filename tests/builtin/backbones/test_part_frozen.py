@@ -336,6 +336,20 @@ def test_the_size_is_announced_and_the_store_has_every_layer_asked_for(
     assert announced == (str(len(held)), str(sum(map(len, held))), str(3 * WIDTH))  # what layers 0, 1 and 2 read
 
 
+def test_what_the_convolutions_of_a_speech_encoder_give_is_stored(prepared: Data, corpus: Path, tmp_path: Path) -> None:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    Wav2Vec2Model(Wav2Vec2Config(**SPEECH)).save_pretrained(tmp_path)
+    read = settings({"name": "wav2vec2", "source": str(tmp_path), "normalize": True})  # freeze: conv is its default
+    featurize(prepared, read, 1)
+    split = with_frozen(PLUGINS, read)
+    feature: Frozen = PLUGINS.make("feature", split.inputs["frozen"], 16_000)
+    one = next(iter(prepared.utterances.values()))
+    wave = torch.from_numpy(soundfile.read(corpus / one.path, dtype="float32")[0])
+    held = stores(prepared.folder, split, PLUGINS)["frozen"][prepared.facts[one.id].sha256]
+    torch.testing.assert_close(held, compute(feature, Padded.stack([wave])).data[0], atol=1e-5, rtol=1e-4)
+
+
 def test_a_bundle_scores_audio_as_the_whole_encoder_does(begun: Path, corpus: Path) -> None:
     about = json.loads((begun / "bundle.json").read_text())
     assert about["components"]["backbone"]["start"] == 1
