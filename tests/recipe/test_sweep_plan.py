@@ -23,7 +23,7 @@ from sertk.training import run_folder
 
 FILE = """
 title: Two rows
-settings: {train: {epochs: 2, threads: 1}}
+settings: {train: {epochs: 2, threads: 1, patience: 4}}
 seeds: [0, 1]
 grid: {train.batch: [4, 8], train.clip: [1.0, 2.0]}
 zip: {train.optimizer.lr: [1.0e-3, 1.0e-4], train.accumulate: [1, 2]}
@@ -34,7 +34,7 @@ cells:
 rows:
   others: {quoted: {UA: 61.5}, source: somebody}
   plain: {system: mini-cnn, paper: {UA: 70.1}}
-  wide: {system: mini-cnn, settings: {backbone: {name: cnn_transformer, layers: 1}, losses: [{name: kl}]}}
+  wide: {system: mini-cnn, settings: {backbone: {name: cnn_transformer, layers: 1}, train: {patience: 3}, losses: [{name: kl}]}}
 """
 SMALL = """
 title: Small
@@ -101,6 +101,7 @@ def test_a_rows_settings_lie_over_the_sweeps_and_the_command_line_over_both(reci
     assert [loss.name for loss in settings["wide"].losses] == ["kl"]
     assert [loss.name for loss in settings["plain"].losses] == ["ce"]
     assert settings["plain"].train.threads == 1
+    assert (settings["plain"].train.patience, settings["wide"].train.patience) == (4, 3)
 
 
 def test_a_setting_that_is_swept_is_not_for_the_command_line(recipe: Path) -> None:
