@@ -34,7 +34,9 @@ cells:
 rows:
   others: {quoted: {UA: 61.5}, source: somebody}
   plain: {system: mini-cnn, paper: {UA: 70.1}}
-  wide: {system: mini-cnn, settings: {backbone: {name: cnn_transformer, layers: 1}, train: {patience: 3}, losses: [{name: kl}]}}
+  wide:
+    system: mini-cnn
+    settings: {backbone: {name: cnn_transformer, layers: 1}, train: {patience: 3}, losses: [{name: kl}]}
 """
 SMALL = """
 title: Small
