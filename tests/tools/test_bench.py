@@ -217,7 +217,10 @@ def test_the_training_bench_tells_rates_and_padding(train: ModuleType, work: obj
         assert re.fullmatch(rf"{name}, fp32: [0-9.]+ utterances/s, [0-9.]+ % of the samples padding", line)
 
 
-def test_training_above_cached_layers_is_compared_with_training_the_whole(tmp_path: Path) -> None:
+def test_training_above_cached_layers_is_compared_with_training_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SOURCE))  # it imports harness
     bench = load("frozen")
     for n in range(6):
         clip(tmp_path / "corpus" / f"s{n % 3}" / f"{n}.wav", n, 0.1 + 0.05 * n)

@@ -134,7 +134,7 @@ class Whisper(Backbone):
         self._every = layers in ("all", "weighted")
         self._last = layers if isinstance(layers, int) else end
         check_depth("whisper", self._last, start=start)
-        self._normed = self._last == depth and up_to is None
+        self._normed = self._last == depth
         self.sum = LayerSum(self._last + 1) if layers == "weighted" else None
         self.layers = self._last + 1 if layers == "all" else 1
         self.width, self.frame_seconds = sizes.d_model * self.layers, 2 * HOP / RATE
