@@ -27,6 +27,7 @@ from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.settings.schema import Component, OptimizerSpec, Settings, TrainSettings
 from sertk.stages.featurize import featurize
+from sertk.stages.score import score
 from sertk.training.assemble import rehearse
 from sertk.training.optim import layer_rates
 
@@ -221,6 +222,7 @@ def test_what_is_cached_follows_from_the_settings() -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
+        ({"backbone.window": "30s"}, "the layers above see the silence behind an utterance too"),
         ({"augment": ["eam"]}, "augmentation 'eam' changes the waves that it reads"),
         ({"augment": ["lam"], "on_augment": "recompute"}, "augmentation 'lam' changes the waves"),
         ({"crop": {"length": 1.0}}, "crop cuts the waves that it reads"),
@@ -243,9 +245,6 @@ def test_a_run_says_what_is_read_from_the_store_and_nothing_where_nothing_is_tak
     )
     for freeze in ("none", "all"):
         assert not about_frozen(PLUGINS, settings({"name": "whisper", "source": "a/b", "freeze": freeze}))
-    # silence up to 30 s is seen by all layers, and only the frames of the utterance are cached
-    padded = settings({"name": "whisper", "source": "a/b", "freeze": 2, "window": "30s"})
-    assert with_frozen(PLUGINS, padded) == padded
 
 
 def test_wrong_settings_are_told_as_the_user_gave_them(tmp_path: Path) -> None:
@@ -266,6 +265,8 @@ def test_wrong_settings_are_told_as_the_user_gave_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"{path}:3: backbone 'whisper' takes no 'leyers'"):
         with_frozen(PLUGINS, merge.load(None, path, {"inputs": {"wave": {"name": "wave"}}}))
     told = {"frozen": InputSpec(16, 0.02)}
+    with pytest.raises(UsageError, match=r"start is 2; it is from 0 to 1"):
+        PLUGINS.make("backbone", spec("whisper", layers=1, start=2), told)
     with pytest.raises(UsageError, match=r"reads the 2 x 16 that its lower part gives, and it is offered 1 x 16\. Set"):
         PLUGINS.make("backbone", {"name": "whisper", "config": WHISPER, "layers": "all", "start": 1}, told)
 
@@ -346,6 +347,15 @@ def test_a_bundle_scores_audio_as_the_whole_encoder_does(begun: Path, corpus: Pa
     found, wanted = posteriors(begun, corpus), posteriors(begun, corpus, whole=True)
     assert float((found - wanted).abs().max()) < 1e-5
     assert float((wanted - wanted.mean(0)).abs().max()) > 1e-3  # files differ
+
+
+def test_scores_from_the_store_are_those_from_audio(begun: Path, prepared: Data, tmp_path: Path) -> None:
+    read = [tmp_path / f"{source}.jsonl" for source in ("store", "audio")]
+    score(begun, [str(prepared.folder)], read[0], device="cpu")
+    score(begun, [str(prepared.folder)], read[1], device="cpu", source="audio")
+    store, audio = ([json.loads(line)["logits"] for line in path.read_text().splitlines()] for path in read)
+    assert json.loads((tmp_path / "store.metrics.json").read_text())["took"]["from"] == "store"
+    torch.testing.assert_close(torch.tensor(store), torch.tensor(audio), atol=1e-4, rtol=0)
 
 
 def test_training_says_what_it_reads_and_reads_no_wave(
