@@ -337,6 +337,23 @@ def test_the_size_is_announced_and_the_store_has_every_layer_asked_for(
     assert announced == (str(len(held)), str(sum(map(len, held))), str(3 * WIDTH))  # what layers 0, 1 and 2 read
 
 
+def test_what_convolutions_give_is_stored(prepared: Data, tmp_path: Path) -> None:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    torch.manual_seed(3)
+    Wav2Vec2Model(Wav2Vec2Config(**SPEECH)).save_pretrained(tmp_path / "tiny")  # type: ignore[arg-type]
+    read = settings({"name": "wav2vec2", "source": str(tmp_path / "tiny"), "normalize": True})
+    featurize(prepared, read, 1)
+    computed = with_frozen(PLUGINS, read)
+    store = stores(prepared.folder, computed, PLUGINS)["frozen"]
+    feature: Frozen = PLUGINS.make("feature", computed.inputs["frozen"], 16_000)
+    one = next(iter(prepared.utterances.values()))
+    wave = torch.from_numpy(soundfile.read(prepared.root / one.path, dtype="float32")[0])
+    found = store[prepared.facts[one.id].sha256]
+    assert found.shape == ((len(wave) - 400) // 320 + 1, 10)
+    torch.testing.assert_close(found, feature(Padded.stack([wave])).data[0], atol=1e-5, rtol=1e-4)
+
+
 def test_a_bundle_scores_audio_as_the_whole_encoder_does(begun: Path, corpus: Path) -> None:
     about = json.loads((begun / "bundle.json").read_text())
     assert about["components"]["backbone"]["start"] == 1
