@@ -23,10 +23,10 @@ import sys, zipfile
 from pathlib import Path
 
 held = {name for name in zipfile.ZipFile(sys.argv[1]).namelist() if not name.endswith("/")}
-wanted = {f"sertk/{path}" for path in Path("egs").glob("*/recipe.yaml")}
+wanted = {f"sertk/{path}" for name in ("recipe.yaml", "sweeps/*.yaml") for path in Path("egs").glob(f"*/{name}")}
 wanted |= {str(path) for path in Path("sertk/settings/conf").rglob("*.yaml")} | {"sertk/py.typed"}
 wanted |= {str(path) for path in Path("sertk/builtin/corpora/folds").glob("*.tsv")}
-made, ours = {"data", "exp", "corpus"}, {"tests", "plugins", "tools"}  # by recipes; beside the package
+made, ours = {"data", "exp", "corpus", "table.md"}, {"tests", "plugins", "tools"}  # by recipes; beside the package
 extra = [n for n in held if (made if n.startswith("sertk/egs/") else ours) & set(Path(n).parts)]
 extra += [n for n in held if not n.startswith(("sertk/", "sertk-"))]
 if not wanted <= held or extra or len(wanted) < 4:

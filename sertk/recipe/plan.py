@@ -239,7 +239,7 @@ class Plan:
             return
         folds = [name for text in self.ask.folds or self.settings.folds for name in folds_of(text, known)]
         own = list(map(str, self.settings.seeds))
-        seeds = [seed for text in self.ask.seeds or own for seed in _seeds(text, own)]
+        seeds = [seed for text in self.ask.seeds or own for seed in seeds_in(text, own)]
         for fold, seed in product(dict.fromkeys(folds), dict.fromkeys(seeds)):
             yield fold, seed, self.system / f"fold={part_of(fold)}" / f"seed={seed}"
 
@@ -339,8 +339,8 @@ class Plan:
         for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
             scores = out / scores_file(part)
             own = [] if part == "test" else ["--part", part]
-            words = ["score", str(out / "model"), str(self._data), "--out", str(scores), *own, *how]
             several = ["score", str(self.system), str(self._data), *own, *how]
+            words = [*several, "--fold", fold, "--seed", seed]  # not as a bundle: of a run it is noted why it failed
             makes = [scores, beside(scores, "metrics", ".json")]
             needs = [*self._prepared()[2:], out / "model", *map(Path, s.plugins)]  # a file may have metrics
             stamp = out / (".score.json" if part == "test" else f".score-{part}.json")
@@ -389,8 +389,8 @@ def anywhere(word: str) -> str:
     return re.sub(absolute, lambda found: "FOLDER" if Path(found[0]).is_dir() else Path(found[0]).name, word)
 
 
-def _seeds(text: str, known: Sequence[str]) -> list[str]:
-    """The seeds that a text names, or the recipe's n-th as "#n"."""
+def seeds_in(text: str, known: Sequence[str]) -> list[str]:
+    """The seeds that a text names, or as "#n" the n-th of those that are known."""
     if not text.startswith("#"):
         return list(map(str, seeds_of(text)))
     place = text[1:]

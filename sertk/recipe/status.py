@@ -21,7 +21,8 @@ def status(plan: SweepPlan) -> list[str]:
     runs = {row: {folder: _state(folder, steps) for folder, steps in own.items()} for row, own in _runs(plan).items()}
     lines = [f"{row}: {_words(Counter(states.values()))}" for row, states in runs.items()]
     every = Counter(state for states in runs.values() for state in states.values())
-    return [*lines, f"{every.total()} runs: {_words(every)}; time left: {_duration(_left(runs), plan.jobs)}"]
+    left = _duration(_left(runs), plan.jobs) if every.total() else "not known until the corpus is prepared"
+    return [*lines, f"{every.total()} runs: {_words(every)}; time left: {left}"]
 
 
 def _runs(plan: SweepPlan) -> dict[str, dict[Path, list[Step]]]:

@@ -12,7 +12,7 @@ from sertk.core import SertkError, UsageError, nearest
 from sertk.corpus.features import Store
 from sertk.recipe.find import recipe_file
 from sertk.recipe.freshness import Step
-from sertk.recipe.plan import Ask, Plan, anywhere
+from sertk.recipe.plan import Ask, Plan, anywhere, seeds_in
 from sertk.results.sweeps import Line
 from sertk.settings import sweep as files
 from sertk.settings.overrides import Choices
@@ -55,34 +55,48 @@ class SweepPlan:
 
     def __init__(self, path: Path, ask: Ask, rows: Sequence[str] = (), recipe: str | None = None) -> None:
         self.path, self.ask, self._rows, self._other = path.resolve(), ask, rows, recipe
-        if ask.choices.system:
+        named = [*ask.choices.overrides(), *["losses"] * bool(ask.choices.loss)]
+        if ask.choices.system or "system" in named:
             raise UsageError("--system is of a recipe; the rows of a sweep name their systems. Choose rows with --row.")
         self.sweep: Sweep = files.load(path)
         self._own = self.path.parent / self.sweep.recipe
-        twice = next((name for name in ask.choices.overrides() for one in self.sweep.swept if _same(name, one)), None)
+        twice = next((name for name in named for one in self.sweep.swept if _same(name, one)), None)
         if twice:
             raise UsageError(f"{twice} is swept by {path}, and the command line sets it. Leave it out, or choose rows.")
-        self._recipe = recipe_file(recipe or str(self._own))
+        self._recipe = recipe_file(recipe or str(self._own)).resolve()
         self._stores: dict[str, list[Store]] = {}
         trained = files.rows_of(self.sweep, rows)
         self.plans = [(point, self._plan(point)) for point in self.sweep.points if point.row in trained]
         self.jobs = self.plans[0][1].jobs
 
     def steps(self, stage: str) -> list[Step] | None:
-        """The steps of a stage, each once; None where they follow from a corpus that is not prepared yet."""
+        """The steps of a stage, each once; None where they follow from a corpus that is not prepared yet.
+
+        Raises:
+            UsageError: Where two rows would write different files to one place.
+        """
         found: dict[Path, Step] = {}
-        for _, plan in self.plans:
+        for point, plan in self.plans:
             steps = plan.steps(stage)
             if steps is None:
                 return None
             for step in steps:
-                found.setdefault(step.stamp, step)
+                if found.setdefault(step.stamp, step).settings != step.settings:
+                    raise UsageError(
+                        f"row {point.row!r} of {self.path.name} needs {stage} with other settings than a row above, "
+                        f"and both write to {step.stamp.parent}. Make two sweeps, each with its own --work."
+                    )
         return list(found.values())
 
     @property
     def out(self) -> Path:
         """The folder of the table."""
-        return self.plans[0][1].work / "sweeps" / self.path.stem
+        return self.plans[0][1].work / "exp" / "sweeps" / self.path.stem
+
+    @property
+    def files(self) -> list[Path]:
+        """The plugin files of all rows: those of the recipe that are trusted too."""
+        return list(dict.fromkeys(Path(file) for _, plan in self.plans for file in plan.settings.plugins))
 
     @property
     def corpus(self) -> str:
@@ -122,13 +136,12 @@ class SweepPlan:
         return [*recipe, *(word for name, values in listed for one in values for word in (f"--{name}", one))]
 
     def _plan(self, point: Point) -> Plan:
-        sweep, given = self.sweep, self.ask
-        parts = {cell.part for cell in sweep.cells.values() if cell.cost is None}
+        sweep, given, own = self.sweep, self.ask, list(map(str, self.sweep.seeds))
         ask = replace(
             given,
             folds=given.folds or sweep.folds,
-            seeds=given.seeds or tuple(map(str, sweep.seeds)),
-            parts=sorted(parts, key=("test", "dev", "train").index),
+            seeds=[seed for text in given.seeds or own for seed in seeds_in(text, own)] if own else given.seeds,
+            parts=sweep.parts,
             choices=self._choices(point, given.choices),
         )
         try:

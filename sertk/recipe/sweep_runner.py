@@ -11,11 +11,13 @@ from typing import Literal
 
 from sertk.console.progress import say
 from sertk.core import Launcher, SertkError, UsageError
+from sertk.plugins import Plugins
 from sertk.recipe.freshness import fresh
 from sertk.recipe.plan import Ask
 from sertk.recipe.runner import run_stage
 from sertk.recipe.status import status
 from sertk.recipe.sweep import STAGES, SweepPlan, sweep_files
+from sertk.results.measures import Measure
 from sertk.stages.tabulate import Part, tabulate
 from sertk.training import distributed
 from sertk.training.assemble import rehearse
@@ -52,7 +54,7 @@ def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Li
     if what == "run":
         return _run(plans[0])
     if what == "table":
-        _table(plans, (ask.work or Path()) / "sweeps" / name if len(paths) > 1 else plans[0].out)
+        _table(plans, (ask.work or Path()) / "exp" / "sweeps" / name if len(paths) > 1 else plans[0].out)
     else:
         sys.stdout.write("".join(f"{line}\n" for plan in plans for line in status(plan)))
     return 0
@@ -87,15 +89,21 @@ def _run(plan: SweepPlan) -> int:
 def _table(plans: Sequence[SweepPlan], out: Path) -> None:
     """Writes the table of what there is; several sweeps are put together into one."""
     parts = [Part(plan.corpus, plan.sweep, plan.lines, plan.notes) for plan in plans]
-    tabulate(parts, out, plans[0].ask.choices.plugin)
+    tabulate(parts, out, list(dict.fromkeys(file for plan in plans for file in plan.files)))
 
 
 def _rehearse(plan: SweepPlan) -> None:
-    """Makes the model of every row, so that what is wrong is said before anything is run.
+    """Makes the metric of every cell and the model of every row, so that what is wrong is said before anything is run.
 
     Raises:
-        UsageError: See `rehearse`; the row is named.
+        UsageError: See `Measure` and `rehearse`; the cell or the row is named.
     """
+    plugins = Plugins(files=plan.files)
+    for name, cell in plan.sweep.cells.items():
+        try:
+            Measure(plugins, cell.metric)
+        except SertkError as error:
+            raise type(error)(f"cell {name!r}: {error}") from error
     for point, one in plan.plans:
         try:
             rehearse(one.plugins, one.computed, one.classes)

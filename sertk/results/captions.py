@@ -110,6 +110,8 @@ def _missing(sheet: Sheet) -> Iterator[str]:
     named += [f"{len(lacking) - NAMED} more"] if len(lacking) > NAMED else []
     if done < asked:
         yield f"**partial**: {done} of {asked} runs are done{'; missing: ' * bool(named)}{'; '.join(named)}"
+    if any(one.line.folder and not one.line.runs for one in sheet.outcomes):
+        yield "**partial**: nothing is run; the folds are known when the corpus is prepared"
     for one in sheet.outcomes:
         for (fold, seed), error in one.failed.items():
             yield f"failed: {one.line.label}, fold {fold}, seed {seed}: {error}"

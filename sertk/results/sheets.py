@@ -39,8 +39,7 @@ class Sheet:
     def __init__(self, corpus: str, sweep: Sweep, lines: Sequence[Line], plugins: Plugins, measures: Measures) -> None:
         self.corpus, self.sweep = corpus, sweep
         self._plugins, self._measures = plugins, measures
-        scored = {cell.part: None for cell in sweep.cells.values() if cell.cost in (None, "scoring")}
-        self.outcomes = outcomes(lines, list(scored))
+        self.outcomes = outcomes(lines, sweep.parts)
         self._lines = {(one.line.row, swept_text(one.line.swept)): one for one in self.outcomes}
         self.notes: list[str] = []
 

@@ -28,15 +28,20 @@ def refuse(options: Mapping[str, object], why: str) -> None:
             raise UsageError(f"{word} does not go with {why}")
 
 
-def note(run: Path, error: Exception | None) -> None:
-    """Writes into failed.json of a run why it is not scored, or takes that away. What training says there stays."""
+def note(run: Path, part: str, error: Exception | None) -> None:
+    """Writes into failed.json of a run why a part is not scored, or takes that away.
+
+    What training says there stays, and what is said of another part until that part is scored.
+    """
     path = run / "failed.json"
     trained = (run / "model" / "bundle.json").exists()
-    if not trained or (path.exists() and read_json(path, "Delete it.")["stage"] != "score"):
+    there = read_json(path, "Delete it.") if path.exists() else {"stage": "score"}
+    if not trained or there["stage"] != "score":
         return
-    path.unlink(missing_ok=True)
     if error is not None:
-        write_json(path, {"stage": "score", "error": sentence(error)})
+        write_json(path, {"stage": "score", "part": part, "error": sentence(error)})
+    elif there.get("part", part) == part:
+        path.unlink(missing_ok=True)
 
 
 def runs_of(system: Path, data: Data, folds: str | None, seeds: str | None) -> list[Path]:

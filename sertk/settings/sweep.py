@@ -13,6 +13,11 @@ from sertk.settings.check import check_part, group_of
 from sertk.settings.merge import read, tags_in, where_given
 from sertk.settings.schema import Component, given_at, setting
 
+NOT_SETTINGS = {
+    "system": "A row has it: rows: {NAME: {system: SYSTEM}}.",
+    "plugins": "Name the file in the recipe, or give it with --plugin.",
+}
+"""What a recipe has among its settings, and a sweep has not."""
 Values = Mapping[str, float | Mapping[str, float]]
 """What was printed, by cell: a figure, or figures by name for a cell by fold or by speaker. Shares are in percent."""
 
@@ -80,6 +85,12 @@ class Sweep:
     rows: Mapping[str, Row] = setting({}, "rows by name")
 
     @property
+    def parts(self) -> list[str]:
+        """The parts of a fold that are scored for the cells, the test first."""
+        parts = {cell.part for cell in self.cells.values() if cell.cost in (None, "scoring")}
+        return sorted(parts, key=("test", "dev", "train").index)
+
+    @property
     def swept(self) -> tuple[str, ...]:
         """The settings that have several values."""
         return (*self.grid, *self.zip)
@@ -135,6 +146,11 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
         "zip": len({len(values) for values in sweep.zip.values()}) > 1
         and f"zip has {', '.join(f'{len(values)} values of {name}' for name, values in sweep.zip.items())}. Give as "
         "many of each.",
+        **{
+            f"{group}.{name}": not values and f"{name} has no value, so nothing would be run. Give at least one."
+            for group in ("grid", "zip")
+            for name, values in getattr(sweep, group).items()
+        },
         "grid": bool(set(sweep.grid) & set(sweep.zip)) and "a setting is in grid and in zip. Give it once.",
     }.items():
         if wrong:
@@ -143,11 +159,12 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
         _check_cell(sweep, name, cell, given_at(f"cells.{name}", places))
     for name, row in sweep.rows.items():
         _check_row(sweep, name, row, places)
-    check_part(sweep.settings, _below("settings", places))
+    _check_settings(sweep.settings, "settings", places)
     for group in ("grid", "zip"):
         for name, values in getattr(sweep, group).items():
             for value in values:
-                check_part(_nested(name, value), {name: given_at(f"{group}.{name}", places).removesuffix(": ")})
+                place = {name: given_at(f"{group}.{name}", places).removesuffix(": ")}
+                _check_settings(_nested(name, value), "", place)
 
 
 def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
@@ -178,7 +195,20 @@ def _check_row(sweep: Sweep, name: str, row: Row, places: Mapping[str, str]) -> 
         if isinstance(value, Mapping) != several:
             wanted = "{NAME: VALUE, ...}" if several else "a number"
             raise UsageError(f"{place}row {name!r}, cell {cell!r} is {value!r}. Give {wanted}.")
-    check_part(row.settings, _below(f"rows.{name}.settings", places))
+    _check_settings(row.settings, f"rows.{name}.settings", places)
+
+
+def _check_settings(settings: Mapping[str, object], name: str, places: Mapping[str, str]) -> None:
+    """Checks settings that are written as in a recipe.
+
+    Raises:
+        UsageError: Where one is wrong, or has another place: a file must not have code run that nobody trusts.
+    """
+    own = _below(name, places) if name else places
+    check_part(settings, own)
+    for word, instead in NOT_SETTINGS.items():
+        if word in settings:
+            raise UsageError(f"{given_at(word, own)}{word} is no setting of a sweep. {instead}")
 
 
 def _below(name: str, places: Mapping[str, str]) -> dict[str, str]:

@@ -148,10 +148,10 @@ def score_runs(
             opened = bundle.opened(run / "model", shared.plugins)
             found = of_corpus(data, opened.about, failed, part=part)
             left += _score(opened, found, shelf, run / scores_file(part), failed, shared, whole=True)
-            note(run, None)
+            note(run, part, None)
         except Exception as error:  # a run can be broken in any way, and ends only itself
             say(f"{run} is not scored: {sentence(error)}")
-            note(run, error)
+            note(run, part, error)
             traceback.clear_frames(error.__traceback__)  # they hold the model and its batch
             errors.append(error)
     if errors:

@@ -23,7 +23,7 @@ from sertk.training import run_folder
 
 FILE = """
 title: Two rows
-settings: {train: {epochs: 2, threads: 1}}
+settings: {train: {epochs: 2, threads: 1, patience: 4}}
 seeds: [0, 1]
 grid: {train.batch: [4, 8], train.clip: [1.0, 2.0]}
 zip: {train.optimizer.lr: [1.0e-3, 1.0e-4], train.accumulate: [1, 2]}
@@ -34,7 +34,9 @@ cells:
 rows:
   others: {quoted: {UA: 61.5}, source: somebody}
   plain: {system: mini-cnn, paper: {UA: 70.1}}
-  wide: {system: mini-cnn, settings: {backbone: {name: cnn_transformer, layers: 1}, losses: [{name: kl}]}}
+  wide:
+    system: mini-cnn
+    settings: {backbone: {name: cnn_transformer, layers: 1}, train: {patience: 3}, losses: [{name: kl}]}
 """
 SMALL = """
 title: Small
@@ -101,6 +103,7 @@ def test_a_rows_settings_lie_over_the_sweeps_and_the_command_line_over_both(reci
     assert [loss.name for loss in settings["wide"].losses] == ["kl"]
     assert [loss.name for loss in settings["plain"].losses] == ["ce"]
     assert settings["plain"].train.threads == 1
+    assert (settings["plain"].train.patience, settings["wide"].train.patience) == (4, 3)
 
 
 def test_a_setting_that_is_swept_is_not_for_the_command_line(recipe: Path) -> None:
@@ -108,8 +111,11 @@ def test_a_setting_that_is_swept_is_not_for_the_command_line(recipe: Path) -> No
         plan(recipe, choices=Choices(set=["train.batch=3"]))
     with pytest.raises(UsageError, match=r"train\.optimizer is swept"):
         plan(recipe, choices=Choices(set=["train.optimizer=adam"]))
-    with pytest.raises(UsageError, match="rows of a sweep name their systems"):
-        plan(recipe, choices=Choices(system="p1-ce"))
+    for choices in (Choices(system="p1-ce"), Choices(set=["system=p1-ce"])):
+        with pytest.raises(UsageError, match="rows of a sweep name their systems"):
+            plan(recipe, choices=choices)
+    with pytest.raises(UsageError, match="losses is swept"):
+        plan(recipe, SMALL.replace("recipe: RECIPE", "grid: {losses: [[ce], [kl]]}"), choices=Choices(loss=["focal"]))
 
 
 def test_rows_folds_and_seeds_can_be_chosen(recipe: Path) -> None:
@@ -123,6 +129,28 @@ def test_rows_folds_and_seeds_can_be_chosen(recipe: Path) -> None:
         plan(recipe, rows=["wied"])
     with pytest.raises(UsageError, match="no row 'others' that is trained"):
         plan(recipe, rows=["others"])
+
+
+def test_seeds_by_position_are_the_sweeps(recipe: Path) -> None:
+    text = FILE.replace("seeds: [0, 1]", "seeds: [7, 5, 3]")
+    assert {seed for _, seed in plan(recipe, text, seeds=("#2",)).plans[0][1].places} == {"5"}
+    with pytest.raises(UsageError, match=r"no seed '#4'.*#1 to #3"):
+        plan(recipe, text, seeds=("#4",))
+
+
+def test_rows_that_need_the_corpus_prepared_in_two_ways_are_refused(recipe: Path) -> None:
+    made = plan(recipe, SMALL.replace("recipe: RECIPE", "grid: {audio.min_seconds: [0.1, 1.0]}"))
+    with pytest.raises(UsageError, match=r"row 'plain' of two\.yaml needs prepare with other settings"):
+        made.steps("prepare")
+
+
+def test_another_recipe_is_named_in_full_by_its_folder_from_here(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(recipe, SMALL.replace("recipe: RECIPE\n", ""))
+    monkeypatch.chdir(recipe.parent)
+    made = SweepPlan(path, Ask(root=recipe.parent, work=recipe.parent / "work"), (), ".")
+    words = made.command()
+    assert words[words.index("--recipe") + 1] == str(recipe)
+    assert "asked for with `--recipe tones`" in made.notes
 
 
 def test_a_row_whose_settings_are_wrong_is_named(recipe: Path) -> None:
@@ -185,6 +213,13 @@ def test_runs_are_shared_out_among_the_jobs_along_the_longer_side(tmp_path: Path
     assert len(commands(two, 4, force=False)) == 4
 
 
+def test_a_run_that_is_scored_alone_is_scored_as_one_of_its_system(recipe: Path) -> None:
+    step, *_ = plan(recipe, SMALL.replace("recipe: RECIPE\n", "")).steps("score") or []
+    # what keeps its failed.json; a bundle that is scored has no such file
+    assert step.words[:2] == ["score", str(step.stamp.parents[2])]
+    assert step.words[-4:] == ["--fold", "1", "--seed", "0"]
+
+
 def test_a_fold_whose_name_has_a_comma_is_named_alone(tmp_path: Path) -> None:
     made = commands([step("a,b", "0", tmp_path), step("c", "0", tmp_path), step("d", "0", tmp_path)], 1, force=False)
     assert sorted(one.words[one.words.index("--fold") + 1] for one in made) == ["a,b", "c,d"]
@@ -235,6 +270,54 @@ def test_status_counts_the_runs_of_each_row(recipe: Path) -> None:
     assert status(made)[0] == "plain: 1 failed, 1 to do"
 
 
+METRIC = '''
+"""A metric of a recipe's own."""
+
+from collections.abc import Mapping
+
+from sertk.core import Metric
+from sertk.hookspecs import hookimpl
+
+
+class Half(Metric):
+    """Half."""
+
+    better, range = "higher", (0, 1)
+
+    def __call__(self, scores):
+        """0.5."""
+        return 0.5
+
+
+@hookimpl
+def sertk_metrics() -> Mapping[str, type[Metric]]:
+    """By name."""
+    return {"half": Half}
+'''
+
+
+def test_a_metric_of_the_recipes_plugin_file_makes_a_column(recipe: Path) -> None:
+    (recipe.parent / "mine.py").write_text(METRIC)
+    recipe.write_text(f"{recipe.read_text()}plugins: [mine.py]\n")
+    path = write(recipe, SMALL.replace("recipe: RECIPE\n", "").replace("ua", "half"))
+    made = cli("sweep", path, "--work", recipe.parent / "work", "--trust", "--table")
+    assert made.exit_code == 0, made.output
+    assert "UA: half of test" in (recipe.parent / "work/sweeps/two/table.md").read_text()
+
+
+def test_a_metric_that_does_not_exist_is_said_before_anything_is_run(recipe: Path) -> None:
+    path = write(recipe, SMALL.replace("recipe: RECIPE\n", "").replace("metric: ua", "metric: uaa"))
+    dry = cli("sweep", path, "--root", recipe.parent, "--work", recipe.parent / "work", "--dry-run")
+    assert (dry.exit_code, dry.stdout) == (2, "")
+    assert "cell 'UA': no metric named 'uaa'; did you mean 'ua'" in dry.stderr
+
+
+def test_before_the_corpus_has_decided_on_the_folds_nobody_says_that_nothing_is_left(tmp_path: Path) -> None:
+    words = ("sweep", "fesc/p3-table2", "--work", tmp_path)
+    assert cli(*words, "--status").stdout.endswith("time left: not known until the corpus is prepared\n")
+    assert "**partial**: nothing is run" in cli(*words, "--table").stdout
+
+
 def test_a_sweep_is_found_by_path_and_by_name(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(recipe, FILE)
     monkeypatch.setattr("sertk.recipe.sweep.egs", lambda: recipe.parents[1])
@@ -248,6 +331,15 @@ def test_a_sweep_is_found_by_path_and_by_name(recipe: Path, monkeypatch: pytest.
     both = cli("sweep", "two")
     assert both.exit_code == 2
     assert "2 recipes have a sweep 'two'" in both.stderr
+
+
+def test_a_copied_recipe_has_its_sweeps_and_not_their_tables(recipe: Path, tmp_path: Path) -> None:
+    table = write(recipe, FILE).with_suffix("") / "table.md"
+    table.parent.mkdir()
+    table.write_text("| row |")
+    assert cli("recipe", recipe.parent, "--copy", tmp_path / "mine").exit_code == 0
+    assert [path.name for path in (tmp_path / "mine/sweeps").iterdir()] == ["two.yaml"]
+    assert table.exists()
 
 
 def test_the_printed_commands_are_those_of_the_steps_and_end_in_the_table(recipe: Path) -> None:

@@ -366,6 +366,21 @@ def test_why_a_run_is_not_scored_is_taken_away_when_it_is_and_what_training_says
     assert json.loads((place.run("4") / "failed.json").read_text())["error"] == "no room"
 
 
+def test_why_a_part_is_not_scored_stays_until_that_part_is(place: Place, corpus: Path) -> None:
+    run, own = place.run("4"), Path(shutil.copytree(corpus, place.data.parent / "corpus"))
+    data = Data(place.data)
+    for name in data.protocol("emobox").folds["4"].test:
+        (own / data.utterances[name].path).unlink()
+    asked = (place.system, place.data, "--fold", "4", "--root", own)
+    assert invoke(*asked).exit_code == 1
+    for part in ("dev", "train"):
+        assert invoke(*asked, "--part", part).exit_code == 0
+        told = json.loads((run / "failed.json").read_text())
+        assert (told["stage"], told["part"]) == ("score", "test")
+    assert invoke(*asked[:-2]).exit_code == 0
+    assert not (run / "failed.json").exists()
+
+
 def test_where_no_run_can_be_scored_the_command_has_failed(place: Place) -> None:
     for one in RUNS:
         (place.run(*one) / "model/model.safetensors").unlink()

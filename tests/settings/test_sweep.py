@@ -1,0 +1,52 @@
+"""A sweep's file: what does not go together, or could do harm, is refused with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sertk.core import UsageError
+from sertk.settings.sweep import Sweep, load
+
+REST = """
+cells: {UA: {metric: ua}}
+rows:
+  plain: {system: mini-cnn}
+"""
+
+
+def sweep(folder: Path, text: str) -> Sweep:
+    path = folder / "one.yaml"
+    path.write_text(text)
+    return load(path)
+
+
+@pytest.mark.parametrize("group", ["grid", "zip"])
+def test_a_setting_without_a_value_is_refused(tmp_path: Path, group: str) -> None:
+    with pytest.raises(UsageError, match=r"one\.yaml:1: train\.batch has no value, so nothing would be run"):
+        sweep(tmp_path, f"{group}: {{train.batch: []}}{REST}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"settings: {{plugins: [mine.py]}}{REST}", 1),
+        (f"grid: {{plugins: [[], [mine.py]]}}{REST}", 1),
+        (REST.replace("mini-cnn", "mini-cnn, settings: {plugins: [mine.py]}"), 4),
+    ],
+)
+def test_a_sweep_names_no_plugin_files_for_they_would_run_unasked(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(UsageError, match=rf"one\.yaml:{line}: plugins is no setting of a sweep.*--plugin"):
+        sweep(tmp_path, text)
+
+
+def test_systems_are_named_by_rows_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"one\.yaml:1: system is no setting of a sweep\. A row has it"):
+        sweep(tmp_path, f"grid: {{system: [mini-cnn, p1-ce]}}{REST}")
+
+
+def test_the_parts_that_are_scored_are_those_of_figures_and_of_times_of_scoring(tmp_path: Path) -> None:
+    cells = "cells: {dev: {metric: ua, part: dev}, parameters: {cost: parameters}COST}\nrows: {plain: {}}\n"
+    assert sweep(tmp_path, cells.replace("COST", "")).parts == ["dev"]
+    assert sweep(tmp_path, cells.replace("COST", ", scoring: {cost: scoring}")).parts == ["test", "dev"]
