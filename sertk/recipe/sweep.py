@@ -60,7 +60,7 @@ class SweepPlan:
             raise UsageError("--system is of a recipe; the rows of a sweep name their systems. Choose rows with --row.")
         self.sweep: Sweep = files.load(path)
         self._own = self.path.parent / self.sweep.recipe
-        twice = next((name for name in named for one in self.sweep.swept if _same(name, one)), None)
+        twice = next((name for name in named for one in self.sweep.swept if files.same(name, one)), None)
         if twice:
             raise UsageError(f"{twice} is swept by {path}, and the command line sets it. Leave it out, or choose rows.")
         self._recipe = recipe_file(recipe or str(self._own)).resolve()
@@ -177,11 +177,6 @@ class SweepPlan:
         if "corpus" in other and "protocol" in other:  # which has protocols of its own
             other.remove("protocol")
         return ", ".join(f"another {what}" for what in other)
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two settings by dotted name are one, or one holds the other."""
-    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def _corpus(settings: Settings) -> str:

@@ -120,7 +120,7 @@ class Sheet:
         """What was printed of a cell of a line, by the name of a fold or speaker ("" for the whole)."""
         row = self.sweep.rows[own.line.row]
         found = (row.quoted or row.paper).get(title, {})
-        return found if isinstance(found, Mapping) else {"": found}
+        return {str(name): value for name, value in found.items()} if isinstance(found, Mapping) else {"": found}
 
     def _figures(self, title: str, cell: Cell, own: Outcome) -> Figures:
         truth = self._lines.get((str(cell.agreement), swept_text(own.line.swept)))

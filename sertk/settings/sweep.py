@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from sertk.core import UsageError, nearest
 from sertk.settings.check import check_part, group_of
 from sertk.settings.merge import read, tags_in, where_given
 from sertk.settings.schema import Component, given_at, setting
+from sertk.settings.values import value_text
 
 NOT_SETTINGS = {
     "system": "A row has it: rows: {NAME: {system: SYSTEM}}.",
@@ -147,11 +148,13 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
         and f"zip has {', '.join(f'{len(values)} values of {name}' for name, values in sweep.zip.items())}. Give as "
         "many of each.",
         **{
-            f"{group}.{name}": not values and f"{name} has no value, so nothing would be run. Give at least one."
+            f"{group}.{name}": (not values and f"{name} has no value, so nothing would be run. Give at least one.")
+            or (group == "grid" and any(values.count(one) > 1 for one in values) and f"{name} has a value twice.")
             for group in ("grid", "zip")
             for name, values in getattr(sweep, group).items()
         },
-        "grid": bool(set(sweep.grid) & set(sweep.zip)) and "a setting is in grid and in zip. Give it once.",
+        "grid": any(same(one, other) for one, other in combinations(sweep.swept, 2))
+        and f"of {', '.join(sweep.swept)} two are the same, or one holds the other. Give one of them.",
     }.items():
         if wrong:
             raise UsageError(f"{given_at(word, places)}{wrong}")
@@ -233,9 +236,14 @@ def words(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def same(one: str, other: str) -> bool:
+    """Whether two settings by dotted name are one, or one holds the other."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
 def swept_text(swept: Mapping[str, object]) -> str:
     """The values of swept settings as they are shown: "alpha 0.1, segments.length 80"."""
-    return ", ".join(f"{name} {value}" for name, value in swept.items())
+    return ", ".join(f"{name} {value_text(value)}" for name, value in swept.items())
 
 
 def rows_of(sweep: Sweep, chosen: Sequence[str]) -> list[str]:

@@ -333,6 +333,15 @@ def test_a_sweep_is_found_by_path_and_by_name(recipe: Path, monkeypatch: pytest.
     assert "2 recipes have a sweep 'two'" in both.stderr
 
 
+def test_values_of_the_paper_by_fold_may_name_folds_by_number(recipe: Path) -> None:
+    text = SMALL.replace("recipe: RECIPE\n", "").replace("metric: ua", "metric: ua, how: fold")
+    text = text.replace("plain: {system: mini-cnn}", "plain: {system: mini-cnn, paper: {UA: {1: 70.1, mean: 69.2}}}")
+    made = cli("sweep", write(recipe, text), "--work", recipe.parent / "work", "--table")
+    assert made.exit_code == 0, made.output
+    assert "| UA 1 | UA 1 paper |" in made.stdout
+    assert "| plain | 0 of 2 | – | 70.1 |" in made.stdout
+
+
 def test_a_copied_recipe_has_its_sweeps_and_not_their_tables(recipe: Path, tmp_path: Path) -> None:
     table = write(recipe, FILE).with_suffix("") / "table.md"
     table.parent.mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sertk.core import UsageError
-from sertk.settings.sweep import Sweep, load
+from sertk.settings.sweep import Sweep, load, swept_text
 
 REST = """
 cells: {UA: {metric: ua}}
@@ -26,6 +26,25 @@ def sweep(folder: Path, text: str) -> Sweep:
 def test_a_setting_without_a_value_is_refused(tmp_path: Path, group: str) -> None:
     with pytest.raises(UsageError, match=r"one\.yaml:1: train\.batch has no value, so nothing would be run"):
         sweep(tmp_path, f"{group}: {{train.batch: []}}{REST}")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("grid: {alpha: [0.1, 0.2, 0.10]}", "1: alpha has a value twice"),
+        ("grid: {alpha: [0.1]}\nzip: {alpha: [0.1]}", "1: of alpha, alpha two are the same"),
+        ("grid: {backbone.layers: [1, 2], backbone: [frames]}", "1: of backbone.layers, backbone two are the same"),
+    ],
+)
+def test_a_point_of_the_grid_is_another_run_than_the_others(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(UsageError, match=rf"one\.yaml:{what}"):
+        sweep(tmp_path, text + REST)
+
+
+def test_swept_values_are_shown_as_they_are_written() -> None:
+    values = {"train.refit": True, "crop": None, "backbone": {"name": "frames"}, "alpha": 0.1, "segments": "80:40"}
+    shown = 'train.refit true, crop null, backbone {"name": "frames"}, alpha 0.1, segments 80:40'
+    assert swept_text(values) == shown
 
 
 @pytest.mark.parametrize(
