@@ -327,7 +327,7 @@ def sweep(
     root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
     work: Annotated[
         Path | None,
-        typer.Option(help="Where data/, exp/ and sweeps/ go; of several recipes, the folder of a folder for each."),
+        typer.Option(help="Where data/ and exp/ go; of several recipes, the folder of a folder for each."),
     ] = None,
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, commands at once.")

@@ -141,11 +141,13 @@ class Split(NamedTuple):
         backbone: What is left, which reads that feature alone.
         part: What is frozen, in words ("the convolutions and the first 2 layers"), where it is a part of the backbone:
             a run that cannot cache it computes it in every epoch. Empty for the whole, which is always cached.
+        why_not: Why a part cannot be cached with these settings, in words; empty where it can.
     """
 
     feature: Mapping[str, object]
     backbone: Mapping[str, object]
     part: str = ""
+    why_not: str = ""
 
 
 class Backbone(nn.Module, Part, ABC):

@@ -70,7 +70,7 @@ def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
         with settings.located(f"inputs.{name}"):
             raw.append(not getattr(plugins.factory("feature", one.name), "cached", True))
     feature, rest = (Component(*component_parts(one)) for one in (split.feature, split.backbone))
-    why = _why_not_cached(plugins, settings, feature, raw) if split.part else ""
+    why = split.why_not or _why_not_cached(plugins, settings, feature, raw) if split.part else ""
     if why:
         return settings, f"backbone {spec.name!r}: {split.part} are frozen, and computed again in every epoch: {why}"
     if not raw or not all(raw) or settings.crop is not None:

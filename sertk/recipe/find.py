@@ -45,7 +45,4 @@ def copy(recipe: Path, target: Path) -> None:
     if target.exists():
         raise UsageError(f"{target} exists already; give --copy a new folder.")
     # its results belong to the original, data and runs to a work folder
-    made = shutil.ignore_patterns("data", "exp", "corpus", "RESULTS.md")
-    shutil.copytree(recipe.parent, target, ignore=made)
-    for table in target.glob("sweeps/*/"):
-        shutil.rmtree(table)
+    shutil.copytree(recipe.parent, target, ignore=shutil.ignore_patterns("data", "exp", "corpus", "RESULTS.md"))

@@ -91,7 +91,7 @@ class SweepPlan:
     @property
     def out(self) -> Path:
         """The folder of the table."""
-        return self.plans[0][1].work / "sweeps" / self.path.stem
+        return self.plans[0][1].work / "exp" / "sweeps" / self.path.stem
 
     @property
     def files(self) -> list[Path]:

@@ -54,7 +54,7 @@ def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Li
     if what == "run":
         return _run(plans[0])
     if what == "table":
-        _table(plans, (ask.work or Path()) / "sweeps" / name if len(paths) > 1 else plans[0].out)
+        _table(plans, (ask.work or Path()) / "exp" / "sweeps" / name if len(paths) > 1 else plans[0].out)
     else:
         sys.stdout.write("".join(f"{line}\n" for plan in plans for line in status(plan)))
     return 0

@@ -183,5 +183,7 @@ def _shard(job: Job) -> None:
             ids = ", ".join(one.id for one in job.utterances[first : first + size])
             raise type(error)(f"among the utterances {ids}: {error}") from None
         rows = zip(frames.data.cpu(), frames.length.tolist(), strict=True)
-        tensors.update(zip(job.shas[first : first + size], (row[:n].clone() for row, n in rows), strict=True))
+        # a feature may give frames that are the transposed of what it computed, and safetensors writes no such tensor
+        own = (row[:n].clone(memory_format=torch.contiguous_format) for row, n in rows)
+        tensors.update(zip(job.shas[first : first + size], own, strict=True))
     write_shard(job.folder, tensors)

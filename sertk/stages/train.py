@@ -22,6 +22,7 @@ from sertk.training import distributed
 from sertk.training.assemble import rehearse, share
 from sertk.training.loss import with_losses
 from sertk.training.run import Run
+from sertk.training.run_folder import OtherRunError
 
 
 def train(
@@ -88,6 +89,8 @@ def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
     """Trains several runs; gives how many failed.
 
     Raises:
+        OtherRunError: At the end, where the folder of a run is another's: no failed.json there says that it is not
+            done, and neither would an exit code that says "see there".
         Exception: That of the first run, where all failed; any, where several processes train, for they are then no
             longer at the same place.
     """
@@ -102,8 +105,9 @@ def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
                 raise
             say(f"fold {fold}, seed {seed} failed: {sentence(error)}")
             failed.append(_without_frames(error))
-    if len(failed) == len(runs):
-        raise failed[0]
+    other = next((error for error in failed if isinstance(error, OtherRunError)), None)
+    if other or len(failed) == len(runs):
+        raise other or failed[0]
     if failed:
         say(f"{len(failed)} of {len(runs)} runs failed, see failed.json in their folders")
     return len(failed)

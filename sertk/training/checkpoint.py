@@ -40,7 +40,7 @@ class Checkpoints:
             try:
                 torch.save(state, stream)  # type: ignore[arg-type] # it only writes
             except (OSError, RuntimeError) as error:
-                raise stream.error or error from None
+                raise stream.error or _interrupt(error) or error from None
         for old in files[: max(0, len(files) + 1 - self._keep)]:
             old.unlink()
 
@@ -63,17 +63,28 @@ class Checkpoints:
         return state
 
 
+def _interrupt(error: BaseException) -> BaseException | None:
+    """The Ctrl-C or SIGTERM behind an error: torch ends its archive on the way out, and fails over what is missing."""
+    found = error.__context__
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__context__
+    return found
+
+
 class _Stream:
-    """A file to write to that remembers its error: torch turns "no space left" into a riddle about its own archive."""
+    """A file to write to that remembers what ended it: torch turns it into a riddle about its own archive.
+
+    "No space left" is such an end, and so is a signal, which may come while something is written.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
         try:
             return self._file.write(data)
-        except OSError as error:
+        except (OSError, KeyboardInterrupt) as error:
             self.error = error
             raise
 

@@ -148,6 +148,12 @@ class History:
         if self._lines and not distributed.rank():
             write_jsonl(self._log, self._lines)
 
+    def end(self) -> None:
+        """Writes what is not written yet, and lets go of TensorBoard's files and of the thread that writes them."""
+        self.write()
+        if self._writer is not None:
+            self._writer.close()
+
     def _selects(self, score: float) -> bool:
         """Whether the epoch of a dev score is taken: the first one, every one, or one that is better than the best."""
         if self._newest or not self.best["epoch"]:

@@ -33,7 +33,7 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         try:
             self.fit(self._epochs(), train, dev, progressbar=False)
         finally:
-            self.training.history.write()
+            self.training.history.end()
 
     def _epochs(self) -> Iterator[int]:
         while not self.training.history.finished:

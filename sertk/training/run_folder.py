@@ -16,6 +16,10 @@ from sertk.settings.plain import identity
 from sertk.settings.schema import Settings
 
 
+class OtherRunError(SertkError):
+    """A folder is that of a run with other settings."""
+
+
 def lock(out: Path) -> IO[bytes]:
     """Holds the run folder for this process; the kernel lets go of it with the process, however that ends.
 
@@ -69,7 +73,8 @@ def claim(settings: Settings, out: Path, *, force: bool) -> None:
     """Makes the folder this run's, of an earlier run only where forced to, or finds that it is.
 
     Raises:
-        SertkError: Where it is another run's; the first difference is named.
+        OtherRunError: Where it is another run's; the first difference is named.
+        UsageError: Where forcing would delete what the run begins with, or no run.
     """
     if force:
         init = settings.train.init
@@ -84,7 +89,7 @@ def claim(settings: Settings, out: Path, *, force: bool) -> None:
     there = identity(load(config=path, trust=True), "run", "which")  # compared, not run
     odd = next((name for name in {**now, **there} if there.get(name) != now.get(name)), None)
     if odd is not None:
-        raise SertkError(
+        raise OtherRunError(
             f"{out} is a run with other settings ({odd}: {there.get(odd)!r} there, {now.get(odd)!r} now). "
             "Choose another --out or --tag, or --force to delete it."
         )

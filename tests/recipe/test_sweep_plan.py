@@ -23,7 +23,7 @@ from sertk.training import run_folder
 
 FILE = """
 title: Two rows
-settings: {train: {epochs: 2, threads: 1}}
+settings: {train: {epochs: 2, threads: 1, patience: 4}}
 seeds: [0, 1]
 grid: {train.batch: [4, 8], train.clip: [1.0, 2.0]}
 zip: {train.optimizer.lr: [1.0e-3, 1.0e-4], train.accumulate: [1, 2]}
@@ -34,7 +34,9 @@ cells:
 rows:
   others: {quoted: {UA: 61.5}, source: somebody}
   plain: {system: mini-cnn, paper: {UA: 70.1}}
-  wide: {system: mini-cnn, settings: {backbone: {name: cnn_transformer, layers: 1}, losses: [{name: kl}]}}
+  wide:
+    system: mini-cnn
+    settings: {backbone: {name: cnn_transformer, layers: 1}, train: {patience: 3}, losses: [{name: kl}]}
 """
 SMALL = """
 title: Small
@@ -101,6 +103,7 @@ def test_a_rows_settings_lie_over_the_sweeps_and_the_command_line_over_both(reci
     assert [loss.name for loss in settings["wide"].losses] == ["kl"]
     assert [loss.name for loss in settings["plain"].losses] == ["ce"]
     assert settings["plain"].train.threads == 1
+    assert (settings["plain"].train.patience, settings["wide"].train.patience) == (4, 3)
 
 
 def test_a_setting_that_is_swept_is_not_for_the_command_line(recipe: Path) -> None:
@@ -299,7 +302,7 @@ def test_a_metric_of_the_recipes_plugin_file_makes_a_column(recipe: Path) -> Non
     path = write(recipe, SMALL.replace("recipe: RECIPE\n", "").replace("ua", "half"))
     made = cli("sweep", path, "--work", recipe.parent / "work", "--trust", "--table")
     assert made.exit_code == 0, made.output
-    assert "UA: half of test" in (recipe.parent / "work/sweeps/two/table.md").read_text()
+    assert "UA: half of test" in (recipe.parent / "work/exp/sweeps/two/table.md").read_text()
 
 
 def test_a_metric_that_does_not_exist_is_said_before_anything_is_run(recipe: Path) -> None:
@@ -340,11 +343,11 @@ def test_values_of_the_paper_by_fold_may_name_folds_by_number(recipe: Path) -> N
 
 
 def test_a_copied_recipe_has_its_sweeps_and_not_their_tables(recipe: Path, tmp_path: Path) -> None:
-    table = write(recipe, FILE).with_suffix("") / "table.md"
-    table.parent.mkdir()
+    table = write(recipe, FILE).parents[1] / "exp/sweeps/two/table.md"
+    table.parent.mkdir(parents=True)
     table.write_text("| row |")
     assert cli("recipe", recipe.parent, "--copy", tmp_path / "mine").exit_code == 0
-    assert [path.name for path in (tmp_path / "mine/sweeps").iterdir()] == ["two.yaml"]
+    assert sorted(path.name for path in (tmp_path / "mine").rglob("*") if path.is_file()) == ["recipe.yaml", "two.yaml"]
     assert table.exists()
 
 
@@ -355,4 +358,4 @@ def test_the_printed_commands_are_those_of_the_steps_and_end_in_the_table(recipe
     lines = [shlex.split(line) for line in dry.stdout.splitlines()]
     assert [words[1] for words in lines] == ["prepare", "featurize", *["train"] * 2, *["score"] * 2, "sweep"]
     assert all(words[-4:] == ["--fold", "1,4", "--seed", "0-2"] for words in lines if words[1] in ("train", "score"))
-    assert lines[-1][-3:] == ["--seed", "0-2", "--table"] or lines[-1][-1] == "--table"
+    assert lines[-1][-1] == "--table"

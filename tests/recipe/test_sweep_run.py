@@ -70,7 +70,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("egs") / "tones"
     (folder / "sweeps").mkdir(parents=True)
     (folder / "recipe.yaml").write_text(RECIPE)
-    path = folder / "sweeps/two.yaml"
+    path = folder / "exp/sweeps/two.yaml"
     path.write_text(SWEEP)
     return path
 
@@ -99,12 +99,12 @@ def work(file: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_a_sweep_that_was_killed_goes_on_to_its_table(work: Path, file: Path, corpus: Path) -> None:
-    text = (work / "sweeps/two/table.md").read_text()
+    text = (work / "exp/sweeps/two/table.md").read_text()
     assert "| others" in text
     assert text.count("| plain, train.batch") == 2
     assert "70.1" in text
     for name in ("table.csv", "table.tex", "figures/dev.png", "figures/dev.csv"):
-        assert (work / "sweeps/two" / name).stat().st_size > 0
+        assert (work / "exp/sweeps/two" / name).stat().st_size > 0
     status = cli("sweep", file, "--root", corpus, "--work", work, "--status")
     assert status.stdout.splitlines() == ["plain: 8 done", "8 runs: 8 done; time left: none"]
 
@@ -130,7 +130,7 @@ def test_each_printed_command_runs_when_pasted(file: Path, corpus: Path, tmp_pat
     script = "\n".join(f"{sys.executable} -m {line}" for line in dry.stdout.splitlines())
     done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "sweeps/two/table.md").read_text()
+    text = (tmp_path / "exp/sweeps/two/table.md").read_text()
     assert "folds 1 of the 6 of emobox" in text
     status = cli("sweep", file, *chosen, "--status")
     assert status.stdout.startswith("plain: 4 to do") or "4 done" in status.stdout
@@ -149,7 +149,7 @@ def test_a_run_that_fails_ends_only_itself(work: Path, file: Path, corpus: Path,
     assert [one.parent.name for one in failed] == ["fold=1", "fold=1"]
     assert "the loss became nan" in read_json(failed[0] / "failed.json", "")["error"]
     assert all((one / "scores.jsonl").exists() for one in folders if one not in failed)
-    text = (tmp_path / "work/sweeps/two/table.md").read_text()
+    text = (tmp_path / "work/exp/sweeps/two/table.md").read_text()
     assert "the loss became nan" in text
     assert "1 of 2" in text
     status = cli("sweep", file, "--root", corpus, "--work", tmp_path / "work", *words, "--status")

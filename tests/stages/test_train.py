@@ -227,7 +227,9 @@ def test_a_run_that_another_process_trains_is_left_to_it(data: Path, tmp_path: P
 def test_a_folder_of_another_run_gets_no_word_of_a_failure(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "fold=1/seed=0"
     train(data, out, "1", "0", **FRAMES)
-    assert train(data, tmp_path, "1,2", None, **FRAMES, **{"train.batch": 7}) == 1
+    # 3 would say that those without failed.json are done
+    with pytest.raises(SertkError, match=r"fold=1/seed=0 is a run with other settings \(train\.batch: .* 7 now"):
+        train(data, tmp_path, "1,2", None, **FRAMES, **{"train.batch": 7})
     assert not (out / "failed.json").exists()
     assert runs(tmp_path) == ["fold=1/seed=0", "fold=2/seed=0"]
     assert train(data, tmp_path, "1,2", None, **FRAMES, **{"train.batch": 7}, force=True) == 0

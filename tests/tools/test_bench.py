@@ -215,3 +215,21 @@ def test_the_training_bench_tells_rates_and_padding(train: ModuleType, work: obj
     assert row.startswith("| training on 8 files, 3 s | sertk, fp32 | recipe, fp32 | 6 |")
     for name, line in (("sertk", ours), ("recipe", theirs)):
         assert re.fullmatch(rf"{name}, fp32: [0-9.]+ utterances/s, [0-9.]+ % of the samples padding", line)
+
+
+def test_training_above_cached_layers_is_compared_with_training_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SOURCE))  # it imports harness
+    bench = load("frozen")
+    for n in range(6):
+        clip(tmp_path / "corpus" / f"s{n % 3}" / f"{n}.wav", n, 0.1 + 0.05 * n)
+    data = Data(bench.harness.prepared("folder:speaker=(s[0-9])/", tmp_path / "corpus", tmp_path / "data"))
+    sizes = {name: value for name, value in ENCODER.items() if name != "num_hidden_layers"}
+    source = bench.checkpoint(tmp_path / "encoder", **sizes, num_hidden_layers=3)
+    settings = bench.frozen(bench.merge.load("p3-baseline", overrides={"backbone.source": source}), 2)
+    for other, name in ((2, "computed in every epoch"), ("none", "all layers trained")):
+        row = bench.measured(data, settings, other, 4, 6, "x")
+        assert row.startswith(f"| an epoch of 6 files: x | read from the store | {name} | 6 |")
+    with pytest.raises(SertkError, match="no two of a kind"):  # another layer is frozen
+        bench.measured(data, settings, 3, 4, 6, "x")

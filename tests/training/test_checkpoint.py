@@ -100,15 +100,16 @@ def test_the_best_weights_stay_when_training_goes_on_from_a_checkpoint_that_shar
 
 
 class Full:
-    """A file of a disk that is full after so many bytes."""
+    """A file of a disk that is full after so many bytes; or whose writer is interrupted then."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, end: BaseException | None = None) -> None:
         self.room, self.longest = room, 0
+        self.end = end or OSError(errno.ENOSPC, "No space left on device")
 
     def write(self, data: bytes) -> int:
         self.longest, self.room = max(self.longest, len(data)), self.room - len(data)
         if self.room < 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise self.end
         return len(data)
 
     def flush(self) -> None:
@@ -133,6 +134,26 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_is_said_to_be_full(
 ) -> None:
     with pytest.raises(OSError, match="No space left on device"):  # of which `writing` makes a sentence
         save_to(Full(room), monkeypatch)
+
+
+@pytest.mark.parametrize("room", [0, 1_000_000, 2_000_500])
+def test_a_signal_while_a_checkpoint_is_written_is_no_error(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):  # torch makes a RuntimeError of it, and a run would count as failed
+        save_to(Full(room, KeyboardInterrupt()), monkeypatch)
+
+
+def test_a_signal_between_two_writes_of_a_checkpoint_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos 128 vs 64")  # as torch's archive, which is closed on the way out
+
+    monkeypatch.setattr("torch.save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Checkpoints(tmp_path).save(STATE)
 
 
 def test_a_checkpoint_is_written_tensor_by_tensor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -115,6 +116,15 @@ def check(folder: Path, log: list[dict[str, Any]], dev: set[str]) -> None:
 def test_watching_makes_no_other_run(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "run", **{"train.epochs": 1})
     train(data, tmp_path / "run", **{"train.epochs": 1, "train.tensorboard": True})
+
+
+def test_a_run_leaves_no_thread_that_writes_curves(data: Path, tmp_path: Path) -> None:
+    def threads() -> list[str]:
+        return [type(one).__name__ for one in threading.enumerate() if type(one).__name__ == "_AsyncWriterThread"]
+
+    before = threads()
+    train(data, tmp_path / "run", **{"train.epochs": 1, "train.tensorboard": True, "train.refit": True})
+    assert threads() == before
 
 
 def test_tensorboard_that_is_not_installed_is_told_before_training(

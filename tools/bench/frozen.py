@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import harness
 import torch
@@ -34,7 +35,7 @@ from sertk.settings import merge
 from sertk.settings.schema import Settings
 from sertk.stages.featurize import featurize
 from sertk.training.assemble import make_order, make_parts, make_setup, make_training, rows_of, share
-from sertk.training.loading import Loader
+from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
 
 CLASSES = ("anger", "happiness", "neutral", "sadness")
@@ -92,17 +93,28 @@ def measured(data: Data, settings: Settings, other: int | str, batch: int, pairs
     settings = replace(settings, train=replace(settings.train, batch=batch, device="cpu", checkpoint_steps=0))
     featurize(data, settings, 1)
     words = "all layers trained" if other == "none" else "computed in every epoch"
-    cached, whole = brain(data, with_frozen(Plugins(), settings)), brain(data, frozen(settings, other))
+    cached, whole = side(data, with_frozen(Plugins(), settings)), side(data, frozen(settings, other))
     # what is drawn beside the encoder, which draws too where it is read
-    whole.training.model.load_state_dict(cached.training.model.state_dict(), strict=False)
-    trained = [name for name, value in cached.training.model.named_parameters() if value.requires_grad]
+    whole.brain.training.model.load_state_dict(cached.brain.training.model.state_dict(), strict=False)
+    trained = [name for name, value in cached.brain.training.model.named_parameters() if value.requires_grad]
     ways = way(cached, trained, "read from the store"), way(whole, trained, words)
     result = harness.compare(*ways, pairs, TOLERANCE)
     return result.row(f"an epoch of {len(data.utterances)} files: {name}", ways[0].name, ways[1].name)
 
 
-def brain(data: Data, settings: Settings) -> EmotionBrain:
-    """What `sertk train` trains with."""
+class Side(NamedTuple):
+    """What `sertk train` trains, and with which rows."""
+
+    brain: EmotionBrain
+    rows: Rows
+
+    def batches(self) -> Loader:
+        """Of the next epoch."""
+        return Loader(self.rows, self.brain.training.order, 0, "train")
+
+
+def side(data: Data, settings: Settings) -> Side:
+    """A run on all utterances."""
     ids = tuple(data.utterances)
     labels = {one: CLASSES[place % len(CLASSES)] for place, one in enumerate(ids)}
     folds = Folds(data.corpus, "", CLASSES, labels, {"all": Fold(ids, ids[:1], ())})
@@ -110,30 +122,30 @@ def brain(data: Data, settings: Settings) -> EmotionBrain:
     setup = make_setup(shared, settings, Path(tempfile.gettempdir()) / "sertk-bench-writes-nothing")
     parts = make_parts(shared.plugins, settings, setup.task, shared.made)
     rows = rows_of(setup, ids)
-    made = EmotionBrain(make_training(setup, "select", None, parts, make_order(setup, parts.mixture, rows)[1]))
-    made.rows = rows
-    return made
+    _, order = make_order(setup, parts.mixture, rows)
+    return Side(EmotionBrain(make_training(setup, "select", None, parts, order)), rows)
 
 
-def way(made: EmotionBrain, trained: Sequence[str], name: str) -> Way:
+def way(made: Side, trained: Sequence[str], name: str) -> Way:
     """An epoch of training; what the first batch gave before is compared."""
     first, epochs = outputs(made, trained), itertools.count(1)
 
     def run(folder: Path) -> None:
-        made.fit([next(epochs)], Loader(made.rows, made.training.order, 0, "train"), progressbar=False)
+        made.brain.fit([next(epochs)], made.batches(), progressbar=False)
 
     return Way(name, run, lambda folder: first)
 
 
-def outputs(made: EmotionBrain, trained: Sequence[str]) -> Arrays:
+def outputs(made: Side, trained: Sequence[str]) -> Arrays:
     """The loss of the first batch, and its gradients."""
-    made.modules.train()
-    item = next(iter(Loader(made.rows, made.training.order, 0, "train")))
-    loss = made.compute_objectives(made.compute_forward(item, Stage.TRAIN), item, Stage.TRAIN)
+    brain, item = made.brain, next(iter(made.batches()))
+    brain.modules.train()
+    loss = brain.compute_objectives(brain.compute_forward(item, Stage.TRAIN), item, Stage.TRAIN)
     loss.backward()
-    found = {name: value.grad.clone() for name, value in made.training.model.named_parameters() if name in trained}
+    named = {name: value for name, value in brain.training.model.named_parameters() if name in trained}
+    found = {name: value.grad.clone() for name, value in named.items() if value.grad is not None}
     largest = max(float(one.abs().max()) for one in found.values())
-    made.modules.zero_grad()
+    brain.modules.zero_grad()
     return {"loss": loss.detach().numpy(), **{name: (one / largest).numpy() for name, one in found.items()}}
 
 

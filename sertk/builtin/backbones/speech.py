@@ -143,7 +143,7 @@ class SpeechEncoder(Backbone):
         self._every = layers in ("all", "weighted")
         self._last = layers if isinstance(layers, int) else end
         check_depth(self.kind, self._last, start=start)
-        self._normed = self._stable and self._last == depth and up_to is None
+        self._normed = self._stable and self._last == depth
         self.sum = LayerSum(self._last + 1) if layers == "weighted" else None
         self.layers = self._last + 1 if layers == "all" and up_to != "conv" else 1
         self.width = (sizes.conv_dim[-1] if up_to == "conv" else sizes.hidden_size) * self.layers

@@ -134,7 +134,7 @@ class Whisper(Backbone):
         self._every = layers in ("all", "weighted")
         self._last = layers if isinstance(layers, int) else end
         check_depth("whisper", self._last, start=start)
-        self._normed = self._last == depth and up_to is None
+        self._normed = self._last == depth
         self.sum = LayerSum(self._last + 1) if layers == "weighted" else None
         self.layers = self._last + 1 if layers == "all" else 1
         self.width, self.frame_seconds = sizes.d_model * self.layers, 2 * HOP / RATE
@@ -164,9 +164,10 @@ class Whisper(Backbone):
     @classmethod
     def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:
         """What is frozen, the whole or the lower layers; see the setting `freeze`."""
-        padded = settings.get("window") == "30s" and settings.get("freeze") != "all"
-        # the layers above would have to see the silence up to 30 s too, and an utterance's own frames are cached
-        return None if padded else split_frozen(name, settings, "none", 0)
+        split = split_frozen(name, settings, "none", 0)
+        if split is None or settings.get("window") != "30s":
+            return split
+        return split._replace(why_not="with window: 30s the layers above see the silence behind an utterance too")
 
     @classmethod
     def join(cls, settings: Mapping[str, object]) -> Mapping[str, object] | None:

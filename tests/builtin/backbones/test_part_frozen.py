@@ -27,6 +27,7 @@ from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.settings.schema import Component, OptimizerSpec, Settings, TrainSettings
 from sertk.stages.featurize import featurize
+from sertk.stages.score import score
 from sertk.training.assemble import rehearse
 from sertk.training.optim import layer_rates
 
@@ -151,10 +152,10 @@ def test_both_parts_together_are_the_whole(kind: str) -> None:
     for freeze, layers in (("conv", "last"), (1, "last"), (2, "weighted"), (3, "last"), (3, 2)):
         whole, feature, rest = parts(spec(kind, freeze=freeze, layers=layers))
         lower = feature._backbone
-        unused = {"encoder.masked_spec_embed"}  # of masked frames, which no one has
         assert names(lower) | names(rest) == names(whole)
         twice = {"encoder.encoder.layers.0.attention.rel_attn_embed.weight"}  # all layers read it
-        assert names(lower) & names(rest) <= twice | unused
+        assert names(lower) & names(rest) <= twice
+        assert "encoder.masked_spec_embed" not in names(lower)  # checkpoints without it draw another one each time
         trained = {name for name, value in whole.named_parameters() if value.requires_grad}
         assert {name for name, value in rest.named_parameters() if value.requires_grad} == trained
         assert not trained & names(lower)
@@ -221,6 +222,7 @@ def test_what_is_cached_follows_from_the_settings() -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
+        ({"backbone.window": "30s"}, "the layers above see the silence behind an utterance too"),
         ({"augment": ["eam"]}, "augmentation 'eam' changes the waves that it reads"),
         ({"augment": ["lam"], "on_augment": "recompute"}, "augmentation 'lam' changes the waves"),
         ({"crop": {"length": 1.0}}, "crop cuts the waves that it reads"),
@@ -243,9 +245,6 @@ def test_a_run_says_what_is_read_from_the_store_and_nothing_where_nothing_is_tak
     )
     for freeze in ("none", "all"):
         assert not about_frozen(PLUGINS, settings({"name": "whisper", "source": "a/b", "freeze": freeze}))
-    # silence up to 30 s is seen by all layers, and only the frames of the utterance are cached
-    padded = settings({"name": "whisper", "source": "a/b", "freeze": 2, "window": "30s"})
-    assert with_frozen(PLUGINS, padded) == padded
 
 
 def test_wrong_settings_are_told_as_the_user_gave_them(tmp_path: Path) -> None:
@@ -266,6 +265,8 @@ def test_wrong_settings_are_told_as_the_user_gave_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"{path}:3: backbone 'whisper' takes no 'leyers'"):
         with_frozen(PLUGINS, merge.load(None, path, {"inputs": {"wave": {"name": "wave"}}}))
     told = {"frozen": InputSpec(16, 0.02)}
+    with pytest.raises(UsageError, match=r"start is 2; it is from 0 to 1"):
+        PLUGINS.make("backbone", spec("whisper", layers=1, start=2), told)
     with pytest.raises(UsageError, match=r"reads the 2 x 16 that its lower part gives, and it is offered 1 x 16\. Set"):
         PLUGINS.make("backbone", {"name": "whisper", "config": WHISPER, "layers": "all", "start": 1}, told)
 
@@ -336,6 +337,23 @@ def test_the_size_is_announced_and_the_store_has_every_layer_asked_for(
     assert announced == (str(len(held)), str(sum(map(len, held))), str(3 * WIDTH))  # what layers 0, 1 and 2 read
 
 
+def test_what_convolutions_give_is_stored(prepared: Data, tmp_path: Path) -> None:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    torch.manual_seed(3)
+    Wav2Vec2Model(Wav2Vec2Config(**SPEECH)).save_pretrained(tmp_path / "tiny")  # type: ignore[arg-type]
+    read = settings({"name": "wav2vec2", "source": str(tmp_path / "tiny"), "normalize": True})
+    featurize(prepared, read, 1)
+    computed = with_frozen(PLUGINS, read)
+    store = stores(prepared.folder, computed, PLUGINS)["frozen"]
+    feature: Frozen = PLUGINS.make("feature", computed.inputs["frozen"], 16_000)
+    one = next(iter(prepared.utterances.values()))
+    wave = torch.from_numpy(soundfile.read(prepared.root / one.path, dtype="float32")[0])
+    found = store[prepared.facts[one.id].sha256]
+    assert found.shape == ((len(wave) - 400) // 320 + 1, 10)
+    torch.testing.assert_close(found, feature(Padded.stack([wave])).data[0], atol=1e-5, rtol=1e-4)
+
+
 def test_a_bundle_scores_audio_as_the_whole_encoder_does(begun: Path, corpus: Path) -> None:
     about = json.loads((begun / "bundle.json").read_text())
     assert about["components"]["backbone"]["start"] == 1
@@ -346,6 +364,15 @@ def test_a_bundle_scores_audio_as_the_whole_encoder_does(begun: Path, corpus: Pa
     found, wanted = posteriors(begun, corpus), posteriors(begun, corpus, whole=True)
     assert float((found - wanted).abs().max()) < 1e-5
     assert float((wanted - wanted.mean(0)).abs().max()) > 1e-3  # files differ
+
+
+def test_scores_from_the_store_are_those_from_audio(begun: Path, prepared: Data, tmp_path: Path) -> None:
+    read = [tmp_path / f"{source}.jsonl" for source in ("store", "audio")]
+    score(begun, [str(prepared.folder)], read[0], device="cpu")
+    score(begun, [str(prepared.folder)], read[1], device="cpu", source="audio")
+    store, audio = ([json.loads(line)["logits"] for line in path.read_text().splitlines()] for path in read)
+    assert json.loads((tmp_path / "store.metrics.json").read_text())["took"]["from"] == "store"
+    torch.testing.assert_close(torch.tensor(store), torch.tensor(audio), atol=1e-4, rtol=0)
 
 
 def test_training_says_what_it_reads_and_reads_no_wave(
