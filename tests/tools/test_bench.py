@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import sertk
 from sertk.core import SertkError, UsageError
@@ -233,3 +234,58 @@ def test_training_above_cached_layers_is_compared_with_training_the_whole(
         assert row.startswith(f"| an epoch of 6 files: x | read from the store | {name} | 6 |")
     with pytest.raises(SertkError, match="no two of a kind"):  # another layer is frozen
         bench.measured(data, settings, 3, 4, 6, "x")
+
+
+@pytest.fixture
+def grid(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SOURCE))  # it imports harness
+    return load("grid")
+
+
+def test_half_of_the_folds_are_a_command_and_all_of_them_are_in_one_table(
+    grid: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[tuple[object, ...]] = []
+    monkeypatch.setattr(grid, "command", lambda checkout, *words: said.append((checkout, *map(str, words))))
+    work = grid.Work(Path("data"), ["--system", "s"], ["1", "2", "3"], Path("older"))
+    grid.together(work, 5, grid.mean_ua).run(tmp_path)
+    system = str(tmp_path / "system")
+    for folds in ("1,2", "3"):
+        which = ("--fold", folds, "--seed", "0-4")
+        begun = said.index((None, "train", "data", "--system", "s", "--protocol", "emobox", *which, "--out", system))
+        assert begun < said.index((None, "score", system, "data", *which, "--device", "cpu"))
+    assert said[4:] == [(None, "report", system)]
+    said.clear()
+    grid.alone(work, 2).run(tmp_path)
+    assert {one[0] for one in said} == {Path("older")}
+    assert [sum(one[1] == word for one in said) for word in ("train", "score", "report")] == [6, 6, 1]
+    assert not any("--from" in one for one in said)  # which an older one does not know
+    said.clear()
+    grid.alone(work._replace(before=None), 1).run(tmp_path)
+    assert sum(one[-2:] == ("--from", "audio") for one in said) == 3
+
+
+def test_probes_are_compared_by_their_bits_and_their_logits(grid: ModuleType, tmp_path: Path) -> None:
+    run = tmp_path / "system/fold=1/seed=0"
+    (run / "model").mkdir(parents=True)
+    (run / "scores.jsonl").write_text('{"id": "a", "logits": [1.5, 2.0]}\n')
+    (run / "metrics.json").write_text('{"metrics": {"ua": 0.75}}')
+    save_file({"w": np.array([1.0, 2.0], np.float32)}, run / "model/model.safetensors")
+    assert {name: value.tolist() for name, value in grid.mean_ua(tmp_path).items()} == {"runs": 1, "UA": 0.75}
+    before = grid.logits(tmp_path)
+    assert before["fold=1 seed=0 a"].tolist() == [1.5, 2.0]
+    next_to_2 = np.nextafter(np.float32(2), np.float32(3))
+    save_file({"w": np.array([1.0, next_to_2], np.float32)}, run / "model/model.safetensors")
+    assert (grid.logits(tmp_path)["fold=1 seed=0 w"] - before["fold=1 seed=0 w"]).tolist() == [0.0, 1.0]
+
+
+def test_a_regression_is_fitted_and_applied_for_each_run(
+    grid: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    x = np.array([[0.0], [1.0], [10.0], [11.0]], np.float32)
+    fold = grid.Matrices(x, ["a", "a", "b", "b"], np.array([[0.5], [9.0], [10.0]]), ["a", "a", "b"])
+    monkeypatch.setattr(grid, "matrices", lambda *_: fold)
+    way = grid.fits(grid.Work(Path("data"), [], ["1", "2"], None), "whisper", 3)
+    way.run(tmp_path)
+    # one of two of class a, and the one of class b
+    assert {name: value.tolist() for name, value in way.read(tmp_path).items()} == {"runs": 6, "UA": 0.75}
