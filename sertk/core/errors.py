@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import traceback
 from collections.abc import Iterable
 from typing import TypedDict, Unpack
 
@@ -91,3 +92,12 @@ def out_of_range(setting: str, value: float | None, **bounds: Unpack[Bounds]) ->
     allowed = " and ".join(f"{word} {limit:g}" for word, limit, _ in limits) + (f" {unit}" if unit else "")
     finite = "" if abs(value) < math.inf else "finite, "
     return f"{setting} is {value}; it is {finite}{allowed}{', or null' if bounds.get('null') else ''}"
+
+
+def without_frames(error: Exception) -> Exception:
+    """An error that no longer holds what was in memory when it, or what caused it, was raised: models, batches."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
+    return error

@@ -47,14 +47,13 @@ def commands(steps: Sequence[Step], jobs: int, *, force: bool) -> list[Command]:
         jobs: Commands at once: runs that could share one command are shared out among so many.
         force: Whether to begin anew what was done.
     """
-    groups: dict[tuple[str, ...], list[Step]] = {}
+    groups: dict[tuple[bool, tuple[str, ...]], list[Step]] = {}
     for number, step in enumerate(steps):
-        alone = not step.together or step.run is None or not _listed(step.run[0])
         begin = step.stage == "train" and (force or stale(step))  # a run that is complete, but out of date
-        key = (*step.together, *["--force"] * begin) if not alone else (str(number), *["--force"] * begin)
-        groups.setdefault(key, []).append(step)
+        shared = step.together if step.run and _listed(step.run[0]) else [str(number)]
+        groups.setdefault((begin, tuple(shared)), []).append(step)
     parts = -(-jobs // max(1, len(groups)))
-    return [one for key, own in groups.items() for one in _commands(own, parts, ["--force"] * (key[-1] == "--force"))]
+    return [one for (begin, _), own in groups.items() for one in _commands(own, parts, ["--force"] * begin)]
 
 
 def _listed(fold: str) -> bool:

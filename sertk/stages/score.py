@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError
+from sertk.core.errors import without_frames
 from sertk.core.files import Document, Record, beside, scores_file, sentence, write_json, write_jsonl
 from sertk.corpus.audit import stamped
 from sertk.corpus.prepared import Data
@@ -152,8 +152,7 @@ def score_runs(
         except Exception as error:  # a run can be broken in any way, and ends only itself
             say(f"{run} is not scored: {sentence(error)}")
             note(run, part, error)
-            traceback.clear_frames(error.__traceback__)  # they hold the model and its batch
-            errors.append(error)
+            errors.append(without_frames(error))
     if errors:
         say(f"{len(errors)} of {len(runs)} runs are not scored, see above")
     if len(errors) == len(runs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -12,6 +11,7 @@ import torch
 
 from sertk.console.progress import say
 from sertk.core import UsageError
+from sertk.core.errors import without_frames
 from sertk.core.files import part_of, sentence
 from sertk.corpus.prepared import Data
 from sertk.modeling.build import about_frozen, with_frozen
@@ -104,19 +104,10 @@ def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
             if distributed.world_size() > 1:
                 raise
             say(f"fold {fold}, seed {seed} failed: {sentence(error)}")
-            failed.append(_without_frames(error))
+            failed.append(without_frames(error))
     other = next((error for error in failed if isinstance(error, OtherRunError)), None)
     if other or len(failed) == len(runs):
         raise other or failed[0]
     if failed:
         say(f"{len(failed)} of {len(runs)} runs failed, see failed.json in their folders")
     return len(failed)
-
-
-def _without_frames(error: Exception) -> Exception:
-    """An error that no longer holds what was in memory when it was raised."""
-    cause: BaseException | None = error
-    while cause is not None:
-        traceback.clear_frames(cause.__traceback__)
-        cause = cause.__cause__ or cause.__context__
-    return error

@@ -130,8 +130,8 @@ def test_each_printed_command_runs_when_pasted(file: Path, corpus: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "exp/sweeps/two/table.md").read_text()
     assert "folds 1 of the 6 of emobox" in text
-    status = cli("sweep", file, *chosen, "--status")
-    assert status.stdout.startswith("plain: 4 to do") or "4 done" in status.stdout
+    for batch in (4, 8):
+        assert f"| plain, train.batch {batch} | 2 |" in text  # fold 1 with two seeds, both trained and scored
 
 
 def test_a_run_that_fails_ends_only_itself(file: Path, corpus: Path, tmp_path: Path) -> None:
