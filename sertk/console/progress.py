@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import TypeVar
 
@@ -13,12 +15,23 @@ from rich.progress import track as rich_track
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 T = TypeVar("T")
 INTERVAL = 10.0
+_subject: ContextVar[str] = ContextVar("subject", default="")
+
+
+@contextmanager
+def on(subject: str) -> Iterator[None]:
+    """Puts a subject in front of every line, "fold 1, seed 0" for example: the lines of several commands are mixed."""
+    before = _subject.set(f"{subject}: ")
+    try:
+        yield
+    finally:
+        _subject.reset(before)
 
 
 def say(message: str) -> None:
     """Prints a line, with the time of day where it goes to a file."""
     stamp = "" if console.is_terminal else f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} "
-    console.print(f"{stamp}{message}", markup=False)
+    console.print(f"{stamp}{_subject.get()}{message}", markup=False)
 
 
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:

@@ -97,13 +97,13 @@ def _train_all(runs: Sequence[Run], out: Path, *, force: bool) -> int:
     failed: list[Exception] = []
     for number, run in enumerate(runs, 1):
         fold, seed = str(run.settings.fold), run.settings.seed
-        say(f"run {number} of {len(runs)}: fold {fold}, seed {seed}")
+        say(f"run {number} of {len(runs)}: {run.name}")
         try:
             run.train(out / f"fold={part_of(fold)}" / f"seed={seed}", force=force)
         except Exception as error:  # a run can fail in any way, and ends only itself
             if distributed.world_size() > 1:
                 raise
-            say(f"fold {fold}, seed {seed} failed: {sentence(error)}")
+            say(f"{run.name} failed: {sentence(error)}")
             failed.append(without_frames(error))
     other = next((error for error in failed if isinstance(error, OtherRunError)), None)
     if other or len(failed) == len(runs):

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from sertk.console.progress import say
+from sertk.console.progress import on, say
 from sertk.core import SertkError
 from sertk.modeling.borders import inside
 from sertk.modeling.build import Body
@@ -35,12 +35,17 @@ class Run(NamedTuple):
     settings: Settings
     computed: Settings
 
+    @property
+    def name(self) -> str:
+        """Its fold and seed."""
+        return f"fold {self.settings.fold}, seed {self.settings.seed}"
+
     def train(self, out: Path, *, force: bool) -> None:
         """Trains in a folder; what ends it stands in `failed.json` there."""
         lock = distributed.rank_zero(lambda: run_folder.lock(out))
         try:
             distributed.rank_zero(lambda: run_folder.claim(self.settings, out, force=force))
-            with run_folder.failure(out) if lock else nullcontext():
+            with on(self.name), run_folder.failure(out) if lock else nullcontext():
                 _train(make_setup(self.shared, self.computed, out))
         finally:
             if lock:

@@ -130,6 +130,14 @@ def test_runs_of_one_process_are_what_they_are_alone(data: Path, tmp_path: Path)
     assert len({weights(tmp_path / "all" / name) for name in names}) == 4
 
 
+def test_what_is_said_of_a_run_names_its_fold_and_seed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(data, tmp_path, "1,2", None, **FRAMES)
+    said = [line for line in capsys.readouterr().err.splitlines() if "epoch 1 of at most" in line]
+    assert [line.partition(": epoch")[0][-14:] for line in said] == ["fold 1, seed 0", "fold 2, seed 0"]
+
+
 def test_a_fold_and_a_seed_of_the_settings_are_a_run_in_the_folder_itself(data: Path, tmp_path: Path) -> None:
     assert train(data, tmp_path / "run", None, None, fold="2", seed=3, **FRAMES) == 0
     about = json.loads((tmp_path / "run/model/bundle.json").read_text())
