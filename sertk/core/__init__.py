@@ -49,11 +49,12 @@ from sertk.core.protocol import (
 from sertk.core.reduce import Reduction, hash_of, mean_std, over_rows
 from sertk.core.rng import Rng, key
 from sertk.core.scores import Prediction, Scores
-from sertk.core.task import AuxTask, Task
+from sertk.core.task import AUX, AuxTask, Task
 from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, At, Crop, Dims, Output, Span, Tail, View, Views
 
 __all__ = [
+    "AUX",
     "OVERLAPS",
     "PAIRS",
     "PARTS",

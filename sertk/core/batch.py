@@ -56,8 +56,9 @@ class Target:
 
     Attributes:
         soft: (B, C) class distribution, rows sum to 1.
-        weight: (B,) 1, or 0 for a companion row that per-row losses skip.
-        aux: (B,) by auxiliary task, NaN where unlabelled.
+        weight: (B,) of a row in the losses: 1, that of its class where classes have weights, or 0 for a companion row
+            that per-row losses skip.
+        aux: (B,) number of the class or bin by auxiliary task, NaN where unlabelled.
     """
 
     soft: Tensor

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from sertk.core.task import AUX, AuxTask
+
 PARTS: Final = ("train", "dev", "test")
 OVERLAPS: Final = ("speaker", "session", "text", "audio")
 PAIRS: Final = ("train+dev", "train+test", "dev+test")
@@ -83,6 +85,7 @@ class Protocol:
         overlaps: Which of `OVERLAPS` the parts may share, with the `PAIRS` that may. What is shared stamps the scores;
             what is shared and not declared here is an error.
         published: Utterances by class as the source of the protocol counts them; empty where it does not.
+        aux: What else may be learned of an utterance: fields of its `aux`, or its own, by name. A loss asks for one.
         about: One sentence with the source.
     """
 
@@ -93,4 +96,5 @@ class Protocol:
     keep: Mapping[str, Sequence[str]] = field(default_factory=dict)
     overlaps: Mapping[str, Sequence[str]] = field(default_factory=dict)
     published: Mapping[str, int] = field(default_factory=dict)
+    aux: Mapping[str, AuxTask] = field(default_factory=lambda: AUX)
     about: str = ""

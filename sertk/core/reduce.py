@@ -24,7 +24,7 @@ def over_rows(values: Mapping[Span, Tensor], views: Views, target: Target, reduc
         values: (N,) losses of the windows, by span.
         views: The views they come from.
         target: Labels of the B rows; rows of weight 0 are companions and do not count.
-        reduction: Over rows.
+        reduction: Over rows, each by its weight.
     """
     total = torch.zeros_like(target.weight)
     for span, value in values.items():
@@ -34,7 +34,7 @@ def over_rows(values: Mapping[Span, Tensor], views: Views, target: Target, reduc
             counts = (view.frames.length < views[WHOLE].frames.length[view.owner]).to(value.dtype)
         total = total.index_add(0, view.owner, value * counts)
     summed = (total * target.weight).sum()
-    return summed / target.weight.sum().clamp(min=1) if reduction == "mean" else summed
+    return summed / target.weight.sum().clamp(min=1e-6) if reduction == "mean" else summed
 
 
 def mean_std(frames: Tensor, mask: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:

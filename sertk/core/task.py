@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from sertk.core.errors import InputError
+
 
 @dataclass(frozen=True)
 class AuxTask:
-    """An auxiliary label: categorical with `classes`, or a scale cut into bins at `edges`."""
+    """An auxiliary label: one of `classes`, or a scale cut into bins at `edges`.
 
-    kind: Literal["classes", "bins"]
-    classes: Sequence[str] = ()
-    edges: Sequence[float] = ()
+    A value on an edge belongs to the outer of its two bins, on the edge in the middle of an odd number to the upper:
+    with edges 2 and 4 the bins are [.., 2], (2, 4) and [4, ..], P5's low, medium and high (section 2.3).
+
+    Attributes:
+        classes: Names.
+        edges: In rising order, for a scale.
+    """
+
+    classes: tuple[str, ...] = ()
+    edges: tuple[float, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of classes or bins."""
+        return len(self.classes) or len(self.edges) + 1
+
+    def numbers(self, values: Mapping[str, object]) -> Tensor:
+        """(U,) float number of the class or bin of each value, NaN where it is None or no class.
+
+        Args:
+            values: By the id of the utterance.
+
+        Raises:
+            InputError: Where a value of a scale is no number.
+        """
+        if self.classes:
+            places = {name: float(place) for place, name in enumerate(self.classes)}
+            return torch.tensor([places.get(str(one), math.nan) for one in values.values()])
+        lower = torch.tensor(self.edges[: len(self.edges) // 2], dtype=torch.float64)
+        upper = torch.tensor(self.edges[len(self.edges) // 2 :], dtype=torch.float64)
+        scale = torch.tensor([_number(*one) for one in values.items()], dtype=torch.float64)
+        bins = torch.bucketize(scale, lower) + torch.bucketize(scale, upper, right=True)
+        return bins.float().masked_fill(scale.isnan(), math.nan)
+
+
+def _number(who: str, value: object) -> float:
+    if value is None:
+        return math.nan
+    try:
+        return float(str(value))
+    except ValueError:
+        raise InputError(f"{who}: the value {value!r} of a scale is no number. Mend the manifest's `aux`.") from None
+
+
+AUX: Mapping[str, AuxTask] = {
+    "gender": AuxTask(classes=("female", "male")),
+    **dict.fromkeys(("valence", "activation", "dominance"), AuxTask(edges=(2.0, 4.0))),
+}
+"""The auxiliary tasks of P5 (section 2.3), of scales from 1 to 5."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_type_hints
 
 from sertk.core import (
     OVERLAPS,
     PAIRS,
+    AuxTask,
     Disjoint,
     FoldTable,
     Half,
@@ -47,6 +49,7 @@ class Folds:
         labels: Class by utterance id.
         folds: By name.
         shares: What the parts of some fold have in common, as the audit found it.
+        aux: Auxiliary tasks by name.
     """
 
     corpus: str
@@ -55,6 +58,7 @@ class Folds:
     labels: Mapping[str, str]
     folds: Mapping[str, Fold]
     shares: Shares = field(default_factory=dict)
+    aux: Mapping[str, AuxTask] = field(default_factory=dict)
 
     @cached_property
     def hash(self) -> str:
@@ -138,7 +142,7 @@ def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Uttera
     used = {i for fold in folds.values() for part in fold for i in part}
     dropped += [{"id": i, "reason": "no fold takes it"} for i in kept if i not in used]
     labels = {i: label for i, label in labels.items() if i in used}
-    return Made(Folds(corpus, name, tuple(classes), labels, folds), dropped, missing)
+    return Made(Folds(corpus, name, tuple(classes), labels, folds, aux=protocol.aux), dropped, missing)
 
 
 def _filter(protocol: Protocol, utterances: Iterable[Utterance]) -> tuple[dict[str, Utterance], list[dict[str, str]]]:
@@ -155,7 +159,7 @@ def _filter(protocol: Protocol, utterances: Iterable[Utterance]) -> tuple[dict[s
 def _reason(protocol: Protocol, one: Utterance) -> str | None:
     """Why a protocol does not keep an utterance; None where it does."""
     for name, allowed in protocol.keep.items():
-        value = one.aux.get(name, getattr(one, name, None))
+        value = value_of(one, name)
         if value not in allowed:
             return f"{name} is {value!r}, not one of {list(allowed)}"
     if one.label is None:
@@ -163,6 +167,12 @@ def _reason(protocol: Protocol, one: Utterance) -> str | None:
     if protocol.labels is not None and one.label not in protocol.labels:
         return f"label {one.label!r} is not in the label map"
     return None
+
+
+def value_of(one: Utterance, name: str) -> object:
+    """What a corpus says of an utterance under a name: in its `aux`, or among its own fields; None where nothing."""
+    found: object = one.aux.get(name, getattr(one, name, None))
+    return found
 
 
 def _class(protocol: Protocol, one: Utterance) -> str:
@@ -207,6 +217,10 @@ FORMS: Final[Mapping[str, tuple[Any, str]]] = {
         f"{{what: [pair, ...]}} of {', '.join(OVERLAPS)} and {', '.join(PAIRS)}",
     ),
     "published": (Mapping[str, int], "{class: number}"),
+    "aux": (
+        Mapping[str, Mapping[str, Sequence[Any]]],
+        "{name: {classes: [name, ...]}} or, of a scale, {name: {edges: [number, ...]}} in rising order",
+    ),
     "about": (str, "a sentence"),
 }
 
@@ -235,9 +249,23 @@ def from_file(path: Path) -> Protocol:
     odd = [what for what in made.get("overlaps", ()) if what not in OVERLAPS]
     if odd:
         raise UsageError(f"{path}: overlaps of {odd[0]!r}{nearest(odd[0], OVERLAPS)}")
+    if "aux" in made:
+        made["aux"] = {name: _aux(path, name, one) for name, one in made["aux"].items()}
     protocol = Protocol(**made)
     check_rules(protocol)
     return protocol
+
+
+def _aux(path: Path, name: str, given: Mapping[str, Sequence[Any]]) -> AuxTask:
+    """An auxiliary task as a file states it."""
+    wanted = {"classes": str, "edges": float}
+    kind = next(iter(given), "")
+    values = list(given.get(kind, ()))
+    if len(given) != 1 or kind not in wanted or not values or not all(fits(one, wanted[kind]) for one in values):
+        raise UsageError(f"{path}: aux {name!r} is {given!r}; it takes {FORMS['aux'][1]}.")
+    if kind == "edges" and any(one >= other for one, other in pairwise(values)):
+        raise UsageError(f"{path}: aux {name!r} has the edges {values}; they rise.")
+    return AuxTask(**{kind: tuple(values)})
 
 
 def _rule(path: Path, word: str, value: Record) -> object:
@@ -270,6 +298,7 @@ def to_json(folds: Folds) -> dict[str, object]:
         "stamp": folds.stamp,
         "shares": folds.shares,
         "classes": list(folds.classes),
+        "aux": {name: {word: value for word, value in asdict(one).items() if value} for name, one in folds.aux.items()},
         "labels": dict(folds.labels),
         "folds": {name: _spelled(fold, folds.labels) for name, fold in folds.folds.items()},
     }
@@ -305,6 +334,10 @@ def load(path: Path) -> Folds:
         content["labels"],
         {name: _read_fold(fold, content["labels"]) for name, fold in content["folds"].items()},
         content.get("shares", {}),
+        {
+            name: AuxTask(**{word: tuple(own) for word, own in one.items()})
+            for name, one in content.get("aux", {}).items()
+        },
     )
     if folds.hash != content["hash"]:
         raise SertkError(f"{path} was edited: its folds hash to {folds.hash}, not {content['hash']}. Prepare again.")

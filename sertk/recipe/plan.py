@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 
-from sertk.core import Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
+from sertk.core import AuxTask, Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
 from sertk.core.files import beside, digest, part_of, scores_file
 from sertk.corpus import folding, protocols
 from sertk.corpus.features import Store, stores
@@ -138,6 +138,11 @@ class Plan:
         """The classes, where the protocol states them."""
         labels = self._rules().labels
         return tuple(sorted(set(labels.values()))) if labels else ()
+
+    @property
+    def aux(self) -> Mapping[str, AuxTask]:
+        """The auxiliary tasks of the protocol."""
+        return self._rules().aux
 
     def steps(self, stage: str) -> list[Step] | None:
         """The steps of a stage; None where they follow from a corpus that is not prepared yet."""

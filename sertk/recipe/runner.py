@@ -48,7 +48,7 @@ def run(path: Path, ask: Ask, record: Path | None = None) -> int:
             continue
         todo = [step for step in steps or () if due or not fresh(step)]
         if todo and not looked:
-            rehearse(plan.plugins, plan.computed, plan.classes)
+            rehearse(plan.plugins, plan.computed, plan.classes, plan.aux)
             looked = True
         if not ask.dry and (todo or steps is None):
             plan.check_before(stage)

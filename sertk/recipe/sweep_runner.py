@@ -106,6 +106,6 @@ def _rehearse(plan: SweepPlan) -> None:
             raise type(error)(f"cell {name!r}: {error}") from error
     for point, one in plan.plans:
         try:
-            rehearse(one.plugins, one.computed, one.classes)
+            rehearse(one.plugins, one.computed, one.classes, one.aux)
         except SertkError as error:
             raise type(error)(f"row {point.row!r}: {error}") from error

@@ -26,7 +26,7 @@ from sertk.settings.schema import Component, Settings, fields_of, given_at
 from sertk.settings.values import component_of
 
 CONF = Path(__file__).with_name("conf")
-LATER = {"plugins", "head", "sampler"}
+LATER = {"plugins", "head", "sampler", "class_weights"}
 """Settings that came after the first saved configs, which have all others."""
 TAGS = ("!ref", "!copy")
 """Of HyperPyYAML's tags those that make values of values; the others run code."""

@@ -198,6 +198,12 @@ class TrainSettings:
         high=1,
     )
     refit: bool = setting(False, "afterwards train again on train + dev for the selected number of steps")
+    curves: bool = setting(
+        False,
+        "after each epoch measure the objective and the accuracy of train and dev alike, in eval mode and without "
+        "augmentation, into log.jsonl: what curves over epochs are drawn of; it costs a pass over both",
+        role="how",
+    )
     workers: int = setting(0, "processes that read ahead; 0 reads in the training process", low=0, role="how")
     checkpoint_steps: int = setting(
         200, "optimizer steps between checkpoints inside an epoch; 0 only at its end", low=0, role="how"
@@ -307,6 +313,11 @@ class Settings:
         "training batches run without an update before the first; each weight is then divided by the largest value of "
         "its term in them, which brings the terms into [0, 1] (P2 eq. 11). null: weights as they are",
         low=1,
+    )
+    class_weights: Literal["none", "balanced"] = setting(
+        "none",
+        "weights of the training rows in the losses: balanced makes classes count alike, each by R / (C n), n of the R "
+        "training utterances being of it. `sampler: balanced` draws them equally often",
     )
     sampler: Component = setting(
         Component("shuffle"), "which rows share a batch, where no loss asks for another sampler"

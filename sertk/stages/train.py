@@ -66,7 +66,7 @@ def train(
         # of where and how nothing is kept that says what else there was to do
         settings = replace(settings, root=None, jobs=1, folds=("all",))
         computed = with_frozen(plugins, settings)
-        rehearse(plugins, computed, protocol.classes)
+        rehearse(plugins, computed, protocol.classes, protocol.aux)
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
         shared = share(plugins, computed, data, protocol, chosen)

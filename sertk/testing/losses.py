@@ -40,10 +40,8 @@ from sertk.testing.cases import (
 from sertk.testing.nets import learns, train_a_step
 
 _AUX: Final = {
-    "gender": AuxTask("classes", classes=("female", "male")),
-    "valence": AuxTask("bins", edges=(2.5, 3.5)),
-    "activation": AuxTask("bins", edges=(2.5, 3.5)),
-    "dominance": AuxTask("bins", edges=(2.5, 3.5)),
+    "gender": AuxTask(classes=("female", "male")),
+    **dict.fromkeys(("valence", "activation", "dominance"), AuxTask(edges=(2.5, 3.5))),
 }
 TASK: Final = Task(("anger", "disgust", "happiness", "neutral", "sadness"), torch.tensor([20, 8, 10, 14, 16]), _AUX)
 SMALLER: Final = Task(("negative", "neutral", "positive"), torch.tensor([17, 9, 12]), _AUX)
@@ -162,12 +160,9 @@ def scene(subject: Subject, dims: Dims, rows: int | None = None, task: Task = TA
 
 
 def _aux(rows: int) -> dict[str, Tensor]:
-    """(B,) auxiliary labels by name, every third NaN: unlabelled."""
+    """(B,) auxiliary class numbers by name, every third NaN: unlabelled."""
     missing = torch.arange(rows) % 3 == 2
-    found = {
-        name: torch.randint(0, 2, (rows,)).float() if one.kind == "classes" else 1 + 4 * torch.rand(rows)
-        for name, one in TASK.aux.items()
-    }
+    found = {name: torch.randint(0, one.size, (rows,)).float() for name, one in TASK.aux.items()}
     return {name: value.masked_fill(missing, torch.nan) for name, value in found.items()}
 
 

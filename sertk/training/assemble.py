@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,15 +10,15 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sertk.console.progress import say
-from sertk.core import BatchSampler, Dims, Feature, NotHereError, SertkError, Task, UsageError, key
+from sertk.core import AuxTask, BatchSampler, Dims, Feature, NotHereError, SertkError, Task, UsageError, key
 from sertk.core.files import Record
 from sertk.corpus.features import cached, share_features, stores
 from sertk.corpus.folding import Fold, subset
 from sertk.corpus.prepared import Data
-from sertk.corpus.protocols import Folds
+from sertk.corpus.protocols import Folds, value_of
 from sertk.modeling import build, bundle
 from sertk.modeling.build import Body
 from sertk.modeling.decide import make_decider
@@ -130,7 +131,18 @@ def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
             f"protocol {folds.name!r}, fold {settings.fold}: no training utterance is of class "
             f"{', '.join(absent)}: it cannot be learned. Complete the corpus, or choose another protocol."
         )
-    return Setup(shared, settings, fold, Task(folds.classes, counts), out)
+    return Setup(shared, settings, fold, Task(folds.classes, counts, _labelled(shared, fold)), out)
+
+
+def _labelled(shared: Shared, fold: Fold) -> dict[str, AuxTask]:
+    """The auxiliary tasks that some training utterance of the fold has a label of."""
+    labels = {name: _aux_labels(shared, task, name, fold.train) for name, task in shared.folds.aux.items()}
+    return {name: task for name, task in shared.folds.aux.items() if not labels[name].isnan().all()}
+
+
+def _aux_labels(shared: Shared, task: AuxTask, name: str, ids: Sequence[str]) -> Tensor:
+    """(U,) number of the class or bin of each utterance."""
+    return task.numbers({i: value_of(shared.data.utterances[i], name) for i in ids})
 
 
 def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
@@ -138,7 +150,8 @@ def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0
     shared, classes = setup.shared, setup.task.classes
     labels = torch.tensor([classes.index(shared.folds.labels[i]) for i in ids], dtype=torch.int64)
     utterances = shared.data.select(ids)
-    return Rows(utterances, labels, len(classes), shared.reader, setup.settings.seed, copies, partners)
+    aux = {name: _aux_labels(shared, task, name, ids) for name, task in setup.task.aux.items()}
+    return Rows(utterances, labels, len(classes), shared.reader, setup.settings.seed, copies, partners, aux)
 
 
 class Parts(NamedTuple):
@@ -240,7 +253,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         settings=build.portable_settings(s, parts.body),
         weights=build.weights(parts.body),
         metric=metric,
-        dev=_dev(setup) if last is None else None,
+        dev=decided(setup, setup.fold.dev) if last is None else None,
         optimizers=optimizers,
         schedules=schedules,
         order=order,
@@ -253,9 +266,9 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
     )
 
 
-def _dev(setup: Setup) -> Dev:
-    """The dev utterances of the fold."""
-    rows = rows_of(setup, setup.fold.dev)
+def decided(setup: Setup, ids: Sequence[str]) -> Dev:
+    """Utterances that are decided on while the run trains."""
+    rows = rows_of(setup, ids)
     return Dev(rows.utterances, rows.labels, setup.task.classes)
 
 
@@ -291,7 +304,9 @@ def _options(s: Settings, last: int | None) -> dict[str, object]:
 # --- looked at beforehand ------------------------------------------------------------------------------------------
 
 
-def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> None:
+def rehearse(
+    plugins: Plugins, settings: Settings, classes: Sequence[str], aux: Mapping[str, AuxTask] | None = None
+) -> None:
     """Makes all that a run will make, on torch's meta device: what is wrong is said in seconds, before any work.
 
     No weights and no network: an encoder is made of its checkpoint's configuration. Where that is not on this machine
@@ -301,6 +316,7 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
         plugins: The registry.
         settings: Of the run; what is frozen is a feature already.
         classes: Of the protocol; two made-up ones where they follow from a corpus that is not prepared.
+        aux: Auxiliary tasks of the protocol; where it is not known, any that a loss asks for.
 
     Raises:
         UsageError: On an unknown name or setting, a value that a part refuses, or settings that do not go together.
@@ -321,7 +337,7 @@ def rehearse(plugins: Plugins, settings: Settings, classes: Sequence[str]) -> No
         optim.make_schedules(plugins, t.schedule, optimizers, 2, 2 * t.epochs)
     with s.located("decision"):
         make_decider(plugins, s, Dims(1, 1))
-    task = Task(names, torch.ones(len(names)))
+    task = Task(names, torch.ones(len(names)), defaultdict(AuxTask) if aux is None else aux)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             parts = make_parts(plugins, s, task)

@@ -1,4 +1,4 @@
-"""The dev utterances of a run and, in each epoch, what is decided of them: what the metric that selects reads."""
+"""Utterances that a run decides on while it trains: those of dev, for the metric that selects, and for its curves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sertk.training import distributed
 
 
 class Dev:
-    """N dev utterances, in the order of the fold; each rank decides on its share of them.
+    """N utterances of one part of a fold, in its order; each rank decides on its share of them.
 
     Args:
         utterances: All of them.

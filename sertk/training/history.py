@@ -105,6 +105,7 @@ class History:
         model: nn.Module | None,
         rates: Mapping[str, float],
         alpha: float | None = None,
+        curves: Mapping[str, Record] | None = None,
     ) -> None:
         """Ends an epoch: keeps the weights where the dev score is the best yet, writes the log now and then.
 
@@ -114,6 +115,7 @@ class History:
             model: Whose weights to keep.
             rates: Learning rates of its last step, by optimizer.
             alpha: At its end, where it is learned.
+            curves: What was measured of train and dev at its end, where it was asked for.
         """
         terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
         loss = terms.pop(TOTAL, math.nan)
@@ -125,6 +127,7 @@ class History:
             "dev": score,
             "rates": rates,
             **({} if alpha is None else {"alpha": alpha}),
+            **({} if curves is None else {"curves": curves}),
         }
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
@@ -205,4 +208,6 @@ def _scalars(line: Document) -> dict[str, float]:
     figures = {name: line[name] for name in ("train_loss", "dev_loss", "dev", "alpha") if line.get(name) is not None}
     for group in ("terms", "rates"):
         figures |= {f"{group}/{name}": value for name, value in line[group].items()}
+    for part, measured in line.get("curves", {}).items():
+        figures |= {f"{part}/{name}": value for name, value in measured.items()}
     return figures

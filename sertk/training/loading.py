@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -66,6 +67,7 @@ class Rows(Dataset[Item]):
         seed: Of the run.
         copies: Of each utterance.
         partners: Rows drawn for each row of a batch, from all rows.
+        aux: (U,) number of the class or bin by auxiliary task, NaN where unlabelled.
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class Rows(Dataset[Item]):
         seed: int = 0,
         copies: int = 1,
         partners: int = 0,
+        aux: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
-        self.utterances, self._labels = utterances, labels
+        self.utterances, self._labels, self._aux = utterances, labels, aux
         self._soft = torch.nn.functional.one_hot(labels, classes).float()
         self._reader, self._seed, self._copies, self._partners = reader, seed, copies, partners
 
@@ -107,10 +110,12 @@ class Rows(Dataset[Item]):
     def _batch(self, rows: Tensor, weight: Tensor, groups: Mapping[str, Tensor]) -> Batch:
         places = rows // self._copies
         chosen = [self.utterances[place] for place in places.tolist()]
-        soft = self._soft[places]
+        aux = {name: values[places] for name, values in self._aux.items()}
         ids = tuple(one.id for one in chosen)
         owner = torch.arange(len(ids))
-        return Batch(ids, self._reader(chosen), Target(soft, weight), rows % self._copies, owner, groups)
+        return Batch(
+            ids, self._reader(chosen), Target(self._soft[places], weight, aux), rows % self._copies, owner, groups
+        )
 
     def in_order(self, batch: int) -> list[tuple[int, Plan]]:
         """All rows once in batches of similar length, without chance: for dev and for statistics."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sertk.core import Batch, Views, key
 from sertk.training import distributed
+from sertk.training.curves import Curves
 from sertk.training.loading import Item, Loader
 from sertk.training.state import Training
 
@@ -20,13 +21,19 @@ logging.getLogger("speechbrain").setLevel(logging.WARNING)
 
 
 class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
-    """Trains until the history says stop, and resumes from any checkpoint to the same bits."""
+    """Trains until the history says stop, and resumes from any checkpoint to the same bits.
 
-    def __init__(self, training: Training) -> None:
+    Args:
+        training: The run's parts.
+        curves: Measures train and dev after each epoch; None where nobody asked.
+    """
+
+    def __init__(self, training: Training, curves: Curves | None = None) -> None:
         torch.backends.cudnn.deterministic = True
         super().__init__({"model": training.model, "loss": training.mixture}, run_opts=training.options)
         self.training, self.train_sampler = training, training.order
         self.since_save, self.saved = 0, time.monotonic()
+        self._curves = curves
 
     def train_on(self, train: Loader, dev: Loader | None) -> None:
         """Trains to the end, from the newest checkpoint where there is one."""
@@ -109,7 +116,7 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         """Closes the epoch after dev, or after training where there is no dev set."""
         distributed.broadcast(self.modules)  # batch statistics are each rank's own while it trains
         if self.training.history.dev == (stage == Stage.VALID):
-            self.training.close_epoch()
+            self.training.close_epoch(self._curves.measure(self) if self._curves else None)
             self.step = 0
             self._save()
 

@@ -28,12 +28,19 @@ class Mixture(nn.Module):
         weights: By the same names; a checkpoint holds them, for `normalize` may have changed them.
         learned: Names of the losses that are weighed by a learned alpha, which begins as 0.5, the others by 1 - alpha;
             empty for weights that stay.
+        class_weight: (C,) weight of a row by its class, of a soft label their mean; None weighs all rows alike.
 
     Raises:
         UsageError: Where two losses ask for different batches or different heads of one name.
     """
 
-    def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float], learned: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        losses: Mapping[str, Loss],
+        weights: Mapping[str, float],
+        learned: Collection[str] = (),
+        class_weight: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.losses: Mapping[str, Loss] = nn.ModuleDict(losses)  # type: ignore[assignment]
         self.weight: Tensor
@@ -41,15 +48,31 @@ class Mixture(nn.Module):
         self.logit = nn.Parameter(torch.zeros(())) if learned else None
         self._learned: Tensor
         self.register_buffer("_learned", torch.tensor([name in learned for name in losses]), persistent=False)
+        self.class_weight: Tensor | None
+        self.register_buffer("class_weight", class_weight, persistent=False)
         self.spans: tuple[Span, ...] = tuple(dict.fromkeys(span for loss in losses.values() for span in loss.spans))
         self.sampler = _sampler(losses)
         self.heads = _heads(losses)
 
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Terms:
         """Views of B rows, their labels and groups -> the total and its unweighted terms."""
+        target = self._weighed(target)
         values = {name: _value(loss, views, target, groups) for name, loss in self.losses.items()}
         each = torch.stack(list(values.values()))
         return Terms((self._now.to(each) * each).sum(), {name: value.detach() for name, value in values.items()})
+
+    def plain(self, views: Views, target: Target) -> Tensor:
+        """The sum without the losses that compare rows which a sampler puts together, for rows that none did."""
+        plain = {name: loss for name, loss in self.losses.items() if loss.sampler == "shuffle"}
+        weights, target = dict(zip(self.losses, self._now, strict=True)), self._weighed(target)
+        each = [weights[name] * _value(loss, views, target, {}) for name, loss in plain.items()]
+        return torch.stack(each).sum() if each else self._now.new_zeros(())
+
+    def _weighed(self, target: Target) -> Target:
+        """The labels with the weights of their classes."""
+        if self.class_weight is None:
+            return target
+        return replace(target, weight=target.weight * (target.soft @ self.class_weight))
 
     @property
     def _now(self) -> Tensor:
@@ -170,7 +193,14 @@ def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
         weights = {name: 1 - settings.alpha if name in deciding else settings.alpha for name in losses}
     learned = losses.keys() - deciding if settings.alpha == "learned" else ()
     with settings.located("losses"):
-        return Mixture(losses, weights, learned)
+        return Mixture(losses, weights, learned, _class_weight(settings, task))
+
+
+def _class_weight(settings: Settings, task: Task) -> Tensor | None:
+    """(C,) R / (C n_c) where classes are to count alike, n_c of the R training utterances being of class c."""
+    if settings.class_weights == "none":
+        return None
+    return task.counts.sum() / (len(task.classes) * task.counts.clamp(min=1))
 
 
 def _make_losses(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -> dict[str, Loss]:

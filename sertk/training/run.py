@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,18 @@ from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.settings.schema import Settings
 from sertk.training import distributed, pilot, record, run_folder, warm_start
-from sertk.training.assemble import Parts, Setup, Shared, make_order, make_parts, make_setup, make_training, rows_of
+from sertk.training.assemble import (
+    Parts,
+    Setup,
+    Shared,
+    decided,
+    make_order,
+    make_parts,
+    make_setup,
+    make_training,
+    rows_of,
+)
+from sertk.training.curves import Curves
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
 from sertk.training.state import Training
@@ -106,7 +118,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
                 feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
         if not training.checkpoints:
             _normalize(parts.model, body, plain, s)
-    brain = EmotionBrain(training)
+    brain = EmotionBrain(training, _curves(setup) if s.train.curves and selected is None else None)
     if selected is not None:
         mixture.weight.copy_(selected.mixture.weight)
     elif plans and not training.checkpoints:
@@ -118,10 +130,21 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
 
 def _dev(setup: Setup) -> Loader:
     """The dev rows of this rank."""
+    return _plain(setup, setup.fold.dev, "dev")
+
+
+def _plain(setup: Setup, ids: Sequence[str], what: str) -> Loader:
+    """Utterances as they are, those of this rank, in a fixed order."""
     s = setup.settings
-    rows = rows_of(setup, setup.fold.dev)
+    rows = rows_of(setup, ids)
     mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
-    return Loader(rows, mine, s.train.workers, "dev")
+    return Loader(rows, mine, s.train.workers, what)
+
+
+def _curves(setup: Setup) -> Curves:
+    """What measures train and dev after each epoch."""
+    parts = {"train": setup.fold.train, "dev": setup.fold.dev}
+    return Curves({name: (_plain(setup, ids, f"curves of {name}"), decided(setup, ids)) for name, ids in parts.items()})
 
 
 def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:

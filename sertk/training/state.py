@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
 from sertk.core import Batch, Rng, SertkError, Span, Terms, Views
+from sertk.core.files import Record
 from sertk.modeling.borders import check_finite
 from sertk.modeling.decide import Decider
 from sertk.modeling.frontend import Frontend
@@ -100,15 +101,26 @@ class Training:
             return f" {error}"
         return ""
 
-    def dev_loss(self, views: Views, batch: Batch, item: Item) -> Tensor:
-        """Keeps what is decided of a dev batch; gives the negative log-probability of its labels."""
+    def decide(self, views: Views, batch: Batch, item: Item) -> tuple[Tensor, Tensor]:
+        """(B, C) posterior and logits of the B utterances of a batch that is not trained on."""
         ids = item.batch.ids
         rng = Rng.for_rows(self.seed, ids, [0] * len(ids), 0, "decision").to(batch.owner.device)
         posterior, logits = self.decider(views, batch, len(ids), rng)
         check_finite(self.decider.who, posterior)
+        return posterior, logits
+
+    def plain_loss(self, views: Views, batch: Batch) -> Tensor:
+        """The objective of rows that were not chosen for each other: without the terms that compare such rows."""
+        if batch.target is None:
+            raise ValueError("rows whose objective is measured have labels")
+        return self.mixture.plain({span: view.float() for span, view in views.items()}, batch.target)
+
+    def dev_loss(self, views: Views, batch: Batch, item: Item) -> Tensor:
+        """Keeps what is decided of a dev batch; gives the negative log-probability of its labels."""
+        posterior, logits = self.decide(views, batch, item)
         if item.batch.target is None or self.dev is None:
             raise ValueError("a dev batch has labels, and is of a run that selects")
-        self.dev.add(ids, posterior, logits)
+        self.dev.add(item.batch.ids, posterior, logits)
         hard = item.batch.target.hard.to(posterior.device)
         each = -posterior.gather(1, hard[:, None]).clamp(min=1e-12).log()
         self.nll += each.double().sum().item()
@@ -125,15 +137,18 @@ class Training:
             elif dev_loss is None:
                 schedule.step()
 
-    def close_epoch(self) -> None:
+    def close_epoch(self, curves: Mapping[str, Record] | None = None) -> None:
         """Ends an epoch; with a dev set its scores select.
+
+        Args:
+            curves: What was measured of train and dev, see `training.curves`.
 
         Raises:
             SertkError: If the metric that selects fails.
         """
         alpha = None if self.mixture.alpha is None else self.mixture.alpha.item()
         if self.dev is None:
-            self.history.close(None, None, None, self.rates, alpha)
+            self.history.close(None, None, None, self.rates, alpha, curves)
             return
         scores, nll = self.dev.scores(), distributed.sum_over_ranks(torch.tensor(self.nll, dtype=torch.float64))
         # of the utterances; SpeechBrain's mean of batches would depend on their size
@@ -142,7 +157,7 @@ class Training:
             figure = self.metric(scores)
         except SertkError as error:
             raise SertkError(f"{error} It selects the epoch; another one would be --set train.metric=ua.") from error
-        self.history.close(figure, dev_loss, self.model, self.rates, alpha)
+        self.history.close(figure, dev_loss, self.model, self.rates, alpha, curves)
         self.nll = 0.0
         self.step_rates(dev_loss)
 

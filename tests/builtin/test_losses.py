@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -87,17 +88,35 @@ def test_reduction_sums_or_averages_over_rows() -> None:
     near(CrossEntropy(TASK, UNCUT, reduction="mean")(views, target, {}), (0.287682 + 1.386294) / 2)
 
 
-def test_balanced_classes_weigh_by_the_inverse_of_their_size() -> None:
-    # 6 and 2 of 8 training rows: weights 8 / (2 x 6) = 2/3 and 8 / (2 x 2) = 2
-    # (2/3 x 0.287682 + 2 x 1.386294) / 2
-    loss = CrossEntropy(TASK, UNCUT, balance="balanced")
-    near(loss({WHOLE: view([[LN3, 0], [LN3, 0]])}, labels(0, 1), {}), 1.482188)
+def test_rows_are_averaged_by_their_weights() -> None:
+    # (2/3 x 0.287682 + 2 x 1.386294) / (2/3 + 2)
+    views, target = {WHOLE: view([[LN3, 0], [LN3, 0]])}, replace(labels(0, 1), weight=torch.tensor([2 / 3, 2.0]))
+    near(CrossEntropy(TASK, UNCUT)(views, target, {}), 1.111641)
+    near(CrossEntropy(TASK, UNCUT, reduction="sum")(views, target, {}), 2.964376)
 
 
-def test_balance_survives_a_class_without_training_rows() -> None:
+@pytest.mark.parametrize(("soft", "weight"), [([[1.0, 0.0], [0.0, 1.0]], (2 / 3, 2.0)), ([[0.5, 0.5]], (4 / 3,))])
+def test_balanced_classes_weigh_by_the_inverse_of_their_size(soft: Rows, weight: tuple[float, ...]) -> None:
+    # 6 and 2 of 8 training rows: weights 8 / (2 x 6) = 2/3 and 8 / (2 x 2) = 2, of a mixed row their mean
+    mixture = make_mixture(Plugins(), settings_of({"losses": ["ce"], "class_weights": "balanced"}), TASK, UNCUT)
+    target = Target(torch.tensor(soft), torch.ones(len(soft)))
+    logits = torch.tensor([[LN3, 0.0], [LN3, 0.0]][: len(soft)])
+    each = -(target.soft * logits.log_softmax(1)).sum(1)
+    wanted = (each * torch.tensor(weight)).sum() / sum(weight)
+    for found in (mixture({WHOLE: view(logits)}, target, {}).total, mixture.plain({WHOLE: view(logits)}, target)):
+        near(found, wanted.item())
+
+
+def test_companions_stay_without_weight_where_classes_have_weights() -> None:
+    mixture = make_mixture(Plugins(), settings_of({"losses": ["ce"], "class_weights": "balanced"}), TASK, UNCUT)
+    views = {WHOLE: view([[LN3, 0], [5, 0]])}
+    near(mixture(views, labels(0, 1, weight=[1, 0]), {}).total, 0.287682)
+
+
+def test_a_class_without_training_rows_has_a_finite_weight() -> None:
     task = Task(("anger", "sadness"), torch.tensor([8, 0]))
-    loss = CrossEntropy(task, UNCUT, balance="balanced")
-    near(loss({WHOLE: view([[LN3, 0]])}, labels(0), {}), 0.5 * 0.287682)
+    mixture = make_mixture(Plugins(), settings_of({"losses": ["ce"], "class_weights": "balanced"}), task, UNCUT)
+    near(mixture({WHOLE: view([[LN3, 0]])}, labels(0), {}).total, 0.287682)
 
 
 def test_a_window_that_lost_its_tail_is_not_the_utterance() -> None:

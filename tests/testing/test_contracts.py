@@ -59,7 +59,7 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("backbone", "whisper", {"config": SIZES, "layers": "all", "up_to": 1}),
     ("backbone", "hubert", {"config": SPEECH, "up_to": "conv"}),
     ("loss", "arcface", {"margin": 0.3, "scale": 30.0, "reduction": "sum"}),
-    ("loss", "ce", {"balance": "balanced", "smoothing": 0.1, "reduction": "sum"}),
+    ("loss", "ce", {"smoothing": 0.1, "reduction": "sum"}),
     ("loss", "contrastive", {"distance": "l2"}),
     ("loss", "contrastive", {"distance": "l2", "on": "posterior", "pairs": "balanced"}),
     ("loss", "contrastive", {"on": "logits"}),

@@ -22,6 +22,7 @@ from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.settings.schema import Component, OptimizerSpec
+from sertk.stages.score import score
 from sertk.training import optim
 from sertk.training.history import History
 from sertk.training.loss import Mixture
@@ -72,6 +73,39 @@ def test_bf16_is_for_the_model_and_not_for_its_losses_and_decisions(
     assert losses[-1] < losses[0]
     weights = load_file(tmp_path / "run/model/model.safetensors")
     assert all(value.dtype != torch.bfloat16 for value in weights.values())
+
+
+def test_curves_measure_train_and_dev_alike_and_change_nothing(data: Path, tmp_path: Path) -> None:
+    more = {"augment": [{"name": "noise", "copies": 2}], "on_augment": "recompute"}
+    train(data, tmp_path / "plain", **more)
+    train(data, tmp_path / "curves", **more, **{"train.curves": True})
+    weights = [load_file(tmp_path / f"{name}/model/model.safetensors") for name in ("plain", "curves")]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    for plain, line in zip(lines(tmp_path / "plain"), lines(tmp_path / "curves"), strict=True):
+        measured = line.pop("curves")
+        assert line == plain
+        # cross-entropy, so the objective of dev is the negative log-probability of the labels
+        assert measured["dev"]["loss"] == pytest.approx(line["dev_loss"], rel=1e-5)
+        assert 0 <= measured["train"]["wa"] <= 1
+        assert measured["train"]["loss"] > 0
+
+
+def test_curves_of_train_are_of_the_rows_as_they_are(data: Path, tmp_path: Path) -> None:
+    loud = {"augment": [{"name": "noise", "copies": 2, "snr": [-20, -20]}], "on_augment": "recompute"}
+    train(data, tmp_path / "run", **loud, **{"train.curves": True, "train.select": "last"})
+    for part, measured in lines(tmp_path / "run")[-1]["curves"].items():
+        score(tmp_path / "run/model", [str(data)], tmp_path / f"{part}.jsonl", part=part)
+        found = lines(tmp_path, f"{part}.jsonl")
+        assert measured["wa"] == pytest.approx(sum(one["label"] == one["decision"] for one in found) / len(found))
+        logs = [math.log(one["posterior"][one["label"]]) for one in found]
+        assert measured["loss"] == pytest.approx(-sum(logs) / len(logs), abs=1e-4)
+
+
+def test_curves_leave_out_the_terms_that_compare_chosen_rows(data: Path, tmp_path: Path) -> None:
+    losses = [{"name": "ce", "weight": 0.5}, {"name": "contrastive"}]
+    train(data, tmp_path / "run", losses=losses, **{"train.curves": True})
+    line = lines(tmp_path / "run")[-1]
+    assert line["curves"]["dev"]["loss"] == pytest.approx(0.5 * line["dev_loss"], rel=1e-5)
 
 
 class Killed(BaseException):

@@ -12,6 +12,7 @@ from sertk.hookspecs import hookimpl
 def sertk_losses() -> Mapping[str, type[Loss]]:
     """The losses by name."""
     from sertk.builtin.losses.arcface import ArcFace
+    from sertk.builtin.losses.auxiliary import Auxiliary
     from sertk.builtin.losses.ce import CrossEntropy
     from sertk.builtin.losses.center import Center
     from sertk.builtin.losses.contrastive import Contrastive
@@ -22,6 +23,7 @@ def sertk_losses() -> Mapping[str, type[Loss]]:
 
     return {
         "arcface": ArcFace,
+        "aux": Auxiliary,
         "ce": CrossEntropy,
         "center": Center,
         "contrastive": Contrastive,

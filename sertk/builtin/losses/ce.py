@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from torch import Tensor
 
@@ -20,7 +19,6 @@ class CrossEntropy(Loss):
         dims: Given by the run.
         at: Which windows; auto is both where the run has segments, else the whole.
         reduction: Over the rows of a batch.
-        balance: "balanced" weighs class c by R / (C n_c), n_c its R training rows' count.
         smoothing: Share of the label spread over all classes, at least 0 and below 1.
     """
 
@@ -32,16 +30,12 @@ class CrossEntropy(Loss):
         dims: Dims,
         at: At = "auto",
         reduction: Reduction = "mean",
-        balance: Literal["none", "balanced"] = "none",
         smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         check_range("loss 'ce'", "smoothing", smoothing, at_least=0, below=1)
         self.spans = dims.spans(at)
         self._classes, self._reduction, self._smoothing = len(task.classes), reduction, smoothing
-        weights = task.counts.sum() / (len(task.classes) * task.counts.clamp(min=1)) if balance == "balanced" else None
-        self.class_weight: Tensor | None
-        self.register_buffer("class_weight", weights)
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """A linear emotion head."""
@@ -50,7 +44,5 @@ class CrossEntropy(Loss):
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
         """Views of B rows -> a scalar."""
         soft = (1 - self._smoothing) * target.soft + self._smoothing / self._classes
-        if self.class_weight is not None:
-            soft = soft * self.class_weight
         values = {s: -(soft[views[s].owner] * views[s].logits.log_softmax(1)).sum(1) for s in self.spans}
         return over_rows(values, views, target, self._reduction)

@@ -41,4 +41,4 @@ class Center(Loss):
         """Views of B rows -> a scalar."""
         points: Tensor = self.projection(views[WHOLE].embedding)
         distance = (points - self.centers[target.hard]).pow(2).sum(1)
-        return (distance * target.weight).sum() / target.weight.sum().clamp(min=1)
+        return (distance * target.weight).sum() / target.weight.sum().clamp(min=1e-6)

@@ -1,0 +1,56 @@
+"""The curves of a run: the objective and the accuracy on train and dev after each epoch, measured alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from sertk.core.files import Record
+from sertk.training import distributed
+from sertk.training.dev import Dev
+from sertk.training.loading import Item, Loader
+
+if TYPE_CHECKING:
+    from sertk.training.loop import EmotionBrain
+
+
+class Curves:
+    """Measures each part after an epoch: rows as they are, not augmented, in eval mode.
+
+    So a figure of train is one of the model at the end of the epoch, not the mean of a model that learned meanwhile
+    on augmented rows, and it can be compared with that of dev. The loss is the objective, without the terms that
+    compare rows chosen for each other (pairs, triplets), for here are none.
+
+    Args:
+        parts: The rows of this rank and the utterances of each part, by its name.
+    """
+
+    def __init__(self, parts: Mapping[str, tuple[Loader, Dev]]) -> None:
+        self._parts = parts
+
+    @torch.no_grad()
+    def measure(self, brain: EmotionBrain) -> dict[str, Record]:
+        """{"train": {"loss", "wa"}, "dev": ...}."""
+        brain.modules.eval()
+        return {name: self._part(brain, *part) for name, part in self._parts.items()}
+
+    def _part(self, brain: EmotionBrain, loader: Loader, part: Dev) -> Record:
+        sums = torch.zeros(2, dtype=torch.float64)
+        for item in loader:
+            sums += _batch(brain, item, part)
+        loss, rows = distributed.sum_over_ranks(sums).tolist()
+        confusion = part.scores().confusion
+        return {"loss": loss / rows, "wa": float(confusion.diagonal().sum() / confusion.sum())}
+
+
+def _batch(brain: EmotionBrain, item: Item, part: Dev) -> torch.Tensor:
+    """(2,) the objective times the rows, and the rows; keeps what is decided."""
+    training = brain.training
+    with brain.evaluation_ctx:
+        views, batch = brain.views(item, train=False)
+    with torch.autocast(brain.device_type, enabled=False):
+        loss = training.plain_loss(views, batch)
+        part.add(item.batch.ids, *training.decide(views, batch, item))
+    return torch.tensor([loss.item() * len(item.batch.ids), len(item.batch.ids)], dtype=torch.float64)

@@ -1,0 +1,93 @@
+"""Auxiliary tasks: how a value becomes a class, and the loss on a head of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from sertk.builtin.losses.auxiliary import Auxiliary
+from sertk.core import AUX, WHOLE, AuxTask, Dims, HeadSpec, InputError, Padded, Span, Target, Task, UsageError, View
+
+NAN = math.nan
+LN3 = math.log(3)
+TASK = Task(("anger", "joy", "sadness"), torch.tensor([3, 2, 2]), AUX)
+DIMS = Dims(frame=4, embedding=5)
+
+
+def numbers(task: AuxTask, *values: object) -> list[float]:
+    return task.numbers({str(place): one for place, one in enumerate(values)}).tolist()
+
+
+def test_two_is_low_and_four_is_high() -> None:
+    # P5: low [1, 2], medium (2, 4), high [4, 5]
+    found = numbers(AUX["valence"], 1, 2.0, 2.0001, 3, 3.9999, "4.0", 5, None)
+    assert found[:-1] == [0, 0, 1, 1, 1, 2, 2]
+    assert math.isnan(found[-1])
+
+
+def test_the_middle_one_of_an_odd_number_of_edges_belongs_to_the_upper_bin() -> None:
+    assert numbers(AuxTask(edges=(1.0, 2.0, 3.0)), 1, 1.5, 2, 2.5, 3) == [0, 1, 2, 2, 3]
+    assert numbers(AuxTask(edges=(2.0,)), 1.9, 2) == [0, 1]
+
+
+def test_a_class_that_is_not_known_is_no_label() -> None:
+    found = numbers(AUX["gender"], "male", None, "other", "female")
+    assert found[0::3] == [1, 0]
+    assert all(map(math.isnan, found[1:3]))
+
+
+def test_a_value_of_a_scale_that_is_no_number_is_refused() -> None:
+    with pytest.raises(InputError, match="utt: the value 'high' of a scale is no number"):
+        AUX["valence"].numbers({"utt": "high"})
+
+
+def seen(values: Tensor, head: str = "valence") -> Mapping[Span, View]:
+    """A view of the whole with these values of the task's head."""
+    size = len(values)
+    frames, ones = Padded(torch.zeros(size, 1, 4), torch.ones(size, dtype=torch.int64)), torch.ones(size)
+    return {WHOLE: View(frames, torch.zeros(size, 5), {head: values}, torch.arange(size), ones)}
+
+
+def target(*numbers: float, weight: tuple[float, ...] | None = None, of: str = "valence") -> Target:
+    size = len(numbers)
+    given = torch.ones(size) if weight is None else torch.tensor(weight, dtype=torch.float32)
+    return Target(torch.eye(3)[:size], given, {of: torch.tensor(numbers)})
+
+
+def test_it_is_the_cross_entropy_of_the_rows_that_have_a_label() -> None:
+    # softmax (ln 3, 0, 0) = (3, 1, 1) / 5: -ln 3/5 = 0.510826, -ln 1/5 = 1.609438; the third row has no label
+    loss = Auxiliary(TASK, DIMS, task="valence")
+    values = torch.tensor([[LN3, 0, 0], [LN3, 0, 0], [9, -9, 9]])
+    found = loss(seen(values), target(0, 2, NAN), {})
+    assert found.item() == pytest.approx((0.510826 + 1.609438) / 2, abs=1e-5)
+
+
+def test_companions_do_not_count() -> None:
+    loss = Auxiliary(TASK, DIMS, task="valence")
+    values = torch.tensor([[LN3, 0, 0], [LN3, 0, 0]])
+    assert loss(seen(values), target(0, 2, weight=(1, 0)), {}).item() == pytest.approx(0.510826, abs=1e-5)
+
+
+def test_a_batch_without_a_label_costs_nothing_and_has_a_gradient() -> None:
+    values = torch.ones(2, 3, requires_grad=True)
+    loss = Auxiliary(TASK, DIMS, task="valence")(seen(values), target(NAN, NAN), {})
+    loss.backward()
+    assert loss.item() == 0
+    assert values.grad is not None
+    assert values.grad.abs().sum() == 0
+
+
+def test_its_head_has_the_name_of_the_task_and_may_read_some_branches() -> None:
+    assert Auxiliary(TASK, DIMS, task="gender").heads() == {"gender": HeadSpec("linear", 2)}
+    assert Auxiliary(TASK, DIMS, task="valence", reads=["audio"]).heads() == {
+        "valence": HeadSpec("linear", 3, ("audio",))
+    }
+
+
+def test_a_task_that_nobody_is_labelled_with_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no label of task 'age'.*: gender, valence, activation, dominance\."):
+        Auxiliary(TASK, DIMS, task="age")
