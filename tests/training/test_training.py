@@ -97,7 +97,8 @@ def test_curves_of_train_are_of_the_rows_as_they_are(data: Path, tmp_path: Path)
         score(tmp_path / "run/model", [str(data)], tmp_path / f"{part}.jsonl", part=part)
         found = lines(tmp_path, f"{part}.jsonl")
         assert measured["wa"] == pytest.approx(sum(one["label"] == one["decision"] for one in found) / len(found))
-        logs = [math.log(one["posterior"][one["label"]]) for one in found]
+        classes = Data(data).protocol("emobox").classes
+        logs = [math.log(one["posterior"][classes.index(one["label"])]) for one in found]
         assert measured["loss"] == pytest.approx(-sum(logs) / len(logs), abs=1e-4)
 
 
