@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from sertk.builtin.losses.label import cross_entropy
 from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, check_range, over_rows
 
 
@@ -52,5 +53,5 @@ class CrossEntropy(Loss):
         soft = (1 - self._smoothing) * target.soft + self._smoothing / self._classes
         if self.class_weight is not None:
             soft = soft * self.class_weight
-        values = {s: -(soft[views[s].owner] * views[s].logits.log_softmax(1)).sum(1) for s in self.spans}
+        values = {s: cross_entropy(views[s].logits, soft[views[s].owner]) for s in self.spans}
         return over_rows(values, views, target, self._reduction)
