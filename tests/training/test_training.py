@@ -22,7 +22,7 @@ from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.settings.schema import Component, OptimizerSpec
-from sertk.stages.score import score
+from sertk.stages.score import score as score_stage
 from sertk.training import optim
 from sertk.training.history import History
 from sertk.training.loss import Mixture
@@ -94,7 +94,7 @@ def test_curves_of_train_are_of_the_rows_as_they_are(data: Path, tmp_path: Path)
     loud = {"augment": [{"name": "noise", "copies": 2, "snr": [-20, -20]}], "on_augment": "recompute"}
     train(data, tmp_path / "run", **loud, **{"train.curves": True, "train.select": "last"})
     for part, measured in lines(tmp_path / "run")[-1]["curves"].items():
-        score(tmp_path / "run/model", [str(data)], tmp_path / f"{part}.jsonl", part=part)
+        score_stage(tmp_path / "run/model", [str(data)], tmp_path / f"{part}.jsonl", part=part)
         found = lines(tmp_path, f"{part}.jsonl")
         assert measured["wa"] == pytest.approx(sum(one["label"] == one["decision"] for one in found) / len(found))
         classes = Data(data).protocol("emobox").classes

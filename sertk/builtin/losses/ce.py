@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from sertk.builtin.losses.label import cross_entropy
 from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, check_range, over_rows
 
 
@@ -44,5 +45,5 @@ class CrossEntropy(Loss):
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
         """Views of B rows -> a scalar."""
         soft = (1 - self._smoothing) * target.soft + self._smoothing / self._classes
-        values = {s: -(soft[views[s].owner] * views[s].logits.log_softmax(1)).sum(1) for s in self.spans}
+        values = {s: cross_entropy(views[s].logits, soft[views[s].owner]) for s in self.spans}
         return over_rows(values, views, target, self._reduction)
