@@ -312,12 +312,13 @@ class Augmentation(Part, ABC):
     """A random change of training rows.
 
     Attributes:
-        touches: The inputs that it changes.
+        touches: The inputs that it changes. A setting may name others, but whether "wave" is among them is said by the
+            class: where waves are changed follows before anything is made.
         copies: Into how many copies it expands the training set; it sees which in `batch.copy`.
         partners: How many other rows it wants for each, drawn from the whole training set.
     """
 
-    touches: ClassVar[tuple[str, ...]] = ("wave",)
+    touches: tuple[str, ...] = ("wave",)
     copies: int = 1
     partners: int = 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sertk.core import Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, Split, UsageError, nearest
+from sertk.core import Augmentation, Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, Split, UsageError, nearest
 from sertk.corpus.features import make_features, portable
 from sertk.modeling.decide import resolve_decision
 from sertk.modeling.frontend import Frontend
@@ -132,6 +132,7 @@ def make_body(
     features = make_features(plugins, settings, shared)
     with settings.located("augment"):
         augment = [plugins.make("augmentation", spec) for spec in settings.augment] if train else []
+        _check_touched(augment, features)
     frontend = Frontend(features, settings.crop, augment, settings.seed)
     with settings.located("backbone"):
         backbone: Backbone = plugins.make("backbone", settings.backbone, frontend.inputs())
@@ -145,6 +146,21 @@ def make_body(
         pooling, branches = _make_pooling(plugins, settings.pooling, backbone, frames)
     dims = Dims(backbone.width, pooling.out, frames, branches, segments)
     return Body(frontend, backbone, pooling, dims)
+
+
+def _check_touched(augment: Sequence[Augmentation], features: Mapping[str, Feature]) -> None:
+    """Refuses an augmentation of an input that the run does not have.
+
+    Raises:
+        UsageError: There.
+    """
+    for one in augment:
+        strange = [name for name in one.touches if name not in ("wave", *features)]
+        if strange:
+            raise UsageError(
+                f"{one.who} changes the input {strange[0]!r}, and the run's are {', '.join(features)}; "
+                "give it one of them, or leave it out."
+            )
 
 
 def _make_pooling(

@@ -248,6 +248,9 @@ def says(subject: Subject) -> None:
     touches: object = made.touches
     fine = isinstance(touches, tuple | list) and all(isinstance(name, str) for name in touches)
     require(fine, f"{subject.what}: touches is {touches!r}; it is a tuple of names of inputs.")
+    waves = "wave" in made.touches, "wave" in type(made).touches
+    told = f"{subject.what}: touches is {touches!r}, that of its class {type(made).touches!r}"
+    require(waves[0] == waves[1], f"{told}; the wave is in both or in neither.")
     require(made.copies >= 1, f"{subject.what}: copies is {made.copies}; at least 1, the row itself.")
     require(made.partners >= 0, f"{subject.what}: partners is {made.partners}; at least 0.")
 

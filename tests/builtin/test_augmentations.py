@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sertk.builtin.augmentations import EAM, Noise, overlay
+from sertk.builtin.augmentations.mixup import EAM, overlay
+from sertk.builtin.augmentations.noise import Noise
 from sertk.core import Augmentation, Batch, Padded, Rng, Target, UsageError
 from sertk.modeling.frontend import Frontend
 

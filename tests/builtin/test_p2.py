@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sertk.builtin.augmentations import EAM, LAM, overlay
+from sertk.builtin.augmentations.mixup import EAM, LAM, overlay
 from sertk.builtin.losses.ce import CrossEntropy
 from sertk.builtin.losses.center import Center
 from sertk.builtin.losses.focal import Focal

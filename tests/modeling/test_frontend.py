@@ -16,7 +16,7 @@ class Draws(Augmentation):
     """Remembers what it was given, and three random numbers of each row."""
 
     def __init__(self, *touches: str, partners: int = 0) -> None:
-        self.touches, self.partners = touches, partners  # type: ignore[misc]
+        self.touches, self.partners = touches, partners
         self.numbers, self.inputs, self.partner_inputs = torch.zeros(0), [""], [""]
         self.ids: Sequence[str] = ()
 

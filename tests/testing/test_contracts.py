@@ -76,6 +76,8 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("augmentation", "eam", {"probability": 1.0}),
     ("augmentation", "eam", {"energy": False}),
     ("augmentation", "lam", {"probability": 1.0}),
+    ("augmentation", "specaugment", {"on": "spectrogram", "time_width": 7, "time_share": 0.3, "freq_width": 50}),
+    ("augmentation", "speed", {"factors": [0.5, 0.95, 1.33, 2]}),
 )
 
 

@@ -38,6 +38,7 @@ WRONG = [
     ("inputs.mel.n_mel=3", "feature 'mel' takes no 'n_mel'; did you mean 'n_mels'"),
     ("augment=[eam:probability=2]", "probability is 2"),
     ("augment=[eam]", "augmentation 'eam' changes the wave, and the features are cached before it"),
+    ("augment=[specaugment:on=mfcc]", "changes the input 'mfcc', and the run's are mel; give it one of them"),
     ("train.optimizer={name: adam, betas: [0.9]}", "optimizer 'adam'"),
     ("train.schedule=exponential:gamma=-3", "gamma is -3; it is above 0"),
     ("train.schedule=linear:warmup=7", "warmup is 7; it is at least 0 and at most 1"),

@@ -495,6 +495,16 @@ class TouchesText(Louder):
     touches = "wave"  # type: ignore[assignment]
 
 
+class WaveOfMel(Louder):
+    """It changes the wave; its class says that it changes frames."""
+
+    says = "in both or in neither"
+    touches = ("mel",)
+
+    def __init__(self) -> None:
+        self.touches = ("wave",)
+
+
 @hookimpl
 def sertk_augmentations() -> Mapping[str, type[Augmentation]]:
     return {name: one for name, one in globals().items() if hasattr(one, "says")}

@@ -1,16 +1,16 @@
-"""Augmentations: random changes of training rows, on whole batches."""
+"""Mixup: a part of another training row is laid over a row, or half of each is added, and the labels are mixed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sertk.core import Augmentation, Batch, Padded, Rng, Target, UsageError, check_range
-from sertk.hookspecs import hookimpl
+from sertk.builtin.augmentations.ranges import chance_of, ordered
+from sertk.core import Augmentation, Batch, Padded, Rng, Target, UsageError
 
 
 class EAM(Augmentation):
@@ -29,7 +29,7 @@ class EAM(Augmentation):
     partners = 1
 
     def __init__(self, snr: Sequence[float] = (-5.0, 10.0), probability: float = 0.5, *, energy: bool = True) -> None:
-        self._snr, self._probability, self._energy = _ordered(snr, "eam"), _chance(probability, "eam"), energy
+        self._snr, self._probability, self._energy = ordered("eam", "snr", snr), chance_of("eam", probability), energy
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         """B rows with "wave" (B, S), and B partners -> B rows."""
@@ -92,7 +92,7 @@ class LAM(Augmentation):
     partners = 1
 
     def __init__(self, probability: float = 0.5) -> None:
-        self._probability = _chance(probability, "lam")
+        self._probability = chance_of("lam", probability)
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         """B rows with "wave" (B, S), and B partners -> B rows."""
@@ -106,30 +106,6 @@ class LAM(Augmentation):
         return replace(batch, inputs={**batch.inputs, "wave": wave}, target=target.blend(partners_target, share))
 
 
-class Noise(Augmentation):
-    """Copies of every training row with white Gaussian noise added: with 3 copies, P1's tripling (section 4.1).
-
-    Copy 0 is the original. The noise of a copy is the same in every epoch.
-
-    Args:
-        copies: Rows that each becomes, itself included; at least 1.
-        snr: Lowest and highest SNR, dB, from -100 to 100, uniform between; of the whole utterance.
-    """
-
-    def __init__(self, copies: int = 3, snr: Sequence[float] = (15.0, 30.0)) -> None:
-        check_range("augmentation 'noise'", "copies", copies, at_least=1)
-        self.copies, self._snr = copies, _ordered(snr, "noise")
-
-    def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
-        """B rows with "wave" (B, S) -> B rows."""
-        wave, draws = batch.inputs["wave"].fill(0.0), rng.fixed
-        decibel = self._snr[0] + draws.uniform()[:, 0] * (self._snr[1] - self._snr[0])
-        power = wave.data.pow(2).sum(1) / wave.length
-        level = (power / 10 ** (decibel / 10)).sqrt() * (batch.copy > 0)
-        noisy = Padded(wave.data + level[:, None] * draws.normal(wave.data.shape[1]), wave.length).fill(0.0)
-        return replace(batch, inputs={**batch.inputs, "wave": noisy})
-
-
 def _labelled(batch: Batch, partners: Batch | None, name: str) -> tuple[Target, Target, Padded]:
     """The labels of the rows and of their partners, and the partners' waves.
 
@@ -139,21 +115,3 @@ def _labelled(batch: Batch, partners: Batch | None, name: str) -> tuple[Target, 
     if partners is None or partners.target is None or batch.target is None:
         raise UsageError(f"augmentation {name!r} mixes labelled training rows with partners; it has none here.")
     return batch.target, partners.target, partners.inputs["wave"].fill(0.0)
-
-
-def _chance(probability: float, name: str) -> float:
-    check_range(f"augmentation {name!r}", "probability", probability, at_least=0, at_most=1)
-    return probability
-
-
-def _ordered(snr: Sequence[float], name: str) -> tuple[float, float]:
-    # beyond 100 dB one of the two is below the last bit of 16; far beyond, powers of ten overflow
-    if len(snr) != 2 or not -100 <= snr[0] <= snr[1] <= 100:
-        raise UsageError(f"augmentation {name!r}: snr is {list(snr)}; it is [lowest, highest], from -100 to 100 dB")
-    return float(snr[0]), float(snr[1])
-
-
-@hookimpl
-def sertk_augmentations() -> Mapping[str, type[Augmentation]]:
-    """The augmentations by name."""
-    return {"eam": EAM, "lam": LAM, "noise": Noise}
