@@ -91,8 +91,8 @@ class Frontend:
             start = beyond // 2 if which == "center" else self._rng(batch, epoch, "crop").integers(beyond + 1)
         seconds = start * self.features[name].frame_seconds
         pieces = {n: self._pieces(n, y, rows, seconds) for n, y in batch.inputs.items()}
-        taken = batch.take(rows)
-        return replace(taken, inputs=pieces, groups=batch.groups if which != "all" else {})
+        groups = {n: _grouped(own, rows) for n, own in batch.groups.items()} if which == "all" else batch.groups
+        return replace(batch.take(rows), inputs=pieces, groups=groups)
 
     def _pieces(self, name: str, x: Padded, rows: Tensor, seconds: Tensor) -> Padded:
         """(N, length, D) pieces; what a short utterance lacks is silence, or zero after normalisation."""
@@ -105,6 +105,20 @@ class Frontend:
         if crop.pad == "mean":
             return piece.fill(0.0)
         return Padded(piece.fill(feature.silence).data, torch.full_like(piece.length, frames))
+
+
+def _grouped(groups: Tensor, owner: Tensor) -> Tensor:
+    """(G, K) groups of rows -> groups of their pieces: the k-th of each, up to the fewest that one of them has.
+
+    Args:
+        groups: (G, K) rows.
+        owner: (N,) the row of a piece, sorted.
+    """
+    count = torch.bincount(owner)
+    first, fewest = count.cumsum(0) - count, count[groups].amin(1)
+    own = torch.repeat_interleave(torch.arange(len(groups), device=owner.device), fewest)
+    place = torch.arange(len(own), device=owner.device) - (fewest.cumsum(0) - fewest)[own]
+    return first[groups[own]] + place[:, None]
 
 
 def compute(feature: Feature, wave: Padded) -> Padded:

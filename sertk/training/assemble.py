@@ -180,7 +180,7 @@ def make_parts(
     body = build.make_body(plugins, settings, train=True, shared=shared)
     mixture = make_mixture(plugins, settings, task, body.dims)
     model = build.make_model(plugins, settings, body, chosen_heads(settings, mixture.heads))
-    _check_rows(settings, mixture, body.frontend)
+    _check_copies(settings, body.frontend)
     return Parts(body, mixture, model)
 
 
@@ -192,19 +192,12 @@ def make_order(setup: Setup, mixture: Mixture, rows: Rows) -> tuple[BatchSampler
     return sampler, Order(sampler, s.seed, len(rows.labels))
 
 
-def _check_rows(settings: Settings, mixture: Mixture, frontend: Frontend) -> None:
-    """Refuses what would make rows that their losses or augmentations cannot read.
+def _check_copies(settings: Settings, frontend: Frontend) -> None:
+    """Refuses two augmentations that copy every row.
 
     Raises:
         UsageError: There.
     """
-    wanted = chosen_sampler(settings, mixture.sampler).name
-    if frontend.crop and frontend.crop.train == "all" and wanted != "shuffle":
-        raise UsageError(
-            f"{settings.at('crop')}crop.train: all makes several rows of an utterance, and sampler "
-            f"{wanted!r} groups utterances; "
-            "take first, center or random."
-        )
     expanding = [type(one).__name__ for one in frontend.augment if one.copies > 1]
     if len(expanding) > 1:
         raise UsageError(

@@ -116,7 +116,6 @@ def test_an_error_of_a_part_names_the_file_and_line_that_gave_it(corpus: Path, t
         ("losses: [ce, triplet, contrastive]", 5, "these losses cannot share a batch"),
         ("losses: [ce, arcface]", 5, "wants the head 'emotion' as"),
         ("augment: [eam]", 5, "changes the wave"),
-        ("crop: {length: 1, train: all}\nlosses: [ce, triplet]", 5, "groups utterances"),
         ("train:\n  epochs: 2\n  precision: fp16", 7, "fp16 needs a GPU"),
         ("train:\n  init: nowhere", 6, "there is no nowhere/bundle.json"),
         ("train:\n  optimizer:\n    name: adm", 6, "no optimizer named 'adm'"),
@@ -174,15 +173,6 @@ def test_a_torn_bundle_to_begin_with_is_told(recipe: Path, corpus: Path, tmp_pat
     done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path / "work", "--init", mine, "--dry-run")
     assert done.exit_code == 1
     assert "is not safetensors" in done.stderr
-
-
-def test_a_chosen_sampler_that_groups_utterances_is_refused_beside_all_crops(
-    recipe: Path, corpus: Path, tmp_path: Path
-) -> None:
-    more = ("--set", "crop={length: 0.2, train: all}", "--set", "sampler=balanced_pairs")
-    done = cli("recipe", recipe, "--root", corpus, "--work", tmp_path / "work", *more)
-    assert done.exit_code == 2
-    assert "sampler 'balanced_pairs' groups utterances" in " ".join(done.stderr.split())
 
 
 def checkpoint(folder: Path, model_type: str = "wav2vec2", **sizes: object) -> Path:
