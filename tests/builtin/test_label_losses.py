@@ -121,10 +121,12 @@ def test_softmax_bce_of_a_wrong_row_that_is_sure_still_pulls() -> None:
 
 
 @pytest.mark.parametrize("spec", [*EVERY, {"name": "l1"}, {"name": "smooth_l1"}, {"name": "bce"}], ids=str)
-def test_the_head_carries_the_output_map(spec: dict[str, Any]) -> None:
-    head = Plugins().make("loss", spec, task(5), DIMS).heads()["emotion"]
-    default = "sigmoid" if spec["name"] == "bce" else "softmax"
-    assert (head.kind, head.out, head.output) == ("linear", 5, spec.get("output", default))
+def test_the_head_carries_the_output_map_that_the_loss_has(spec: dict[str, Any]) -> None:
+    loss = Plugins().make("loss", spec, task(2), DIMS)
+    head, output = loss.heads()["emotion"], spec.get("output", "sigmoid" if spec["name"] == "bce" else "softmax")
+    assert (head.kind, head.out, head.output) == ("linear", 2, output)
+    wanted = {"l1": l1, "smooth_l1": smooth_l1, "bce": bce}[spec["name"]](LOGITS, LABEL, output)
+    torch.testing.assert_close(loss({WHOLE: view(LOGITS)}, Target(LABEL, torch.ones(1)), {}), wanted[0])
 
 
 def test_windows_rows_and_companions_count_as_in_cross_entropy() -> None:

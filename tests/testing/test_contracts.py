@@ -50,6 +50,7 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "layers": "all"}, "pool": "mean_std"}),
     ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "window": "30s"}}),
     ("backbone", "cnn_transformer", {"layers": 0}),
+    ("backbone", "cnn_transformer", {"layout": "parallel", "positions": "sinusoidal", "norm": "pre"}),
     ("backbone", "wav2vec2", {"config": {**SPEECH, "feat_extract_norm": "layer", "do_stable_layer_norm": True}}),
     ("backbone", "wavlm", {"config": SPEECH, "layers": "weighted", "freeze": 1, "normalize": True}),
     ("backbone", "hubert", {"config": SPEECH, "layers": "all", "freeze": "all"}),
