@@ -74,6 +74,7 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("loss", "triplet", {"at": "whole"}),
     ("loss", "triplet", {"negatives": "batch"}),
     ("pooling", "flam", {"heads": 1}),
+    ("metric", "label_loss", {"of": "smooth_l1"}),
     ("augmentation", "eam", {"probability": 1.0}),
     ("augmentation", "eam", {"energy": False}),
     ("augmentation", "lam", {"probability": 1.0}),
