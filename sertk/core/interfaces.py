@@ -375,15 +375,18 @@ class Metric(Part, ABC):
 
     It may read all of `Scores`: the confusion counts (accuracy, kappa, MCC), the posteriors (log-loss, calibration
     error), the speakers (a mean over speakers). The order of the utterances does not matter. Every metric that is
-    registered is shown with its default settings; one that fails or gives no finite float is named and left out.
+    registered is shown with its default settings, if it does not say otherwise; one that fails or gives no finite float
+    is named and left out.
 
     Attributes:
         better: Which figures are better; epochs are selected by it.
         range: The least and the greatest figure; an end may be infinite. (0, 1) is a share and shown in percent.
+        shown: Whether every report has it; else only what names it, a cell of a sweep or `train.metric`.
     """
 
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    shown: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, scores: Scores) -> float:

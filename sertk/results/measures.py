@@ -41,6 +41,7 @@ class Measure:
         name: Its registered name.
         title: As it is shown.
         better: "higher" or "lower".
+        shown: Whether every report has it.
     """
 
     def __init__(self, plugins: Plugins, spec: Spec) -> None:
@@ -53,6 +54,7 @@ class Measure:
         try:
             self._metric: Metric = plugins.make("metric", spec)
             self.better, (self._least, self._greatest) = self._metric.better, self._metric.range
+            self.shown = self._metric.shown
             sound = self.better in ("higher", "lower") and self._least < self._greatest
         except UsageError as error:
             raise UsageError(f"{error} (of {entry.distribution} {entry.version})") from None
@@ -121,7 +123,7 @@ def _end(value: float) -> str:
 
 
 class Measures:
-    """Every registered metric, ours first. One that fails is named with a warning, once, and skipped.
+    """Every registered metric that is shown, ours first. One that fails is named with a warning, once, and skipped.
 
     Args:
         plugins: Where they are registered.
@@ -136,9 +138,11 @@ class Measures:
         names = plugins.names("metric")
         for name in [*(one for one in TITLES if one in names), *(one for one in names if one not in TITLES)]:
             try:
-                self.all.append(Measure(plugins, name))
+                made = Measure(plugins, name)
             except SertkError as error:
                 self._warn(name, error)
+            else:
+                self.all += [made] if made.shown else []
 
     def _warn(self, name: str, error: SertkError) -> None:
         if name not in self._said:

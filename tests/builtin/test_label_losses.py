@@ -1,4 +1,4 @@
-"""L1, Smooth L1 and binary cross-entropy of soft labels, against numbers worked by hand and torch's."""
+"""L1, Smooth L1, binary cross-entropy and their metric: against numbers worked by hand, and torch's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 from sertk.builtin.losses.bce import BinaryCrossEntropy
 from sertk.builtin.losses.l1 import L1, SmoothL1
 from sertk.builtin.losses.label import bce, l1, mapped, smooth_l1
-from sertk.core import WHOLE, Dims, Output, Padded, Span, Target, Task, View
+from sertk.core import WHOLE, Dims, Output, Padded, Prediction, Scores, Span, Target, Task, UsageError, View
 from sertk.plugins import Plugins
 
 DIMS = Dims(frame=2, embedding=3)
@@ -121,10 +121,12 @@ def test_softmax_bce_of_a_wrong_row_that_is_sure_still_pulls() -> None:
 
 
 @pytest.mark.parametrize("spec", [*EVERY, {"name": "l1"}, {"name": "smooth_l1"}, {"name": "bce"}], ids=str)
-def test_the_head_carries_the_output_map(spec: dict[str, Any]) -> None:
-    head = Plugins().make("loss", spec, task(5), DIMS).heads()["emotion"]
-    default = "sigmoid" if spec["name"] == "bce" else "softmax"
-    assert (head.kind, head.out, head.output) == ("linear", 5, spec.get("output", default))
+def test_the_head_carries_the_output_map_that_the_loss_has(spec: dict[str, Any]) -> None:
+    loss = Plugins().make("loss", spec, task(2), DIMS)
+    head, output = loss.heads()["emotion"], spec.get("output", "sigmoid" if spec["name"] == "bce" else "softmax")
+    assert (head.kind, head.out, head.output) == ("linear", 2, output)
+    wanted = {"l1": l1, "smooth_l1": smooth_l1, "bce": bce}[spec["name"]](LOGITS, LABEL, output)
+    torch.testing.assert_close(loss({WHOLE: view(LOGITS)}, Target(LABEL, torch.ones(1)), {}), wanted[0])
 
 
 def test_windows_rows_and_companions_count_as_in_cross_entropy() -> None:
@@ -153,3 +155,50 @@ def test_a_batch_of_companions_alone_is_zero_with_a_gradient_path() -> None:
     assert loss.item() == 0.0
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+# --- the metric -----------------------------------------------------------------------------------------------------
+
+
+def scores(logits: Tensor, label: Tensor) -> Scores:
+    """Utterances of two classes, their labels in float32 and their values in float64, as in score lines."""
+    none, posterior = (None,) * len(logits), logits.double().softmax(1)
+    target = Target(label.float(), torch.ones(len(label)))
+    return Scores(
+        ids=tuple(map(str, range(len(logits)))),
+        classes=("a", "b"),
+        target=target,
+        prediction=Prediction(posterior, logits.double()),
+        decision=posterior.argmax(1),
+        speaker=none,
+        gender=none,
+        session=none,
+        seconds=torch.ones(len(logits)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # the first is right with 3/4, the second wrong with 3/4, the third has 1/2
+        ({}, (0.287682 + 1.386294 + 0.693147) / 3),
+        ({"of": "ce", "output": "softmax"}, (0.287682 + 1.386294 + 0.693147) / 3),
+        ({"of": "l1"}, (0.25 + 0.75 + 0.5) / 3),
+        ({"of": "smooth_l1"}, (0.03125 + 0.28125 + 0.125) / 3),
+        # sigmoids 3/4 and 1/2 against (1, 0), 3/4 and 1/2 against (0, 1), 1/2 twice
+        ({"of": "l1", "output": "sigmoid"}, (0.375 + 0.625 + 0.5) / 3),
+        ({"of": "bce"}, ((0.287682 + 0.693147) / 2 + (1.386294 + 0.693147) / 2 + 0.693147) / 3),
+        # of two classes it is cross-entropy
+        ({"of": "bce", "output": "softmax"}, (0.287682 + 1.386294 + 0.693147) / 3),
+    ],
+)
+def test_a_label_loss_is_measured_as_it_is_trained(settings: dict[str, Any], expected: float) -> None:
+    found = scores(torch.tensor([[LN3, 0.0], [LN3, 0.0], [0.0, 0.0]]), torch.tensor([[1, 0], [0, 1], [1, 0]]))
+    metric = Plugins().make("metric", {"name": "label_loss", **settings})
+    assert metric(found) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("of", "output"), [("ce", "sigmoid"), ("bce", "linear")])
+def test_a_label_loss_that_is_not_defined_is_refused(of: str, output: str) -> None:
+    with pytest.raises(UsageError, match=f"metric 'label_loss': output is {output}; of {of} it is .*softmax, or null"):
+        Plugins().make("metric", {"name": "label_loss", "of": of, "output": output})

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from sertk.builtin.backbones.cnn_transformer import CNNTransformer
+from sertk.builtin.backbones.cnn_transformer import CNNTransformer, _sinusoids
 from sertk.builtin.heads import Cosine, Linear
 from sertk.builtin.poolings import Max, Mean
 from sertk.core import WHOLE, Backbone, Batch, Crop, Feature, FrameSpec, HeadSpec, InputSpec, Padded, Span, UsageError
@@ -30,10 +30,16 @@ def frames(*sizes: int, width: int = 128, seed: int = 0) -> Padded:
     return Padded.stack([torch.randn(size, width, generator=generator) for size in sizes])
 
 
-def backbone(tail: Tail = "keep", fixed: int | None = None, layers: int = 4, width: int = 128) -> CNNTransformer:
+def backbone(
+    tail: Tail = "keep",
+    fixed: int | None = None,
+    layers: int = 4,
+    width: int = 128,
+    **settings: Any,  # noqa: ANN401 - any setting of the backbone
+) -> CNNTransformer:
     """In eval mode, its batch norms as if they had seen data: padding does not come out as zero by chance."""
     torch.manual_seed(0)
-    made = CNNTransformer({"mel": InputSpec(width, 0.01, fixed)}, tail=tail, layers=layers).eval()
+    made = CNNTransformer({"mel": InputSpec(width, 0.01, fixed)}, tail=tail, layers=layers, **settings).eval()
     for name, buffer in [*made.named_parameters(), *made.named_buffers()]:
         if "blocks" in name and name.endswith(("bias", "running_mean", "running_var")):
             buffer.data.uniform_(0.2, 0.8)
@@ -80,16 +86,126 @@ def test_channels_and_transformer_are_the_papers() -> None:
     assert made.frame_seconds == pytest.approx(0.64)
 
 
+OTHERS: list[dict[str, Any]] = [{"layout": "parallel", "norm": "pre"}, {"positions": "sinusoidal"}]
+
+
+@pytest.mark.parametrize("settings", [{}, *OTHERS], ids=str)
 @pytest.mark.parametrize("tail", ["keep", "drop"])
 @pytest.mark.parametrize("size", [1, 5, 127, 128, 129, 300])
-def test_neither_padding_nor_companions_change_a_rows_tokens(tail: Tail, size: int) -> None:
-    made = backbone(tail)
+def test_neither_padding_nor_companions_change_a_rows_tokens(
+    tail: Tail, size: int, settings: Mapping[str, Any]
+) -> None:
+    made = backbone(tail, **settings)
     row, longer = frames(size), frames(500, seed=1)
     both = Padded.stack([row.data[0], longer.data[0]]).fill(1000.0)  # rubbish in the padding
     with torch.inference_mode():
         alone, together = made({"mel": row}), made({"mel": both})
     assert together.length[0] == alone.length[0] == alone.data.shape[1]
     torch.testing.assert_close(together.data[0, : alone.length[0]], alone.data[0], atol=1e-4, rtol=0)
+
+
+def as_printed(made: CNNTransformer, x: Padded) -> Tensor:
+    """(B, channels, rows, T') of the blocks of `tail: keep` as P1 has them: the ReLU in front of the pool."""
+    maps, length = x.fill(0.0).data.transpose(1, 2)[:, None], x.length
+    for block, pool, stride in zip(made.blocks, made.pools, (2, 2, 2, 4), strict=False):
+        maps = block(maps).relu()
+        beyond = torch.arange(maps.shape[3]) >= length[:, None]
+        maps, length = pool(maps.masked_fill(beyond[:, None, None], 0.0)), -(-length // stride)
+    return maps
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_relu_behind_the_pool_gives_what_the_paper_has_in_front_of_it(*, training: bool) -> None:
+    x = Padded.stack([frames(size, seed=size).data[0] for size in (300, 33, 1, 131)])  # of which windows hang over
+    found = []
+    for printed in (False, True):
+        made = backbone(layers=0, dropout=0.0).double().train(training)
+        double = Padded(x.fill(0.0).data.double(), x.length)
+        maps = as_printed(made, double) if printed else made._convolve(double.data.mT[:, None], x.length)[0]
+        maps.square().sum().backward()
+        found.append([maps.detach(), *(p.grad for p in made.blocks.parameters())])
+    assert torch.equal(found[0][0], found[1][0])
+    for one, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(one, wanted)
+
+
+def test_old_bundles_name_the_weights_of_a_block_as_ever() -> None:
+    names = {name.rpartition(".")[0] for name, _ in backbone().blocks.named_parameters()}
+    assert names == {f"{block}.{part}" for block in range(4) for part in (0, 1)}
+
+
+# --- CNN-Transformer: what the predecessor of P1 has otherwise -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("tail", "steps"), [("drop", 20), ("keep", 21)])
+def test_branches_side_by_side_have_the_frames_of_the_blocks(tail: Tail, steps: int) -> None:
+    made = backbone(tail, layout="parallel")
+    out = made({"mel": frames(657)})
+    # 128 bands -> 4 rows of 64 channels; 128 / 2 = 64 bands are the Transformer's width, so nothing is projected
+    assert out.data.shape == (1, steps, 4 * 64 + 64)
+    assert out.length.tolist() == [steps]
+    assert made.width == 320
+    assert made.branches == {"cnn": slice(0, 256), "transformer": slice(256, 320)}
+    assert made.frame_seconds == pytest.approx(0.32)  # 2 x 2 x 2 x 4 frames of 10 ms
+    assert not list(made.project.parameters())
+    fixed = backbone(tail, fixed=657, layout="parallel")
+    assert fixed.frames == fixed({"mel": frames(657)}).data.shape[1] == steps
+
+
+def test_other_bands_are_projected_to_the_width_of_the_transformer() -> None:
+    made = backbone(width=80, layout="parallel")
+    assert [tuple(one.shape) for one in made.project.parameters()] == [(64, 40), (64,)]
+    # 80 -> 40 -> 20 -> 10 -> 3 rows
+    assert made({"mel": frames(100, width=80)}).data.shape == (1, 4, 3 * 64 + 64)
+
+
+@pytest.mark.parametrize(("tail", "counts"), [("keep", [8, 8, 1]), ("drop", [8, 8])])
+def test_the_transformers_branch_is_the_mean_of_the_steps_of_a_frame(tail: Tail, counts: list[int]) -> None:
+    made = backbone(tail, layout="parallel")
+    x = frames(67)  # 67 / 4 = 16 steps, or 17; 8 to a frame of 32
+    pooled = torch.nn.functional.max_pool2d(x.data.transpose(1, 2)[:, None], (2, 4), ceil_mode=tail == "keep")
+    assert made.encoder is not None
+    with torch.inference_mode():
+        seen = made.encoder(pooled[0].transpose(1, 2))[0]
+        wanted = torch.stack([one.mean(0) for one in seen.split(counts)])
+        found = made({"mel": x}).data[0, :, made.branches["transformer"]]
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_padding_does_not_win_the_pool_of_an_input_below_zero() -> None:
+    made = backbone(layout="parallel")
+    low = Padded(frames(5).data - 50, torch.tensor([5]))
+    seen: list[Tensor] = []
+    made.project.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    made({"mel": low})
+    assert seen[0].shape == (1, 2, 64)
+    assert (seen[0] < -40).all()
+
+
+def test_sinusoids_tell_the_transformer_the_order_of_tokens() -> None:
+    table = _sinusoids(torch.zeros(1, 3, 5))
+    # position 2: sin 2, cos 2, then a rate of 10000^(-2/5) = 0.025119, then 10000^(-4/5) = 0.000631
+    wanted = [0.909297, -0.416147, 0.050217, 0.998738, 0.001262]
+    assert table[2].tolist() == pytest.approx(wanted, abs=1e-5)
+    x = frames(512)
+    pieces = Padded(x.data.view(1, 4, 128, 128).flip(1).flatten(1, 2), x.length)
+    for positions, same in (("none", True), ("sinusoidal", False)):
+        # one token of 128 x 128 each, and convolutions that see no other token
+        made = backbone(positions=positions, channels=(8,), pools=((64, 64),), token_pool=(2, 2), heads=2)
+        for parameter in made.blocks.parameters():
+            if parameter.dim() == 4:
+                parameter.data[..., [0, 2]] = 0.0
+        with torch.inference_mode():
+            ordered, flipped = made({"mel": x}).data.flip(1), made({"mel": pieces}).data
+        assert torch.allclose(ordered, flipped, atol=1e-4) is same
+
+
+def test_layer_norm_in_front_has_one_behind_the_last_layer() -> None:
+    made = backbone(norm="pre")
+    assert made.encoder is not None
+    assert made.encoder.layers[0].norm_first
+    assert isinstance(made.encoder.norm, torch.nn.LayerNorm)
+    assert backbone().encoder.norm is None  # type: ignore[union-attr]
 
 
 def test_an_input_shorter_than_a_token_is_one_step_of_tokens() -> None:
@@ -141,6 +257,8 @@ def test_padding_is_signal_where_the_input_is_a_fixed_crop() -> None:
     [
         ({"channels": (16, 32)}, "pools has 4 entries; it has as many as channels, 2"),
         ({"reads": "mfcc"}, "'mfcc'"),
+        ({"layout": "parallel", "layers": 0}, "layers is 0; it is at least 1"),
+        ({"layout": "parallel", "token_pool": (2, 3)}, "token_pool takes 3 steps together, the pools of the blocks 32"),
         ({"pools": ((4, 2), (4, 2), (4, 2), (4, 4)), "tail": "drop"}, "leave"),
     ],
 )

@@ -132,6 +132,15 @@ def test_all_metrics_come_ours_first_and_those_that_fail_are_named_once_and_skip
     assert measures.legend.endswith("Percent, 0 to 100, higher is better. power: -1 to infinity, lower is better.")
 
 
+def test_a_metric_that_is_not_shown_is_had_by_its_name_alone() -> None:
+    """A label loss depends on what was trained: no report has it unless it is asked for."""
+    loss = Measure(GUESTS, "label_loss")
+    # -ln 0.9, -ln 0.8, -ln 0.4
+    assert loss(scores()) == pytest.approx((0.105361 + 0.223144 + 0.916291) / 3, abs=1e-6)
+    assert (loss.shown, loss.text(0.414932), loss.about) == (False, "0.4149", "0 to infinity, lower is better")
+    assert "label_loss" not in [one.name for one in Measures(GUESTS).all]
+
+
 def test_what_a_metric_writes_to_its_scores_nobody_else_reads() -> None:
     def greedy(given: Scores) -> float:
         given.confusion.zero_()

@@ -326,3 +326,11 @@ def test_a_loss_is_given_alike_in_files_and_on_the_command_line(tmp_path: Path) 
     assert settings(tmp_path, "losses: [{name: ce, smoothing: 0.1, weight: 0.3}, triplet]\n").losses == terms
     assert settings(tmp_path, "losses: ['ce:smoothing=0.1,weight=0.3', triplet]\n").losses == terms
     assert Choices(loss=["ce:smoothing=0.1,weight=0.3", "triplet"]).losses() == terms
+
+
+@pytest.mark.parametrize(("name", "loss"), [("p1-l1", "l1"), ("p1-smooth-l1", "smooth_l1"), ("p1-bce", "bce")])
+def test_the_systems_of_p1_differ_in_their_loss_alone(name: str, loss: str) -> None:
+    own, ce = merge.load(name), merge.load("p1-ce")
+    assert [one.name for one in own.losses] == [loss]
+    assert replace(own, losses=ce.losses, system=ce.system) == ce
+    assert own.train.precision == "bf16"
