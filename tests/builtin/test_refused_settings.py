@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,12 @@ CONTEXT: Mapping[str, tuple[Any, ...]] = {
     "sampler": (torch.arange(40) % 4, torch.rand(40), 8),
 }
 ENCODERS = {"hubert", "wav2vec2", "wavlm", "whisper"}  # need a checkpoint or its sizes
-SIZES = {("pooling", "flam"): {"heads": 2}}  # what cannot be left out here
+RECORDINGS = str(Path(__file__).parents[1] / "testing" / "recordings")
+SIZES = {  # what cannot be left out here
+    ("augmentation", "noise_folder"): {"folder": RECORDINGS},
+    ("augmentation", "reverb"): {"folder": RECORDINGS},
+    ("pooling", "flam"): {"heads": 2},
+}
 
 
 def make(kind: str, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -71,11 +77,24 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("augmentation", {"name": "eam", "probability": 1.1}, "probability is 1.1; it is at least 0 and at most 1"),
     ("augmentation", {"name": "eam", "snr": [5, -5]}, "snr is [5, -5]; it is [lowest, highest], from -100 to 100 dB"),
     ("augmentation", {"name": "eam", "snr": [math.nan, 5]}, "snr must be a list of numbers, got [nan, 5]"),
+    (
+        "augmentation",
+        {"name": "gain", "gain": [3, -3]},
+        "gain is [3, -3]; it is [lowest, highest], from -100 to 100 dB",
+    ),
     ("augmentation", {"name": "lam", "probability": -0.1}, "probability is -0.1; it is at least 0 and at most 1"),
     ("augmentation", {"name": "noise", "copies": 0}, "copies is 0; it is at least 1"),
     ("augmentation", {"name": "noise", "snr": [0, math.inf]}, "snr must be a list of numbers, got [0, inf]"),
     ("augmentation", {"name": "noise", "snr": [-1e6, 0]}, "snr is [-1000000.0, 0]; it is [lowest, highest]"),
     ("augmentation", {"name": "noise", "snr": [3]}, "snr is [3]; it is [lowest, highest], from -100 to 100 dB"),
+    ("augmentation", {"name": "noise_folder", "folder": "nowhere"}, "folder is 'nowhere', and there is none"),
+    ("augmentation", {"name": "noise_folder", "folder": RECORDINGS, "rate": 0}, "rate is 0; it is at least 1"),
+    ("augmentation", {"name": "reverb", "folder": RECORDINGS, "minutes": 0}, "minutes is 0; it is above 0"),
+    (
+        "augmentation",
+        {"name": "reverb", "folder": RECORDINGS, "minutes": 0.005},
+        f"folder {RECORDINGS!r} holds 0.0 min",
+    ),
     ("augmentation", {"name": "specaugment", "on": "wave"}, "on is 'wave'; it is an input of frames and bands"),
     ("augmentation", {"name": "specaugment", "time_share": 1.5}, "time_share is 1.5; it is at least 0 and at most 1"),
     ("augmentation", {"name": "specaugment", "freq_width": -1}, "freq_width is -1; it is at least 0"),

@@ -28,11 +28,16 @@ from sertk.testing.trees import anybody
 
 PLUGINS = Plugins()
 
+# white noise, shorter and longer than a row, one of another rate and of two channels
+RECORDINGS = str(Path(__file__).with_name("recordings"))
+
 # settings of components that cannot be made without, and others worth the contracts, by kind and name
 SIZES = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
 SPEECH = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 SPEECH |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
 NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("augmentation", "noise_folder"): {"folder": RECORDINGS},
+    ("augmentation", "reverb"): {"folder": RECORDINGS},
     ("corpus", "table"): {"list": "list.csv"},
     ("backbone", "hubert"): {"config": SPEECH},
     ("backbone", "wav2vec2"): {"config": SPEECH},
@@ -78,6 +83,8 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("augmentation", "eam", {"probability": 1.0}),
     ("augmentation", "eam", {"energy": False}),
     ("augmentation", "lam", {"probability": 1.0}),
+    ("augmentation", "noise_folder", {"folder": RECORDINGS, "probability": 1.0, "snr": [-5, -5]}),
+    ("augmentation", "reverb", {"folder": RECORDINGS, "probability": 1.0, "rate": 8000}),
     ("augmentation", "specaugment", {"on": "spectrogram", "time_width": 7, "time_share": 0.3, "freq_width": 50}),
     ("augmentation", "speed", {"factors": [0.5, 0.95, 1.33, 2]}),
 )
