@@ -61,6 +61,7 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("pooling", {"name": "flam", "heads": 4}, "heads is 4; it is a divisor of the frames' width 6: 1, 2, 3, 6"),
     ("pooling", {"name": "flam", "heads": 0}, "heads is 0; it is a divisor of the frames' width 6: 1, 2, 3, 6"),
     ("pooling", {"name": "flam", "heads": 2, "project": 0}, "project is 0; it is at least 1, or null"),
+    ("pooling", {"name": "flatten", "project": 0}, "project is 0; it is at least 1, or null"),
     ("pooling", {"name": "max", "project": -1}, "project is -1; it is at least 1, or null"),
     ("pooling", {"name": "mean", "project": 0}, "project is 0; it is at least 1, or null"),
     ("pooling", {"name": "mean_std", "project": 0}, "project is 0; it is at least 1, or null"),
@@ -104,6 +105,8 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("backbone", {**TINY, "heads": 3}, "heads is 3; it is a divisor of the last of channels, 8"),
     ("backbone", {**TINY, "ffn": 0}, "ffn is 0; it is at least 1"),
     ("backbone", {**TINY, "dropout": 1.0}, "dropout is 1.0; it is at least 0 and below 1"),
+    ("backbone", {"name": "parallel_cnn", "kernels": [13, 0]}, "kernels[1] is 0; it is at least 1"),
+    ("backbone", {"name": "parallel_cnn", "stride": 0}, "stride is 0; it is at least 1"),
 )
 
 
