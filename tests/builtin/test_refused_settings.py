@@ -34,6 +34,8 @@ def make(kind: str, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 TINY = {"name": "cnn_transformer", "channels": [8, 8], "pools": [[2, 2], [2, 2]], "token_pool": [2, 2], "ffn": 8}
 REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
+    ("loss", {"name": "apfl", "gamma": -0.1}, "gamma is -0.1; it is at least 0"),
+    ("loss", {"name": "apfl", "margin": 1.6}, "margin is 1.6; it is at least 0 and at most 1.57 radians"),
     ("loss", {"name": "arcface", "margin": -1.0}, "margin is -1.0; it is at least 0 and at most 1.57 radians"),
     ("loss", {"name": "arcface", "margin": 3.5}, "margin is 3.5; it is at least 0 and at most 1.57 radians"),
     ("loss", {"name": "arcface", "scale": 0.0}, "scale is 0.0; it is above 0"),
@@ -92,6 +94,8 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("feature", {"name": "mfcc", "n_mfcc": 0}, "n_mfcc is 0; it is at least 1 and at most 26"),
     ("feature", {"name": "mfcc", "n_mfcc": 27}, "n_mfcc is 27; it is at least 1 and at most 26"),
     ("feature", {"name": "mfcc", "mel": {"name": "mel", "n_mels": 0}}, "n_mels is 0; it is at least 1"),
+    ("feature", {"name": "spectrogram", "bins": 802}, "bins is 802; it is at least 1 and at most 801"),
+    ("feature", {"name": "spectrogram", "n_fft": 639}, "n_fft is 639; it is at least 640 samples, the window, or null"),
     ("backbone", {**TINY, "channels": [], "pools": []}, "channels is []; it is a list of at least one"),
     ("backbone", {**TINY, "channels": [8, 0]}, "channels[1] is 0; it is at least 1"),
     ("backbone", {**TINY, "channels": [8, 8, 8]}, "pools has 2 entries; it has as many as channels, 3"),
@@ -120,6 +124,7 @@ def test_a_setting_that_makes_no_sense_is_refused(kind: str, settings: Mapping[s
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
+        ("loss", {"name": "apfl", "gamma": 0, "margin": 0.0}),
         ("loss", {"name": "arcface", "margin": 0.0}),
         ("loss", {"name": "arcface", "margin": 1.57}),
         ("loss", {"name": "ce", "smoothing": 0}),
@@ -134,6 +139,7 @@ def test_a_setting_that_makes_no_sense_is_refused(kind: str, settings: Mapping[s
         ("augmentation", {"name": "noise", "copies": 1}),
         ("feature", {"name": "mel", "n_fft": 400, "f_min": 0, "f_max": 8000, "pre_emphasis": 1}),
         ("feature", {"name": "mfcc", "n_mfcc": 26}),
+        ("feature", {"name": "spectrogram", "bins": 801, "n_fft": 1600}),
         ("backbone", {**TINY, "layers": 0, "heads": 3, "dropout": 0}),
     ],
 )

@@ -59,6 +59,7 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("backbone", "whisper", {"config": SIZES, "layers": "all", "up_to": 1}),
     ("backbone", "hubert", {"config": SPEECH, "up_to": "conv"}),
     ("backbone", "parallel_cnn", {"kernels": [5], "filters": 6, "pool": 5, "stride": 2}),
+    ("loss", "apfl", {"gamma": 5.0, "margin": 0.5, "reduction": "sum"}),
     ("loss", "arcface", {"margin": 0.3, "scale": 30.0, "reduction": "sum"}),
     ("loss", "ce", {"balance": "balanced", "smoothing": 0.1, "reduction": "sum"}),
     ("loss", "contrastive", {"distance": "l2"}),

@@ -11,7 +11,7 @@ from sertk.hookspecs import hookimpl
 @hookimpl
 def sertk_losses() -> Mapping[str, type[Loss]]:
     """The losses by name."""
-    from sertk.builtin.losses.arcface import ArcFace
+    from sertk.builtin.losses.arcface import APFL, ArcFace
     from sertk.builtin.losses.ce import CrossEntropy
     from sertk.builtin.losses.center import Center
     from sertk.builtin.losses.contrastive import Contrastive
@@ -21,6 +21,7 @@ def sertk_losses() -> Mapping[str, type[Loss]]:
     from sertk.builtin.losses.triplet import Triplet
 
     return {
+        "apfl": APFL,
         "arcface": ArcFace,
         "ce": CrossEntropy,
         "center": Center,
