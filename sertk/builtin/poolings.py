@@ -114,6 +114,29 @@ class First(_Projected):
         return Pooled(self.projection(frames[:, 0]), frames)
 
 
+class Flatten(_Projected):
+    """All frames side by side, E = T x D: every place in time has weights of its own (P5 section 2.1).
+
+    Args:
+        frames: Given by the run; T must be known.
+        project: Width that all together are projected to; null leaves them.
+    """
+
+    _who = "pooling 'flatten'"
+
+    def __init__(self, frames: FrameSpec, project: int | None = None) -> None:
+        super().__init__(FrameSpec((frames.frames or 1) * frames.width), project)
+        if frames.frames is None:
+            raise UsageError(
+                f"{self._who} takes frames of one number, and utterances or segments differ: set crop: "
+                "{length: SECONDS}, and no segments."
+            )
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
+        """(N, T, D) and (N, T), all true -> (N, E)."""
+        return Pooled(self.projection(frames.flatten(1)), frames)
+
+
 class FLAM(_Projected):
     """Frame-level attention: F' = F + MSA(F), then sum_t softmax_t(f'_t w) f'_t over real frames (P2 2.3, eq. 5).
 
@@ -153,6 +176,7 @@ def sertk_poolings() -> Mapping[str, type[Pooling]]:
         "attentive_statistics": AttentiveStatistics,
         "first": First,
         "flam": FLAM,
+        "flatten": Flatten,
         "max": Max,
         "mean": Mean,
         "mean_std": MeanStd,

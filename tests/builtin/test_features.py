@@ -1,4 +1,4 @@
-"""Log-mel and MFCC frames, against published numbers and other implementations."""
+"""Log-mel, MFCC and spectrogram frames, against published numbers and other implementations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sertk.builtin.features.spectral import MFCC, WINDOWS, Mel
+from sertk.builtin.features.spectral import MFCC, WINDOWS, Mel, Spectrogram
 from sertk.core import Batch, Crop, Feature, Padded
 from sertk.modeling.frontend import Frontend
 
@@ -111,7 +111,7 @@ def test_pre_emphasis_takes_from_each_sample_a_share_of_the_one_before() -> None
     torch.testing.assert_close(made.data, expected.data, atol=1e-3, rtol=0)
 
 
-FEATURES = [Mel(RATE, 20), Mel(RATE, 20, pre_emphasis=0.97), MFCC(RATE)]
+FEATURES = [Mel(RATE, 20), Mel(RATE, 20, pre_emphasis=0.97), MFCC(RATE), Spectrogram(RATE, 30)]
 
 
 @pytest.mark.parametrize("feature", FEATURES)
@@ -150,3 +150,35 @@ def test_mfcc_of_equal_bands_is_c0_alone() -> None:
     silent = MFCC(RATE)(Padded(torch.zeros(1, 100), torch.tensor([100]))).data[0, 0]
     assert silent[0].item() == pytest.approx(-509.902, abs=0.01)
     assert silent[1:].abs().max() < 1e-3
+
+
+# --- spectrogram ------------------------------------------------------------------------------------------------------
+
+
+def test_spectrogram_frames_are_the_lowest_bins_of_windowed_spectra() -> None:
+    wave = noise(3210)
+    frames = Spectrogram(RATE)(wave)
+    # the 640 samples around t x 160, zeros beyond the wave, a periodic Hamming window, 1600 points: bins of 10 Hz
+    window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(640) / 640)
+    padded = np.pad(wave.data[0].double().numpy(), 320)
+    assert frames.data.shape == (1, 21, 400)
+    for t in (0, 1, 20):  # the ends see zeros
+        power = np.abs(np.fft.rfft(padded[t * 160 : t * 160 + 640] * window, 1600)) ** 2
+        np.testing.assert_allclose(frames.data[0, t].numpy(), 10 * np.log10(power[:400]), atol=2e-2)
+
+
+def test_a_tone_stands_in_its_bin_of_ten_hertz() -> None:
+    tone = torch.sin(2 * math.pi * 1230 * torch.arange(8000) / RATE)
+    frames = Spectrogram(RATE)(Padded(tone[None], torch.tensor([8000]))).data[0]
+    assert frames[5:45].argmax(1).unique().tolist() == [123]
+    # half the sum of the window: 0.54 x 640 / 2 = 172.8
+    assert frames[25].max().item() == pytest.approx(20 * math.log10(172.8), abs=0.01)
+
+
+def test_six_seconds_are_six_hundred_frames_of_a_crop() -> None:
+    feature, wave = Spectrogram(RATE, 7), noise(96_000)
+    assert feature(wave).data.shape == (1, 601, 7)
+    rows = torch.zeros(1, dtype=torch.int64)
+    crop = Crop(6.0, train="center", score="center")
+    made = Frontend({"x": feature}, crop)(Batch(("a",), {"wave": wave}, None, rows, rows)).inputs["x"]
+    torch.testing.assert_close(made.data, feature(wave).data[:, :600])

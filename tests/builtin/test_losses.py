@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from sertk.builtin.heads import Cosine
-from sertk.builtin.losses.arcface import ArcFace
+from sertk.builtin.losses.arcface import APFL, ArcFace
 from sertk.builtin.losses.ce import CrossEntropy
 from sertk.builtin.losses.contrastive import Contrastive
+from sertk.builtin.losses.focal import Focal
 from sertk.builtin.losses.triplet import Triplet
 from sertk.core import WHOLE, At, Dims, Padded, Span, Target, Task, Terms, UsageError, View, Views
 from sertk.plugins import Plugins
@@ -401,6 +402,54 @@ def test_arcface_asks_for_a_cosine_head_of_its_scale() -> None:
         head.weight.copy_(torch.tensor([[5.0, 0], [0, -2]]))
     # (3, 4) against the directions (1, 0) and (0, -1): cosines 3/5 and -4/5
     torch.testing.assert_close(head(torch.tensor([[3.0, 4.0]])), torch.tensor([[12.0, -16.0]]))
+
+
+# --- APFL ----------------------------------------------------------------------------------------------------------
+
+# of ARC: p = exp(-1.018163) = 0.361258 of class 0 and exp(-8.942357) = 0.000130735 of class 1
+
+
+@pytest.mark.parametrize(
+    ("label", "gamma", "expected"),
+    [
+        (0, 2.0, 0.415410),  # (1 - 0.361258)^2 = 0.407992, x 1.018163
+        (0, 0.5, 0.813730),  # 0.638742^0.5 = 0.799214, x 1.018163
+        (1, 2.0, 8.940019),  # 0.999869^2 = 0.999739, x 8.942357
+    ],
+)
+def test_apfl_weighs_arcface_by_what_the_posterior_lacks(label: int, gamma: float, expected: float) -> None:
+    near(APFL(TASK, UNCUT, gamma, margin=0.5)({WHOLE: ARC}, labels(label), {}), expected)
+
+
+COSINES = 10 * torch.tensor([[0.9, -0.4], [-0.97, 0.1], [0.3, 0.3], [-0.6, 0.8]])
+MIXED = Target(torch.tensor([[1.0, 0], [1, 0], [0.3, 0.7], [0, 1]]), torch.ones(4))
+
+
+def test_apfl_without_focus_is_arcface() -> None:
+    for margin in (0.0, 0.3, 0.5):  # the second row's angle is past pi with each but 0
+        found = APFL(TASK, UNCUT, 0.0, margin)({WHOLE: view(COSINES)}, MIXED, {})
+        assert torch.equal(found, ArcFace(TASK, UNCUT, margin)({WHOLE: view(COSINES)}, MIXED, {}))
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0, 5.0])
+def test_apfl_without_margin_is_the_focal_loss_on_a_cosine_head(gamma: float) -> None:
+    found = APFL(TASK, UNCUT, gamma, margin=0.0)({WHOLE: view(COSINES)}, MIXED, {})
+    torch.testing.assert_close(found, Focal(TASK, UNCUT, gamma)({WHOLE: view(COSINES)}, MIXED, {}))
+    assert APFL(TASK, UNCUT).heads()["emotion"].kind == "cosine"
+    assert Focal(TASK, UNCUT).heads()["emotion"].kind == "linear"
+
+
+def test_apfl_past_pi_lowers_the_cosine_by_the_margin_times_its_sine() -> None:
+    # as of ArcFace: s cos = -14.73885, p = exp(-14.73885) = 3.97e-7, (1 - p)^2 = 1
+    near(APFL(TASK, UNCUT, 2.0, 0.8)({WHOLE: view([[-9, 0]])}, labels(0), {}), 14.73884)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 5.0])
+def test_apfl_gradients_are_finite_on_and_opposite_the_class_direction(gamma: float) -> None:
+    logits = torch.tensor([[10.0, -10], [-10, 10], [10, 10]], requires_grad=True)
+    APFL(TASK, UNCUT, gamma)({WHOLE: view(logits)}, labels(0, 0, 0), {}).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 # --- mixtures ------------------------------------------------------------------------------------------------------

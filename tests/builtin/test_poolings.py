@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
-from sertk.builtin.poolings import FLAM, AttentiveStatistics, First, MeanStd
-from sertk.core import FrameSpec
+from sertk.builtin.poolings import FLAM, AttentiveStatistics, First, Flatten, MeanStd
+from sertk.core import FrameSpec, UsageError
 
 LN3 = math.log(3)
 
@@ -67,3 +68,17 @@ def test_flam_does_not_hear_padding() -> None:
     made = pooling(FRAMES[:1], MASK[:1])
     torch.testing.assert_close(made.embedding, alone.embedding)
     torch.testing.assert_close(made.frames[:, :2], alone.frames)
+
+
+def test_flatten_puts_frames_side_by_side_in_their_order() -> None:
+    pooling = Flatten(FrameSpec(2, 3))
+    made = pooling(FRAMES, torch.ones(2, 3, dtype=torch.bool))
+    assert made.embedding.tolist() == [[1, 5, 3, 5, 99, -99], [2, 0, 4, 4, 9, 2]]
+    assert (pooling.out, made.frames is FRAMES) == (6, True)
+    narrow = Flatten(FrameSpec(2, 3), project=4)
+    assert (narrow.out, narrow.projection.weight.shape) == (4, (4, 6))
+
+
+def test_flatten_needs_the_number_of_frames() -> None:
+    with pytest.raises(UsageError, match=r"set crop: \{length: SECONDS\}, and no segments"):
+        Flatten(FrameSpec(2))

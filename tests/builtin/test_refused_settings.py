@@ -40,6 +40,8 @@ def make(kind: str, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 TINY = {"name": "cnn_transformer", "channels": [8, 8], "pools": [[2, 2], [2, 2]], "token_pool": [2, 2], "ffn": 8}
 REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
+    ("loss", {"name": "apfl", "gamma": -0.1}, "gamma is -0.1; it is at least 0"),
+    ("loss", {"name": "apfl", "margin": 1.6}, "margin is 1.6; it is at least 0 and at most 1.57 radians"),
     ("loss", {"name": "arcface", "margin": -1.0}, "margin is -1.0; it is at least 0 and at most 1.57 radians"),
     ("loss", {"name": "arcface", "margin": 3.5}, "margin is 3.5; it is at least 0 and at most 1.57 radians"),
     ("loss", {"name": "arcface", "scale": 0.0}, "scale is 0.0; it is above 0"),
@@ -69,6 +71,7 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("pooling", {"name": "flam", "heads": 4}, "heads is 4; it is a divisor of the frames' width 6: 1, 2, 3, 6"),
     ("pooling", {"name": "flam", "heads": 0}, "heads is 0; it is a divisor of the frames' width 6: 1, 2, 3, 6"),
     ("pooling", {"name": "flam", "heads": 2, "project": 0}, "project is 0; it is at least 1, or null"),
+    ("pooling", {"name": "flatten", "project": 0}, "project is 0; it is at least 1, or null"),
     ("pooling", {"name": "max", "project": -1}, "project is -1; it is at least 1, or null"),
     ("pooling", {"name": "mean", "project": 0}, "project is 0; it is at least 1, or null"),
     ("pooling", {"name": "mean_std", "project": 0}, "project is 0; it is at least 1, or null"),
@@ -117,6 +120,8 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("feature", {"name": "mfcc", "n_mfcc": 0}, "n_mfcc is 0; it is at least 1 and at most 26"),
     ("feature", {"name": "mfcc", "n_mfcc": 27}, "n_mfcc is 27; it is at least 1 and at most 26"),
     ("feature", {"name": "mfcc", "mel": {"name": "mel", "n_mels": 0}}, "n_mels is 0; it is at least 1"),
+    ("feature", {"name": "spectrogram", "bins": 802}, "bins is 802; it is at least 1 and at most 801"),
+    ("feature", {"name": "spectrogram", "n_fft": 639}, "n_fft is 639; it is at least 640 samples, the window, or null"),
     ("backbone", {**TINY, "channels": [], "pools": []}, "channels is []; it is a list of at least one"),
     ("backbone", {**TINY, "channels": [8, 0]}, "channels[1] is 0; it is at least 1"),
     ("backbone", {**TINY, "channels": [8, 8, 8]}, "pools has 2 entries; it has as many as channels, 3"),
@@ -130,6 +135,8 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("backbone", {**TINY, "heads": 3}, "heads is 3; it is a divisor of the last of channels, 8"),
     ("backbone", {**TINY, "ffn": 0}, "ffn is 0; it is at least 1"),
     ("backbone", {**TINY, "dropout": 1.0}, "dropout is 1.0; it is at least 0 and below 1"),
+    ("backbone", {"name": "parallel_cnn", "kernels": [13, 0]}, "kernels[1] is 0; it is at least 1"),
+    ("backbone", {"name": "parallel_cnn", "stride": 0}, "stride is 0; it is at least 1"),
 )
 
 
@@ -143,6 +150,7 @@ def test_a_setting_that_makes_no_sense_is_refused(kind: str, settings: Mapping[s
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
+        ("loss", {"name": "apfl", "gamma": 0, "margin": 0.0}),
         ("loss", {"name": "arcface", "margin": 0.0}),
         ("loss", {"name": "arcface", "margin": 1.57}),
         ("loss", {"name": "ce", "smoothing": 0}),
@@ -159,6 +167,7 @@ def test_a_setting_that_makes_no_sense_is_refused(kind: str, settings: Mapping[s
         ("augmentation", {"name": "speed", "factors": [0.5, 2]}),
         ("feature", {"name": "mel", "n_fft": 400, "f_min": 0, "f_max": 8000, "pre_emphasis": 1}),
         ("feature", {"name": "mfcc", "n_mfcc": 26}),
+        ("feature", {"name": "spectrogram", "bins": 801, "n_fft": 1600}),
         ("backbone", {**TINY, "layers": 0, "heads": 3, "dropout": 0}),
     ],
 )

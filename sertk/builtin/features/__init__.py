@@ -12,7 +12,7 @@ from sertk.hookspecs import hookimpl
 def sertk_features() -> Mapping[str, type[Feature]]:
     """The features by name."""
     from sertk.builtin.features.frozen import Frozen
-    from sertk.builtin.features.spectral import MFCC, Mel
+    from sertk.builtin.features.spectral import MFCC, Mel, Spectrogram
     from sertk.builtin.features.wave import Wave
 
-    return {"frozen": Frozen, "mel": Mel, "mfcc": MFCC, "wave": Wave}
+    return {"frozen": Frozen, "mel": Mel, "mfcc": MFCC, "spectrogram": Spectrogram, "wave": Wave}

@@ -14,6 +14,7 @@ def sertk_losses() -> Mapping[str, type[Loss]]:
     from sertk.builtin.losses.arcface import ArcFace
     from sertk.builtin.losses.auxiliary import Auxiliary
     from sertk.builtin.losses.bce import BinaryCrossEntropy
+    from sertk.builtin.losses.arcface import APFL, ArcFace
     from sertk.builtin.losses.ce import CrossEntropy
     from sertk.builtin.losses.center import Center
     from sertk.builtin.losses.contrastive import Contrastive
@@ -24,6 +25,7 @@ def sertk_losses() -> Mapping[str, type[Loss]]:
     from sertk.builtin.losses.triplet import Triplet
 
     return {
+        "apfl": APFL,
         "arcface": ArcFace,
         "aux": Auxiliary,
         "bce": BinaryCrossEntropy,

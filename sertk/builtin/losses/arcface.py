@@ -1,9 +1,10 @@
-"""ArcFace: softmax with an additive angular margin on a cosine head."""
+"""Softmax with an additive angular margin on a cosine head: ArcFace, and its focal form."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,15 +12,18 @@ from torch import Tensor
 from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views, check_range, over_rows
 
 
-class ArcFace(Loss):
-    """-log of the softmax in which the target's s cos(theta) became s cos(theta + m) (P4 eq. 1 with gamma = 0).
+class APFL(Loss):
+    """The additive angular penalty focal loss, -(1 - p)^gamma log p (P4 eqs. 1 and 2).
 
-    Where theta + m would pass pi the target's cosine is lowered by m sin(m) instead, as in the reference code of Deng
-    et al. 2019 without "easy margin". With a soft label the loss is the label's mean of the losses of its classes.
+    p is the softmax in which the target's s cos(theta) became s cos(theta + m). Where theta + m would pass pi the
+    target's cosine is lowered by m sin(m) instead, as in the reference code of Deng et al. 2019 without "easy margin".
+    With a soft label the loss is the label's mean of the losses of its classes. Without margin it is the focal loss on
+    a cosine head. The defaults of gamma and m are those of IEMOCAP (Table 3).
 
     Args:
         task: Given by the run.
         dims: Given by the run.
+        gamma: Focusing parameter, at least 0, where it is ArcFace.
         margin: m, radians, from 0 to 1.57, a right angle.
         scale: s of the cosine head, above 0.
         at: Which windows; auto is both where the run has segments, else the whole.
@@ -27,22 +31,26 @@ class ArcFace(Loss):
     """
 
     trains = frozenset({"emotion"})
+    _who: ClassVar[str] = "loss 'apfl'"  # what an error calls it
 
     def __init__(
         self,
         task: Task,
         dims: Dims,
-        margin: float = 0.5,
+        gamma: float = 0.5,
+        margin: float = 0.3,
         scale: float = 10.0,
         at: At = "auto",
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_range(self._who, "gamma", gamma, at_least=0)
         # up to a right angle the loss grows with theta everywhere; far beyond it falls where theta + m passes pi
-        check_range("loss 'arcface'", "margin", margin, at_least=0, at_most=1.57, unit="radians")
-        check_range("loss 'arcface'", "scale", scale, above=0)
+        check_range(self._who, "margin", margin, at_least=0, at_most=1.57, unit="radians")
+        check_range(self._who, "scale", scale, above=0)
         self.spans = dims.spans(at)
-        self._classes, self._margin, self._scale, self._reduction = len(task.classes), margin, scale, reduction
+        self._classes, self._reduction = len(task.classes), reduction
+        self._gamma, self._margin, self._scale = gamma, margin, scale
 
     def heads(self) -> Mapping[str, HeadSpec]:
         """A cosine emotion head."""
@@ -61,4 +69,32 @@ class ArcFace(Loss):
         own = self._scale * torch.where(past, cosine - self._margin * math.sin(self._margin), turned)
         itself = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
         others = logits[:, None].expand(-1, logits.shape[1], -1).masked_fill(itself, -torch.inf).logsumexp(2)
-        return torch.logaddexp(own, others) - own
+        total = torch.logaddexp(own, others)
+        # (1 - p)^gamma by its logarithm: no cancellation where p is next to 1
+        return (self._gamma * (others - total)).exp() * (total - own)
+
+
+class ArcFace(APFL):
+    """-log of the softmax in which the target's s cos(theta) became s cos(theta + m): `apfl` with gamma = 0.
+
+    Args:
+        task: Given by the run.
+        dims: Given by the run.
+        margin: m, radians, from 0 to 1.57, a right angle.
+        scale: s of the cosine head, above 0.
+        at: Which windows; auto is both where the run has segments, else the whole.
+        reduction: Over the rows of a batch.
+    """
+
+    _who = "loss 'arcface'"
+
+    def __init__(
+        self,
+        task: Task,
+        dims: Dims,
+        margin: float = 0.5,
+        scale: float = 10.0,
+        at: At = "auto",
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(task, dims, 0.0, margin, scale, at, reduction)
