@@ -11,10 +11,9 @@ from sertk.hookspecs import hookimpl
 @hookimpl
 def sertk_losses() -> Mapping[str, type[Loss]]:
     """The losses by name."""
-    from sertk.builtin.losses.arcface import ArcFace
+    from sertk.builtin.losses.arcface import APFL, ArcFace
     from sertk.builtin.losses.auxiliary import Auxiliary
     from sertk.builtin.losses.bce import BinaryCrossEntropy
-    from sertk.builtin.losses.arcface import APFL, ArcFace
     from sertk.builtin.losses.ce import CrossEntropy
     from sertk.builtin.losses.center import Center
     from sertk.builtin.losses.contrastive import Contrastive
