@@ -18,7 +18,8 @@ class _Spectral(Feature):
     """Spectra around multiples of the hop, which see zeros beyond both ends of the wave, through a logarithm."""
 
     _who: ClassVar[str]  # what an error calls it
-    _spectra: torch.nn.Module  # (B, S) waves -> (B, bands, T)
+    revision: ClassVar[int] = 2
+    _stft: torchaudio.transforms.Spectrogram  # (B, S) waves -> (B, F, T) complex
 
     def __init__(self, rate: int, hop_ms: float, power: float, log: Literal["db", "ln"], floor: float) -> None:
         self._hop = self._samples(rate, "hop_ms", hop_ms)
@@ -33,6 +34,13 @@ class _Spectral(Feature):
         check_range(self._who, setting, milliseconds, at_least=2000 / rate, at_most=10_000, unit="ms")
         return round(rate * milliseconds / 1000)
 
+    def _windows(self, points: int, win: int, window: str) -> torchaudio.transforms.Spectrogram:
+        """The spectra of windows, as complex numbers."""
+        with torch.device("cpu"):
+            return torchaudio.transforms.Spectrogram(
+                points, win, self._hop, window_fn=WINDOWS[window], power=None, pad_mode="constant"
+            )
+
     def _compress(self, values: Tensor) -> Tensor:
         clamped = values.clamp(min=self._floor)
         return clamped.log() if self._log == "ln" else (20 / self._power) * clamped.log10()
@@ -40,8 +48,16 @@ class _Spectral(Feature):
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves -> (B, T, width)."""
         wave = inputs.fill(0.0)
-        spectra = self._spectra.to(wave.data.device)(wave.data)[:, : self.width]
-        return Padded(self._compress(spectra).transpose(1, 2), 1 + wave.length // self._hop).fill(self.silence)
+        bins = self._stft.to(wave.data.device)(wave.data).transpose(1, 2)
+        values = bins.real.square().addcmul_(bins.imag, bins.imag)  # torch's abs takes as long as the FFT
+        if self._power != 2:
+            values = values ** (self._power / 2)
+        frames = self._compress(self._bands(values))
+        return Padded(frames, 1 + wave.length // self._hop).fill(self.silence)
+
+    def _bands(self, bins: Tensor) -> Tensor:
+        """(B, T, F) -> (B, T, width)."""
+        return bins[..., : self.width]
 
 
 class Mel(_Spectral):
@@ -95,21 +111,15 @@ class Mel(_Spectral):
         check_range(self._who, "f_min", f_min, at_least=0, below=top, unit="Hz")
         check_range(self._who, "pre_emphasis", pre_emphasis, at_least=0, at_most=1)
         self.width, self._pre = n_mels, pre_emphasis
+        points = n_fft or 2 ** (win - 1).bit_length()
+        self._stft = self._windows(points, win, window)
         with torch.device("cpu"):  # small, and torchaudio looks at its values
-            self._spectra = torchaudio.transforms.MelSpectrogram(
-                sample_rate=rate,
-                n_fft=n_fft or 2 ** (win - 1).bit_length(),
-                win_length=win,
-                hop_length=self._hop,
-                f_min=f_min,
-                f_max=f_max,
-                n_mels=n_mels,
-                window_fn=WINDOWS[window],
-                power=power,
-                norm=norm,
-                mel_scale=mel_scale,
-                pad_mode="constant",
+            self._bank = torchaudio.functional.melscale_fbanks(
+                points // 2 + 1, f_min, top, n_mels, rate, norm=norm, mel_scale=mel_scale
             )
+
+    def _bands(self, bins: Tensor) -> Tensor:
+        return bins @ self._bank.to(bins.device)
 
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves -> (B, T, n_mels)."""
@@ -154,10 +164,7 @@ class Spectrogram(_Spectral):
         points = n_fft or max(win, rate // 10)
         check_range(self._who, "bins", bins, at_least=1, at_most=points // 2 + 1)
         self.width = bins
-        with torch.device("cpu"):
-            self._spectra = torchaudio.transforms.Spectrogram(
-                points, win, self._hop, window_fn=WINDOWS[window], pad_mode="constant"
-            )
+        self._stft = self._windows(points, win, window)
 
 
 class MFCC(Feature):
