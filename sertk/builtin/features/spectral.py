@@ -119,7 +119,7 @@ class Mel(_Spectral):
             )
 
     def _bands(self, bins: Tensor) -> Tensor:
-        return bins @ self._bank.to(bins.device)
+        return torch.matmul(bins, self._bank.to(bins.device))
 
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves -> (B, T, n_mels)."""
