@@ -106,25 +106,50 @@ class BalancedPairs(BatchSampler):
 
     def plans(self, generator: Generator) -> list[Plan]:
         """Half of the rows drawn of a class in positive pairs, half in negative; the smallest class says how many."""
-        classes = torch.bincount(self.labels).nonzero()[:, 0]
-        drawn = []
-        order = classes[torch.randperm(len(classes), generator=generator)].tolist()
-        for one in order:
-            members = (self.labels == one).nonzero()[:, 0]
-            drawn.append(members[torch.randperm(len(members), generator=generator)])
-        quarter = min(len(members) for members in drawn) // 4
+        rows, count = _by_class(self.labels, generator)
+        quarter = int(count.min()) // 4
         if not quarter:
             raise UsageError(
-                f"balanced pairs need 4 rows of every class; the smallest has {min(map(len, drawn))}. "
-                "Take pairs: random."
+                f"balanced pairs need 4 rows of every class; the smallest has {int(count.min())}. Take pairs: random."
             )
-        positive = torch.cat([members[: 2 * quarter] for members in drawn]).view(-1, 2)
-        rest = torch.cat([members[2 * quarter : 4 * quarter] for members in drawn])
+        begin = (count.cumsum(0) - count)[torch.randperm(len(count), generator=generator)]
+        drawn = rows[begin[:, None] + torch.arange(4 * quarter)]
+        positive, rest = drawn[:, : 2 * quarter].reshape(-1, 2), drawn[:, 2 * quarter :].flatten()
         # half the list apart lie rows of different classes, for each class fills at most half of it
-        negative = torch.stack(rest.chunk(2), 1) if len(order) > 1 else positive[:0]
+        negative = torch.stack(rest.chunk(2), 1) if len(count) > 1 else positive[:0]
         pairs = torch.cat([positive, negative])
         pairs = pairs[torch.randperm(len(pairs), generator=generator)]
         return [_paired(part.flatten()) for part in torch.split(pairs, max(1, self.batch // 2)) if len(part)]
+
+
+class Balanced(BatchSampler):
+    """Equally many rows of every class, and about as many in an epoch as the training set has, in random order.
+
+    The rows of a small class come again, none more than once oftener than another; of a large class some stay out, in
+    each epoch others. What is random for a row is alike where it comes again in an epoch.
+
+    Args:
+        labels: Given by the run.
+        lengths: Given by the run.
+        batch: Given by the run.
+    """
+
+    repeats = True
+
+    def plans(self, generator: Generator) -> list[Plan]:
+        """Each class round(R / C) times, C the classes that have rows."""
+        rows, count = _by_class(self.labels, generator)
+        each = max(1, round(len(rows) / len(count)))
+        places = (count.cumsum(0) - count)[:, None] + torch.arange(each) % count[:, None]
+        drawn = rows[places.flatten()[torch.randperm(places.numel(), generator=generator)]]
+        parts = torch.tensor_split(drawn, -(-len(drawn) // self.batch))
+        return [Plan(part, {}, torch.ones(len(part))) for part in parts]
+
+
+def _by_class(labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """(R,) rows class after class, those of a class in random order; and how many each class has that has any."""
+    rows, count = torch.randperm(len(labels), generator=generator), labels.bincount()
+    return rows[labels[rows].argsort(stable=True)], count[count > 0]
 
 
 def _paired(rows: Tensor) -> Plan:
@@ -136,4 +161,10 @@ def _paired(rows: Tensor) -> Plan:
 @hookimpl
 def sertk_samplers() -> Mapping[str, type[BatchSampler]]:
     """The samplers by name."""
-    return {"balanced_pairs": BalancedPairs, "pairs": Pairs, "shuffle": Shuffle, "triplets": Triplets}
+    return {
+        "balanced": Balanced,
+        "balanced_pairs": BalancedPairs,
+        "pairs": Pairs,
+        "shuffle": Shuffle,
+        "triplets": Triplets,
+    }

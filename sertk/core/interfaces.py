@@ -342,7 +342,12 @@ class BatchSampler(Part, ABC):
         labels: (R,) int64 class of every row of the training set.
         lengths: (R,) seconds.
         batch: Rows of weight 1 in a batch.
+
+    Attributes:
+        repeats: Whether a row may come with weight 1 several times in an epoch.
     """
+
+    repeats: ClassVar[bool] = False
 
     def __init__(self, labels: Tensor, lengths: Tensor, batch: int) -> None:
         self.labels, self.lengths, self.batch = labels, lengths, batch

@@ -52,6 +52,14 @@ def confusion_table(runs: Sequence[Run]) -> list[str]:
     return [*_head("", *classes), *(_row(name, *row) for name, row in zip(classes, counts, strict=True))]
 
 
+def never_decided(runs: Sequence[Run]) -> list[str]:
+    """A sentence on the classes that no run ever decided for, though there are utterances of them."""
+    counts = total_confusion(runs)
+    missing = (counts.sum(1) > 0) & (counts.sum(0) == 0)
+    names = [name for name, absent in zip(runs[0].metrics["classes"], missing.tolist(), strict=True) if absent]
+    return [f"Never decided: {', '.join(names)}."] if names else []
+
+
 def systems_table(systems: Sequence[System], truth: System, limit: float, measures: Measures) -> list[str]:
     """A row for each system: WA, UA, UA by duration, the agreement with one of them, and the other metrics.
 

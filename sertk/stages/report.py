@@ -17,7 +17,7 @@ from sertk.results.figures import draw_confusion
 from sertk.results.measures import Measures
 from sertk.results.runs import Run, check_one_hash, find, lacking, protocol_of
 from sertk.results.systems import System
-from sertk.results.tables import confusion_table, runs_table
+from sertk.results.tables import confusion_table, never_decided, runs_table
 
 STACK = ("torch", "torchaudio", "speechbrain")
 
@@ -55,7 +55,8 @@ def report(
     abouts = [protocol_of(one.folder, one.runs) for one in systems]
     check_one_hash([(str(one.folder), about) for one, about in zip(systems, abouts, strict=True)])
     for system, about in zip(systems, abouts, strict=True):
-        table = runs_table(system, measures)
+        table, never = runs_table(system, measures), never_decided(system.runs)
+        table += ["", *never] if never else []
         text = _section(system, table, command, measures)
         draw_confusion(places[system.folder] / "figures" / "confusion.png", system.runs)
         written.append(places[system.folder] / "RESULTS.md")

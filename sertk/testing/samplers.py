@@ -57,16 +57,31 @@ def pure(subject: Subject) -> None:
 
 
 def once(subject: Subject) -> None:
-    """A row comes at most once an epoch with weight 1, and none is left out for ever."""
+    """No row comes with weight 1 again in an epoch that does not say so; none is left out for ever, or favoured."""
     sampler = _sampler(subject)
     came: set[int] = set()
     for epoch in range(EPOCHS):
         rows = torch.cat([plan.rows[plan.weight > 0] for plan in sampler.epoch(epoch, 0)]).tolist()
         twice = len(rows) - len(set(rows))
-        require(not twice, f"{subject.what}: {twice} rows come again in one epoch with a weight; allowed are none.")
+        if sampler.repeats:
+            _fair(subject, torch.tensor(rows), sampler.labels)
+        require(
+            sampler.repeats or not twice,
+            f"{subject.what}: {twice} rows come again in one epoch with a weight; allowed are none.",
+        )
         came.update(rows)
     missing = sum(COUNTS) - len(came)
     require(not missing, f"{subject.what}: {missing} of {sum(COUNTS)} rows never come in {EPOCHS} epochs; each does.")
+
+
+def _fair(subject: Subject, rows: Tensor, labels: Tensor) -> None:
+    """Of a class, no row comes more than once oftener than another."""
+    count = rows.bincount(minlength=len(labels))
+    for one in range(len(COUNTS)):
+        own = count[labels == one]
+        least, most = int(own.min()), int(own.max())
+        told = f"{subject.what}: of a class, one row comes {least} times in an epoch and another {most}"
+        require(most - least <= 1, f"{told}; allowed is a difference of one.")
 
 
 def plans(subject: Subject) -> None:
@@ -158,7 +173,7 @@ def tiny(subject: Subject) -> None:
 
 SAMPLER: Final[Mapping[str, Check]] = {
     "an epoch is a pure function": pure,
-    "each row comes once": once,
+    "rows come once, or equally often": once,
     "batches are well-formed": plans,
     "the shares of the ranks are the epoch": shards,
     "a few rows are batched or refused": tiny,

@@ -96,7 +96,7 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     (
         "augmentation",
         {"name": "reverb", "folder": RECORDINGS, "minutes": 0.005},
-        f"folder {RECORDINGS!r} holds 0.0 min",
+        f"folder {RECORDINGS!r} holds 0.0103 min",
     ),
     ("augmentation", {"name": "specaugment", "on": "wave"}, "on is 'wave'; it is an input of frames and bands"),
     ("augmentation", {"name": "specaugment", "time_share": 1.5}, "time_share is 1.5; it is at least 0 and at most 1"),

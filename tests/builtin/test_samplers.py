@@ -10,14 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sertk.builtin.samplers import BalancedPairs, Pairs, Shuffle, Triplets
+from sertk.builtin.samplers import Balanced, BalancedPairs, Pairs, Shuffle, Triplets
 from sertk.core import BatchSampler, Plan, UsageError
 
 few = settings(max_examples=30, deadline=None)
 rows = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 8)), min_size=1, max_size=40)  # label, length
 batches = st.integers(1, 9)
 seeds = st.integers(0, 99)
-ALL = (Shuffle, Pairs, BalancedPairs, Triplets)
+ALL = (Shuffle, Pairs, Balanced, BalancedPairs, Triplets)
 
 
 def made(kind: type[BatchSampler], data: list[tuple[int, int]], batch: int) -> BatchSampler:
@@ -180,6 +180,53 @@ def test_a_class_meets_every_other_one_in_negative_pairs() -> None:
 def test_balanced_pairs_of_a_class_too_small_for_them_are_refused() -> None:
     with pytest.raises(UsageError, match="smallest has 3"):
         made(BalancedPairs, [(0, 1)] * 50 + [(1, 1)] * 3, 8).epoch(0, 0)
+
+
+# --- balanced ------------------------------------------------------------------------------------------------------
+
+
+@few
+@given(st.lists(st.integers(0, 17), min_size=1, max_size=5).filter(any), batches, seeds)
+def test_balanced_has_every_class_equally_often_and_favours_no_row(sizes: list[int], batch: int, seed: int) -> None:
+    sampler = made(Balanced, [(label, 1) for label, size in enumerate(sizes) for _ in range(size)], batch)
+    present = [size for size in sizes if size]
+    each = max(1, round(sum(present) / len(present)))
+    for epoch in range(3):
+        plans = sampler.epoch(epoch, seed)
+        rows = torch.cat([plan.rows for plan in plans])
+        assert sampler.labels[rows].bincount(minlength=len(sizes)).tolist() == [each * bool(size) for size in sizes]
+        count = rows.bincount(minlength=sum(sizes)).split(sizes)
+        for own, size in zip(count, sizes, strict=True):
+            assert set(own.tolist()) <= {each // max(1, size), -(-each // max(1, size))}
+        lengths = [len(plan.rows) for plan in plans]
+        assert max(lengths) <= batch
+        assert max(lengths) - min(lengths) <= 1
+        assert all((plan.weight == 1).all() and not plan.groups for plan in plans)
+
+
+def test_an_epoch_of_12_2_and_4_rows_has_6_of_each() -> None:
+    # 18 rows, 3 classes: 6 of each; 6 of the 12, each of the 2 three times, of the 4 two come twice
+    sampler = made(Balanced, [(0, 1)] * 12 + [(1, 1)] * 2 + [(2, 1)] * 4, 5)
+    plans = sampler.epoch(0, 0)
+    assert sorted(len(plan.rows) for plan in plans) == [4, 4, 5, 5]
+    large, small, middle = torch.cat([plan.rows for plan in plans]).bincount(minlength=18).split([12, 2, 4])
+    assert sorted(large.tolist()) == [0] * 6 + [1] * 6
+    assert small.tolist() == [3, 3]
+    assert sorted(middle.tolist()) == [1, 1, 2, 2]
+
+
+def test_the_rows_that_stay_out_are_others_in_each_epoch() -> None:
+    sampler = made(Balanced, [(0, 1)] * 30 + [(1, 1)] * 6, 8)
+    came = Counter(row for epoch in range(200) for plan in sampler.epoch(epoch, 0) for row in plan.rows.tolist())
+    assert min(came[row] for row in range(30)) > 80  # 18 of 30 in each epoch: 120 each; deviation 7
+    assert max(came[row] for row in range(30)) < 160
+    assert {came[row] for row in range(30, 36)} == {600}
+
+
+def test_balanced_batches_mix_the_classes() -> None:
+    sampler = made(Balanced, [(0, 1)] * 90 + [(1, 1)] * 10, 20)
+    shares = [sampler.labels[plan.rows].float().mean().item() for plan in sampler.epoch(0, 0)]
+    assert all(0.1 < share < 0.9 for share in shares)
 
 
 # --- triplets ------------------------------------------------------------------------------------------------------

@@ -111,6 +111,20 @@ def test_the_tables_are_the_runs_their_summary_and_the_counts(tmp_path: Path) ->
     assert (path.parent / "figures/confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_class_that_no_run_decided_for_is_named_below_the_table(tmp_path: Path) -> None:
+    scored(tmp_path / "p/s", [[4, 0], [2, 0]], "1")
+    (path,) = report([tmp_path])
+    assert "\n\nNever decided: b.\n\n" in path.read_text()
+    scored(tmp_path / "p/s", [[1, 1], [1, 0]], "2")  # decided once, though wrongly
+    (path,) = report([tmp_path])
+    assert "Never decided" not in path.read_text()
+
+
+def test_a_class_without_utterances_is_not_missed(tmp_path: Path) -> None:
+    (path,) = report([scored(tmp_path / "p/s", [[4, 0], [0, 0]])])
+    assert "Never decided" not in path.read_text()
+
+
 def test_seeds_with_lacking_folds_are_told_as_incomplete(tmp_path: Path) -> None:
     for fold, seed in (("1", 0), ("2", 0), ("1", 1)):
         scored(tmp_path / "p/s", [[1, 0], [0, 1]], fold, seed)

@@ -60,6 +60,26 @@ class Replaces(Shuffled):
         return torch.randint(0, len(self.labels), (len(self.labels),), generator=generator)
 
 
+class Twice(Shuffled):
+    """Every row twice, and it says so: a right one."""
+
+    says = ""
+    repeats = True
+
+    def order(self, generator: Generator) -> Tensor:
+        return super().order(generator).repeat(2)
+
+
+class Favours(Shuffled):
+    """Rows come again, and the first one oftener than others."""
+
+    says = "and another 3"
+    repeats = True
+
+    def order(self, generator: Generator) -> Tensor:
+        return torch.cat([super().order(generator), torch.tensor([0, 0])])
+
+
 class DropsRow(Shuffled):
     """Row 0 never comes."""
 
