@@ -46,10 +46,11 @@ NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("pooling", "flam"): {"heads": 2},
     ("feature", "frozen"): {"backbone": {"name": "whisper", "config": SIZES}},
 }
+PICTURE = {"spectrogram": InputSpec(40, 0.01, 50)}
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
 OFFERED: Mapping[tuple[str, str], Mapping[str, InputSpec]] = {
     ("backbone", name): WAVE for name in ("hubert", "wav2vec2", "wavlm", "whisper")
-}
+} | {("backbone", name): PICTURE for name in ("densenet169", "resnet50", "spectrogram_cnn")}
 OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("feature", "mel", {"log": "ln", "power": 1.0, "pre_emphasis": 0.97, "window": "hamming"}),
     ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "layers": "all"}, "pool": "mean_std"}),
@@ -65,6 +66,7 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("backbone", "whisper", {"config": SIZES, "layers": "all", "up_to": 1}),
     ("backbone", "hubert", {"config": SPEECH, "up_to": "conv"}),
     ("backbone", "parallel_cnn", {"kernels": [5], "filters": 6, "pool": 5, "stride": 2}),
+    ("backbone", "spectrogram_cnn", {"channels": [4, 6], "stem": 3, "lstm": 5}),
     ("loss", "apfl", {"gamma": 5.0, "margin": 0.5, "reduction": "sum"}),
     ("loss", "arcface", {"margin": 0.3, "scale": 30.0, "reduction": "sum"}),
     ("loss", "ce", {"smoothing": 0.1, "reduction": "sum"}),

@@ -13,15 +13,20 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
     """The backbones by name."""
     from sertk.builtin.backbones.cnn_transformer import CNNTransformer
     from sertk.builtin.backbones.frames import Frames
+    from sertk.builtin.backbones.images import DenseNet169, ResNet50
     from sertk.builtin.backbones.parallel_cnn import ParallelCNN
+    from sertk.builtin.backbones.spectrogram_cnn import SpectrogramCNN
     from sertk.builtin.backbones.speech import Hubert, Wav2Vec2, WavLM
     from sertk.builtin.backbones.whisper import Whisper
 
     return {
         "cnn_transformer": CNNTransformer,
+        "densenet169": DenseNet169,
         "frames": Frames,
         "hubert": Hubert,
         "parallel_cnn": ParallelCNN,
+        "resnet50": ResNet50,
+        "spectrogram_cnn": SpectrogramCNN,
         "wav2vec2": Wav2Vec2,
         "wavlm": WavLM,
         "whisper": Whisper,

@@ -32,6 +32,22 @@ def choose(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) ->
     return reads
 
 
+def choose_crops(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) -> tuple[str, int]:
+    """The input that a network of pictures reads, see `choose`, and its frames.
+
+    Raises:
+        UsageError: Where its pieces do not all have as many.
+    """
+    name = choose(backbone, inputs, reads)
+    frames = inputs[name].frames
+    if frames is None:
+        raise UsageError(
+            f"backbone {backbone!r} reads pictures of one size: set crop, for example {{length: 4.0, train: center, "
+            "score: center}."
+        )
+    return name, frames
+
+
 RATE = 16_000
 
 
