@@ -39,6 +39,17 @@ class RandomSplit(NamedTuple):
     seed: int = 0
 
 
+class Crossed(NamedTuple):
+    """Folds "1-1" to "g-t" of `groups` disjoint sets of groups by `texts` sets of sentences.
+
+    A fold tests the groups of a set on the sentences of a set, and trains on the others' other sentences, so that
+    neither was heard. What is left, the groups on other sentences and the sentences by others, is in no part of it.
+    """
+
+    groups: int
+    texts: int
+
+
 class FoldTable(NamedTuple):
     """Published lists, a TSV or CSV with a row an utterance and the column `utterance`.
 
@@ -67,7 +78,7 @@ class Next(NamedTuple):
 
 
 Groups = Mapping[str, Sequence[str]]
-Test = Groups | LeaveOneOut | Disjoint | Stratified | RandomSplit | FoldTable
+Test = Groups | LeaveOneOut | Disjoint | Crossed | Stratified | RandomSplit | FoldTable
 Dev = int | Sequence[str] | Groups | RandomDev | Half | Next
 
 

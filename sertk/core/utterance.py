@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,12 @@ class Utterance:
         """The speaker, None if it is unknown."""
         return None if self.speaker == "unknown" else self.speaker
 
+    @property
+    def sentence(self) -> str | None:
+        """What is said, to compare: the words, or `aux.sentence`, the code of a fixed sentence; None if unknown."""
+        code = self.aux.get("sentence")
+        return words(self.text) or (None if code is None else str(code))
+
     def to_json(self) -> Record:
         """The manifest line as a dictionary, the fields that say nothing left out."""
         kept = {name: value for name, value in vars(self).items() if value not in (None, {})}
@@ -73,6 +80,16 @@ class Utterance:
             raise InputError(
                 f"{where}: not an utterance ({error}); fields are {', '.join(cls.__annotations__)}."
             ) from None
+
+
+def words(text: str | None) -> str | None:
+    """A text without case and punctuation, to compare; None where there is nothing to say."""
+    if text is None:
+        return None
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    # letters, digits and their marks: the vowel signs of some scripts are marks
+    kept = (char if char.isalnum() or unicodedata.category(char)[0] == "M" else " " for char in plain)
+    return " ".join("".join(kept).split()) or None
 
 
 class Rejected(NamedTuple):

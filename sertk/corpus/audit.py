@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, combinations
@@ -43,7 +42,7 @@ def audit_folds(folds: Folds, utterances: Mapping[str, Utterance], audio: Mappin
         compared by their words, without case and punctuation, or where they are not known by `aux.sentence`, the code
         of a fixed sentence.
     """
-    texts = {i: words(utterances[i].text) or utterances[i].aux.get("sentence") for i in folds.labels}
+    texts = {i: utterances[i].sentence for i in folds.labels}
     properties: dict[str, Property] = {
         "speaker": lambda i: utterances[i].speaker,
         "session": lambda i: utterances[i].session,
@@ -60,16 +59,6 @@ def audit_folds(folds: Folds, utterances: Mapping[str, Utterance], audio: Mappin
             "counts": {part: _counts(ids, folds, utterances) for part, ids in parts.items()},
         }
     return report
-
-
-def words(text: str | None) -> str | None:
-    """A text without case and punctuation, to compare; None where there is nothing to say."""
-    if text is None:
-        return None
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    # letters, digits and their marks: the vowel signs of some scripts are marks
-    kept = (char if char.isalnum() or unicodedata.category(char)[0] == "M" else " " for char in plain)
-    return " ".join("".join(kept).split()) or None
 
 
 def shares(report: Document) -> dict[str, list[str]]:

@@ -10,12 +10,14 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from sertk.core import (
     PARTS,
+    Crossed,
     Disjoint,
     FoldTable,
     Half,
@@ -66,6 +68,8 @@ def names(protocol: Protocol) -> list[str] | None:
             return ["1"]
         case Disjoint() | Stratified():
             found = [str(n + 1) for n in range(protocol.test.k)]
+        case Crossed(groups, texts):
+            found = [f"{n + 1}-{m + 1}" for n in range(groups) for m in range(texts)]
         case FoldTable(path):
             found = list(read_table(path).folds)
         case groups:
@@ -83,6 +87,10 @@ def check_rules(protocol: Protocol) -> None:
     wrong = ""
     if isinstance(test, Disjoint | Stratified) and test.k < 2:
         wrong = f"k is {test.k}; there are at least 2 folds"
+    elif isinstance(test, Crossed) and min(test) < 2:
+        wrong = f"groups is {test.groups} and texts {test.texts}; there are at least 2 of each"
+    elif isinstance(test, Crossed) and isinstance(dev, Half | Next):
+        wrong = "test is crossed, where dev is a number of groups, groups by name, or a share"
     elif isinstance(test, RandomSplit) and not (test.train > 0 <= test.dev and test.train + test.dev < 100):
         wrong = f"train is {test.train} and dev {test.dev} percent; the test has what is left of 100"
     elif isinstance(dev, RandomDev) and not 0 < dev.percent < 100:
@@ -118,6 +126,8 @@ def _folds(protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> dict[st
     if isinstance(protocol.test, FoldTable) and (lists := read_table(protocol.test.path)).whole:
         found = {name: Fold(*(_here(parts[part], kept) for part in PARTS)) for name, parts in lists.folds.items()}
         return {name: fold for name, fold in found.items() if fold.test}
+    if isinstance(protocol.test, Crossed):
+        return _crossed(protocol.test, protocol, kept, labels)
     held = {name: ids for name, ids in _held_out(protocol, kept, labels).items() if ids}
     if isinstance(protocol.dev, Half):
         return _halves(held, protocol, protocol.dev, kept, labels)
@@ -329,6 +339,41 @@ def _cut(rule: RandomSplit, kept: Kept, labels: Mapping[str, str]) -> Fold:
     return Fold(*(tuple(sorted(part)) for part in parts))
 
 
+def _crossed(rule: Crossed, protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> dict[str, Fold]:
+    """Folds whose test shares neither a group nor a sentence with what is trained on."""
+    sets = _disjoint(rule.groups, _groups(kept.values(), protocol), protocol, labels)
+    place = _sentences(rule.texts, kept.values())
+    folds: dict[str, Fold] = {}
+    for (number, own), turn in product(sets.items(), range(rule.texts)):
+        inside = {i: (_group(one, protocol) in own, place[i] == turn) for i, one in kept.items()}
+        held = tuple(i for i, both in inside.items() if all(both))
+        name = f"{number}-{turn + 1}"
+        if held:
+            rest = [i for i, both in inside.items() if not any(both)]
+            dev = _dev(name, rest, protocol, kept, labels)
+            folds[name] = Fold(tuple(i for i in rest if i not in dev), tuple(i for i in rest if i in dev), held)
+    return folds
+
+
+def _sentences(k: int, utterances: Collection[Utterance]) -> dict[str, int]:
+    """The set of the sentence of each utterance, by id: sentences are dealt out by turns, in a random order.
+
+    Raises:
+        SertkError: Where an utterance has no text, or there are fewer sentences than sets.
+    """
+    silent = next((one.id for one in utterances if one.sentence is None), None)
+    if silent is not None:
+        raise SertkError(
+            f"the protocol keeps each sentence together, and {silent!r} has no text. Choose another protocol, or give "
+            "the utterances their texts."
+        )
+    ranked = sorted({str(one.sentence) for one in utterances}, key=lambda text: key("sentences", text))
+    if len(ranked) < k:
+        raise SertkError(f"{k} sets cannot be made of {len(ranked)} sentences. Choose fewer, or another protocol.")
+    turn = {text: place % k for place, text in enumerate(ranked)}
+    return {one.id: turn[str(one.sentence)] for one in utterances}
+
+
 # --- dev and train -------------------------------------------------------------------------------------------------
 
 
@@ -339,13 +384,18 @@ def _fold(
     if isinstance(protocol.dev, Next):
         dev = set(_next(name, held)) & set(rest)
         rest = [i for i in _rest((*held[name], *dev), protocol, kept) if i not in dev]
-    elif isinstance(protocol.dev, RandomDev):
-        ranked = _ranked(rest, labels, f"share {protocol.dev.seed} {name}")
-        dev = {i for own in ranked.values() for i in own[: (len(own) * protocol.dev.percent + 50) // 100]}
     else:
-        groups = _carve(name, [kept[i] for i in rest], protocol)
-        dev = {i for i in rest if _group(kept[i], protocol) in groups}
+        dev = _dev(name, rest, protocol, kept, labels)
     return Fold(tuple(i for i in rest if i not in dev), tuple(i for i in kept if i in dev), held[name])
+
+
+def _dev(name: str, rest: Sequence[str], protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> set[str]:
+    """What of the training utterances is dev."""
+    if isinstance(protocol.dev, RandomDev):
+        ranked = _ranked(rest, labels, f"share {protocol.dev.seed} {name}")
+        return {i for own in ranked.values() for i in own[: (len(own) * protocol.dev.percent + 50) // 100]}
+    groups = _carve(name, [kept[i] for i in rest], protocol)
+    return {i for i in rest if _group(kept[i], protocol) in groups}
 
 
 def _rest(held: Collection[str], protocol: Protocol, kept: Kept) -> list[str]:

@@ -16,6 +16,7 @@ from sertk.core import (
     OVERLAPS,
     PAIRS,
     AuxTask,
+    Crossed,
     Disjoint,
     FoldTable,
     Half,
@@ -196,6 +197,7 @@ RULES: Final[Mapping[str, Document]] = {
     "test": {
         "leave_one_out": LeaveOneOut,
         "disjoint": Disjoint,
+        "crossed": Crossed,
         "stratified": Stratified,
         "cut": RandomSplit,
         "table": FoldTable,

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from sertk.cli.app import app
 from sertk.core import PAIRS, SertkError, UsageError, Utterance
 from sertk.core.files import read_json
-from sertk.corpus.audit import audit_folds, duplicates, recordings, shares, undeclared, words
+from sertk.core.utterance import words
+from sertk.corpus.audit import audit_folds, duplicates, recordings, shares, undeclared
 from sertk.corpus.audit_page import page
 from sertk.corpus.folding import Fold
 from sertk.corpus.protocol_files import OverlapError

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sertk.core import (
     PAIRS,
+    Crossed,
     Disjoint,
     FoldTable,
     Half,
@@ -193,6 +194,44 @@ def test_the_largest_group_is_dealt_first() -> None:
 def test_more_disjoint_folds_than_speakers_is_an_error() -> None:
     with pytest.raises(SertkError, match=r"5 folds of disjoint speakers cannot be made of 3 speakers \(s0, s1, s2\)"):
         folds_of(Protocol(None, Disjoint(5), dev=0), utterances({n: {"a": 1} for n in range(3)}))
+
+
+def spoken(speaker: int, sentence: int, label: str) -> Utterance:
+    one = utterance(speaker, label, sentence)
+    return replace(one, text=f"Sentence {sentence}!" if speaker % 3 else f"sentence {sentence}")
+
+
+@given(st.integers(2, 4), st.integers(2, 3), st.integers(3, 7))
+@settings(max_examples=20, deadline=None)
+def test_crossed_folds_test_speakers_and_sentences_that_were_not_heard(groups: int, texts: int, count: int) -> None:
+    corpus = [spoken(n, m, label) for n in range(9) for m in range(count) for label in "ab"]
+    folds = folds_of(Protocol(None, Crossed(groups, texts), dev=1), corpus)
+    assert list(folds) == [f"{n + 1}-{m + 1}" for n in range(groups) for m in range(texts)]
+    assert Counter(i for fold in folds.values() for i in fold.test) == Counter(one.id for one in corpus)
+    said = {one.id: one.sentence for one in corpus}
+    for fold in folds.values():
+        heard = (*fold.train, *fold.dev)
+        assert not speakers(fold.test) & speakers(heard)
+        assert not {said[i] for i in fold.test} & {said[i] for i in heard}
+        assert not speakers(fold.train) & speakers(fold.dev)
+        # all that may be heard is: the other speakers on the other sentences
+        others = len({said[i] for i in said} - {said[i] for i in fold.test})
+        assert len(heard) == (9 - len(speakers(fold.test))) * others * 2
+
+
+def test_crossed_folds_need_the_texts_and_enough_of_them() -> None:
+    silent = [utterance(n, "a", m) for n in range(4) for m in range(2)]
+    with pytest.raises(SertkError, match="'s0_a_0' has no text"):
+        folds_of(Protocol(None, Crossed(2, 2), dev=0), silent)
+    coded = [replace(one, aux={"sentence": "s1"}) for one in silent]  # a code is a sentence
+    with pytest.raises(SertkError, match="2 sets cannot be made of 1 sentences"):
+        folds_of(Protocol(None, Crossed(2, 2), dev=0), coded)
+
+
+@pytest.mark.parametrize("dev", [Half(), Next()])
+def test_crossed_folds_have_no_next_and_no_half(dev: Half | Next) -> None:
+    with pytest.raises(UsageError, match="test is crossed, where dev is"):
+        folds_of(Protocol(None, Crossed(2, 2), dev=dev), [spoken(1, 1, "a")])
 
 
 def test_a_cut_takes_the_whole_numbers_below_the_shares_of_each_class() -> None:

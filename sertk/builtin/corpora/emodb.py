@@ -12,6 +12,7 @@ from sertk.builtin.corpora.common import audio_files, files, fold_table, numbere
 from sertk.core import (
     PAIRS,
     Corpus,
+    Crossed,
     FoldTable,
     InputError,
     Protocol,
@@ -81,6 +82,17 @@ def _one_speaker_out(classes: Collection[str], about: str) -> Protocol:
     )
 
 
+def _unheard(classes: Collection[str], about: str) -> Protocol:
+    return Protocol(
+        labels={label: label for label in sorted(classes)},
+        test=Crossed(5, 2),
+        dev=2,
+        overlaps={"text": ["train+dev"]},
+        about=f"{about}, 10 folds, each tests two speakers on five sentences and trains on the others' other five; "
+        "dev: a woman and a man of these",
+    )
+
+
 def _speakers_shared(test: Stratified | FoldTable, about: str) -> Protocol:
     return Protocol(
         labels={label: label for label in sorted(EMOTIONS.values())},
@@ -107,6 +119,8 @@ class EmoDB(Corpus):
     protocols: ClassVar[Mapping[str, Protocol]] = {
         "loso": _one_speaker_out(EMOTIONS.values(), "7 classes"),
         "loso4": _one_speaker_out(("anger", "happiness", "neutral", "sadness"), "4 of the 7 classes"),
+        "sentences": _unheard(EMOTIONS.values(), "7 classes"),
+        "sentences4": _unheard(("anger", "happiness", "neutral", "sadness"), "4 of the 7 classes"),
         "random10": _speakers_shared(Stratified(10), "10 stratified random folds (P4 5.1)"),
         "emobox": _speakers_shared(
             FoldTable(fold_table("emobox_emodb")), "the 5 random test folds of EmoBox (Ma et al. 2024)"

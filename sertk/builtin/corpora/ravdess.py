@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 from sertk.builtin.corpora.common import audio_files, fold_table, strange
-from sertk.core import PAIRS, Corpus, FoldTable, Protocol, Rejected, Utterance
+from sertk.core import PAIRS, Corpus, Crossed, FoldTable, Protocol, Rejected, Utterance
 
 EMOTIONS: Final[Mapping[str, str]] = {
     "01": "neutral",
@@ -98,6 +98,13 @@ class Ravdess(Corpus):
             keep={},
             published=_published(PUBLISHED),
             about="8 classes of speech and song, 6 folds of four actors in order; dev: 4 training actors",
+        ),
+        "sentences": replace(
+            SPEECH,
+            test=Crossed(6, 2),
+            overlaps={"text": ["train+dev"]},
+            about="8 classes of speech, 12 folds, each tests four actors on one sentence and trains on the others' "
+            "other sentence; dev: 4 of these actors",
         ),
         "p3": replace(
             SPEECH,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from sertk.builtin.corpora.common import audio_files, fold_table, strange
-from sertk.core import PAIRS, Corpus, FoldTable, Protocol, RandomDev, Rejected, Utterance
+from sertk.core import PAIRS, Corpus, Crossed, FoldTable, Protocol, RandomDev, Rejected, Utterance
 
 AGES: Final = {"OAF": 64, "YAF": 26}  # the older and the younger woman
 EMOTIONS: Final[Mapping[str, str]] = {
@@ -41,6 +41,14 @@ class Tess(Corpus):
             dev=RandomDev(10),
             overlaps={"speaker": ["train+dev"], "text": PAIRS},
             about="7 classes, 2 folds, each tests the speaker of its name; dev: a random tenth of the other speaker",
+        ),
+        "sentences": Protocol(
+            CLASSES,
+            test=Crossed(2, 2),
+            dev=RandomDev(10),
+            overlaps={"speaker": ["train+dev"], "text": ["train+dev"]},
+            about="7 classes, 4 folds, each tests a speaker on half of the words and trains on the other speaker's "
+            "other words; dev: a random tenth of these",
         ),
         "emobox": Protocol(
             CLASSES,
