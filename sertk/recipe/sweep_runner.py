@@ -99,11 +99,13 @@ def _rehearse(plan: SweepPlan) -> None:
         UsageError: See `Measure` and `rehearse`; the cell or the row is named.
     """
     plugins = Plugins(files=plan.files)
-    for name, cell in plan.sweep.cells.items():
+    metrics = [(f"cell {name!r}", cell.metric) for name, cell in plan.sweep.cells.items()]
+    metrics += [(f"row {name!r}", metric) for name, row in plan.sweep.rows.items() for metric in row.metrics]
+    for place, metric in metrics:
         try:
-            Measure(plugins, cell.metric)
+            Measure(plugins, metric)
         except SertkError as error:
-            raise type(error)(f"cell {name!r}: {error}") from error
+            raise type(error)(f"{place}: {error}") from error
     for point, one in plan.plans:
         try:
             rehearse(one.plugins, one.computed, one.classes, one.aux)

@@ -8,6 +8,7 @@ from sertk.results.cells import pools
 from sertk.results.columns import PARTIAL, Column
 from sertk.results.measures import TITLES, Measures
 from sertk.results.sheets import Sheet
+from sertk.settings.schema import Component
 from sertk.settings.values import component_text
 
 HOW = {
@@ -69,12 +70,17 @@ def _cells(sheet: Sheet) -> Iterator[str]:
         if cell.cost:
             yield f"{title}: {COSTS[cell.cost]}{f' the {cell.part} part of a fold' * (cell.cost == 'scoring')}"
             continue
-        name = TITLES.get(cell.metric.name, component_text(cell.metric.name, cell.metric.settings))
-        words = [f"{title}: {name} of {cell.part}", HOW["pooled" if pools(cell) else cell.how]]
+        words = [f"{title}: {_metric(cell.metric)} of {cell.part}", HOW["pooled" if pools(cell) else cell.how]]
+        rows = sheet.sweep.rows.items()
+        words += [f"of {name} {_metric(row.metric(cell))}" for name, row in rows if row.metric(cell) != cell.metric]
         words += [f"the decisions of {cell.agreement} are the labels (/ is that row)"] if cell.agreement else []
         words += [f"utterances longer than {cell.beyond:g} s"] if cell.beyond is not None else []
         words += [f"utterances up to {cell.upto:g} s"] if cell.upto is not None else []
         yield ", ".join(words + ([f"over {cell.curve}, see below"] if cell.curve else []))
+
+
+def _metric(one: Component) -> str:
+    return TITLES.get(one.name, component_text(one.name, one.settings))
 
 
 def _protocols(sheet: Sheet) -> Iterator[str]:

@@ -128,7 +128,8 @@ class Sheet:
             if truth is None and own.line.folder:
                 self.notes.append(f"{title}: {cell.agreement} is not among the rows, so {own.line.label} has no figure")
             return NOTHING
-        found = metric_figures(cell, own, truth, Measure(self._plugins, cell.metric), self._measures)
+        measure = Measure(self._plugins, self.sweep.rows[own.line.row].metric(cell))
+        found = metric_figures(cell, own, truth, measure, self._measures)
         if found.empty and not pools(cell) and cell.how != "speaker":
             which = f"folds {', '.join(found.empty)}"
             self.notes.append(f"{title}: {own.line.label} has no utterance that counts in {which}; they are left out")

@@ -50,10 +50,15 @@ class Row:
 
     system: str | None = setting(None, "a system by name; the recipe's own by default")
     settings: Mapping[str, object] = setting({}, "written as in a recipe, above those of the sweep")
+    metrics: tuple[Component, ...] = setting((), "settings that metrics of the cells have for this row")
     paper: Values = setting({}, "what the paper printed, by cell")
     quoted: Values = setting({}, "of other work, by cell: nothing is run")
     source: str = setting("", "of what is quoted")
     about: str = setting("", "a note below the table")
+
+    def metric(self, cell: Cell) -> Component:
+        """The metric of a cell, with the settings that it has for this row."""
+        return next((one for one in self.metrics if one.name == cell.metric.name), cell.metric)
 
 
 @dataclass(frozen=True)
@@ -187,10 +192,16 @@ def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
 
 def _check_row(sweep: Sweep, name: str, row: Row, places: Mapping[str, str]) -> None:
     place = given_at(f"rows.{name}", places)
-    if row.quoted and (row.system or row.settings or row.paper):
+    if row.quoted and (row.system or row.settings or row.metrics or row.paper):
         raise UsageError(
             f"{place}row {name!r} is quoted, so nothing of it is run. Give it `quoted` and `source` alone."
         )
+    known, given = {cell.metric.name for cell in sweep.cells.values()}, [one.name for one in row.metrics]
+    for one in given:
+        if one not in known:
+            raise UsageError(f"{place}row {name!r} has settings of {one!r}, the metric of no cell{nearest(one, known)}")
+        if given.count(one) > 1:
+            raise UsageError(f"{place}row {name!r} has settings of {one!r} twice. Give them once.")
     for cell, value in {**row.paper, **row.quoted}.items():
         if cell not in sweep.cells:
             raise UsageError(f"{place}row {name!r} has a value of {cell!r}, no cell{nearest(cell, sweep.cells)}")

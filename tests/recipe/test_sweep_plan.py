@@ -312,6 +312,15 @@ def test_a_metric_that_does_not_exist_is_said_before_anything_is_run(recipe: Pat
     assert "cell 'UA': no metric named 'uaa'; did you mean 'ua'" in dry.stderr
 
 
+def test_settings_that_a_row_gives_a_metric_are_checked_before_anything_is_run(recipe: Path) -> None:
+    text = SMALL.replace("recipe: RECIPE\n", "").replace("ua", "label_loss")
+    path = write(recipe, text.replace("{system:", "{metrics: ['label_loss:of=l2'], system:", 1))
+    dry = cli("sweep", path, "--root", recipe.parent, "--work", recipe.parent / "work", "--dry-run")
+    assert (dry.exit_code, dry.stdout) == (2, "")
+    said = " ".join(dry.stderr.split())
+    assert "row 'plain': metric 'label_loss': of must be ce | l1 | smooth_l1 | bce, got 'l2'" in said
+
+
 def test_before_the_corpus_has_decided_on_the_folds_nobody_says_that_nothing_is_left(tmp_path: Path) -> None:
     words = ("sweep", "fesc/p3-table2", "--work", tmp_path)
     assert cli(*words, "--status").stdout.endswith("time left: not known until the corpus is prepared\n")

@@ -385,6 +385,20 @@ def test_a_fold_whose_name_has_a_slash_is_found(tmp_path: Path, monkeypatch: pyt
     assert found.rows["s"]["UAR"] == "100.00"
 
 
+def test_a_row_gives_the_metric_of_a_column_its_own_settings(best: Path, tmp_path: Path) -> None:
+    cells = {"loss": Cell(metric=Component("label_loss")), "accuracy": Cell(metric=WA)}
+    rows = {"ce": Row(), "l1": Row(metrics=(Component("label_loss", {"of": "l1"}),), paper={"loss": 0.4})}
+    found = made(tmp_path / "out", sweep(cells, rows), line(best, "ce"), line(best, "l1"))
+    # every posterior is softmax(0, 0.5, 0.5) = (0.232696, 0.383652, 0.383652)
+    # ce: a 1.458022, b 0.958022; (2 a + 3 b) / 5 and (a + b) / 2: the mean of 1.158022 and 1.208022
+    assert found.rows["ce"]["loss"] == "1.1830 ± 0.0000"
+    # l1: a (0.767304 + 2 x 0.383652) / 3 = 0.511536, b (0.616348 + 0.232696 + 0.383652) / 3 = 0.410899
+    assert (found.rows["l1"]["loss"], found.rows["l1"]["loss difference"]) == ("0.4562 ± 0.0000", "+0.0562")
+    assert found.rows["l1"]["accuracy"] == found.rows["ce"]["accuracy"] == "73.33 ± 11.79"
+    assert "- loss: label_loss of test, mean of the folds, of l1 label_loss:of=l1\n" in found.text
+    assert "- accuracy: WA of test, mean of the folds\n" in found.text
+
+
 def test_a_metric_that_does_not_exist_is_named(best: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no metric named 'uaa'"):
         made(tmp_path / "out", sweep({"UAR": Cell(metric=Component("uaa"))}, {"best": Row()}), line(best))

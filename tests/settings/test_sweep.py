@@ -69,3 +69,24 @@ def test_the_parts_that_are_scored_are_those_of_figures_and_of_times_of_scoring(
     cells = "cells: {dev: {metric: ua, part: dev}, parameters: {cost: parameters}COST}\nrows: {plain: {}}\n"
     assert sweep(tmp_path, cells.replace("COST", "")).parts == ["dev"]
     assert sweep(tmp_path, cells.replace("COST", ", scoring: {cost: scoring}")).parts == ["test", "dev"]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("{metrics: [label_loss]}", "has settings of 'label_loss', the metric of no cell. Known: ua"),
+        ("{metrics: [uaa]}", "has settings of 'uaa', the metric of no cell; did you mean 'ua'"),
+        ("{metrics: [ua, ua]}", "has settings of 'ua' twice"),
+        ("{metrics: [ua], quoted: {UA: 50}, source: x}", "is quoted, so nothing of it is run"),
+    ],
+)
+def test_settings_of_a_metric_that_a_row_cannot_have_are_refused(tmp_path: Path, row: str, says: str) -> None:
+    with pytest.raises(UsageError, match=rf"one\.yaml:5: row 'own' {says}"):
+        sweep(tmp_path, f"{REST}  own: {row}\n")
+
+
+def test_a_row_has_the_metric_of_a_cell_or_its_own_settings_of_it(tmp_path: Path) -> None:
+    cells = "cells: {UA: {metric: ua}, dev: {metric: 'label_loss', part: dev}}\n"
+    found = sweep(tmp_path, f"{cells}rows: {{own: {{metrics: ['label_loss:of=bce']}}, plain: {{}}}}\n")
+    metrics = {row: [one.metric(cell).settings for cell in found.cells.values()] for row, one in found.rows.items()}
+    assert metrics == {"own": [{}, {"of": "bce"}], "plain": [{}, {}]}
