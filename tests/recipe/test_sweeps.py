@@ -21,21 +21,27 @@ from sertk.settings.sweep import Sweep, Values
 from sertk.testing import official
 
 SWEEPS = {
+    "emodb": ["p4-four", "p4-grid", "p4-table1", "p4-table2", "p5-fig2", "p5-gender", "p5-table3"],
     "fesc": ["p3-alpha", "p3-duration", "p3-figure2", "p3-table1", "p3-table2"],
     "iemocap": [
         *("p2-figure2", "p2-table1", "p2-table3"),
         *("p3-alpha", "p3-duration", "p3-figure2", "p3-table1", "p3-table2"),
+        *("p4-grid", "p4-table3"),
+        *("p5-end2end", "p5-fig2", "p5-fig3", "p5-fig4", "p5-table2", "p5-table3"),
     ],
     "msp_improv": ["p2-table1"],
     "ravdess_savee_tess": ["p1-speakers", "p1-table1", "p1-table2"],
-    "ravdess": ["p2-table1", "p3-figure2", "p3-figure3", "p3-table1", "p3-table2"],
-    "savee": ["p2-table2"],
+    "ravdess": [
+        *("p2-table1", "p3-figure2", "p3-figure3", "p3-table1", "p3-table2"),
+        *("p5-fig2", "p5-gender", "p5-table3"),
+    ],
+    "savee": ["p2-table2", "p4-table1", "p4-table2"],
 }
 NAMES = [f"{corpus}/{name}" for corpus, names in SWEEPS.items() for name in names]
 P3 = ("iemocap", "ravdess", "fesc")
-
-OTHER_PROTOCOL = {"ravdess_savee_tess/p1-speakers": "speakers"}
-"""Sweeps that are not on their paper's protocol, and the protocol that they are on."""
+ELSEWHERE = ["emodb/p4-four", "emodb/p4-grid", "ravdess_savee_tess/p1-speakers"]
+ELSEWHERE += [f"{corpus}/{name}" for corpus in ("emodb", "ravdess") for name in ("p5-fig2", "p5-gender", "p5-table3")]
+"""Of another corpus, protocol or encoder than the paper's."""
 
 # --- as printed -----------------------------------------------------------------------------------------------------
 
@@ -100,6 +106,29 @@ P2_TABLE3 = """
 14 | WavLM  | EAM  | FLAM     | KL+C+SupCon | 78.23 | 78.83
 15 | WavLM  | EAM  | FLAM     | KL+C+Focal+SupCon | 78.47 | 79.14
 """
+# WA/UA of softmax, focal, ArcFace and APFL; then gamma of focal, m of ArcFace, gamma and m of APFL; seconds
+P4_TABLES = {
+    "emodb/p4-table1": ("74.37/69.74, 74.81/69.78, 80.66/77.88, 81.09/78.73", (0.1, 0.5, 0.1, 0.5), 4),
+    "savee/p4-table1": ("49.24/43.53, 49.38/43.81, 52.85/48.21, 53.33/49.13", (0.1, 0.5, 5.0, 0.5), 5),
+    "emodb/p4-table2": ("78.32/76.11, 79.25/77.02, 84.85/82.93, 86.42/84.77", (0.1, 0.5, 5.0, 0.5), 4),
+    "savee/p4-table2": ("61.81/57.34, 62.08/57.66, 66.39/63.17, 67.15/63.65", (0.1, 0.5, 0.5, 0.5), 5),
+    "iemocap/p4-table3": ("71.56/60.61, 71.89/61.94, 72.48/63.67, 72.83/64.78", (0.5, 0.3, 0.5, 0.3), 6),
+}
+# WA/UWA by loader, position and loss
+P5_TABLE3 = {
+    "loader_1, pos_1, loss_1": "62.19/63.21",
+    "loader_1, pos_2, loss_1": "60.78/61.17",
+    "loader_2, pos_1, loss_1": "53.16/56.73",
+    "loader_1, pos_1, loss_2": "61.95/63.26",
+    "baseline": "61.05/60.66",
+}
+# WA and lambda
+P5_TABLE2 = {
+    "gender": (61.67, 0.04),
+    "valence": (62.00, 0.08),
+    "activation": (61.54, 0.04),
+    "dominance": (62.20, 0.04),
+}
 
 
 def read(name: str) -> Sweep:
@@ -247,6 +276,83 @@ def test_p3_figures_sweep_what_the_paper_swept_on_dev() -> None:
     assert [(cell.part, cell.curve) for cell in alphas.cells.values()] == [("dev", "alpha")]
 
 
+@pytest.mark.parametrize("name", P4_TABLES)
+def test_p4_tables_have_the_printed_values_and_settings(name: str) -> None:
+    found, (values, (focus, arc, gamma, margin), seconds) = read(name), P4_TABLES[name]
+    assert list(printed(found, "WA", "UA").values()) == [pair(text, "WA", "UA") for text in values.split(", ")]
+    rows = [settings(name.partition("/")[0], found, row) for row in found.rows]
+    assert [(one.losses[0].name, dict(one.losses[0].settings)) for one in rows] == [
+        ("ce", {}),
+        ("focal", {"gamma": focus}),
+        ("arcface", {"margin": arc}),
+        ("apfl", {"gamma": gamma, "margin": margin}),
+    ]
+    assert {(one.crop.length, one.crop.train, one.backbone.name) for one in rows if one.crop} == {
+        (seconds, "center", "densenet169")
+    }
+    assert len(found.seeds) == 5
+
+
+@pytest.mark.parametrize("corpus", ["iemocap", "emodb"])
+def test_p4_grid_never_looks_at_the_test(corpus: str) -> None:
+    found = read(f"{corpus}/p4-grid")
+    assert found.parts == ["dev"]
+    losses = {row: settings(corpus, found, row).losses[0].settings for row in found.rows}
+    assert losses == {
+        f"gamma {gamma}, m {margin}": {"gamma": gamma, "margin": margin}
+        for gamma in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+        for margin in (0.2, 0.3, 0.4, 0.5)
+    }
+
+
+@pytest.mark.parametrize("corpus", ["iemocap", "emodb", "ravdess"])
+def test_p5_table3_has_the_printed_values_loaders_positions_and_losses(corpus: str) -> None:
+    found = read(f"{corpus}/p5-table3")
+    own = {row: one.paper for row, one in found.rows.items() if not one.quoted}
+    assert own == {row: pair(text, "WA", "UWA") for row, text in P5_TABLE3.items()}
+    for row in own.keys() - {"baseline"}:
+        s = settings(corpus, found, row)
+        loader, position, loss = row.split(", ")
+        (term,) = (one for one in s.losses if one.name == "contrastive")
+        assert term.settings.get("pairs", "random") == {"loader_1": "random", "loader_2": "balanced"}[loader]
+        assert term.settings.get("on", "embedding") == {"pos_1": "embedding", "pos_2": "posterior"}[position]
+        assert term.settings.get("distance", "cosine") == {"loss_1": "cosine", "loss_2": "l2"}[loss]
+        assert s.alpha == 0.7
+    if corpus == "iemocap":
+        assert {row: one.quoted for row, one in found.rows.items() if one.quoted} == {
+            "best result in [6]": {"WA": 61.94}
+        }
+
+
+def test_p5_table2_has_the_printed_values_and_weights() -> None:
+    found = read("iemocap/p5-table2")
+    for task, (wa, weight) in P5_TABLE2.items():
+        own = found.rows[task]
+        assert (own.paper, own.settings["alpha"]) == ({"WA": wa}, weight)
+        assert own.settings["losses"] == [{"name": "ce"}, {"name": "aux", "task": task}]
+    assert found.rows["none"].paper == {"WA": 61.05}
+
+
+def test_p5_figures_sweep_what_the_paper_swept() -> None:
+    assert read("iemocap/p5-fig2").grid == {"crop.length": tuple(range(1, 16))}
+    for name in ("p5-fig3", "p5-fig4"):
+        assert read(f"iemocap/{name}").grid == {"alpha": (0.6, 0.7, 0.8, 0.9, 1)}
+    for corpus in ("iemocap", "emodb", "ravdess"):
+        found = read(f"{corpus}/p5-fig2")
+        rows = {row: settings(corpus, found, row) for row in found.rows}
+        assert {row: (one.inputs["frames"].name, one.decision.name) for row, one in rows.items()} == {
+            f"{feature}, {words}": (name, decision)
+            for feature, name in (("13 MFCC", "mfcc"), ("26 log-Mel", "mel"))
+            for words, decision in (("average", "mean"), ("crop", "random"))
+        }
+        for one in rows.values():
+            (frames,) = one.inputs.values()
+            mel = frames.settings.get("mel", frames.settings)
+            assert isinstance(mel, Mapping)
+            assert (mel["n_mels"], mel["window"], mel["n_fft"], mel["f_max"]) == (26, "hamming", 512, 6500.0)
+    assert [len(read(f"iemocap/p5-{one}").seeds) for one in ("fig2", "fig3", "fig4", "table2", "table3")] == [20] * 5
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sweep_is_compared_with_its_paper_on_the_papers_own_settings(name: str) -> None:
     corpus, found = name.partition("/")[0], read(name)
@@ -256,11 +362,12 @@ def test_a_sweep_is_compared_with_its_paper_on_the_papers_own_settings(name: str
             continue
         s = settings(corpus, found, row)
         assert s.corpus is not None
-        assert found.paper.corpus == s.corpus.settings.get("title", s.corpus.name) == corpus
+        assert s.corpus.settings.get("title", s.corpus.name) == corpus
         assert s.protocol
-        assert OTHER_PROTOCOL.get(name, found.paper.protocol) == s.protocol.removesuffix(".yaml")
         theirs = found.paper.backbone or s.backbone
-        assert (theirs.name, theirs.settings.get("source")) == (s.backbone.name, s.backbone.settings.get("source"))
+        ours = (corpus, s.protocol.removesuffix(".yaml"), s.backbone.name, s.backbone.settings.get("source"))
+        paper = (found.paper.corpus, found.paper.protocol, theirs.name, theirs.settings.get("source"))
+        assert (ours != paper) == (name in ELSEWHERE)
 
 
 # --- on their corpora -----------------------------------------------------------------------------------------------
@@ -296,19 +403,19 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[P
 def test_a_sweep_is_planned_on_the_tree_of_its_corpus(
     name: str, planned: Callable[[str], tuple[Path, list[list[str]]]]
 ) -> None:
-    found = read(name)
+    corpus, found = name.partition("/")[0], read(name)
     work, commands = planned(name)
     stages = [words[1] for words in commands]
     assert list(dict.fromkeys(stages)) == ["featurize", "train", "score", "sweep"]  # it is prepared
     assert stages.count("sweep") == 1
-    protocol = OTHER_PROTOCOL.get(name, found.paper.protocol)
+    protocol = settings(corpus, found, next(reversed(found.rows))).protocol.removesuffix(".yaml")  # type: ignore[union-attr]
     (path,) = work.glob(f"data/*/protocols/{protocol}.json")
     known = list(protocols.load(path).folds)
     trained = []
     for words in commands:
         if words[1] == "train":
             value = {word: words[words.index(word) + 1] for word in ("--protocol", "--fold", "--seed", "--out")}
-            assert value["--protocol"] == protocol
+            assert value["--protocol"].removesuffix(".yaml") == protocol
             folder = value["--out"].partition("/fold=")[0]
             runs = [(fold, seed) for fold in folds_of(value["--fold"], known) for seed in seeds_of(value["--seed"])]
             trained += [(folder, *run) for run in runs]
