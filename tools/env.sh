@@ -124,6 +124,9 @@ make_venv() {
     local was="" python
     [[ ! -f "$stamp" ]] || was="$(<"$stamp")"
     if [[ -n "$was" && "$was" != *" $root" ]] || ! "$venv/bin/python" -c '' 2>/dev/null; then
+        # a link into another clone holds that clone's environment
+        [[ "$was" == unfinished* || ! -L "$venv" || "$was" == *" $root" || -z "$was" ]] || die "$venv leads to" \
+            "$(readlink -f "$venv"), which is the environment of another clone; remove the link and run this again"
         [[ ! -e "$venv" ]] || say "$venv is half-made, broken or from elsewhere; making it anew"
         python="$(find_python)"
         mkdir -p "$venv"

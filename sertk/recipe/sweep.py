@@ -107,7 +107,7 @@ class SweepPlan:
     def lines(self) -> list[Line]:
         """The rows of the table, with the runs that each is made of."""
         made: dict[str, list[Line]] = {
-            name: [Line(name, {}, None, (), "")] for name, row in self.sweep.rows.items() if row.quoted
+            name: [Line(name, {}, None, (), "")] for name, row in self.sweep.rows.items() if not row.trained
         }
         for point, plan in self.plans:
             line = Line(point.row, point.swept, plan.system, tuple(plan.places), self._elsewhere(point, plan))

@@ -70,10 +70,15 @@ def _cells(sheet: Sheet) -> Iterator[str]:
         if cell.cost:
             yield f"{title}: {COSTS[cell.cost]}{f' the {cell.part} part of a fold' * (cell.cost == 'scoring')}"
             continue
+        if cell.epochs:
+            what = "accuracy" if cell.epochs == "wa" else "objective"
+            yield f"{title}: {what} of {cell.part} after each epoch, in eval mode and not augmented, see below"
+            continue
         words = [f"{title}: {_metric(cell.metric)} of {cell.part}", HOW["pooled" if pools(cell) else cell.how]]
         rows = sheet.sweep.rows.items()
         words += [f"of {name} {_metric(row.metric(cell))}" for name, row in rows if row.metric(cell) != cell.metric]
         words += [f"the decisions of {cell.agreement} are the labels (/ is that row)"] if cell.agreement else []
+        words += [f"utterances of {name} {', '.join(values)}" for name, values in cell.only.items()]
         words += [f"utterances longer than {cell.beyond:g} s"] if cell.beyond is not None else []
         words += [f"utterances up to {cell.upto:g} s"] if cell.upto is not None else []
         yield ", ".join(words + ([f"over {cell.curve}, see below"] if cell.curve else []))
@@ -105,6 +110,7 @@ def _sources(sheet: Sheet) -> Iterator[str]:
     for name, row in sheet.sweep.rows.items():
         if any(one.line.row == name for one in sheet.outcomes):
             yield from [f"{name} is quoted: {row.source or 'its source is not said'}"] if row.quoted else []
+            yield from [f"{name}: the most frequent class of what is scored, for every utterance"] if row.chance else []
             yield from [f"{name}: {row.about}"] if row.about else []
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from sertk.core import Scores, SertkError
+from sertk.core import Prediction, Scores, SertkError
 from sertk.results.measures import Measure, Measures
 from sertk.results.runs import Run
 from sertk.results.statistics import mean
@@ -45,6 +46,30 @@ def pools(cell: Cell) -> bool:
     return cell.how == "pooled" or (cell.how == "folds" and cell.agreement is not None)
 
 
+def chance_figures(cell: Cell, other: Outcome | None, measure: Measure, measures: Measures) -> Figures:
+    """The figures of one who decides every time for the most frequent class, on what the first seed of a line scored.
+
+    Args:
+        cell: Which utterances count, and how they are put together.
+        other: A line with runs; None where there is none.
+        measure: The cell's metric.
+        measures: Says so if it fails.
+    """
+    runs = other.parts[cell.part].runs if other else []
+    first = [run for run in runs if run.seed == runs[0].seed]
+    scores = {run.fold: _guessed(_counted(cell, run, None)) for run in first}
+    named = _named(cell, {fold: one for fold, one in scores.items() if one.ids}, measure, measures)
+    return Figures({name: {"": value} for name, value in named.items()}, [])
+
+
+def _guessed(scores: Scores) -> Scores:
+    """The scores of one who knows how frequent each class is, and nothing else."""
+    share = torch.bincount(scores.target.hard, minlength=len(scores.classes)).double() / max(1, len(scores.ids))
+    same = share.expand(len(scores.ids), -1)
+    prediction = Prediction(same, same.clamp(min=1e-12).log())
+    return replace(scores, prediction=prediction, decision=same.argmax(1))
+
+
 def metric_figures(cell: Cell, own: Outcome, truth: Outcome | None, measure: Measure, measures: Measures) -> Figures:
     """The figures of a metric.
 
@@ -65,20 +90,29 @@ def metric_figures(cell: Cell, own: Outcome, truth: Outcome | None, measure: Mea
         scores = {run.fold: _counted(cell, run, theirs) for run in mine}
         folds = {fold: one for fold, one in scores.items() if one.ids}
         empty |= dict.fromkeys(scores.keys() - folds.keys())
-        values = {name: measures.figure(measure, one) for name, one in _groups(cell, folds)}
-        named = {**values, MEAN: mean(values.values())} if by_name(cell) else {"": mean(values.values())}
-        for name, value in named.items() if values else ():
+        for name, value in _named(cell, folds, measure, measures).items():
             found.setdefault(name, {})[seed] = value
     return Figures(found, [(run.fold, run.seed) for run in runs], sorted(empty))
+
+
+def _named(cell: Cell, folds: Mapping[str, Scores], measure: Measure, measures: Measures) -> dict[str, float | None]:
+    """The figures of a seed by the name of a fold or speaker, with their mean, or "" for the whole."""
+    values = {name: measures.figure(measure, one) for name, one in _groups(cell, folds)}
+    if not values:
+        return {}
+    return {**values, MEAN: mean(values.values())} if by_name(cell) else {"": mean(values.values())}
 
 
 def _counted(cell: Cell, run: Run, truth: Mapping[Place, Run] | None) -> Scores:
     """The utterances of a run that count, with their labels."""
     scores = run.scores if truth is None else labelled_by(run, truth[run.fold, run.seed])
-    if cell.upto is None and cell.beyond is None:
-        return scores
-    least, greatest = cell.beyond or 0.0, math.inf if cell.upto is None else cell.upto
-    return scores.take((run.seconds > least) & (run.seconds <= greatest))
+    chosen = torch.ones(len(scores.ids), dtype=torch.bool)
+    for name, values in cell.only.items():
+        chosen &= torch.tensor([one in values for one in getattr(scores, name)], dtype=torch.bool)
+    if cell.upto is not None or cell.beyond is not None:
+        least, greatest = cell.beyond or 0.0, math.inf if cell.upto is None else cell.upto
+        chosen &= (run.seconds > least) & (run.seconds <= greatest)
+    return scores if bool(chosen.all()) else scores.take(chosen)
 
 
 def _groups(cell: Cell, folds: Mapping[str, Scores]) -> Iterator[tuple[str, Scores]]:
@@ -123,6 +157,16 @@ def cost_figures(cell: Cell, own: Outcome) -> Figures:
         return _over_folds({place: one["seconds"] for place, one in took.items() if one})
     word = "seconds" if cell.cost == "training" else str(cell.cost)
     return _over_folds({place: about[word] for place, about in own.costs.items()})
+
+
+def epoch_figures(cell: Cell, own: Outcome) -> dict[int, tuple[Figures, float | None]]:
+    """The figures of a curve over epochs, with the mean dev score that selects, by epoch."""
+    found: dict[int, tuple[Figures, float | None]] = {}
+    for epoch in sorted({line["epoch"] for log in own.curves.values() for line in log}):
+        lines = {place: line for place, log in own.curves.items() for line in log if line["epoch"] == epoch}
+        values = {place: line["curves"][cell.part][str(cell.epochs)] for place, line in lines.items()}
+        found[epoch] = _over_folds(values), mean([line["dev"] for line in lines.values()])
+    return found
 
 
 def _over_folds(values: Mapping[Place, float]) -> Figures:

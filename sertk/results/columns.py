@@ -41,6 +41,20 @@ class Cost:
         return f"{value:,.1f}" if self._seconds else f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value:,.0f}"
 
 
+class Height(Cost):
+    """The unit of the objective on a curve."""
+
+    scale = (1, 4)
+
+    def __init__(self) -> None:
+        super().__init__("objective", seconds=False)
+
+    def text(self, *values: float | None) -> str:
+        """The mean of several seeds."""
+        value = mean(values)
+        return MISSING if value is None else f"{value:.4f}"
+
+
 @dataclass(frozen=True)
 class Value:
     """What stands in a column for a row.

@@ -55,6 +55,8 @@ class Plot:
             found = "no dev score says which is best"
             if best is not None:
                 found = f"best on dev: {self.setting} {best.x}, {self.column.text(best.value)}"
+            if self.setting == "epoch":
+                found += f"; last: {points[-1].x}, {self.column.text(points[-1].value)}"
             printed = points[0].value.printed
             yield f"{label}: {found}{'' if printed is None else f' (paper {printed})'}"
         for label, value in self.column.values.items():

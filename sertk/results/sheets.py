@@ -7,12 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sertk.plugins import Plugins
-from sertk.results.cells import MEAN, Figures, by_name, cost_figures, dev_figures, metric_figures, pools
-from sertk.results.columns import Column, Cost, Kind, Value
+from sertk.results.cells import (
+    MEAN,
+    Figures,
+    by_name,
+    chance_figures,
+    cost_figures,
+    dev_figures,
+    epoch_figures,
+    metric_figures,
+    pools,
+)
+from sertk.results.columns import Column, Cost, Height, Kind, Value
 from sertk.results.curves import Plot, Point
 from sertk.results.measures import Measure, Measures
 from sertk.results.statistics import mean
 from sertk.results.sweeps import Line, Outcome, outcomes
+from sertk.settings.schema import Component
 from sertk.settings.sweep import Cell, Sweep, swept_text
 
 NOTHING = Figures({}, [])
@@ -56,7 +67,7 @@ class Sheet:
         shown = {one.metric.name for one in self.sweep.cells.values() if one == Cell(metric=one.metric, part="dev")}
         left, found = [name for name in self._selected() if name not in shown], list[Column]()
         for title, cell in self.sweep.cells.items():
-            if cell.curve is not None:
+            if cell.curve is not None or cell.epochs is not None:
                 continue
             found += self._cell(title, cell)
             if (cell.part, cell.cost, cell.agreement) == ("test", None, None) and cell.metric.name in left:
@@ -70,7 +81,9 @@ class Sheet:
         Raises:
             UsageError: On a metric that does not exist.
         """
-        return [self._plot(title, cell) for title, cell in self.sweep.cells.items() if cell.curve is not None]
+        cells = self.sweep.cells.items()
+        over = [self._plot(title, cell) for title, cell in cells if cell.curve is not None]
+        return over + [self._epochs(title, cell) for title, cell in cells if cell.epochs is not None]
 
     def _selected(self) -> list[str]:
         """The metrics by which epochs were selected."""
@@ -129,6 +142,9 @@ class Sheet:
                 self.notes.append(f"{title}: {cell.agreement} is not among the rows, so {own.line.label} has no figure")
             return NOTHING
         measure = Measure(self._plugins, self.sweep.rows[own.line.row].metric(cell))
+        if self.sweep.rows[own.line.row].chance:
+            scored = next((one for one in self.outcomes if one.parts[cell.part].runs), None)
+            return chance_figures(cell, scored, measure, self._measures)
         found = metric_figures(cell, own, truth, measure, self._measures)
         if found.empty and not pools(cell) and cell.how != "speaker":
             which = f"folds {', '.join(found.empty)}"
@@ -161,6 +177,22 @@ class Sheet:
         axis = f"{column.unit.title}{'' if cell.cost else f' of {cell.part}'}{column.unit.suffix}"
         return Plot(column, setting, axis, lines, dev.unit.better if dev else "higher")
 
+    def _epochs(self, title: str, cell: Cell) -> Plot:
+        """The plot of a cell over the epochs of training: a line for each line of the table."""
+        unit = Measure(self._plugins, Component("wa")) if cell.epochs == "wa" else Height()
+        lines = {
+            one.line.label: [
+                Point(epoch, _value(one, figures, ""), dev)
+                for epoch, (figures, dev) in epoch_figures(cell, one).items()
+            ]
+            for one in self.outcomes
+        }
+        names = self._selected()
+        better = Measure(self._plugins, names[0]).better if len(names) == 1 else "higher"
+        column = Column(self.title(title), "whole", unit, {})
+        axis = f"{unit.title} of {cell.part}{unit.suffix}"
+        return Plot(column, "epoch", axis, {label: own for label, own in lines.items() if own}, better)
+
     def _judge(self, cell: Cell, column: Column) -> Column | None:
         """The dev scores that say which point is best; None where the runs have none, or of several metrics."""
         if cell.part == "dev" and cell.cost is None:
@@ -173,7 +205,8 @@ def _value(own: Outcome, figures: Figures, name: str, fold: str | None = None) -
     """A figure of a line; of a fold, only its runs count."""
     asked, places = ([one for one in runs if fold in (None, one[0])] for runs in (own.line.runs, figures.places))
     seeds = figures.values.get(name, {})
-    return Value(seeds, len(places), len(asked), quoted=own.line.folder is None, elsewhere=own.line.elsewhere)
+    quoted = own.line.folder is None and not seeds
+    return Value(seeds, len(places), len(asked), quoted=quoted, elsewhere=own.line.elsewhere)
 
 
 def _natural(name: str) -> list[str | int]:

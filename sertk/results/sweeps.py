@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sertk.core import SertkError
-from sertk.core.files import Document, part_of, read_json
+from sertk.core.files import Document, part_of, read_json, read_jsonl
 from sertk.results.lines import SCORE
 from sertk.results.runs import METRICS, Run, check_one_hash, check_one_system, protocol_of, run_of
 from sertk.results.systems import System
@@ -21,12 +21,12 @@ Place = tuple[str, str]
 
 
 class Line(NamedTuple):
-    """A point of a sweep, or a quoted row; in the order of the table.
+    """A point of a sweep, or a row of which nothing is run; in the order of the table.
 
     Attributes:
         row: Name of the row in the file.
         swept: Values of the swept settings, by dotted name.
-        folder: exp/PROTOCOL/SYSTEM[+tag]; None for a quoted row.
+        folder: exp/PROTOCOL/SYSTEM[+tag]; None where nothing is run.
         runs: (fold, seed) of each run that was asked for; it lies in FOLDER/fold=F/seed=S.
         elsewhere: What is not the paper's: "another corpus", "another protocol", "another encoder", joined by ", ".
     """
@@ -73,6 +73,16 @@ class Outcome:
                 found[place] = what if place in self.training else "not trained"
         return found
 
+    @cached_property
+    def curves(self) -> dict[Place, list[Document]]:
+        """The lines of the log of each run that measured train and dev after every epoch."""
+        logs = {place: self._log(place) for place in self.training}
+        return {place: log for place, log in logs.items() if log and "curves" in log[0]}
+
+    def _log(self, place: Place) -> list[Document]:
+        path = _folder(self.line, place) / "log.jsonl"
+        return [line for _, line in read_jsonl(path, SCORE)] if path.exists() else []
+
     @property
     def done(self) -> list[Place]:
         """The runs that are trained and scored."""
@@ -107,7 +117,7 @@ def _outcome(line: Line, parts: Sequence[str]) -> Outcome:
     training, costs, failed = dict[Place, Document](), dict[Place, Document](), dict[Place, str]()
     folder = line.folder or Path()
     for place in line.runs:
-        run = folder / f"fold={part_of(place[0])}" / f"seed={place[1]}"
+        run = _folder(line, place)
         bundle, cost, wrong = run / "model" / "bundle.json", run / "cost.json", run / "failed.json"
         if wrong.exists():
             failed[place] = first_sentence(str(read_json(wrong, SCORE)["error"]))
@@ -123,6 +133,11 @@ def _outcome(line: Line, parts: Sequence[str]) -> Outcome:
         check_one_system(folder, own)
     systems = {part: System(line.label, folder, own) for part, own in runs.items()}
     return Outcome(line, systems, training, costs, failed)
+
+
+def _folder(line: Line, place: Place) -> Path:
+    """The folder of a run."""
+    return (line.folder or Path()) / f"fold={part_of(place[0])}" / f"seed={place[1]}"
 
 
 def _placed(path: Path, place: Place) -> Run:

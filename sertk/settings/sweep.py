@@ -19,6 +19,8 @@ NOT_SETTINGS = {
     "plugins": "Name the file in the recipe, or give it with --plugin.",
 }
 """What a recipe has among its settings, and a sweep has not."""
+FIELDS = ("speaker", "gender", "session")
+"""What scores say of an utterance, by which a cell may choose."""
 Values = Mapping[str, float | Mapping[str, float]]
 """What was printed, by cell: a figure, or figures by name for a cell by fold or by speaker. Shares are in percent."""
 
@@ -35,6 +37,14 @@ class Cell:
     )
     agreement: str | None = setting(None, "a row whose decisions are the labels; the folds are pooled")
     curve: str | None = setting(None, "a swept setting: the figures of a row over it are a line of a plot")
+    epochs: Literal["loss", "wa"] | None = setting(
+        None,
+        "in the place of a metric: a plot over the epochs of training, of the objective or the accuracy of train or "
+        "dev; runs with train.curves have it",
+    )
+    only: Mapping[str, tuple[str, ...]] = setting(
+        {}, "only utterances of these values of speaker, gender or session, e.g. {speaker: [OAF, YAF]}"
+    )
     upto: float | None = setting(None, "only utterances up to this long", "s", above=0)
     beyond: float | None = setting(None, "only utterances longer than this", "s", above=0)
     cost: Literal["parameters", "trained", "training", "scoring"] | None = setting(
@@ -53,8 +63,16 @@ class Row:
     metrics: tuple[Component, ...] = setting((), "settings that metrics of the cells have for this row")
     paper: Values = setting({}, "what the paper printed, by cell")
     quoted: Values = setting({}, "of other work, by cell: nothing is run")
+    chance: bool = setting(
+        False, "for every utterance the most frequent class of what is scored, in the place of a system: nothing is run"
+    )
     source: str = setting("", "of what is quoted")
     about: str = setting("", "a note below the table")
+
+    @property
+    def trained(self) -> bool:
+        """Whether a system is trained for it."""
+        return not self.quoted and not self.chance
 
     def metric(self, cell: Cell) -> Component:
         """The metric of a cell, with the settings that it has for this row."""
@@ -93,7 +111,7 @@ class Sweep:
     @property
     def parts(self) -> list[str]:
         """The parts of a fold that are scored for the cells, the test first."""
-        parts = {cell.part for cell in self.cells.values() if cell.cost in (None, "scoring")}
+        parts = {cell.part for cell in self.cells.values() if cell.cost in (None, "scoring") and cell.epochs is None}
         return sorted(parts, key=("test", "dev", "train").index)
 
     @property
@@ -107,7 +125,7 @@ class Sweep:
         products = [dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())]
         together = [dict(zip(self.zip, values, strict=True)) for values in zip(*self.zip.values(), strict=True)] or [{}]
         swept = [one | two for one in products for two in together]
-        return [Point(name, values) for name, row in self.rows.items() if not row.quoted for values in swept]
+        return [Point(name, values) for name, row in self.rows.items() if row.trained for values in swept]
 
 
 class Point(NamedTuple):
@@ -147,7 +165,7 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
         UsageError: There.
     """
     for word, wrong in {
-        "rows": not any(not row.quoted for row in sweep.rows.values()) and "no row is trained. Give rows, by name.",
+        "rows": not any(row.trained for row in sweep.rows.values()) and "no row is trained. Give rows, by name.",
         "cells": not sweep.cells and "there are no cells. Give columns, by title: {UA: {metric: ua}}.",
         "zip": len({len(values) for values in sweep.zip.values()}) > 1
         and f"zip has {', '.join(f'{len(values)} values of {name}' for name, values in sweep.zip.items())}. Give as "
@@ -176,7 +194,7 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
 
 
 def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
-    trained = [row for row, one in sweep.rows.items() if not one.quoted]
+    trained = [row for row, one in sweep.rows.items() if one.trained]
     if cell.agreement is not None and cell.agreement not in trained:
         raise UsageError(
             f"{place}cell {name!r} agrees with {cell.agreement!r}, no row{nearest(cell.agreement, trained)}"
@@ -184,6 +202,13 @@ def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
     if cell.curve is not None and cell.curve not in sweep.swept:
         swept = ", ".join(sweep.swept) or "none"
         raise UsageError(f"{place}cell {name!r} is a curve over {cell.curve!r}; the swept settings are {swept}.")
+    if cell.epochs is not None and cell.part == "test":
+        raise UsageError(
+            f"{place}cell {name!r} is over epochs, after which no test is scored. Give part: train or dev."
+        )
+    odd = next((one for one in cell.only if one not in FIELDS), None)
+    if odd is not None:
+        raise UsageError(f"{place}cell {name!r}: only of {odd!r}{nearest(odd, FIELDS)}")
     if cell.upto is not None and cell.beyond is not None and cell.beyond >= cell.upto:
         raise UsageError(
             f"{place}cell {name!r} is of no utterance: beyond {cell.beyond:g} s and up to {cell.upto:g} s."
@@ -196,6 +221,8 @@ def _check_row(sweep: Sweep, name: str, row: Row, places: Mapping[str, str]) -> 
         raise UsageError(
             f"{place}row {name!r} is quoted, so nothing of it is run. Give it `quoted` and `source` alone."
         )
+    if row.chance and (row.quoted or row.system or row.settings or row.metrics):
+        raise UsageError(f"{place}row {name!r} is chance, so nothing of it is run. Give it `chance` and `about` alone.")
     known, given = {cell.metric.name for cell in sweep.cells.values()}, [one.name for one in row.metrics]
     for one in given:
         if one not in known:
@@ -263,7 +290,7 @@ def rows_of(sweep: Sweep, chosen: Sequence[str]) -> list[str]:
     Raises:
         UsageError: On a name that is no row.
     """
-    known = [name for name, row in sweep.rows.items() if not row.quoted]
+    known = [name for name, row in sweep.rows.items() if row.trained]
     for name in chosen:
         if name not in known:
             raise UsageError(f"no row {name!r} that is trained{nearest(name, known)}")

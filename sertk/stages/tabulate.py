@@ -112,7 +112,9 @@ def _texts(sheets: Sequence[Sheet], columns: Sequence[Sequence[Column]]) -> Text
     """The columns of the table: of each corpus the number of runs, then its cells."""
     found: list[tuple[str, Mapping[str, str]]] = []
     for sheet, own in zip(sheets, columns, strict=True):
-        found.append((sheet.title("n"), {one.line.label: one.count for one in sheet.outcomes}))
+        rows = sheet.sweep.rows
+        counts = {one.line.label: "" if rows[one.line.row].chance else one.count for one in sheet.outcomes}
+        found.append((sheet.title("n"), counts))
         found += chain.from_iterable(column.texts() for column in own)
     return found
 

@@ -196,6 +196,60 @@ def test_a_figure_by_speaker_is_of_the_pooled_folds_and_its_mean_is_of_the_speak
     assert (found.numbers["human"]["source"], found.numbers["human"]["UA s9 mean"]) == ("Haq 2009", "71.2")
 
 
+def test_chance_decides_for_the_most_frequent_class_of_what_is_scored(best: Path, tmp_path: Path) -> None:
+    # fold 1 is a a b b b: accuracy 3/5, recalls 0 and 1; fold 2 is a b, of which the first is taken: 1/2, and 1 and 0
+    cells = {"WA": Cell(WA), "UA": Cell(UA), "pooled": Cell(WA, how="pooled")}
+    rows = {"chance": Row(chance=True), "best": Row()}
+    found = made(tmp_path / "out", sweep(cells, rows), line(None, "chance", ()), line(best))
+    own = found.rows["chance"]
+    # pooled, each of the folds knows its own classes: 3 + 1 of 7
+    assert (own["n"], own["WA"], own["UA"], own["pooled"]) == ("", "55.00", "50.00", "57.14")
+    assert own["dev UA"] == ""
+    assert "- chance: the most frequent class of what is scored, for every utterance" in found.text
+    assert "partial" not in found.text
+
+
+def test_chance_has_no_figure_where_nothing_is_scored(tmp_path: Path) -> None:
+    rows = {"chance": Row(chance=True), "best": Row()}
+    found = made(tmp_path / "out", sweep({"UA": Cell()}, rows), line(None, "chance", ()), line(tmp_path / "no", "best"))
+    assert found.rows["chance"]["UA"] in ("", "–")
+
+
+def test_a_cell_may_be_of_some_speakers_alone(best: Path, tmp_path: Path) -> None:
+    # s9 has u3 u4 u7 of fold 1 and u6 of fold 2, all b
+    cells = {
+        "s9": Cell(WA, how="pooled", only={"speaker": ("s9",)}),
+        "others": Cell(WA, only={"speaker": ("s2", "s10")}),
+    }
+    found = made(tmp_path / "out", sweep(cells, {"best": Row()}), line(best))
+    # pooled 3/4, 4/4, 2/4 as above; the others are u1 u2 (2/2, 1/2, 2/2) and u5 (1, 0, 1): 1, 1/4, 1
+    assert (found.rows["best"]["s9"], found.rows["best"]["others"]) == ("75.00 ± 20.41", "75.00 ± 35.36")
+    assert "utterances of speaker s9" in found.text
+
+
+def test_curves_over_epochs_are_of_the_logs(best: Path, tmp_path: Path) -> None:
+    for fold, seed in EVERY:
+        epochs = [(0.5 + 0.1 * int(seed), 0.4), (0.7 - 0.1 * int(seed), 0.3)]
+        log = [
+            {
+                "epoch": n + 1,
+                "dev": wa,
+                "curves": {"train": {"loss": loss, "wa": 1.0}, "dev": {"loss": loss + 1, "wa": wa}},
+            }
+            for n, (wa, loss) in enumerate(epochs)
+        ]
+        write_jsonl(run_of(best, fold, seed) / "log.jsonl", log)
+    cells = {"UA": Cell(), "accuracy": Cell(part="dev", epochs="wa"), "loss": Cell(part="train", epochs="loss")}
+    found = made(tmp_path / "out", sweep(cells, {"best": Row()}), line(best))
+    assert "accuracy" not in found.head
+    # seeds 0, 1, 2 have 50, 60, 70 after the first epoch and 70, 60, 50 after the second; equal means, so the first
+    assert "- best: best on dev: epoch 1, 60.00 ± 8.16; last: 2, 60.00 ± 8.16" in found.text
+    assert "- best: best on dev: epoch 1, 0.4000; last: 2, 0.3000" in found.text
+    rows = list(csv.DictReader((found.out / "figures/loss.csv").open()))
+    assert [(one["epoch"], one["mean"]) for one in rows] == [("1", "0.4"), ("2", "0.3")]
+    assert (found.out / "figures/accuracy.png").stat().st_size > 0
+
+
 def test_a_figure_by_fold_has_a_column_a_fold(best: Path, tmp_path: Path) -> None:
     found = made(tmp_path / "out", sweep({"UA": Cell(how="fold")}, {"best": Row()}), line(best))
     own = found.rows["best"]
