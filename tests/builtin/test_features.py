@@ -121,6 +121,7 @@ def test_a_batch_gives_the_frames_that_each_wave_gives_alone(feature: Feature, s
     waves = noise(*sizes)
     together = feature(waves.fill(7.0))  # rubbish in the padding
     assert together.length.tolist() == [1 + size // 160 for size in sizes]
+    assert torch.equal(together.fill(feature.silence).data, together.data)
     for row, size in enumerate(sizes):
         alone = feature(Padded(waves.data[row : row + 1, :size], torch.tensor([size])))
         torch.testing.assert_close(together.data[row, : 1 + size // 160], alone.data[0], atol=5e-3, rtol=0)

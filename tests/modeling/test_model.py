@@ -448,10 +448,8 @@ def test_a_head_reads_the_branches_that_it_names() -> None:
 
 # a fusion of two branches, 2 and 3 columns wide, as a guest would offer it
 FUSION = """
-from sertk.core import Backbone, Pooled, Pooling, HeadSpec
-from sertk.builtin.losses.ce import CrossEntropy
+from sertk.core import Backbone
 from sertk.hookspecs import hookimpl
-import torch
 
 
 class Fusion(Backbone):
@@ -465,23 +463,9 @@ class Fusion(Backbone):
         return next(iter(inputs.values()))
 
 
-class Flatten(Pooling):
-    def __init__(self, frames, project=None):
-        super().__init__()
-        self.out = frames.width * frames.frames
-
-    def forward(self, frames, mask):
-        return Pooled(frames.flatten(1), frames)
-
-
 @hookimpl
 def sertk_backbones():
     return {"fusion": Fusion}
-
-
-@hookimpl
-def sertk_poolings():
-    return {"flatten": Flatten}
 """
 
 

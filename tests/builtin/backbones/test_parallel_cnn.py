@@ -62,6 +62,13 @@ def test_without_crops_windows_are_centred_and_see_real_frames_alone() -> None:
     assert frames_of(net(None), VALUES[:1], torch.tensor([1])).data.flatten().tolist() == [1]
 
 
+def test_without_crops_padding_is_no_maximum() -> None:
+    made = net(None)
+    torch.nn.init.ones_(made.convolutions[0][0].bias)  # type: ignore[index, arg-type] # of padding the filter gives 1
+    # as above and 1 more: 1 + 1, 3 + 1, 0 + 1 and max(-9, -4) + 1 = -3 -> 0
+    assert frames_of(made, torch.cat([VALUES, torch.tensor([7.0, 7.0])])).data.flatten().tolist()[:4] == [2, 4, 1, 0]
+
+
 def test_branches_stand_side_by_side_each_as_long_as_the_input() -> None:
     # sums of three frames: 1 - 5 = -4, 1 - 5 + 3 = -1, -2, 1, -11, -15, -13, of which max(-4, -1, -2) -> 0,
     # max(-2, 1, -11) = 1, max(-11, -15, -13) -> 0; of one frame as above
