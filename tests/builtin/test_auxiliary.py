@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,9 @@ from torch import Tensor
 
 from sertk.builtin.losses.auxiliary import Auxiliary
 from sertk.core import AUX, WHOLE, AuxTask, Dims, HeadSpec, InputError, Padded, Span, Target, Task, UsageError, View
+from sertk.corpus.prepared import Data
+from sertk.settings import merge
+from sertk.stages.score import score
 
 NAN = math.nan
 LN3 = math.log(3)
@@ -56,6 +61,28 @@ def target(*numbers: float, weight: tuple[float, ...] | None = None, of: str = "
     size = len(numbers)
     given = torch.ones(size) if weight is None else torch.tensor(weight, dtype=torch.float32)
     return Target(torch.eye(3)[:size], given, {of: torch.tensor(numbers)})
+
+
+def test_a_system_trains_gender_beside_the_emotion(data: Path, tmp_path: Path) -> None:
+    from sertk.stages.train import train  # late: see test_recipe
+
+    losses = [{"name": "ce"}, {"name": "aux", "task": "gender"}]
+    more = {"protocol": "emobox", "fold": "1", "train.epochs": 3, "train.threads": 1, "alpha": 0.25}
+    train(merge.load("mini-cnn", None, {**more, "losses": losses}), Data(data), tmp_path / "run")
+    line = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[0])
+    assert line["train_loss"] == pytest.approx(0.75 * line["terms"]["ce"] + 0.25 * line["terms"]["aux"], rel=1e-5)
+    about = json.loads((tmp_path / "run/model/bundle.json").read_text())
+    assert about["heads"]["gender"]["out"] == 2
+    score(tmp_path / "run/model", [str(data)], tmp_path / "scores.jsonl")  # without the loss
+
+
+def test_a_corpus_without_labels_of_a_task_says_which_there_are(data: Path, tmp_path: Path) -> None:
+    from sertk.stages.train import train
+
+    losses = [{"name": "ce"}, {"name": "aux", "task": "valence"}]
+    settings = merge.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.threads": 1, "losses": losses})
+    with pytest.raises(UsageError, match=r"no label of task 'valence'\. Those of which they have: gender"):
+        train(settings, Data(data), tmp_path / "run")
 
 
 def test_it_is_the_cross_entropy_of_the_rows_that_have_a_label() -> None:

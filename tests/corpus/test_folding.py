@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sertk.core import (
     PAIRS,
+    AuxTask,
     Crossed,
     Disjoint,
     FoldTable,
@@ -516,6 +517,7 @@ def test_a_protocol_may_be_a_file(tmp_path: Path) -> None:
         "test: {rule: disjoint, k: 5}\ndev: 3": (Disjoint(5), 3),
         "test: {rule: stratified, k: 4, seed: 7}\ndev: {rule: share, percent: 20}": (Stratified(4, 7), RandomDev(20)),
         "test: {rule: cut, train: 70, dev: 15}": (RandomSplit(70, 15), 2),
+        "test: {rule: crossed, groups: 3, texts: 2}": (Crossed(3, 2), 2),
         "test: {x: [s1, s2]}\ndev: {rule: half}": ({"x": ["s1", "s2"]}, Half()),
         "test: {rule: table, path: lists.tsv}\ndev: [s3]": (FoldTable(tmp_path / "lists.tsv"), ["s3"]),
     }
@@ -550,6 +552,15 @@ def test_a_protocol_may_be_a_file(tmp_path: Path) -> None:
         ("labels: {a: b}\ntest: {x: [s1]}\ndev: {rule: share, percent: 0}", "dev is 0 percent"),
         ("labels: {a: b}\ntest: {x: [s1]}\ndev: {rule: share, percent: 200}", "dev is 200 percent"),
         ("labels: {a: b}\ntest: {x: [s1]}\ndev: -1", "dev is -1 groups"),
+        ("labels: {a: b}\ntest: {rule: crossed, groups: 1, texts: 2}", "groups is 1 and texts 2"),
+        ("labels: {a: b}\ntest: {x: [s1]}\naux: {age: [20, 40]}", "aux is"),
+        (
+            "labels: {a: b}\ntest: {x: [s1]}\naux: {age: {edges: [40, 20]}}",
+            "aux 'age' has the edges .40, 20.; they rise",
+        ),
+        ("labels: {a: b}\ntest: {x: [s1]}\naux: {age: {edge: [40]}}", "aux 'age' is .*; it takes .name: "),
+        ("labels: {a: b}\ntest: {x: [s1]}\naux: {age: {edges: []}}", "aux 'age' is"),
+        ("labels: {a: b}\ntest: {x: [s1]}\naux: {age: {edges: [old]}}", "aux 'age' is"),
     ],
 )
 def test_a_file_that_is_no_protocol_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
@@ -557,7 +568,14 @@ def test_a_file_that_is_no_protocol_says_what_is_wrong(tmp_path: Path, text: str
         from_file(written(tmp_path / "p.yaml", text))
 
 
+def test_a_file_may_state_auxiliary_tasks(tmp_path: Path) -> None:
+    text = "labels: {a: b}\ntest: {x: [s1]}\naux: {age: {edges: [20, 40.5]}, style: {classes: [read, free]}}\n"
+    read = from_file(written(tmp_path / "p.yaml", text))
+    assert read.aux == {"age": AuxTask(edges=(20, 40.5)), "style": AuxTask(classes=("read", "free"))}
+
+
 def test_folds_have_names_before_the_corpus_is_read_but_where_it_decides() -> None:
     assert names(Protocol(None, LeaveOneOut())) is None
     assert names(Protocol(None, Stratified(3))) == ["1", "2", "3"]
+    assert names(Protocol(None, Crossed(2, 2))) == ["1-1", "1-2", "2-1", "2-2"]
     assert names(Protocol(None, RandomSplit())) == ["1"]

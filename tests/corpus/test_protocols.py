@@ -13,7 +13,7 @@ import pytest
 
 from sertk.builtin.corpora.common import fold_table
 from sertk.builtin.corpora.ravdess import EMOTIONS, Ravdess
-from sertk.core import FoldTable, Protocol, Rejected, SertkError, UsageError, Utterance
+from sertk.core import AUX, FoldTable, Protocol, Rejected, SertkError, UsageError, Utterance
 from sertk.core.files import write_json
 from sertk.corpus.audit import Lack, audit_folds, lacking_classes
 from sertk.corpus.folding import Fold, names
@@ -325,6 +325,16 @@ def test_the_hash_changes_with_every_label_id_class_and_fold() -> None:
 def test_a_protocol_file_gives_back_what_was_written(tmp_path: Path) -> None:
     write_json(tmp_path / "p.json", to_json(folds_of()))
     assert load(tmp_path / "p.json") == folds_of()
+
+
+def test_auxiliary_tasks_stand_in_the_file_and_not_in_the_hash(tmp_path: Path) -> None:
+    plain = to_json(folds_of())
+    path = tmp_path / "p.json"
+    write_json(path, plain)
+    assert load(path).aux == AUX
+    assert replace(folds_of(), aux={}).hash == plain["hash"]
+    write_json(path, {word: value for word, value in plain.items() if word != "aux"})  # of an older sertk
+    assert load(path).aux == {}
 
 
 def test_a_protocol_file_gives_back_a_train_that_lacks_what_no_part_has(tmp_path: Path) -> None:
