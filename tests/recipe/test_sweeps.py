@@ -17,7 +17,7 @@ from sertk.settings import merge, sweep
 from sertk.settings.packaged import egs
 from sertk.settings.schema import Settings
 from sertk.settings.several import folds_of, seeds_of
-from sertk.settings.sweep import Sweep, Values
+from sertk.settings.sweep import Row, Sweep, Values
 from sertk.testing import official
 
 SWEEPS = {
@@ -140,9 +140,14 @@ def lines(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
 
 
+def trained(found: Sweep) -> dict[str, Row]:
+    """The rows of which something is run."""
+    return {name: row for name, row in found.rows.items() if row.trained}
+
+
 def printed(found: Sweep, *cells: str) -> dict[str, Values]:
     """The values of the paper and of what it quotes, of some cells."""
-    rows = {name: {**row.paper, **row.quoted} for name, row in found.rows.items()}
+    rows = {name: {**row.paper, **row.quoted} for name, row in found.rows.items() if not row.chance}
     return {name: {cell: row[cell] for cell in cells if cell in row} for name, row in rows.items()}
 
 
@@ -174,10 +179,10 @@ def test_p1_tables_have_the_printed_values() -> None:
 
 def test_p1_table1_has_the_loss_that_each_row_was_trained_with() -> None:
     found = read("ravdess_savee_tess/p1-table1")
-    for name, row in found.rows.items():
-        (trained,) = settings("ravdess_savee_tess", found, name).losses
-        assert row.metric(found.cells["test loss"]).settings.get("of", "ce") == trained.name
-        assert not trained.settings
+    for name, row in trained(found).items():
+        (loss,) = settings("ravdess_savee_tess", found, name).losses
+        assert row.metric(found.cells["test loss"]).settings.get("of", "ce") == loss.name
+        assert not loss.settings
 
 
 @pytest.mark.parametrize("corpus", P3)
@@ -280,7 +285,7 @@ def test_p3_figures_sweep_what_the_paper_swept_on_dev() -> None:
 def test_p4_tables_have_the_printed_values_and_settings(name: str) -> None:
     found, (values, (focus, arc, gamma, margin), seconds) = read(name), P4_TABLES[name]
     assert list(printed(found, "WA", "UA").values()) == [pair(text, "WA", "UA") for text in values.split(", ")]
-    rows = [settings(name.partition("/")[0], found, row) for row in found.rows]
+    rows = [settings(name.partition("/")[0], found, row) for row in trained(found)]
     assert [(one.losses[0].name, dict(one.losses[0].settings)) for one in rows] == [
         ("ce", {}),
         ("focal", {"gamma": focus}),
@@ -308,7 +313,7 @@ def test_p4_grid_never_looks_at_the_test(corpus: str) -> None:
 @pytest.mark.parametrize("corpus", ["iemocap", "emodb", "ravdess"])
 def test_p5_table3_has_the_printed_values_loaders_positions_and_losses(corpus: str) -> None:
     found = read(f"{corpus}/p5-table3")
-    own = {row: one.paper for row, one in found.rows.items() if not one.quoted}
+    own = {row: one.paper for row, one in trained(found).items()}
     assert own == {row: pair(text, "WA", "UWA") for row, text in P5_TABLE3.items()}
     for row in own.keys() - {"baseline"}:
         s = settings(corpus, found, row)
@@ -356,10 +361,8 @@ def test_p5_figures_sweep_what_the_paper_swept() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sweep_is_compared_with_its_paper_on_the_papers_own_settings(name: str) -> None:
     corpus, found = name.partition("/")[0], read(name)
-    for row, one in found.rows.items():
-        if one.quoted:
-            assert one.source
-            continue
+    assert all(one.source for one in found.rows.values() if one.quoted)
+    for row in trained(found):
         s = settings(corpus, found, row)
         assert s.corpus is not None
         assert s.corpus.settings.get("title", s.corpus.name) == corpus
