@@ -42,7 +42,7 @@ class Curves:
             sums += _batch(brain, item, part)
         loss, rows = distributed.sum_over_ranks(sums).tolist()
         confusion = part.scores().confusion
-        return {"loss": loss / rows, "wa": float(confusion.diagonal().sum() / confusion.sum())}
+        return {"loss": loss / rows, "wa": confusion.diagonal().sum().item() / confusion.sum().item()}
 
 
 def _batch(brain: EmotionBrain, item: Item, part: Dev) -> torch.Tensor:
