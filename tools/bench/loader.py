@@ -1,8 +1,8 @@
 """Whether training waits for its loader: loader.py --root RAVDESS [--system p5-baseline] [--set ...].
 
-A is the loader alone: an epoch of a fold from cached features, with one worker, its start included. B is training on the
-same batches, which are in memory: front end, model, loss, backward, optimizer. B / A above 1: one worker gives batches
-faster than they are used. Both must be of the same rows.
+A is the loader alone: an epoch of a fold from cached features, with one worker, its start included. B is training on
+the same batches, which are in memory: front end, model, loss, backward, optimizer. B / A above 1: one worker gives
+batches faster than they are used. Both must be of the same rows.
 """
 
 from __future__ import annotations
