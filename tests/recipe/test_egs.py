@@ -25,6 +25,8 @@ HASHES: Mapping[str, Mapping[str, str]] = {
         "loso": "8df66fd4a4f845e8",
         "loso4": "95a7bc88a1af1f2b",
         "random10": "3e9f53a1fc42eeae",
+        "sentences": "650fe9fb012904de",
+        "sentences4": "bf80cba53a75be63",
     },
     "fesc": {"loso": "e1432922c9915cf6"},
     "iemocap": {
@@ -43,10 +45,11 @@ HASHES: Mapping[str, Mapping[str, str]] = {
         "p3": "669f4db84a763a6c",
         "song": "dd827f379d927213",
         "speech": "0abc73dd62fa160f",
+        "sentences": "47181963aa40104a",
     },
     "ravdess_savee_tess": {"random": "c0f208098283ebd7", "speakers": "491df7329c9c35fd"},
     "savee": {"emobox": "3b63c6242114cf50", "random5": "a249b094844612a7", "speakers": "2bd99ff0b8c17387"},
-    "tess": {"emobox": "76a753cd1452be6c", "speakers": "cbb771e4460f3901"},
+    "tess": {"emobox": "76a753cd1452be6c", "sentences": "2eeb26c8abbe319a", "speakers": "cbb771e4460f3901"},
 }
 SHORT = ["--set", "audio.min_seconds=0.001"]
 
