@@ -106,6 +106,9 @@ def test_balanced_classes_weigh_by_the_inverse_of_their_size(soft: Rows, weight:
     wanted = (each * torch.tensor(weight)).sum() / sum(weight)
     for found in (mixture({WHOLE: view(logits)}, target, {}).total, mixture.plain({WHOLE: view(logits)}, target)):
         near(found, wanted.item())
+    summed = settings_of({"losses": [{"name": "ce", "reduction": "sum"}], "class_weights": "balanced"})
+    found = make_mixture(Plugins(), summed, TASK, UNCUT)({WHOLE: view(logits)}, target, {}).total
+    near(found, (each * torch.tensor(weight)).sum().item())
 
 
 def test_companions_stay_without_weight_where_classes_have_weights() -> None:
