@@ -450,7 +450,6 @@ def test_force_deletes_run_folders_only(data: Path, tmp_path: Path) -> None:
         ({"train.clip": 0}, r"train\.clip is 0; it is above 0"),
         ({"train.device": "cpux"}, r"Unknown device 'cpux'\. Use auto, cpu, cuda or cuda:N"),
         ({"train.precision": "fp16"}, r"fp16 needs a GPU"),
-        ({"crop": {"length": 0.2, "train": "all"}, "losses": ["ce", "contrastive"]}, r"take first, center or random"),
         ({"train.optimizer.lr": -1}, r"train\.optimizer\.lr is -1; it is at least 0"),
         ({"train.optimizer.betas": [2, 2]}, r"optimizer 'adam': Invalid beta"),
         ({"backbone": {"name": "cnn_transformer", "layers": -1}}, r"layers is -1; it is at least 0"),

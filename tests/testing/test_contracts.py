@@ -68,6 +68,7 @@ OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("backbone", "parallel_cnn", {"kernels": [5], "filters": 6, "pool": 5, "stride": 2}),
     ("backbone", "spectrogram_cnn", {"channels": [4, 6], "stem": 3, "lstm": 5}),
     ("loss", "apfl", {"gamma": 5.0, "margin": 0.5, "reduction": "sum"}),
+    ("loss", "aux", {"task": "valence", "at": "whole"}),
     ("loss", "arcface", {"margin": 0.3, "scale": 30.0, "reduction": "sum"}),
     ("loss", "ce", {"smoothing": 0.1, "reduction": "sum"}),
     ("loss", "bce", {"output": "softmax", "reduction": "sum"}),

@@ -26,7 +26,7 @@ class Auxiliary(Loss):
     """
 
     def __init__(
-        self, labels: Task, dims: Dims, task: str, reads: Sequence[str] | None = None, at: At = "auto"
+        self, labels: Task, dims: Dims, task: str = "gender", reads: Sequence[str] | None = None, at: At = "auto"
     ) -> None:
         super().__init__()
         try:
