@@ -282,9 +282,11 @@ class Loss(nn.Module, Part, ABC):
         spans: The views that the model must compute for it.
         sampler: The rows that must share a batch: the name of a sampler.
         trains: The heads that it trains.
+        aux: The auxiliary tasks whose labels it reads; `target.aux` has those alone.
     """
 
     trains: ClassVar[frozenset[str]] = frozenset()
+    aux: frozenset[str] = frozenset()
     spans: Sequence[Span] = (WHOLE,)
     sampler: str = "shuffle"
 

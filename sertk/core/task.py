@@ -22,10 +22,12 @@ class AuxTask:
     Attributes:
         classes: Names.
         edges: In rising order, for a scale.
+        ends: Of the scale, lowest and highest, where it has them; values beyond are refused.
     """
 
     classes: tuple[str, ...] = ()
     edges: tuple[float, ...] = ()
+    ends: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:
@@ -39,32 +41,40 @@ class AuxTask:
             values: By the id of the utterance.
 
         Raises:
-            InputError: Where a value of a scale is no number.
+            InputError: Where a value of a scale is no number, or beyond its ends.
         """
         if self.classes:
             places = {name: float(place) for place, name in enumerate(self.classes)}
             return torch.tensor([places.get(str(one), math.nan) for one in values.values()])
         lower = torch.tensor(self.edges[: len(self.edges) // 2], dtype=torch.float64)
         upper = torch.tensor(self.edges[len(self.edges) // 2 :], dtype=torch.float64)
-        scale = torch.tensor([_number(*one) for one in values.items()], dtype=torch.float64)
+        scale = torch.tensor([self._number(*one) for one in values.items()], dtype=torch.float64)
         bins = torch.bucketize(scale, lower) + torch.bucketize(scale, upper, right=True)
         return bins.float().masked_fill(scale.isnan(), math.nan)
 
-
-def _number(who: str, value: object) -> float:
-    if value is None:
-        return math.nan
-    try:
-        return float(str(value))
-    except ValueError:
-        raise InputError(f"{who}: the value {value!r} of a scale is no number. Mend the manifest's `aux`.") from None
+    def _number(self, who: str, value: object) -> float:
+        if value is None or value == "":
+            return math.nan
+        try:
+            found = float(str(value))
+        except ValueError:
+            raise InputError(
+                f"{who}: the value {value!r} of a scale is no number. Mend the manifest, or name the classes in a "
+                "protocol's `aux`."
+            ) from None
+        if self.ends and not self.ends[0] <= found <= self.ends[1]:
+            raise InputError(
+                f"{who}: the value {found:g} is beyond the scale from {self.ends[0]:g} to {self.ends[1]:g}. State the "
+                "edges of your scale in a protocol's `aux`."
+            )
+        return found
 
 
 AUX: Mapping[str, AuxTask] = {
     "gender": AuxTask(classes=("female", "male")),
-    **dict.fromkeys(("valence", "activation", "dominance"), AuxTask(edges=(2.0, 4.0))),
+    **dict.fromkeys(("valence", "activation", "dominance"), AuxTask(edges=(2.0, 4.0), ends=(1.0, 5.0))),
 }
-"""The auxiliary tasks of P5 (section 2.3), of scales from 1 to 5."""
+"""The auxiliary tasks of P5 (section 2.3)."""
 
 
 @dataclass(frozen=True)

@@ -265,6 +265,8 @@ def _aux(path: Path, name: str, given: Mapping[str, Sequence[Any]]) -> AuxTask:
     values = list(given.get(kind, ()))
     if len(given) != 1 or kind not in wanted or not values or not all(fits(one, wanted[kind]) for one in values):
         raise UsageError(f"{path}: aux {name!r} is {given!r}; it takes {FORMS['aux'][1]}.")
+    if "." in name:
+        raise UsageError(f"{path}: aux {name!r} has a dot in its name. Name it without one.")
     if kind == "edges" and any(one >= other for one, other in pairwise(values)):
         raise UsageError(f"{path}: aux {name!r} has the edges {values}; they rise.")
     return AuxTask(**{kind: tuple(values)})

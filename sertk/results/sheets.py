@@ -142,6 +142,8 @@ class Sheet:
                 self.notes.append(f"{title}: {cell.agreement} is not among the rows, so {own.line.label} has no figure")
             return NOTHING
         measure = Measure(self._plugins, self.sweep.rows[own.line.row].metric(cell))
+        if self.sweep.rows[own.line.row].chance and cell.agreement is not None:
+            return NOTHING
         if self.sweep.rows[own.line.row].chance:
             scored = next((one for one in self.outcomes if one.parts[cell.part].runs), None)
             return chance_figures(cell, scored, measure, self._measures)
@@ -187,6 +189,12 @@ class Sheet:
             ]
             for one in self.outcomes
         }
+        without = sum(len(one.training) - len(one.curves) for one in self.outcomes)
+        if without:
+            self.notes.append(
+                f"{title}: {without} runs did not measure train and dev after each epoch. To have it, train them again "
+                "with train.curves: true and --force"
+            )
         names = self._selected()
         better = Measure(self._plugins, names[0]).better if len(names) == 1 else "higher"
         column = Column(self.title(title), "whole", unit, {})

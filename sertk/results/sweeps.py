@@ -77,7 +77,8 @@ class Outcome:
     def curves(self) -> dict[Place, list[Document]]:
         """The lines of the log of each run that measured train and dev after every epoch."""
         logs = {place: self._log(place) for place in self.training}
-        return {place: log for place, log in logs.items() if log and "curves" in log[0]}
+        kept = {place: [line for line in log if "curves" in line] for place, log in logs.items()}
+        return {place: log for place, log in kept.items() if log}
 
     def _log(self, place: Place) -> list[Document]:
         path = _folder(self.line, place) / "log.jsonl"

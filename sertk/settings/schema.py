@@ -200,8 +200,8 @@ class TrainSettings:
     refit: bool = setting(False, "afterwards train again on train + dev for the selected number of steps")
     curves: bool = setting(
         False,
-        "after each epoch measure the objective and the accuracy of train and dev alike, in eval mode and without "
-        "augmentation, into log.jsonl: what curves over epochs are drawn of; it costs a pass over both",
+        "after each epoch, measure the objective and the accuracy of train and dev alike, in eval mode and without "
+        "augmentation, into log.jsonl. A sweep draws them. It costs a pass over both",
         role="how",
     )
     workers: int = setting(0, "processes that read ahead; 0 reads in the training process", low=0, role="how")
@@ -316,8 +316,9 @@ class Settings:
     )
     class_weights: Literal["none", "balanced"] = setting(
         "none",
-        "weights of the training rows in the losses: balanced makes classes count alike, each by R / (C n), n of the R "
-        "training utterances being of it. `sampler: balanced` draws them equally often",
+        "weights of the training rows in the losses over single rows (not pairs and triplets): balanced makes classes "
+        "count alike, each by R / (C n), n of the R training utterances being of it. `sampler: balanced` draws them "
+        "equally often; take one of the two",
     )
     sampler: Component = setting(
         Component("shuffle"), "which rows share a batch, where no loss asks for another sampler"

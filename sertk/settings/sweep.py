@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -39,7 +39,7 @@ class Cell:
     curve: str | None = setting(None, "a swept setting: the figures of a row over it are a line of a plot")
     epochs: Literal["loss", "wa"] | None = setting(
         None,
-        "in the place of a metric: a plot over the epochs of training, of the objective or the accuracy of train or "
+        "instead of a metric: a plot over the epochs of training, of the objective or the accuracy of train or "
         "dev; runs with train.curves have it",
     )
     only: Mapping[str, tuple[str, ...]] = setting(
@@ -49,7 +49,7 @@ class Cell:
     beyond: float | None = setting(None, "only utterances longer than this", "s", above=0)
     cost: Literal["parameters", "trained", "training", "scoring"] | None = setting(
         None,
-        "in the place of a metric: parameters of the model, those that are trained, seconds of training a run, seconds "
+        "instead of a metric: parameters of the model, those that are trained, seconds of training a run, seconds "
         "of scoring a run",
     )
 
@@ -64,7 +64,7 @@ class Row:
     paper: Values = setting({}, "what the paper printed, by cell")
     quoted: Values = setting({}, "of other work, by cell: nothing is run")
     chance: bool = setting(
-        False, "for every utterance the most frequent class of what is scored, in the place of a system: nothing is run"
+        False, "for every utterance the most frequent class of what is scored, instead of a system: nothing is run"
     )
     source: str = setting("", "of what is quoted")
     about: str = setting("", "a note below the table")
@@ -206,6 +206,8 @@ def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
         raise UsageError(
             f"{place}cell {name!r} is over epochs, after which no test is scored. Give part: train or dev."
         )
+    if cell.epochs is not None and replace(cell, epochs=None, part="test") != Cell():
+        raise UsageError(f"{place}cell {name!r} is over epochs. Give it `epochs` and `part` alone.")
     odd = next((one for one in cell.only if one not in FIELDS), None)
     if odd is not None:
         raise UsageError(f"{place}cell {name!r}: only of {odd!r}{nearest(odd, FIELDS)}")
@@ -221,7 +223,7 @@ def _check_row(sweep: Sweep, name: str, row: Row, places: Mapping[str, str]) -> 
         raise UsageError(
             f"{place}row {name!r} is quoted, so nothing of it is run. Give it `quoted` and `source` alone."
         )
-    if row.chance and (row.quoted or row.system or row.settings or row.metrics):
+    if row.chance and (row.quoted or row.system or row.settings or row.metrics or row.paper):
         raise UsageError(f"{place}row {name!r} is chance, so nothing of it is run. Give it `chance` and `about` alone.")
     known, given = {cell.metric.name for cell in sweep.cells.values()}, [one.name for one in row.metrics]
     for one in given:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -131,27 +131,38 @@ def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
             f"protocol {folds.name!r}, fold {settings.fold}: no training utterance is of class "
             f"{', '.join(absent)}: it cannot be learned. Complete the corpus, or choose another protocol."
         )
-    return Setup(shared, settings, fold, Task(folds.classes, counts, _labelled(shared, fold)), out)
+    return Setup(shared, settings, fold, Task(folds.classes, counts, folds.aux), out)
 
 
-def _labelled(shared: Shared, fold: Fold) -> dict[str, AuxTask]:
-    """The auxiliary tasks that some training utterance of the fold has a label of."""
-    labels = {name: _aux_labels(shared, task, name, fold.train) for name, task in shared.folds.aux.items()}
-    return {name: task for name, task in shared.folds.aux.items() if not labels[name].isnan().all()}
+def check_aux(setup: Setup, tasks: Collection[str]) -> None:
+    """Looks at the labels of the auxiliary tasks that a run trains.
+
+    Raises:
+        SertkError: Where no training utterance has a label of one.
+    """
+    for name in sorted(tasks):
+        labels = _aux_labels(setup, name, setup.fold.train)
+        known = torch.unique(labels[~labels.isnan()])
+        where = f"fold {setup.settings.fold} of {setup.shared.folds.name}"
+        if not len(known):
+            raise SertkError(f"{where}: no training utterance has a label of task {name!r}. Take another one.")
+        if len(known) == 1:
+            say(f"{where}: all training utterances are of one class of task {name!r}; there is nothing to learn of it")
 
 
-def _aux_labels(shared: Shared, task: AuxTask, name: str, ids: Sequence[str]) -> Tensor:
+def _aux_labels(setup: Setup, name: str, ids: Sequence[str]) -> Tensor:
     """(U,) number of the class or bin of each utterance."""
-    return task.numbers({i: value_of(shared.data.utterances[i], name) for i in ids})
+    utterances = setup.shared.data.utterances
+    return setup.task.aux[name].numbers({i: value_of(utterances[i], name) for i in ids})
 
 
-def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0) -> Rows:
-    """The rows of some utterances, each in so many copies, with so many partners."""
+def rows_of(setup: Setup, ids: Sequence[str], copies: int = 1, partners: int = 0, aux: Collection[str] = ()) -> Rows:
+    """The rows of some utterances, each in so many copies, with so many partners and the labels of some tasks."""
     shared, classes = setup.shared, setup.task.classes
     labels = torch.tensor([classes.index(shared.folds.labels[i]) for i in ids], dtype=torch.int64)
     utterances = shared.data.select(ids)
-    aux = {name: _aux_labels(shared, task, name, ids) for name, task in setup.task.aux.items()}
-    return Rows(utterances, labels, len(classes), shared.reader, setup.settings.seed, copies, partners, aux)
+    found = {name: _aux_labels(setup, name, ids) for name in aux}
+    return Rows(utterances, labels, len(classes), shared.reader, setup.settings.seed, copies, partners, found)
 
 
 class Parts(NamedTuple):

@@ -51,7 +51,7 @@ class Mixture(nn.Module):
         self.class_weight: Tensor | None
         self.register_buffer("class_weight", class_weight, persistent=False)
         self.spans: tuple[Span, ...] = tuple(dict.fromkeys(span for loss in losses.values() for span in loss.spans))
-        self.sampler = _sampler(losses)
+        self.sampler, self.aux = _sampler(losses), frozenset().union(*(loss.aux for loss in losses.values()))
         self.heads = _heads(losses)
 
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Terms:
@@ -62,9 +62,14 @@ class Mixture(nn.Module):
         return Terms((self._now.to(each) * each).sum(), {name: value.detach() for name, value in values.items()})
 
     def plain(self, views: Views, target: Target) -> Tensor:
-        """The sum without the losses that compare rows which a sampler puts together, for rows that none did."""
+        """The sum without the losses that compare rows which a sampler puts together, for rows that none did.
+
+        It is the mean over the rows, so that the means of several batches make that of all.
+        """
         plain = {name: loss for name, loss in self.losses.items() if loss.sampler == "shuffle"}
-        weights, target = dict(zip(self.losses, self._now, strict=True)), self._weighed(target)
+        weights = dict(zip(self.losses, self._now, strict=True))
+        # rows count alike, whatever the weights of their classes, and a sum over them is divided by their number
+        target = replace(target, weight=torch.full_like(target.weight, 1 / len(target.weight)))
         each = [weights[name] * _value(loss, views, target, {}) for name, loss in plain.items()]
         return torch.stack(each).sum() if each else self._now.new_zeros(())
 
@@ -207,7 +212,7 @@ def _make_losses(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -
     losses: dict[str, Loss] = {}
     for spec in settings.losses:
         if spec.name in losses:
-            raise UsageError(f"loss {spec.name!r} is named twice; give it once, with the sum of the weights.")
+            raise UsageError(f"loss {spec.name!r} is named twice; a run has one term of each. Give it once.")
         losses[spec.name] = plugins.make("loss", spec, task, dims)
     return losses
 

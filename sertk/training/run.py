@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from sertk.training.assemble import (
     Parts,
     Setup,
     Shared,
+    check_aux,
     decided,
     make_order,
     make_parts,
@@ -31,6 +32,7 @@ from sertk.training.assemble import (
 from sertk.training.curves import Curves
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
+from sertk.training.loss import Mixture
 from sertk.training.state import Training
 
 
@@ -103,7 +105,8 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     augment = body.frontend.augment
     copies = math.prod(one.copies for one in augment)
     ids = fold.train if selected is None else (*fold.train, *fold.dev)
-    rows = rows_of(setup, ids, copies, max((one.partners for one in augment), default=0))
+    check_aux(setup, mixture.aux)
+    rows = rows_of(setup, ids, copies, max((one.partners for one in augment), default=0), mixture.aux)
     sampler, order = make_order(setup, mixture, rows)
     plans = [(1, plan) for plan in sampler.epoch(1, s.seed)[: s.pilot or 0]]  # the same on all ranks
     sampler.shard(distributed.rank(), distributed.world_size())
@@ -118,7 +121,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
                 feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
         if not training.checkpoints:
             _normalize(parts.model, body, plain, s)
-    brain = EmotionBrain(training, _curves(setup) if s.train.curves and selected is None else None)
+    brain = EmotionBrain(training, _curves(setup, mixture) if s.train.curves and selected is None else None)
     if selected is not None:
         mixture.weight.copy_(selected.mixture.weight)
     elif plans and not training.checkpoints:
@@ -133,18 +136,19 @@ def _dev(setup: Setup) -> Loader:
     return _plain(setup, setup.fold.dev, "dev")
 
 
-def _plain(setup: Setup, ids: Sequence[str], what: str) -> Loader:
+def _plain(setup: Setup, ids: Sequence[str], what: str, aux: Collection[str] = ()) -> Loader:
     """Utterances as they are, those of this rank, in a fixed order."""
     s = setup.settings
-    rows = rows_of(setup, ids)
+    rows = rows_of(setup, ids, aux=aux)
     mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
     return Loader(rows, mine, s.train.workers, what)
 
 
-def _curves(setup: Setup) -> Curves:
+def _curves(setup: Setup, mixture: Mixture) -> Curves:
     """What measures train and dev after each epoch."""
     parts = {"train": setup.fold.train, "dev": setup.fold.dev}
-    return Curves({name: (_plain(setup, ids, f"curves of {name}"), decided(setup, ids)) for name, ids in parts.items()})
+    loaders = {name: _plain(setup, ids, f"curves of {name}", mixture.aux) for name, ids in parts.items()}
+    return Curves({name: (loader, decided(setup, parts[name])) for name, loader in loaders.items()})
 
 
 def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:

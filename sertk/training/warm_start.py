@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sertk.console.progress import say
@@ -18,7 +18,7 @@ from sertk.settings.plain import flat, plain
 from sertk.settings.schema import Settings
 
 Weights = Mapping[str, str]
-ANEW = ("heads.emotion.",)  # what begins anew where the classes are others
+EMOTION = "heads.emotion."  # what starts anew where the classes are others
 
 
 def files(init: str | None) -> list[Path]:
@@ -78,12 +78,20 @@ def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, clas
     theirs = {name: feature.weights for name, feature in begun.frontend.features.items()}
     _compare(_heard(begun.settings, theirs), _heard(settings, weights))
     _compare(*(flat({"backbone": of.backbone.portable()}) for of in (begun.model, model)))
-    anew = () if begun.classes == tuple(classes) else ANEW
+    other, anew = begun.classes != tuple(classes), _anew(begun.model.heads, model.heads, begun.classes, classes)
     old, new = ({n: w for n, w in of.state_dict().items() if not n.startswith(anew)} for of in (begun.model, model))
     _compare(*({name: tuple(weight.shape) for name, weight in of.items()} for of in (old, new)))
     model.load_state_dict({**model.state_dict(), **old})
-    if anew:
+    if other:
         say(f"init: the emotion head starts anew, for the bundle's classes are {', '.join(begun.classes)}")
+    for name in sorted(begun.model.heads.keys() ^ model.heads.keys()):
+        say(f"init: the head {name!r} {'starts anew' if name in model.heads else 'of the bundle is left out'}")
+
+
+def _anew(theirs: Iterable[str], ours: Iterable[str], were: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """What weights that are not compared begin with: heads of one of the two alone, the emotion's of other classes."""
+    own = [f"heads.{name}." for name in set(theirs) ^ set(ours)]
+    return (*own, *([] if tuple(were) == tuple(classes) else [EMOTION]))
 
 
 def foresee(init: Path, plugins: Plugins, settings: Settings, model: Model | None, classes: Sequence[str]) -> None:
@@ -108,7 +116,8 @@ def foresee(init: Path, plugins: Plugins, settings: Settings, model: Model | Non
     own = model.backbone.portable()
     spelled = (plain(of.backbone.settings) for of in (theirs.settings, settings))
     _compare(*(flat({"backbone": {word: of.get(word) for word in own}}) for of in spelled))
-    anew = () if theirs.classes == tuple(classes) else ANEW
+    heads = {name.split(".")[1] for name in theirs.shapes if name.startswith("heads.")}
+    anew = _anew(heads, model.heads, theirs.classes, classes)
     here = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
     _compare(*({n: shape for n, shape in of.items() if not n.startswith(anew)} for of in (theirs.shapes, here)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,21 @@ import torch
 from torch import Tensor
 
 from sertk.builtin.losses.auxiliary import Auxiliary
-from sertk.core import AUX, WHOLE, AuxTask, Dims, HeadSpec, InputError, Padded, Span, Target, Task, UsageError, View
+from sertk.core import (
+    AUX,
+    WHOLE,
+    AuxTask,
+    Dims,
+    HeadSpec,
+    InputError,
+    Padded,
+    SertkError,
+    Span,
+    Target,
+    Task,
+    UsageError,
+    View,
+)
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.stages.score import score
@@ -50,7 +65,14 @@ def test_a_value_of_a_scale_that_is_no_number_is_refused() -> None:
         AUX["valence"].numbers({"utt": "high"})
 
 
-def seen(values: Tensor, head: str = "valence") -> Mapping[Span, View]:
+@pytest.mark.parametrize("value", [0.9, 5.5])
+def test_a_value_beyond_the_scale_of_a_task_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match=rf"utt: the value {value} is beyond the scale from 1 to 5"):
+        AUX["valence"].numbers({"utt": value})
+    assert AuxTask(edges=(2.0, 4.0)).numbers({"utt": value}).isfinite().all()  # a task of one's own has no ends
+
+
+def seen(values: Tensor, head: str = "aux_valence") -> Mapping[Span, View]:
     """A view of the whole with these values of the task's head."""
     size = len(values)
     frames, ones = Padded(torch.zeros(size, 1, 4), torch.ones(size, dtype=torch.int64)), torch.ones(size)
@@ -72,16 +94,16 @@ def test_a_system_trains_gender_beside_the_emotion(data: Path, tmp_path: Path) -
     line = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[0])
     assert line["train_loss"] == pytest.approx(0.75 * line["terms"]["ce"] + 0.25 * line["terms"]["aux"], rel=1e-5)
     about = json.loads((tmp_path / "run/model/bundle.json").read_text())
-    assert about["heads"]["gender"]["out"] == 2
+    assert about["heads"]["aux_gender"]["out"] == 2
     score(tmp_path / "run/model", [str(data)], tmp_path / "scores.jsonl")  # without the loss
 
 
-def test_a_corpus_without_labels_of_a_task_says_which_there_are(data: Path, tmp_path: Path) -> None:
+def test_a_corpus_without_labels_of_a_task_is_refused(data: Path, tmp_path: Path) -> None:
     from sertk.stages.train import train
 
     losses = [{"name": "ce"}, {"name": "aux", "task": "valence"}]
     settings = merge.load("mini-cnn", None, {"protocol": "emobox", "fold": "1", "train.threads": 1, "losses": losses})
-    with pytest.raises(UsageError, match=r"no label of task 'valence'\. Those of which they have: gender"):
+    with pytest.raises(SertkError, match=r"fold 1 of emobox: no training utterance has a label of task 'valence'"):
         train(settings, Data(data), tmp_path / "run")
 
 
@@ -109,12 +131,28 @@ def test_a_batch_without_a_label_costs_nothing_and_has_a_gradient() -> None:
 
 
 def test_its_head_has_the_name_of_the_task_and_may_read_some_branches() -> None:
-    assert Auxiliary(TASK, DIMS, task="gender").heads() == {"gender": HeadSpec("linear", 2)}
+    assert Auxiliary(TASK, DIMS, task="gender").heads() == {"aux_gender": HeadSpec("linear", 2)}
     assert Auxiliary(TASK, DIMS, task="valence", reads=["audio"]).heads() == {
-        "valence": HeadSpec("linear", 3, ("audio",))
+        "aux_valence": HeadSpec("linear", 3, ("audio",))
     }
 
 
-def test_a_task_that_nobody_is_labelled_with_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UsageError, match=r"no label of task 'age'.*: gender, valence, activation, dominance\."):
-        Auxiliary(TASK, DIMS, task="age")
+def test_a_task_that_the_protocol_does_not_have_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"the protocol has no task 'gendr'; did you mean 'gender'"):
+        Auxiliary(TASK, DIMS, task="gendr")
+    with pytest.raises(UsageError, match=r"has none; an older sertk may have prepared it.*`sertk prepare` again"):
+        Auxiliary(Task(("a", "b"), torch.ones(2)), DIMS)
+
+
+def test_labels_of_tasks_that_no_loss_asks_for_are_not_read(data: Path, tmp_path: Path) -> None:
+    from sertk.stages.train import train
+
+    mine = Path(shutil.copytree(data, tmp_path / "data"))
+    lines = [json.loads(line) for line in (mine / "manifest.jsonl").read_text().splitlines()]
+    text = [json.dumps({**one, "aux": {**one["aux"], "valence": "negative"}}) for one in lines]
+    (mine / "manifest.jsonl").write_text("\n".join([*text, ""]))
+    plain = {"protocol": "emobox", "fold": "1", "train.epochs": 1, "train.threads": 1}
+    train(merge.load("mini-cnn", None, plain), Data(mine), tmp_path / "run")
+    losses = [{"name": "ce"}, {"name": "aux", "task": "valence"}]
+    with pytest.raises(InputError, match="the value 'negative' of a scale is no number"):
+        train(merge.load("mini-cnn", None, {**plain, "losses": losses}), Data(mine), tmp_path / "other")

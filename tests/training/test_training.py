@@ -102,6 +102,16 @@ def test_curves_of_train_are_of_the_rows_as_they_are(data: Path, tmp_path: Path)
         assert measured["loss"] == pytest.approx(-sum(logs) / len(logs), abs=1e-4)
 
 
+@pytest.mark.parametrize("more", [{"losses": [{"name": "ce", "reduction": "sum"}]}, {"class_weights": "balanced"}])
+def test_curves_do_not_depend_on_the_batches(data: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    for batch in (7, 96):
+        train(data, tmp_path / str(batch), **more, **{"train.curves": True, "train.epochs": 1, "score.batch": batch})
+    small, large = (lines(tmp_path / name)[0]["curves"] for name in ("7", "96"))
+    for part in ("train", "dev"):
+        assert small[part]["loss"] == pytest.approx(large[part]["loss"], rel=1e-4)
+        assert 0.5 < small[part]["loss"] < 5  # of a row
+
+
 def test_curves_leave_out_the_terms_that_compare_chosen_rows(data: Path, tmp_path: Path) -> None:
     losses = [{"name": "ce", "weight": 0.5}, {"name": "contrastive"}]
     train(data, tmp_path / "run", losses=losses, **{"train.curves": True})

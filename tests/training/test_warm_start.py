@@ -152,6 +152,16 @@ def test_what_does_not_fit_is_named(
         train(data, tmp_path / "run", **{"train.init": str(begun), "on_augment": "recompute", **more})
 
 
+def test_a_head_of_one_of_the_two_alone_is_no_hindrance(
+    begun: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"losses": [{"name": "ce"}, {"name": "aux", "task": "gender"}]}
+    train(data, tmp_path / "more", **{"train.init": str(begun)}, **more)
+    assert "init: the head 'aux_gender' starts anew" in capsys.readouterr().err
+    train(data, tmp_path / "less", **{"train.init": str(tmp_path / "more/model")})
+    assert "init: the head 'aux_gender' of the bundle is left out" in capsys.readouterr().err
+
+
 def test_a_path_that_is_no_bundle_is_told(begun: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no .*bundle\.json\. Give the `model` folder"):
         train(data, tmp_path / "run", **{"train.init": str(begun.parent)})

@@ -49,7 +49,7 @@ class NoiseFolder(Augmentation):
         folder: With audio files, in folders of its own too.
         snr: Lowest and highest SNR, dB, from -100 to 100, uniform between; of the whole utterance.
         probability: Of adding noise to a row.
-        rate: Of the run's audio (`audio.rate`), Hz: an augmentation is not told it.
+        rate: Of the run's audio (`audio.rate`), Hz; give it where that is not 16000.
         minutes: Of all recordings at most, for they stay in memory: 3.84 MB a minute at 16 kHz.
     """
 

@@ -22,7 +22,7 @@ class Reverb(Augmentation):
     Args:
         folder: With audio files, one impulse response each, in folders of its own too.
         probability: Of changing a row.
-        rate: Of the run's audio (`audio.rate`), Hz: an augmentation is not told it.
+        rate: Of the run's audio (`audio.rate`), Hz; give it where that is not 16000.
         minutes: Of all responses at most, for they stay in memory: 3.84 MB a minute at 16 kHz.
     """
 

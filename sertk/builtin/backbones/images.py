@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sertk.builtin.backbones.common import choose_crops, on_meta
-from sertk.core import Backbone, InputSpec, NotHereError, Padded, SertkError, UsageError, hash_of
+from sertk.core import Backbone, InputSpec, Padded, SertkError, UsageError, hash_of
 
 
 class _Images(Backbone):
@@ -66,8 +66,7 @@ class _Images(Backbone):
             return Path(weights)
         path = Path(torch.hub.get_dir()) / "checkpoints" / self.file
         if not path.is_file():
-            error = NotHereError if on_meta() else SertkError
-            raise error(
+            raise SertkError(
                 f"backbone {self.kind!r}: the weights of ImageNet are not in {path}, and sertk fetches none. Put "
                 f"https://download.pytorch.org/models/{self.file} there, or give its place: weights: FOLDER/{self.file}"
             )

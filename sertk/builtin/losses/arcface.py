@@ -23,7 +23,7 @@ class APFL(Loss):
     Args:
         task: Given by the run.
         dims: Given by the run.
-        gamma: Focusing parameter, at least 0, where it is ArcFace.
+        gamma: Focusing parameter, at least 0; 0 is ArcFace.
         margin: m, radians, from 0 to 1.57, a right angle.
         scale: s of the cosine head, above 0.
         at: Which windows; auto is both where the run has segments, else the whole.

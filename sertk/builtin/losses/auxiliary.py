@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn import functional
 
-from sertk.core import At, Dims, HeadSpec, Loss, Target, Task, UsageError, Views, over_rows
+from sertk.core import At, Dims, HeadSpec, Loss, Target, Task, UsageError, Views, nearest, over_rows
 
 
 class Auxiliary(Loss):
@@ -20,7 +20,7 @@ class Auxiliary(Loss):
         labels: Given by the run.
         dims: Given by the run.
         task: One that the protocol has: gender (female, male), or valence, activation and dominance as three bins,
-            [1, 2], (2, 4) and [4, 5] (P5 section 2.3), where the corpus says them.
+            [1, 2], (2, 4) and [4, 5] (P5 section 2.3), where the corpus says them. Its head is called aux_TASK.
         reads: The branches of a fusion that the head sees; null for all.
         at: Which windows; auto is both where the run has segments, else the whole.
     """
@@ -32,16 +32,17 @@ class Auxiliary(Loss):
         try:
             self._size = labels.aux[task].size
         except KeyError:
-            known = ", ".join(labels.aux) or "none"
+            there = nearest(task, labels.aux) if labels.aux else ", and has none; an older sertk may have prepared it"
             raise UsageError(
-                f"loss 'aux': the training utterances have no label of task {task!r}. Those of which they have: "
-                f"{known}. A protocol's `aux` says which there are; it is made anew by `sertk prepare`."
+                f"loss 'aux': the protocol has no task {task!r}{there}. State a task of your own in its `aux`, then run "
+                "`sertk prepare` again."
             ) from None
-        self.spans, self._task, self._reads = dims.spans(at), task, None if reads is None else tuple(reads)
+        self.spans, self.aux = dims.spans(at), frozenset({task})
+        self._task, self._head, self._reads = task, f"aux_{task}", None if reads is None else tuple(reads)
 
     def heads(self) -> Mapping[str, HeadSpec]:
-        """A linear head that has the name of the task."""
-        return {self._task: HeadSpec("linear", self._size, self._reads)}
+        """A linear head."""
+        return {self._head: HeadSpec("linear", self._size, self._reads)}
 
     def forward(self, views: Views, target: Target, groups: Mapping[str, Tensor]) -> Tensor:
         """Views of B rows -> a scalar, 0 where no row has a label of the task."""
@@ -49,7 +50,7 @@ class Auxiliary(Loss):
         known = ~given.isnan()
         number = given.nan_to_num().long()
         values = {
-            span: functional.cross_entropy(views[span].heads[self._task], number[views[span].owner], reduction="none")
+            span: functional.cross_entropy(views[span].heads[self._head], number[views[span].owner], reduction="none")
             for span in self.spans
         }
         return over_rows(values, views, replace(target, weight=target.weight * known), "mean")
