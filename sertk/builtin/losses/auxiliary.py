@@ -32,7 +32,8 @@ class Auxiliary(Loss):
         try:
             self._size = labels.aux[task].size
         except KeyError:
-            there = nearest(task, labels.aux) if labels.aux else ", and has none; an older sertk may have prepared it"
+            none = ", and has none; an older sertk may have prepared it"
+            there = nearest(task, labels.aux) if labels.aux else none
             raise UsageError(
                 f"loss 'aux': the protocol has no task {task!r}{there}. State a task of your own in its `aux`, then run "
                 "`sertk prepare` again."
