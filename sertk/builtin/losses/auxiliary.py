@@ -35,8 +35,8 @@ class Auxiliary(Loss):
             none = ", and has none; an older sertk may have prepared it"
             there = nearest(task, labels.aux) if labels.aux else none
             raise UsageError(
-                f"loss 'aux': the protocol has no task {task!r}{there}. State a task of your own in its `aux`, then run "
-                "`sertk prepare` again."
+                f"loss 'aux': the protocol has no task {task!r}{there}. State a task of your own in its `aux`, and run "
+                "`sertk prepare`."
             ) from None
         self.spans, self.aux = dims.spans(at), frozenset({task})
         self._task, self._head, self._reads = task, f"aux_{task}", None if reads is None else tuple(reads)
