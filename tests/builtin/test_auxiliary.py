@@ -140,7 +140,7 @@ def test_its_head_has_the_name_of_the_task_and_may_read_some_branches() -> None:
 def test_a_task_that_the_protocol_does_not_have_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"the protocol has no task 'gendr'; did you mean 'gender'"):
         Auxiliary(TASK, DIMS, task="gendr")
-    with pytest.raises(UsageError, match=r"has none; an older sertk may have prepared it.*`sertk prepare` again"):
+    with pytest.raises(UsageError, match=r"has none; an older sertk may have prepared it.*`sertk prepare`"):
         Auxiliary(Task(("a", "b"), torch.ones(2)), DIMS)
 
 
