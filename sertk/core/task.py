@@ -22,12 +22,10 @@ class AuxTask:
     Attributes:
         classes: Names.
         edges: In rising order, for a scale.
-        ends: Of the scale, lowest and highest, where it has them; values beyond are refused.
     """
 
     classes: tuple[str, ...] = ()
     edges: tuple[float, ...] = ()
-    ends: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:
@@ -35,46 +33,48 @@ class AuxTask:
         return len(self.classes) or len(self.edges) + 1
 
     def numbers(self, values: Mapping[str, object]) -> Tensor:
-        """(U,) float number of the class or bin of each value, NaN where it is None or no class.
+        """(U,) float number of the class or bin of each value, NaN where there is none.
 
         Args:
             values: By the id of the utterance.
 
         Raises:
-            InputError: Where a value of a scale is no number, or beyond its ends.
+            InputError: Where a value is none of the classes, or of a scale no number.
         """
-        if self.classes:
-            places = {name: float(place) for place, name in enumerate(self.classes)}
-            return torch.tensor([places.get(str(one), math.nan) for one in values.values()])
+        read = self._place if self.classes else self._number
+        given = {who: math.nan if value in (None, "") else read(who, value) for who, value in values.items()}
+        scale = torch.tensor(list(given.values()), dtype=torch.float64)
+        return scale.float() if self.classes else self._bins(scale)
+
+    def _bins(self, scale: Tensor) -> Tensor:
         lower = torch.tensor(self.edges[: len(self.edges) // 2], dtype=torch.float64)
         upper = torch.tensor(self.edges[len(self.edges) // 2 :], dtype=torch.float64)
-        scale = torch.tensor([self._number(*one) for one in values.items()], dtype=torch.float64)
         bins = torch.bucketize(scale, lower) + torch.bucketize(scale, upper, right=True)
         return bins.float().masked_fill(scale.isnan(), math.nan)
 
+    def _place(self, who: str, value: object) -> float:
+        if str(value) not in self.classes:
+            raise InputError(
+                f"{who}: {value!r} is no class of the task; they are {', '.join(self.classes)}. Mend the manifest, or "
+                "state your classes in a protocol's `aux`."
+            )
+        return float(self.classes.index(str(value)))
+
     def _number(self, who: str, value: object) -> float:
-        if value is None or value == "":
-            return math.nan
         try:
-            found = float(str(value))
+            return float(str(value))
         except ValueError:
             raise InputError(
                 f"{who}: the value {value!r} of a scale is no number. Mend the manifest, or name the classes in a "
                 "protocol's `aux`."
             ) from None
-        if self.ends and not self.ends[0] <= found <= self.ends[1]:
-            raise InputError(
-                f"{who}: the value {found:g} is beyond the scale from {self.ends[0]:g} to {self.ends[1]:g}. State the "
-                "edges of your scale in a protocol's `aux`."
-            )
-        return found
 
 
 AUX: Mapping[str, AuxTask] = {
     "gender": AuxTask(classes=("female", "male")),
-    **dict.fromkeys(("valence", "activation", "dominance"), AuxTask(edges=(2.0, 4.0), ends=(1.0, 5.0))),
+    **dict.fromkeys(("valence", "activation", "dominance"), AuxTask(edges=(2.0, 4.0))),
 }
-"""The auxiliary tasks of P5 (section 2.3)."""
+"""The auxiliary tasks of P5 (section 2.3), of scales from 1 to 5."""
 
 
 @dataclass(frozen=True)

@@ -135,19 +135,25 @@ def make_setup(shared: Shared, settings: Settings, out: Path) -> Setup:
 
 
 def check_aux(setup: Setup, tasks: Collection[str]) -> None:
-    """Looks at the labels of the auxiliary tasks that a run trains.
+    """Says how the training utterances are labelled for each auxiliary task that a run trains.
+
+    A scale that is not the task's is seen there: its values are all in one bin.
 
     Raises:
-        SertkError: Where no training utterance has a label of one.
+        SertkError: Where no training utterance has a label of a task.
     """
     for name in sorted(tasks):
-        labels = _aux_labels(setup, name, setup.fold.train)
-        known = torch.unique(labels[~labels.isnan()])
-        where = f"fold {setup.settings.fold} of {setup.shared.folds.name}"
+        labels, task = _aux_labels(setup, name, setup.fold.train), setup.task.aux[name]
+        known = labels[~labels.isnan()].long()
         if not len(known):
-            raise SertkError(f"{where}: no training utterance has a label of task {name!r}. Take another one.")
-        if len(known) == 1:
-            say(f"{where}: all training utterances are of one class of task {name!r}; there is nothing to learn of it")
+            raise SertkError(
+                f"fold {setup.settings.fold} of {setup.shared.folds.name}: no training utterance has a label of task "
+                f"{name!r}. Take another task."
+            )
+        counts = known.bincount(minlength=task.size).tolist()
+        named = zip(task.classes or (f"bin {n + 1}" for n in range(task.size)), counts, strict=True)
+        shares = ", ".join(f"{one} {count}" for one, count in named)
+        say(f"task {name!r}: {len(known)} of {len(labels)} training utterances have a label: {shares}")
 
 
 def _aux_labels(setup: Setup, name: str, ids: Sequence[str]) -> Tensor:

@@ -75,6 +75,7 @@ def _train(setup: Setup) -> None:
         say(f"{setup.out} is trained already")
         return
     processes = distributed.world_size()
+    check_aux(setup, parts.mixture.aux)
     rows = t.batch * t.accumulate * processes
     made = f"train.batch {t.batch} x train.accumulate {t.accumulate} x processes {processes}"
     say(f"{rows} rows an optimizer step: {made}")
@@ -105,7 +106,6 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     augment = body.frontend.augment
     copies = math.prod(one.copies for one in augment)
     ids = fold.train if selected is None else (*fold.train, *fold.dev)
-    check_aux(setup, mixture.aux)
     rows = rows_of(setup, ids, copies, max((one.partners for one in augment), default=0), mixture.aux)
     sampler, order = make_order(setup, mixture, rows)
     plans = [(1, plan) for plan in sampler.epoch(1, s.seed)[: s.pilot or 0]]  # the same on all ranks

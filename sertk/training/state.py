@@ -148,7 +148,7 @@ class Training:
         """
         alpha = None if self.mixture.alpha is None else self.mixture.alpha.item()
         if self.dev is None:
-            self.history.close(None, None, None, self.rates, alpha, curves)
+            self.history.close(None, None, None, self.rates, alpha)
             return
         scores, nll = self.dev.scores(), distributed.sum_over_ranks(torch.tensor(self.nll, dtype=torch.float64))
         # of the utterances; SpeechBrain's mean of batches would depend on their size
