@@ -125,8 +125,8 @@ class BalancedPairs(BatchSampler):
 class Balanced(BatchSampler):
     """Equally many rows of every class, and about as many in an epoch as the training set has, in random order.
 
-    The rows of a small class come again, none more than once oftener than another; of a large class some stay out, in
-    each epoch others. What is random for a row is alike where it comes again in an epoch.
+    The rows of a small class come again: all of them once, before one comes a second time, and so on. Of a large class
+    some stay out, other ones in each epoch. A row that comes twice in an epoch is augmented alike.
 
     Args:
         labels: Given by the run.
