@@ -212,7 +212,7 @@ def test_chance_decides_for_the_most_frequent_class_of_what_is_scored(best: Path
 def test_chance_has_no_figure_where_nothing_is_scored(tmp_path: Path) -> None:
     rows = {"chance": Row(chance=True), "best": Row()}
     found = made(tmp_path / "out", sweep({"UA": Cell()}, rows), line(None, "chance", ()), line(tmp_path / "no", "best"))
-    assert found.rows["chance"]["UA"] == "–"
+    assert found.rows["chance"]["UA"] == ""
 
 
 def test_a_cell_may_be_of_some_speakers_alone(best: Path, tmp_path: Path) -> None:
