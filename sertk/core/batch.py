@@ -105,7 +105,7 @@ class Batch:
 
     Attributes:
         ids: B utterance ids.
-        inputs: What the backbone reads, by name.
+        inputs: What the backbone reads, by name. A text is an input like any other: its code points, (B, S) int64.
         target: Labels; None when scoring the unlabelled.
         copy: (B,) int64, which copy of an expanded training set (0 is the original).
         owner: (B,) int64, the utterance that a row is a crop of.
@@ -118,6 +118,11 @@ class Batch:
     copy: Tensor
     owner: Tensor
     groups: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def present(self) -> dict[str, Tensor]:
+        """{name: (B,) bool}, false where an utterance lacks that input: its length is 0."""
+        return {name: x.length > 0 for name, x in self.inputs.items()}
 
     def take(self, rows: Tensor) -> Batch:
         """Some rows, in the order asked for; groups do not survive a choice of rows."""

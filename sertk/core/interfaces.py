@@ -73,24 +73,29 @@ class InputSpec(NamedTuple):
         frame_seconds: Seconds between two frames; infinite where an utterance is one frame.
         frames: T where it is fixed.
         layers: Equal parts of the width, the layers of an encoder.
+        symbols: How many symbols there are where a frame is the number of one (characters, word pieces); else 0.
+        optional: Whether an utterance may lack it, as a transcript: its length is 0 there.
     """
 
     width: int
     frame_seconds: float
     frames: int | None = None
     layers: int = 1
+    symbols: int = 0
+    optional: bool = False
 
 
 class Feature(Part, ABC):
     """A wave or a text made into frames; computed alike one by one or in a batch.
 
     Attributes:
-        reads: What it is made of.
+        reads: What it is made of: the wave, or the transcript.
         cached: Whether it is worth keeping on disk.
         width: Width of its frames.
         frame_seconds: Seconds between two frames; infinite where an utterance is one frame.
         silence: The frame of digital silence, (width,) or one value for all, for padding.
         layers: Equal parts of its width, the layers of an encoder.
+        symbols: How many symbols there are where a frame is the number of one, int64; 0 where frames are values.
         weights: Hash of the pretrained weights that it computes with. A feature that computes with a library other than
             torch, torchaudio and transformers has the name and version of it here.
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
@@ -100,7 +105,7 @@ class Feature(Part, ABC):
             and transformers. So what an older revision computed is never read; it is computed again.
     """
 
-    reads: ClassVar[Literal["wave", "text"]] = "wave"
+    reads: Literal["wave", "text"] = "wave"
     cached: ClassVar[bool] = True
     revision: ClassVar[int] = 1
     places: ClassVar[tuple[str, ...]] = ()
@@ -108,11 +113,12 @@ class Feature(Part, ABC):
     frame_seconds: float
     silence: float | Tensor = 0.0
     layers: int = 1
+    symbols: int = 0
     weights: str = ""
 
     @abstractmethod
     def __call__(self, inputs: Padded) -> Padded:
-        """(B, S) waves at the run's rate -> (B, T, width)."""
+        """(B, S) waves at the run's rate, or int64 code points of texts, each of one at least -> (B, T, width)."""
 
     def fit(self, utterances: Sequence[Utterance]) -> None:
         """Learns from the training utterances, where there is something to learn."""

@@ -94,6 +94,7 @@ class Crop:
         score: Which pieces are scored; the decision merges them.
         pad: What fills a shorter input: "silence" (the feature of digital silence) or "mean" (zero after
             normalisation).
+        inputs: Those that are cut, by name; None for all that run in time. The others stay whole.
     """
 
     length: float
@@ -101,6 +102,7 @@ class Crop:
     train: Literal["first", "all", "center", "random"] = "first"
     score: Literal["first", "all", "center", "random"] = "first"
     pad: Literal["silence", "mean"] = "silence"
+    inputs: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
