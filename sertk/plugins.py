@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, UnionType
 from typing import Any, NamedTuple
 
 import pluggy
@@ -406,6 +406,8 @@ def _interface(hint: Any) -> str | None:  # noqa: ANN401
 
 def _is_mapping(hint: Any) -> bool:  # noqa: ANN401
     origin = typing.get_origin(hint)
+    if origin in (typing.Union, UnionType):
+        return any(map(_is_mapping, typing.get_args(hint)))
     return inspect.isclass(origin) and issubclass(origin, Mapping)
 
 

@@ -154,6 +154,10 @@ def score(
             "--from", help="store: the features of data/NAME that are stored, if none is lacking; audio: compute them."
         ),
     ] = "store",
+    text: Annotated[
+        Path | None,
+        typer.Option(help="Transcripts: Kaldi's ID TEXT lines, or .jsonl lines with id and text; ids of score lines."),
+    ] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known.
@@ -164,7 +168,10 @@ def score(
     from sertk.stages import score as stage
 
     if is_system(bundle):
-        refuse({"--out": out, "--protocol": protocol, "--shard": shard}, "a folder of runs; give one RUN/model.")
+        refuse(
+            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text},
+            "a folder of runs; give one RUN/model.",
+        )
         failed = stage.score_runs(
             bundle,
             inputs,
@@ -192,6 +199,7 @@ def score(
             batch=batch,
             files=plugin,
             source=source,
+            text=text,
         )
     raise typer.Exit(3 if failed else 0)
 

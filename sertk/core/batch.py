@@ -50,6 +50,11 @@ class Padded:
         return Padded(self.data.to(device, non_blocking=True), self.length.to(device, non_blocking=True))
 
 
+def code_points(text: str | None) -> Tensor:
+    """(S,) int64 Unicode code points of a text; none where there is no text."""
+    return torch.tensor([*map(ord, text or "")], dtype=torch.int64)
+
+
 @dataclass(frozen=True)
 class Target:
     """The labels of B rows.

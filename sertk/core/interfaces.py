@@ -89,7 +89,7 @@ class Feature(Part, ABC):
     """A wave or a text made into frames; computed alike one by one or in a batch.
 
     Attributes:
-        reads: What it is made of: the wave, or the transcript.
+        reads: What it is made of: the wave, or the transcript. Where one class does both, its setting `reads` says it.
         cached: Whether it is worth keeping on disk.
         width: Width of its frames.
         frame_seconds: Seconds between two frames; infinite where an utterance is one frame.
@@ -172,10 +172,13 @@ class Backbone(nn.Module, Part, ABC):
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
         revision: Raise it whenever the code, or a default, changes what comes out: what is frozen is cached, see
             `Feature`.
+        joins: The setting that has the backbones inside it, by name of a branch, each with the input that it `reads`;
+            empty where it has none. It pools each by itself. What one of them freezes whole is cached.
     """
 
     places: ClassVar[tuple[str, ...]] = ()
     revision: ClassVar[int] = 1
+    joins: ClassVar[str] = ""
     inputs: tuple[str, ...]
     width: int
     frame_seconds: float

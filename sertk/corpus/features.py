@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sertk.core import Backbone, Feature, Padded, SertkError, UsageError
+from sertk.core import Backbone, Feature, Padded, SertkError, UsageError, Utterance
 from sertk.core.files import SCHEMA, digest, read_jsonl, write_jsonl, writing
+from sertk.corpus.audio import Facts
 from sertk.plugins import Plugins
 from sertk.settings.plain import plain
 from sertk.settings.schema import Component, Settings
@@ -43,20 +45,23 @@ def make_features(
         shared: Those that are made already, see `share_features`.
 
     Raises:
-        UsageError: On an unknown name or setting, or a feature of something else than waves.
+        UsageError: On an unknown name or setting, or a name that is kept for waves and texts as they are read.
     """
     made: dict[str, Feature] = {}
     for name, spec in settings.inputs.items():
         with settings.located(f"inputs.{name}"):
             made[name] = shared[name] if name in shared else make_feature(plugins, spec, settings.audio.rate)
     for name, feature in made.items():
-        if feature.reads != "wave":
-            raise UsageError(
-                f"input {name!r} reads {feature.reads}, and only waves are read yet; take another feature."
-            )
-        if name == "wave" and feature.cached:
-            raise UsageError("the input name 'wave' is the wave's own; give this feature another name in `inputs`.")
+        own = "wave's" if name == "wave" else "transcript's" if name == "text" else ""
+        if own and (feature.reads != name or (feature.cached and type(feature).fit is Feature.fit)):
+            raise UsageError(f"the input name {name!r} is the {own} own; give this feature another name in `inputs`.")
     return made
+
+
+def reads_of(plugins: Plugins, spec: Component) -> str:
+    """What a feature is made of, "wave" or "text", before it is made: its setting `reads`, or what its class says."""
+    factory: Any = plugins.factory("feature", spec.name)
+    return str(spec.settings.get("reads", getattr(factory, "reads", "wave")))
 
 
 def share_features(plugins: Plugins, settings: Settings) -> dict[str, Feature]:
@@ -98,6 +103,8 @@ def overlaid(below: Mapping[str, object], above: Mapping[str, object]) -> dict[s
 def cached(settings: Settings, plugins: Plugins) -> tuple[str, ...]:
     """The inputs that training reads from the cache: not those that are fitted, or that follow a changed wave.
 
+    What is made of transcripts does not depend on the wave.
+
     Raises:
         UsageError: Where an augmentation changes the wave in front of a feature and the recipe does not say what to do.
     """
@@ -110,13 +117,14 @@ def cached(settings: Settings, plugins: Plugins) -> tuple[str, ...]:
     with settings.located("augment"):
         touching: Any = {one.name: plugins.factory("augmentation", one.name) for one in settings.augment}
     waves = [name for name, factory in touching.items() if "wave" in factory.touches]
-    if kept and waves and settings.on_augment != "recompute":
+    texts = tuple(name for name in kept if reads_of(plugins, settings.inputs[name]) == "text")
+    if len(kept) > len(texts) and waves and settings.on_augment != "recompute":
         raise UsageError(
             f"{settings.at('augment')}augmentation {waves[0]!r} changes the wave, and the features are cached before "
             "it: it would do nothing. "
             "Set on_augment: recompute (--set on_augment=recompute) to compute them anew in every epoch."
         )
-    return () if waves else tuple(kept)
+    return texts if waves else tuple(kept)
 
 
 def stores(
@@ -143,11 +151,24 @@ def store(data: Path, settings: Settings, plugins: Plugins, name: str, made: Fea
         "versions": {library: version(library) for library in COMPUTE},
         "weights": made.weights,
     }
-    return Store(data / "feats" / digest(key))
+    return Store(data / "feats" / digest(key), made.reads, made.width)
+
+
+def address(reads: str, one: Utterance, facts: Mapping[str, Facts]) -> str:
+    """Where a store has the feature of an utterance: the hash of the audio or the text; empty where there is no text.
+
+    Args:
+        reads: "wave" or "text".
+        one: The utterance.
+        facts: Of the audio, by utterance id.
+    """
+    if reads == "wave":
+        return facts[one.id].sha256
+    return hashlib.sha256(one.transcript.encode()).hexdigest() if one.transcript else ""
 
 
 class Store:
-    """`data/<corpus>/feats/<key>/`: a tensor for each audio content hash.
+    """`data/<corpus>/feats/<key>/`: a tensor for each audio content hash, or that of a text.
 
     A shard appears whole or not at all, under a name made of its content's hashes, and says itself what it holds: so
     any number of processes write side by side without locks, and a shard counts from the moment it is there. The index
@@ -155,10 +176,12 @@ class Store:
 
     Args:
         folder: The store's folder; it need not exist.
+        reads: What its features are made of.
+        width: Of the features.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, reads: str = "wave", width: int = 0) -> None:
+        self.folder, self.reads, self.width = folder, reads, width
 
     @cached_property
     def _shards(self) -> dict[str, str]:
@@ -174,22 +197,25 @@ class Store:
         return sha in self._shards
 
     def __getitem__(self, sha: str) -> Tensor:
-        """(T, D) of an audio content hash.
+        """(T, D) of a content hash; of no frame where the hash is empty, for a text that is lacking.
 
         Raises:
             SertkError: Where it is not in the store, or its shard is gone.
         """
+        if not sha:
+            return torch.zeros(0, self.width)
         if sha not in self._shards:
-            raise SertkError(f"{self.folder} lacks the feature of audio {sha[:12]}. Run `sertk featurize` again.")
+            what = f"the feature of {'audio' if self.reads == 'wave' else self.reads} {sha[:12]}"
+            raise SertkError(f"{self.folder} lacks {what}. Run `sertk featurize` again.")
         tensor: Tensor = _open(str(self.folder / self._shards[sha])).get_tensor(sha)
         return tensor
 
     def stack(self, shas: Sequence[str]) -> Padded:
-        """(B, T, D) of B audio content hashes; raises SertkError as `[]` does."""
+        """(B, T, D) of B content hashes; raises SertkError as `[]` does."""
         return Padded.stack([self[sha] for sha in shas])
 
     def loaded(self, shas: Iterable[str], most: float = IN_MEMORY) -> Store | Loaded:
-        """The features of some audio in memory, where their shards have `most` bytes at most; else the store itself."""
+        """The features of some content in memory, where their shards have `most` bytes at most; else the store."""
         wanted = {sha: self._shards[sha] for sha in shas if sha in self}
         size = sum((self.folder / shard).stat().st_size for shard in set(wanted.values()))
         return Loaded({sha: self[sha] for sha in wanted}, self) if size <= most else self
@@ -201,7 +227,7 @@ class Store:
 
     def index(self) -> None:
         """Writes down which shard holds what, of all that are there now."""
-        self._shards = Store(self.folder)._shards
+        self._shards = Store(self.folder)._shards  # as they are now
         lines = ({"schema": SCHEMA, "sha256": sha, "shard": shard} for sha, shard in sorted(self._shards.items()))
         write_jsonl(self.folder / "index.jsonl", lines)
 
@@ -217,19 +243,19 @@ class Loaded:
     """Features in memory. Where each of them is one frame, a batch is taken out of one matrix.
 
     Args:
-        features: (T, D) by audio content hash; each D the same.
+        features: (T, D) by content hash; each D the same.
         store: Where others are.
     """
 
     def __init__(self, features: Mapping[str, Tensor], store: Store) -> None:
-        self._store = store
+        self._store, self.reads = store, store.reads
         self._place = {sha: place for place, sha in enumerate(features)}
         self._rows = list(features.values())
         one = all(len(row) == 1 for row in self._rows)
         self._matrix = torch.stack(self._rows) if one and self._rows else None  # (U, 1, D)
 
     def stack(self, shas: Sequence[str]) -> Padded:
-        """(B, T, D) of B audio content hashes; raises SertkError as the store does."""
+        """(B, T, D) of B content hashes; raises SertkError as the store does."""
         if not self._place.keys() >= {*shas}:
             return self._store.stack(shas)
         places = [self._place[sha] for sha in shas]

@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 from sertk.core import Augmentation, Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, Split, UsageError, nearest
-from sertk.corpus.features import make_features, portable
+from sertk.corpus.features import make_features, portable, reads_of
 from sertk.modeling.decide import resolve_decision
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Branches, Model, Normalize
 from sertk.plugins import Plugins
 from sertk.settings.plain import flat, plain
-from sertk.settings.schema import Component, Segments, Settings
+from sertk.settings.schema import Component, Segments, Settings, Statistics
 from sertk.settings.values import component_parts
 
 
@@ -60,6 +60,8 @@ def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
     spec = settings.backbone
     with settings.located("backbone"):
         factory: Any = plugins.factory("backbone", spec.name)
+        if factory.joins:
+            return _branches_frozen(plugins, settings, factory.joins)
         split: Split | None = factory.split(spec.name, spec.settings)
         if split is None:
             return settings, ""
@@ -80,13 +82,57 @@ def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
     return replace(settings, inputs={"frozen": feature}, backbone=rest, places=places), said if split.part else ""
 
 
+def _branches_frozen(plugins: Plugins, settings: Settings, word: str) -> tuple[Settings, str]:
+    """As `_with_frozen`, of a backbone that joins others: each branch that is frozen whole reads a feature instead."""
+    given = settings.backbone.settings.get(word)
+    if not isinstance(given, Mapping):
+        return settings, ""  # it is refused where the backbone is made
+    inputs, statistics, branches = dict(settings.inputs), dict[str, Statistics](), dict(given)
+    said, gone = list[str](), set[object]()
+    for name, spec in given.items():
+        own = Component(*component_parts(spec))
+        factory: Any = plugins.factory("backbone", own.name)
+        split, reads = factory.split(own.name, own.settings), own.settings.get("reads")
+        if split is None or reads not in settings.inputs:
+            continue
+        why = _why_not_branch(plugins, settings, str(reads), split)
+        if why:
+            said.append(f"branch {name!r}: what is frozen of it is computed again in every epoch: {why}")
+            continue
+        new = f"{name}_frozen"
+        inputs[new], statistics[new] = Component(*component_parts(split.feature)), settings.statistics(str(reads))
+        branches[name] = {**split.backbone, "reads": new}
+        gone.add(reads)
+    read = {component_parts(spec)[1].get("reads") for spec in branches.values()}
+    kept = {name: spec for name, spec in inputs.items() if name not in gone or name in read or None in read}
+    normalize = {name: statistics.get(name) or settings.statistics(name) for name in kept}
+    backbone = Component(settings.backbone.name, {**settings.backbone.settings, word: branches})
+    place = settings.at("backbone").removesuffix(": ")
+    places = {**settings.places, **{f"inputs.{name}": place for name in statistics}}
+    changed = replace(settings, inputs=kept, backbone=backbone, places=places)
+    return (replace(changed, normalize=normalize) if statistics else settings), "; ".join(said)
+
+
+def _why_not_branch(plugins: Plugins, settings: Settings, reads: str, split: Split) -> str:
+    """Why what a branch freezes is not cached, in words; empty where it is."""
+    spec, crop = settings.inputs[reads], settings.crop
+    if split.part:
+        return "of a branch only the whole is cached"
+    if getattr(plugins.factory("feature", spec.name), "cached", True):
+        return f"its input {reads!r} is computed already, and is not the wave or the text as it is"
+    in_time = reads_of(plugins, spec) == "wave"
+    if crop is not None and (in_time if crop.inputs is None else reads in crop.inputs):
+        return f"crop cuts its input {reads!r}; give crop the inputs that it cuts"
+    return ""
+
+
 def _why_not_cached(plugins: Plugins, settings: Settings, feature: Component, raw: Sequence[bool]) -> str:
     """Why the frozen part of a backbone must be computed as training goes, in words; empty where it need not."""
     if raw != [True]:
         return "it is not the only thing that reads an input, or its input is not the wave as it is"
     if settings.crop is not None:
         return "crop cuts the waves that it reads"
-    if settings.normalize != "none":
+    if any(settings.statistics(name) != "none" for name in settings.inputs):
         return f"normalize: {settings.normalize} changes the waves that it reads, otherwise in each fold"
     with settings.located("augment"):
         touching: Any = {one.name: plugins.factory("augmentation", one.name) for one in settings.augment}
@@ -140,6 +186,8 @@ def make_body(
         place = settings.at("backbone")
         raise UsageError(f"{place}this backbone takes {backbone.fixed} frames; set crop: {{length: SECONDS}}.")
     with settings.located("segments"):
+        if settings.segments and backbone.joins:
+            raise UsageError(f"segments cut frames, and {backbone.who} gives one frame an utterance: set segments: null")
         segments = settings.segments.span(backbone.frame_seconds) if settings.segments else None
     frames = None if segments else backbone.frames
     with settings.located("pooling"):
@@ -167,6 +215,11 @@ def _make_pooling(
     plugins: Plugins, spec: Component, backbone: Backbone, frames: int | None
 ) -> tuple[Pooling, dict[str, slice]]:
     """The pooling, one for each branch of a fusion, and the slices of the embedding by branch."""
+    if backbone.joins and spec != Settings().pooling:
+        raise UsageError(
+            f"pooling is {spec.name!r}, and {backbone.who} pools each branch by itself: leave pooling out, and give "
+            "backbone.poolings, for example {NAME OF A BRANCH: " + spec.name + "}."
+        )
     if not backbone.branches:
         return plugins.make("pooling", spec, FrameSpec(backbone.width, frames)), {}
     end = 0
@@ -184,8 +237,11 @@ def _make_pooling(
 
 def make_model(plugins: Plugins, settings: Settings, body: Body, specs: Mapping[str, HeadSpec]) -> Model:
     """The model with its heads; its weights are the torch generator's."""
-    inputs = {} if settings.normalize == "none" else body.frontend.inputs()
-    normalize = {name: Normalize(spec.width) for name, spec in inputs.items() if name in body.backbone.inputs}
+    normalize = {
+        name: Normalize(spec.width)
+        for name, spec in body.frontend.inputs().items()
+        if name in body.backbone.inputs and settings.statistics(name) != "none" and not spec.symbols
+    }
     heads = {}
     for name, spec in specs.items():
         width = body.dims.embedding

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, get_type_hints
+from typing import Literal, NamedTuple, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,6 +33,7 @@ import sertk
 from sertk.console.progress import say
 from sertk.core import Feature, HeadSpec, Padded, SertkError, UsageError
 from sertk.core.files import SCHEMA, Document, link, read_json, write_json, writing
+from sertk.corpus.features import cached
 from sertk.modeling import build
 from sertk.modeling.borders import inside
 from sertk.modeling.decide import Decider, make_decider, resolve_decision
@@ -63,6 +64,8 @@ class FeatureSpec(NamedTuple):
         layers: Equal parts of its width.
         silence: One value, or one for each dimension.
         weights: Hash of the weights that it computes with.
+        reads: "wave" or "text".
+        symbols: How many there are, where its frames are numbers of symbols.
     """
 
     width: int
@@ -70,13 +73,15 @@ class FeatureSpec(NamedTuple):
     layers: int
     silence: float | list[float]
     weights: str
+    reads: Literal["wave", "text"] = "wave"
+    symbols: int = 0
 
     @classmethod
     def of(cls, made: Feature) -> FeatureSpec:
         """What there is to say of a feature."""
         seconds = None if math.isinf(made.frame_seconds) else float(made.frame_seconds)
         silence = made.silence.tolist() if isinstance(made.silence, Tensor) else float(made.silence)
-        return cls(int(made.width), seconds, int(made.layers), silence, made.weights)
+        return cls(int(made.width), seconds, int(made.layers), silence, made.weights, made.reads, int(made.symbols))
 
 
 class Described(Feature):
@@ -88,6 +93,7 @@ class Described(Feature):
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.width, self.layers, self.weights = spec.width, spec.layers, spec.weights
+        self.reads, self.symbols = spec.reads, spec.symbols
         self.frame_seconds = math.inf if spec.frame_seconds is None else spec.frame_seconds
         self.silence = torch.tensor(spec.silence) if isinstance(spec.silence, list) else spec.silence
 
@@ -321,7 +327,9 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = 
     """
     found = opened(folder, plugins)
     about = found.about
-    described = found.features or {} if stored else {}
+    described: Mapping[str, Feature] = {}
+    if stored and found.features:
+        described = {name: found.features[name] for name in cached(found.settings, plugins)}
     try:
         settings = build.joined(plugins, found.settings) if whole else found.settings
         body = build.make_body(plugins, settings, shared=described)
@@ -544,16 +552,17 @@ def _features(about: Document, settings: Settings) -> dict[str, Feature] | None:
     Raises:
         UsageError: Where it describes other features than its inputs, or one has a value that it cannot have.
     """
-    hints, told = get_type_hints(FeatureSpec), about.get("features")
+    hints, told, given = get_type_hints(FeatureSpec), about.get("features"), dict[str, Document]()
     if told is None:
         return None
     if told.keys() != settings.inputs.keys():
         raise UsageError(f"features describes {', '.join(told) or 'none'}; the inputs are {', '.join(settings.inputs)}")
     for name, spec in told.items():
-        odd = [word for word, hint in hints.items() if word not in spec or not fits(spec[word], hint)]
+        given[name] = {**FeatureSpec._field_defaults, **spec}  # what an older bundle does not say
+        odd = [word for word, hint in hints.items() if word not in given[name] or not fits(given[name][word], hint)]
         if odd:
             raise UsageError(f"feature {name!r}: {', '.join(odd)} is lacking or wrong")
-    return {name: Described(FeatureSpec(*(spec[word] for word in hints))) for name, spec in told.items()}
+    return {name: Described(FeatureSpec(*(spec[word] for word in hints))) for name, spec in given.items()}
 
 
 def _check_plugins(

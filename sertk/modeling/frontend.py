@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from sertk.core import Augmentation, Batch, Crop, Feature, InputSpec, Padded, Rng, Span, UsageError
+from sertk.core import Augmentation, Batch, Crop, Feature, InputSpec, Padded, Rng, Span, UsageError, nearest
 from sertk.modeling.borders import check_augmented, check_padded, inside
+
+RAW = ("wave", "text")  # what features are made of, as the loader reads it
 
 
 class Frontend:
@@ -26,11 +29,13 @@ class Frontend:
         self, features: Mapping[str, Feature], crop: Crop | None, augment: Sequence[Augmentation] = (), seed: int = 0
     ) -> None:
         self.features, self.crop, self.augment, self._seed = features, crop, augment, seed
+        self._cut = cut_inputs(crop, features)
 
     def inputs(self) -> dict[str, InputSpec]:
         """What the backbone is told of the inputs."""
+        frames = {name: self._span(self.features[name]).length for name in self._cut}
         return {
-            name: InputSpec(f.width, f.frame_seconds, self._span(f).length if self.crop else None, f.layers)
+            name: InputSpec(f.width, f.frame_seconds, frames.get(name), f.layers, f.symbols, f.reads == "text")
             for name, f in self.features.items()
         }
 
@@ -38,14 +43,15 @@ class Frontend:
         """B utterances as read -> one row for each crop of each, with the backbone's inputs.
 
         Args:
-            batch: Inputs are features by name, and raw waves under "wave" where a feature is to be computed.
+            batch: Inputs are features by name; and raw waves under "wave", code points of texts under "text", where a
+                feature is to be computed of them.
             epoch: For what is random anew in each.
             partners: Rows for the augmentations that mix.
             train: Whether to augment, and which crops to take.
         """
         if train:
             batch = self._augmented(batch, epoch, partners, waves=True)
-        if "wave" in batch.inputs:
+        if any(name in batch.inputs for name in RAW):
             batch = self._computed(batch)
             if train and partners and any(a.partners and "wave" not in a.touches for a in self.augment):
                 partners = self._computed(partners)
@@ -54,9 +60,9 @@ class Frontend:
         return self._cropped(batch, epoch, train=train) if self.crop else batch
 
     def _computed(self, batch: Batch) -> Batch:
-        """Those features that were not read are computed from the wave."""
-        wave, read = batch.inputs["wave"], {name: x for name, x in batch.inputs.items() if name != "wave"}
-        inputs = {name: read[name] if name in read else compute(one, wave) for name, one in self.features.items()}
+        """Those features that were not read are computed from the wave or the text."""
+        given, read = batch.inputs, {name: x for name, x in batch.inputs.items() if name not in RAW}
+        inputs = {n: read[n] if n in read else compute(one, given[one.reads]) for n, one in self.features.items()}
         return replace(batch, inputs=inputs)
 
     def _augmented(self, batch: Batch, epoch: int, partners: Batch | None, *, waves: bool) -> Batch:
@@ -82,15 +88,18 @@ class Frontend:
     def _cropped(self, batch: Batch, epoch: int, *, train: bool) -> Batch:
         crop = self.crop or Crop(0.0)
         which = crop.train if train else crop.score
-        # the first input says where the pieces lie; the others follow it in seconds
-        name, x = next(iter(batch.inputs.items()))
+        # the first input that is cut says where the pieces lie; the others follow it in seconds
+        name = next(name for name in batch.inputs if name in self._cut)
+        x = batch.inputs[name]
         span = self._span(self.features[name])
         rows, start, _ = span.cut(x.length) if which == "all" else Span().cut(x.length)
         if which in ("center", "random"):
             beyond = (x.length - span.length).clamp(min=0)
             start = beyond // 2 if which == "center" else self._rng(batch, epoch, "crop").integers(beyond + 1)
         seconds = start * self.features[name].frame_seconds
-        pieces = {n: self._pieces(n, y, rows, seconds) for n, y in batch.inputs.items()}
+        pieces = {
+            n: self._pieces(n, y, rows, seconds) if n in self._cut else y.take(rows) for n, y in batch.inputs.items()
+        }
         groups = {n: _grouped(own, rows) for n, own in batch.groups.items()} if which == "all" else batch.groups
         return replace(batch.take(rows), inputs=pieces, groups=groups)
 
@@ -121,15 +130,47 @@ def _grouped(groups: Tensor, owner: Tensor) -> Tensor:
     return first[groups[own]] + place[:, None]
 
 
-def compute(feature: Feature, wave: Padded) -> Padded:
-    """(B, S) waves -> (B, T, width) of a feature.
+def cut_inputs(crop: Crop | None, features: Mapping[str, Feature]) -> frozenset[str]:
+    """The inputs that a crop cuts: those that it names, or all that run in time.
+
+    Raises:
+        UsageError: Where it names one that there is not, or nothing would be cut.
+    """
+    if crop is None:
+        return frozenset()
+    if crop.inputs is None:
+        found = frozenset(name for name, one in features.items() if math.isfinite(one.frame_seconds))
+    else:
+        found = frozenset(crop.inputs)
+        odd = next((name for name in crop.inputs if name not in features), None)
+        if odd is not None:
+            raise UsageError(f"crop cuts the input {odd!r}{nearest(odd, features)}")
+    if not found:
+        raise UsageError("crop cuts nothing: no input runs in time. Set crop: null.")
+    return found
+
+
+def compute(feature: Feature, raw: Padded) -> Padded:
+    """(B, S) waves or code points of texts -> (B, T, width) of a feature; of length 0 where a text is lacking.
 
     Raises:
         SertkError: Where it fails, or returns something else.
     """
+    if feature.reads == "text" and not bool((raw.length > 0).all()):
+        return _where_present(feature, raw)
     with inside(feature.who):
-        found = feature(wave)
-    return check_padded(feature.who, found, len(wave.length), feature.width)
+        found = feature(raw)
+    return check_padded(feature.who, found, len(raw.length), feature.width)
+
+
+def _where_present(feature: Feature, raw: Padded) -> Padded:
+    """What a feature makes of the rows that are there; the others have length 0."""
+    rows = raw.length.nonzero()[:, 0]
+    if not len(rows):
+        return Padded(raw.data.new_zeros(len(raw.length), 0, feature.width), raw.length)
+    found = compute(feature, raw.take(rows))
+    data = found.data.new_zeros(len(raw.length), *found.data.shape[1:])
+    return Padded(data.index_copy(0, rows, found.data), torch.zeros_like(raw.length).index_copy(0, rows, found.length))
 
 
 def _first_partners(partners: Batch | None, rows: int, wanted: int) -> Batch | None:

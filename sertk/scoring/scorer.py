@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from sertk.core import Batch, InputError, Padded, Rng, Utterance
+from sertk.core import Batch, InputError, Padded, Rng, Utterance, code_points
 from sertk.core.files import SCHEMA, Record
 from sertk.corpus import audio
 from sertk.modeling import bundle
@@ -20,7 +20,7 @@ from sertk.scoring.stored import Stored
 WINDOW = 256
 T = TypeVar("T")
 Inputs = Mapping[str, Tensor]
-"""Of an utterance: {name: (T, D)} features, or {"wave": (S,)}."""
+"""Of an utterance: {name: (T, D)} features, or {"wave": (S,)}; with {"text": (S,)} code points, where they are read."""
 
 
 class Read(NamedTuple):
@@ -55,15 +55,22 @@ class Scorer:
     ) -> None:
         self.bundle = bundle.read(folder, plugins or Plugins(), device, stored=stored is not None)
         self._device, self._stored = device, stored
+        reads = {feature.reads for feature in self.bundle.frontend.features.values()}
+        self.reads_text, self._text_alone = "text" in reads, reads == {"text"}
 
-    def __call__(self, path: str | Path) -> dict[str, float]:
+    def __call__(self, path: str | Path, text: str | None = None) -> dict[str, float]:
         """The posterior of an audio file, by class.
 
+        Args:
+            path: Of the file.
+            text: What is said in it, for a model that reads transcripts.
+
         Raises:
-            InputError: Where the file cannot be read.
+            InputError: Where the file cannot be read, or the model reads nothing but a transcript that is lacking.
         """
         wave = audio.read(Path(path), str(path), self.bundle.settings.audio)
-        posterior, _ = self._forward([str(path)], [{"wave": wave}])
+        one = Utterance(str(path), str(path), "unknown", None, text=text)
+        posterior, _ = self._forward([str(path)], [{"wave": wave, **self._text(one)}])
         return dict(zip(self.bundle.classes, posterior[0].tolist(), strict=True))
 
     @torch.inference_mode()
@@ -77,6 +84,19 @@ class Scorer:
         rng = Rng.for_rows(self.bundle.settings.seed, ids, [0] * len(ids), 0, "decision").to(self._device)
         posterior, logits = self.bundle.decider(views, ready, len(ids), rng)
         return posterior.cpu(), logits.cpu()
+
+    def _text(self, one: Utterance) -> Inputs:
+        """The code points of the transcript, where the model reads it.
+
+        Raises:
+            InputError: Where it is lacking and nothing else is read.
+        """
+        if self._text_alone and not one.transcript:
+            raise InputError(
+                f"{one.id}: it has no transcript, and the model reads nothing else. Give one: --text FILE, or `text` "
+                "in the manifest."
+            )
+        return {"text": code_points(one.transcript)} if self.reads_text else {}
 
     def lines(self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record]) -> Iterator[Record]:
         """The score line of each utterance, in order.
@@ -105,12 +125,13 @@ class Scorer:
 
     def _read(self, one: Utterance, root: Path) -> Read:
         """An utterance; a feature is read when it is wanted, for those of a window may fill the memory."""
+        text = self._text(one)
         if self._stored is not None:
             seconds = self._stored.facts[one.id].seconds
             return Read(seconds, seconds, partial(self._stored.inputs, one))
         samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
         wave = audio.wave_of(samples, rate, one.id, self.bundle.settings.audio)
-        return Read(len(samples) / rate, len(wave), lambda: {"wave": wave})
+        return Read(len(samples) / rate, len(wave), lambda: {"wave": wave, **text})
 
     def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, tuple[Tensor, Tensor]]:
         """(C,) posterior and logits of each utterance of a batch, by id."""

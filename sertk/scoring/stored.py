@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sertk.core import InputError, Utterance
+from sertk.core import InputError, Utterance, code_points
 from sertk.corpus.audio import Facts
-from sertk.corpus.features import Store, cached, store
+from sertk.corpus.features import Store, address, cached, reads_of, store
 from sertk.corpus.prepared import Data
 from sertk.modeling.bundle import Opened
 from sertk.plugins import Plugins
@@ -24,27 +24,32 @@ class Stored:
         stores: By input name.
         widths: Of the frames, by input name.
         facts: By utterance id.
+        text: Whether it reads transcripts too.
     """
 
     stores: Mapping[str, Store]
     widths: Mapping[str, int]
     facts: Mapping[str, Facts]
+    text: bool = False
 
     def inputs(self, one: Utterance) -> dict[str, Tensor]:
-        """{name: (T, D)} of an utterance.
+        """{name: (T, D)} of an utterance, and its transcript's code points where they are read.
 
         Raises:
             InputError: Where its frames are of another width, none, or not finite.
         """
-        found = {name: kept[self.facts[one.id].sha256] for name, kept in self.stores.items()}
+        where = {name: address(kept.reads, one, self.facts) for name, kept in self.stores.items()}
+        found = {name: kept[where[name]] for name, kept in self.stores.items()}
         for name, frames in found.items():
             shape, width = tuple(frames.shape), self.widths[name]
+            if not where[name]:
+                continue  # it has no transcript
             if not frames.numel() or shape[1:] != (width,) or not frames.isfinite().all():
                 raise InputError(
                     f"{one.id}: its {name} in {self.stores[name].folder} is {shape} and not finite frames of {width}. "
                     "Delete that folder and run `sertk featurize` again, or give --from audio."
                 )
-        return found
+        return found | ({"text": code_points(one.transcript)} if self.text else {})
 
 
 class Shelf:
@@ -65,15 +70,18 @@ class Shelf:
         if described is None:
             return None, "from audio (an older sertk wrote the bundle and did not describe its features)"
         names = cached(settings, self._plugins)
-        odd = next((name for name in settings.inputs if name not in names), None)
+        others = {n: reads_of(self._plugins, spec) for n, spec in settings.inputs.items() if n not in names}
+        odd = next((name for name, reads in others.items() if reads == "wave"), None)
         if odd is not None:
             return None, f"from audio (its input {odd!r} is not stored)"
         stores: dict[str, Store] = {}
         for name in names:
             made = store(self._data.folder, settings, self._plugins, name, described[name])
             stores[name] = self._opened.setdefault(made.folder, made)
-            lacking = sum(self._data.facts[one.id].sha256 not in stores[name] for one in utterances)
+            wanted = [address(made.reads, one, self._data.facts) for one in utterances]
+            lacking = sum(sha not in stores[name] for sha in wanted if sha)
             if lacking:
                 what = f"{made.folder} lacks {lacking} of {len(utterances)}, sertk featurize computes them"
                 return None, f"from audio ({what})"
-        return Stored(stores, {name: described[name].width for name in names}, self._data.facts), "from the store"
+        widths = {name: described[name].width for name in names}
+        return Stored(stores, widths, self._data.facts, text=bool(others)), "from the store"

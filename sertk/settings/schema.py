@@ -20,6 +20,10 @@ the run among those of its system (in the fingerprint, and in the path in place 
 it is made, which changes no result."""
 
 
+Statistics = Literal["dimension", "scalar", "none"]
+"""Mean and deviation that an input is standardised with: of each dimension, of all together, or none."""
+
+
 class Note(NamedTuple):
     """What the schema says of a setting beside its type and default.
 
@@ -268,13 +272,16 @@ class Settings:
         "those below it, {} takes them away",
         bundled=True,
     )
-    normalize: Literal["dimension", "scalar", "none"] = setting(
-        "dimension", "statistics of the training fold, applied before the backbone", bundled=True
+    normalize: Statistics | Mapping[str, Statistics] = setting(
+        "dimension",
+        "statistics of the training fold, applied before the backbone; or those of each input by name, {mel: scalar}, "
+        "none where it is not named",
+        bundled=True,
     )
     crop: Crop | None = setting(
         None,
         "fixed pieces of the inputs, in seconds, e.g. {length: 3.5, hop: null, train: first, score: first, "
-        "pad: silence}",
+        "pad: silence, inputs: [mel]}; inputs null cuts all that run in time",
         bundled=True,
     )
     augment: tuple[Component, ...] = setting((), "augmentations in order, training rows only")
@@ -329,6 +336,10 @@ class Settings:
 
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """FILE:LINE of each setting that was given, by dotted name, for errors; it is no setting."""
+
+    def statistics(self, name: str) -> Statistics:
+        """What the input of that name is standardised with."""
+        return self.normalize if isinstance(self.normalize, str) else self.normalize.get(name, "none")
 
     def at(self, name: str) -> str:
         """FILE:LINE of a setting that was given, see `given_at`."""

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import torch
 
 from sertk.console.progress import say, track
-from sertk.core import Feature, Padded, SertkError, Utterance
+from sertk.core import Feature, Padded, SertkError, Utterance, code_points
 from sertk.corpus import audio
-from sertk.corpus.features import Store, cached, make_feature, make_features, store, write_shard
+from sertk.corpus.features import Store, address, cached, make_feature, make_features, store, write_shard
 from sertk.corpus.prepared import Data
 from sertk.modeling.borders import check_finite
 from sertk.modeling.build import with_frozen
@@ -77,18 +77,19 @@ def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTer
         shards = store(data.folder, settings, plugins, name, features[name])
         todo = _missing(data, shards)
         if not todo:
-            say(f"{name}: nothing to do, {len(data.facts)} utterances in {shards.folder}")
+            say(f"{name}: nothing to do, {_count(data, shards)} utterances in {shards.folder}")
         else:
             shards.sweep()
             _announce(name, features[name], data, todo, shards)
             chosen = data.select(todo)
+            hashes = {one.id: address(shards.reads, one, data.facts) for one in chosen}
             # the longest first and like beside like: little padding, and no long shard left for the end
             chosen.sort(key=lambda one: (-(one.duration or 0.0), one.id))
             longest = max(1.0, data.facts[chosen[0].id].seconds / features[name].frame_seconds)
             size = max(1, min(CHUNK, int(SHARD / (4 * longest * features[name].width))))
             parts = [chosen[i : i + size] for i in range(0, len(chosen), size)]
             plain = _job(data, shards, settings, name, features[name].weights, min(jobs, len(parts)))
-            shas = [tuple(data.facts[one.id].sha256 for one in part) for part in parts]
+            shas = [tuple(hashes[one.id] for one in part) for part in parts]
             work = [plain._replace(utterances=tuple(p), shas=sha) for p, sha in zip(parts, shas, strict=True)]
             for _ in track(_run(work, jobs), len(work), f"{name}: shards of {size}"):
                 pass  # a shard counts as soon as it is there: a kill loses what was under way and no more
@@ -97,12 +98,20 @@ def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTer
 
 
 def _missing(data: Data, store: Store) -> list[str]:
-    """Ids without a feature, one for each audio content."""
+    """Ids without a feature, one for each content of audio, or each text."""
     first: dict[str, str] = {}
-    for one, fact in data.facts.items():
-        if fact.sha256 not in store:
-            first.setdefault(fact.sha256, one)
+    for name, one in data.utterances.items():
+        sha = address(store.reads, one, data.facts)
+        if sha and sha not in store:
+            first.setdefault(sha, name)
     return list(first.values())
+
+
+def _count(data: Data, store: Store) -> str:
+    """How many utterances have what a store is made of."""
+    total = len(data.utterances)
+    having = sum(bool(address(store.reads, one, data.facts)) for one in data.utterances.values())
+    return str(total) if having == total else f"{having} of {total}"
 
 
 def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], store: Store) -> None:
@@ -111,7 +120,7 @@ def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], stor
     Raises:
         SertkError: Where the disk has less room.
     """
-    frames = sum(max(1, math.ceil(data.facts[i].seconds / feature.frame_seconds)) for i in todo)
+    frames = sum(max(1, math.ceil(data.facts[i].seconds / feature.frame_seconds)) for i in todo)  # of a text 1
     size = frames * feature.width * 4
     say(
         f"{name}: {len(todo)} utterances, about {frames} frames of {feature.width}, {size / 1e6:.0f} MB "
@@ -163,7 +172,9 @@ def _feature(spec: str, rate: int, weights: str, files: tuple[str, ...]) -> Feat
     return made
 
 
-def _wave(job: Job, one: Utterance) -> torch.Tensor:
+def _raw(job: Job, reads: str, one: Utterance) -> torch.Tensor:
+    if reads == "text":
+        return code_points(one.transcript)
     return audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration)
 
 
@@ -171,13 +182,13 @@ def _shard(job: Job) -> None:
     torch.set_num_threads(job.threads)
     feature = _feature(json.dumps(asdict(job.spec)), job.audio.rate, job.weights, job.files)
     with ThreadPoolExecutor(job.threads) as pool:  # decoding lets go of the interpreter
-        waves = list(pool.map(functools.partial(_wave, job), job.utterances))
+        raw = list(pool.map(functools.partial(_raw, job, feature.reads), job.utterances))
     tensors: dict[str, torch.Tensor] = {}
-    size = min(ROWS, max(1, round(TOGETHER * job.audio.rate / max(map(len, waves)))))
-    for first in range(0, len(waves), size):
+    size = min(ROWS, max(1, round(TOGETHER * job.audio.rate / max(map(len, raw)))))
+    for first in range(0, len(raw), size):
         try:
             with torch.inference_mode():
-                frames = compute(feature, Padded.stack(waves[first : first + size]).to(job.device))
+                frames = compute(feature, Padded.stack(raw[first : first + size]).to(job.device))
             check_finite(feature.who, frames.data[frames.mask])
         except SertkError as error:
             ids = ", ".join(one.id for one in job.utterances[first : first + size])

@@ -26,6 +26,7 @@ from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpu
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
+from sertk.scoring.texts import with_texts
 from sertk.training import distributed
 
 Part = Literal["train", "dev", "test"]
@@ -69,6 +70,7 @@ def score(
     batch: int = 32,
     files: Sequence[Path] = (),
     source: Source = "store",
+    text: Path | None = None,
 ) -> int:
     """Scores with a bundle.
 
@@ -85,6 +87,7 @@ def score(
         batch: Utterances at once.
         files: Plugin files.
         source: "store" reads the features of a prepared corpus that are stored, where all of them are.
+        text: Transcripts, see `with_texts`; else those of the inputs.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.
@@ -99,6 +102,8 @@ def score(
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
     if shard is not None:
         found = replace(found, utterances=shard_of(found.utterances, shard))
+    if text is not None:
+        found = replace(found, utterances=with_texts(found.utterances, text))
     shelf = Shelf(found.data, shared.plugins) if found.data else None
     return _score(opened, found, shelf, out, failed, shared, whole=shard is None)
 
@@ -178,6 +183,9 @@ def _score(
     stamped_lines = scorer.lines(found.utterances, found.root, shared.batch, failed)
     lines = ({**line, "stamp": found.stamp["stamp"]} for line in stamped_lines)
     total = len(found.utterances)
+    without = sum(not one.transcript for one in found.utterances)
+    if scorer.reads_text and without:
+        say(f"the model reads transcripts, and {without} of {total} utterances have none")
     if out is None:
         scored = _print(lines)
         if shelf:
@@ -187,7 +195,8 @@ def _score(
         done = list(track(lines, total, "scoring"))
         seconds = round(time.perf_counter() - began, 4)
         took = {"seconds": seconds, "from": "store" if stored else "audio", "batch": shared.batch}
-        about = {"protocol": dict(found.stamp), "trained": trained_as(opened.about), "took": took}
+        about: Record = {"protocol": dict(found.stamp), "trained": trained_as(opened.about), "took": took}
+        about |= {"without_transcript": without} if scorer.reads_text else {}
         values = _write(out, done, opened.about["classes"], about, shared.measures, whole=whole)
         say(f"wrote {out}: {len(done)} utterances {where}, {values}{stamped(found.stamp)}")
         scored = len(done)

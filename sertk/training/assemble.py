@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sertk.console.progress import say
 from sertk.core import AuxTask, BatchSampler, Dims, Feature, NotHereError, SertkError, Task, UsageError, key
 from sertk.core.files import Record
-from sertk.corpus.features import cached, share_features, stores
+from sertk.corpus.features import address, cached, reads_of, share_features, stores
 from sertk.corpus.folding import Fold, subset
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds, value_of
@@ -76,9 +76,10 @@ def share(plugins: Plugins, settings: Settings, data: Data, folds: Folds, chosen
     made = share_features(plugins, settings)
     kept = stores(data.folder, settings, plugins, made)
     ids = {i for name in chosen for i in (*folds.fold(name).train, *folds.fold(name).dev)}
-    shas = [facts.sha256 for i, facts in data.facts.items() if i in ids]
-    loaded = {name: store.loaded(shas) for name, store in kept.items()}
-    reader = Reader(data, settings.audio, loaded, wave=settings.inputs.keys() != kept.keys())
+    read = [one for i, one in data.utterances.items() if i in ids]
+    loaded = {n: store.loaded([address(store.reads, one, data.facts) for one in read]) for n, store in kept.items()}
+    raw = {reads_of(plugins, spec) for name, spec in settings.inputs.items() if name not in kept}
+    reader = Reader(data, settings.audio, loaded, sorted(raw))
     features = {name: store.folder.name for name, store in kept.items()}
     files: bundle.Kept = {name: {} for name in made}
     return Shared(plugins, data, folds, reader, made, files, features, warm_start.digest(settings.train.init))
@@ -154,6 +155,28 @@ def check_aux(setup: Setup, tasks: Collection[str]) -> None:
         named = zip(task.classes or (f"bin {n + 1}" for n in range(task.size)), counts, strict=True)
         shares = ", ".join(f"{one} {count}" for one, count in named)
         say(f"task {name!r}: {len(known)} of {len(labels)} training utterances have a label: {shares}")
+
+
+def check_texts(setup: Setup, features: Mapping[str, Feature]) -> None:
+    """Says how many utterances of train and dev have no transcript, where a run reads it.
+
+    Raises:
+        SertkError: Where there are some and the run reads nothing else.
+    """
+    reads, utterances = {one.reads for one in features.values()}, setup.shared.data.utterances
+    if "text" not in reads:
+        return
+    for part in ("train", "dev"):
+        ids: Sequence[str] = getattr(setup.fold, part)
+        lacking = [i for i in ids if not utterances[i].transcript]
+        what = f"{len(lacking)} of {len(ids)} {part} utterances have no transcript"
+        if lacking and reads == {"text"}:
+            raise SertkError(
+                f"fold {setup.settings.fold} of {setup.shared.folds.name}: {what} ({', '.join(lacking[:3])}, ...), and "
+                "the model reads nothing else. Take a fusion with another input, or a protocol without them."
+            )
+        if lacking:
+            say(f"{what}: they have length 0 there")
 
 
 def _aux_labels(setup: Setup, name: str, ids: Sequence[str]) -> Tensor:

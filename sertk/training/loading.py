@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -11,37 +11,44 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sertk.console.progress import track
-from sertk.core import Batch, BatchSampler, Padded, Plan, Rng, SertkError, Target, Utterance
+from sertk.core import Batch, BatchSampler, Padded, Plan, Rng, SertkError, Target, Utterance, code_points
 from sertk.corpus import audio
-from sertk.corpus.features import Loaded, Store
+from sertk.corpus.features import Loaded, Store, address
 from sertk.corpus.prepared import Data
 from sertk.modeling.borders import check_plans, inside
 from sertk.settings.schema import AudioSettings
 
 
 class Reader:
-    """Gives the inputs of utterances: features from their stores, and waves for those that are computed.
+    """Gives the inputs of utterances: features from their stores, and waves and texts for those that are computed.
 
     Args:
         data: The prepared corpus.
         settings: How audio becomes a wave.
         stores: Features by input name, on disk or in memory.
-        wave: Whether to give waves too, under the name "wave".
+        raw: What else to give under its own name, "wave" or "text".
     """
 
     def __init__(
-        self, data: Data, settings: AudioSettings, stores: Mapping[str, Store | Loaded], *, wave: bool
+        self, data: Data, settings: AudioSettings, stores: Mapping[str, Store | Loaded], raw: Collection[str] = ()
     ) -> None:
-        self._data, self._settings, self._stores, self._waves = data, settings, stores, wave
+        self._data, self._settings, self._stores, self._raw = data, settings, stores, raw
 
     def __call__(self, utterances: Sequence[Utterance]) -> dict[str, Padded]:
-        """{name: (B, T, D)}, and {"wave": (B, S)}."""
-        waves = {"wave": Padded.stack([self._wave(one) for one in utterances])} if self._waves else {}
-        shas = [self._data.facts[one.id].sha256 for one in utterances]
-        return waves | {name: store.stack(shas) for name, store in self._stores.items()}
+        """{name: (B, T, D)}; {"wave": (B, S)} and {"text": (B, S)} code points, of length 0 where there is no text."""
+        give = {"wave": self._wave, "text": _text}
+        raw = {name: Padded.stack([give[name](one) for one in utterances]) for name in self._raw}
+        return raw | {
+            name: store.stack([address(store.reads, one, self._data.facts) for one in utterances])
+            for name, store in self._stores.items()
+        }
 
     def _wave(self, one: Utterance) -> Tensor:
         return audio.read(self._data.root / one.path, one.id, self._settings, one.start, one.duration)
+
+
+def _text(one: Utterance) -> Tensor:
+    return code_points(one.transcript)
 
 
 class Item(NamedTuple):

@@ -22,6 +22,7 @@ from sertk.training.assemble import (
     Setup,
     Shared,
     check_aux,
+    check_texts,
     decided,
     make_order,
     make_parts,
@@ -76,6 +77,7 @@ def _train(setup: Setup) -> None:
         return
     processes = distributed.world_size()
     check_aux(setup, parts.mixture.aux)
+    check_texts(setup, parts.body.frontend.features)
     rows = t.batch * t.accumulate * processes
     made = f"train.batch {t.batch} x train.accumulate {t.accumulate} x processes {processes}"
     say(f"{rows} rows an optimizer step: {made}")
@@ -177,4 +179,4 @@ def _normalize(model: Model, body: Body, rows: Rows, s: Settings) -> None:
     whole = Frontend(body.frontend.features, None)  # statistics are of real frames, not of what a crop pads
     for name, normalize in model.normalize.items():
         loader = Loader(rows, rows.in_order(s.score.batch), s.train.workers, "statistics")
-        normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s.normalize == "scalar")
+        normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s.statistics(name) == "scalar")

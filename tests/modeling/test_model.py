@@ -465,14 +465,14 @@ class Fusion(Backbone):
 
 @hookimpl
 def sertk_backbones():
-    return {"fusion": Fusion}
+    return {"two_views": Fusion}
 """
 
 
 def fused(folder: Path, crop: Crop | None = None, **parts: object) -> build.Body:
     (folder / "lab.py").write_text(FUSION)
     inputs = {"mel": Component("mel", {"n_mels": 5})}
-    settings = Settings(inputs=inputs, backbone=Component("fusion"), crop=crop, plugins=(str(folder / "lab.py"),))
+    settings = Settings(inputs=inputs, backbone=Component("two_views"), crop=crop, plugins=(str(folder / "lab.py"),))
     return build.make_body(Plugins(files=settings.plugins), replace(settings, **parts))
 
 
@@ -509,7 +509,7 @@ def test_a_head_reads_the_statistics_of_its_branch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("right", "says"), [(4, "end at column 4; its frames are 5 wide"), (2, "next column .* is 2")])
 def test_branches_that_do_not_make_the_frames_are_refused(tmp_path: Path, right: int, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        fused(tmp_path, backbone=Component("fusion", {"right": right}))
+        fused(tmp_path, backbone=Component("two_views", {"right": right}))
 
 
 def test_a_pooling_is_told_how_many_frames_there_are_where_crops_fix_them(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def sertk_way(work: Work, out: Path, fed: Fed) -> Way:
     labels = torch.tensor([label(one) for one in utterances])
     task = Task(CLASSES, torch.bincount(labels, minlength=len(CLASSES)))
     parts = make_parts(plugins, loaded, task)
-    reader = Reader(work.data, loaded.audio, {}, wave=True)
+    reader = Reader(work.data, loaded.audio, {}, ["wave"])
     rows = Rows(utterances, labels, len(CLASSES), reader)
     order = Order(Some(rows.labels, rows.lengths, work), 0, len(rows.labels))
     folds = Folds(work.data.corpus, "", CLASSES, {}, {"all": Fold((), (), ())})

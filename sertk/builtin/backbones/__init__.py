@@ -13,6 +13,7 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
     """The backbones by name."""
     from sertk.builtin.backbones.cnn_transformer import CNNTransformer
     from sertk.builtin.backbones.frames import Frames
+    from sertk.builtin.backbones.fusion import Fusion
     from sertk.builtin.backbones.images import DenseNet169, ResNet50
     from sertk.builtin.backbones.parallel_cnn import ParallelCNN
     from sertk.builtin.backbones.spectrogram_cnn import SpectrogramCNN
@@ -23,6 +24,7 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
         "cnn_transformer": CNNTransformer,
         "densenet169": DenseNet169,
         "frames": Frames,
+        "fusion": Fusion,
         "hubert": Hubert,
         "parallel_cnn": ParallelCNN,
         "resnet50": ResNet50,

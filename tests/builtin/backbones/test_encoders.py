@@ -330,7 +330,7 @@ def test_several_processes_and_batches_give_what_one_file_gives(data: Path, sour
     featurize(own, read, 2)
     store = stores(own.folder, read, Plugins())["whisper"]
     feature = frozen_whisper(source, "mean_std")
-    waves = Reader(own, read.audio, {}, wave=True)
+    waves = Reader(own, read.audio, {}, ["wave"])
     for one in list(own.utterances.values())[::17]:
         wanted = feature(waves([one])["wave"]).data[0]
         torch.testing.assert_close(store[own.facts[one.id].sha256], wanted, atol=1e-4, rtol=1e-4)
@@ -341,7 +341,7 @@ def test_inputs_that_are_cached_and_computed_come_together(data: Path) -> None:
     kept = stores(data, read, Plugins())
     assert set(kept) == {"mel"}
     own = Data(data)
-    found = Reader(own, read.audio, kept, wave=True)(list(own.utterances.values())[:3])
+    found = Reader(own, read.audio, kept, ["wave"])(list(own.utterances.values())[:3])
     assert set(found) == {"mel", "wave"}
 
 
