@@ -221,14 +221,26 @@ def test_weights_of_another_network_are_refused_with_the_first_difference(tmp_pa
             VGGish(WAVE, source=str(path))
 
 
+class Code:
+    """When it is unpickled, a file is made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
 def test_a_file_that_is_no_weights_is_refused_and_no_code_is_run(tmp_path: Path) -> None:
-    for path in (tmp_path / "text.pth", tmp_path / "text.safetensors", tmp_path / "code.pth", tmp_path / "list.pth"):
+    texts = [tmp_path / "text.pth", tmp_path / "text.safetensors"]
+    for path in texts:
         path.write_text("nothing")
-    torch.save(Patches(), tmp_path / "code.pth")  # pickled classes
+    torch.save({"features.0.weight": Code(tmp_path / "done")}, tmp_path / "code.pth")
     torch.save([1], tmp_path / "list.pth")
-    for path in tmp_path.iterdir():
+    for path in (*texts, tmp_path / "code.pth", tmp_path / "list.pth"):
         with pytest.raises(SertkError, match=rf"{re.escape(str(path))} holds no weights \(.*\)\. Give torchvggish's"):
             VGGish(WAVE, source=str(path))
+    assert not (tmp_path / "done").exists()
 
 
 def test_another_checksum_is_refused(tmp_path: Path) -> None:
