@@ -49,7 +49,7 @@ NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
 PICTURE = {"spectrogram": InputSpec(40, 0.01, 50)}
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
 OFFERED: Mapping[tuple[str, str], Mapping[str, InputSpec]] = {
-    ("backbone", name): WAVE for name in ("hubert", "wav2vec2", "wavlm", "whisper")
+    ("backbone", name): WAVE for name in ("hubert", "vggish", "wav2vec2", "wavlm", "whisper")
 } | {("backbone", name): PICTURE for name in ("densenet169", "resnet50", "spectrogram_cnn")}
 OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("feature", "mel", {"log": "ln", "power": 1.0, "pre_emphasis": 0.97, "window": "hamming"}),

@@ -18,6 +18,7 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
     from sertk.builtin.backbones.parallel_cnn import ParallelCNN
     from sertk.builtin.backbones.spectrogram_cnn import SpectrogramCNN
     from sertk.builtin.backbones.speech import Hubert, Wav2Vec2, WavLM
+    from sertk.builtin.backbones.vggish import VGGish
     from sertk.builtin.backbones.whisper import Whisper
 
     return {
@@ -29,6 +30,7 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
         "parallel_cnn": ParallelCNN,
         "resnet50": ResNet50,
         "spectrogram_cnn": SpectrogramCNN,
+        "vggish": VGGish,
         "wav2vec2": Wav2Vec2,
         "wavlm": WavLM,
         "whisper": Whisper,
