@@ -9,7 +9,7 @@ The one legend of shapes, used in every docstring:
 In `Scores`, N are the utterances that were scored.
 """
 
-from sertk.core.batch import Batch, Padded, Target
+from sertk.core.batch import Batch, Padded, Target, code_points
 from sertk.core.errors import InputError, NotHereError, SertkError, UsageError, check_range, nearest, out_of_range
 from sertk.core.interfaces import (
     Augmentation,
@@ -113,6 +113,7 @@ __all__ = [
     "View",
     "Views",
     "check_range",
+    "code_points",
     "hash_of",
     "key",
     "mean_std",

@@ -48,6 +48,11 @@ class Utterance:
         return None if self.speaker == "unknown" else self.speaker
 
     @property
+    def transcript(self) -> str | None:
+        """The text without blanks around it, None if there is none."""
+        return (self.text or "").strip() or None
+
+    @property
     def sentence(self) -> str | None:
         """What is said, to compare: the words, or `aux.sentence`, the code of a fixed sentence; None if unknown."""
         code = self.aux.get("sentence")
