@@ -41,6 +41,14 @@ class Padded:
         mask = self.mask.view(*self.mask.shape, *[1] * (self.data.dim() - 2))
         return Padded(torch.where(mask, self.data, torch.as_tensor(value).to(self.data)), self.length)
 
+    def texts(self) -> list[str]:
+        """The B texts of (B, S) or (B, S, 1) code points; what is no character, half of a pair, is U+FFFD."""
+        rows = self.data.flatten(1).int().cpu().numpy().astype("<i4")
+        return [
+            row[:size].tobytes().decode("utf-32-le", "replace")
+            for row, size in zip(rows, self.length.tolist(), strict=True)
+        ]
+
     def take(self, rows: Tensor) -> Padded:
         """Some rows, in the order asked for."""
         return Padded(self.data[rows], self.length[rows])

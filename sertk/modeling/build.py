@@ -187,7 +187,9 @@ def make_body(
         raise UsageError(f"{place}this backbone takes {backbone.fixed} frames; set crop: {{length: SECONDS}}.")
     with settings.located("segments"):
         if settings.segments and backbone.joins:
-            raise UsageError(f"segments cut frames, and {backbone.who} gives one frame an utterance: set segments: null")
+            raise UsageError(
+                f"segments cut frames, and {backbone.who} gives one frame an utterance: set segments: null"
+            )
         segments = settings.segments.span(backbone.frame_seconds) if settings.segments else None
     frames = None if segments else backbone.frames
     with settings.located("pooling"):

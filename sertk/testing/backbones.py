@@ -29,6 +29,7 @@ from sertk.testing.nets import is_float32, keeps_weights, learns, same_state
 SECONDS: Final = (0.6, 1.2, 0.15, 0.97)  # of the rows of a batch
 FEW: Final = SECONDS[::2]  # where it does not matter how many rows there are
 CROP: Final = 1.0  # seconds of a fixed crop
+SYMBOL: Final = 0.1  # seconds that a symbol is taken to last, for a text has no time
 FRAMES: Final = 40  # of the row that time is measured with
 Specs = Mapping[str, InputSpec]
 Inputs = Mapping[str, Padded]
@@ -39,7 +40,8 @@ def _backbone(subject: Subject, *, fixed: bool = False) -> tuple[Backbone, Specs
     specs = dict(subject.inputs)
     if fixed:
         specs = {
-            name: spec._replace(frames=spec.frames or round(CROP / spec.frame_seconds)) for name, spec in specs.items()
+            name: spec if spec.symbols else spec._replace(frames=spec.frames or round(CROP / spec.frame_seconds))
+            for name, spec in specs.items()
         }
     return _made(subject, specs)
 
@@ -56,18 +58,22 @@ def _wave(spec: InputSpec) -> bool:
 
 
 def _inputs(backbone: Backbone, specs: Specs, seconds: tuple[float, ...]) -> dict[str, Padded]:
-    """{name: (B, T, D)} rows of random frames; all of one length where the backbone's is fixed."""
+    """{name: (B, T, D)} rows of random frames or symbols; all of one length where the backbone's is fixed."""
     fixed = {name: spec.frames or backbone.fixed for name, spec in specs.items()}
     return {
-        name: Padded.stack([torch.randn(_frames(spec, s, fixed[name]), spec.width) for s in seconds])
+        name: Padded.stack([_noise(spec, _frames(spec, s, fixed[name]), spec.width) for s in seconds])
         for name, spec in specs.items()
     }
+
+
+def _noise(spec: InputSpec, *shape: int) -> Tensor:
+    return torch.randint(spec.symbols, shape) if spec.symbols else torch.randn(shape)
 
 
 def _frames(spec: InputSpec, seconds: float, fixed: int | None) -> int:
     # frames as short as samples: no corpus has an utterance of one, and no backbone of waves takes it
     least = 0.1 if _wave(spec) else 0.0
-    return fixed or max(1, round(max(seconds, least) / spec.frame_seconds))
+    return fixed or max(1, round(max(seconds, least) / (SYMBOL if spec.symbols else spec.frame_seconds)))
 
 
 @torch.no_grad()
@@ -132,7 +138,9 @@ def _offers(subject: Subject) -> Iterator[tuple[Backbone, Specs]]:
     """The backbone with what it is offered, and with wider and slower inputs, where it does not refuse them."""
     yield _backbone(subject)
     others = {
-        name: spec if _wave(spec) else spec._replace(width=spec.width + 3 * spec.layers, frame_seconds=seconds)
+        name: spec
+        if spec.symbols or _wave(spec)
+        else spec._replace(width=spec.width + 3 * spec.layers, frame_seconds=seconds)
         for name, spec in subject.inputs.items()
         for seconds in [1.25 * spec.frame_seconds]
     }
@@ -166,7 +174,7 @@ def reads(subject: Subject) -> None:
     inputs = _inputs(backbone, specs, FEW)
     wanted = _frames_of(subject, backbone, inputs)
     for name, rows in inputs.items():
-        changed = {**inputs, name: Padded(torch.randn_like(rows.data), rows.length)}
+        changed = {**inputs, name: Padded(_noise(specs[name], *rows.data.shape), rows.length)}
         found = _frames_of(subject, backbone, changed)
         sentence = f"{subject.what}: the input {name!r} does not matter; its frames follow from each that it reads."
         require_other(found.data[found.mask], wanted.data[wanted.mask], sentence)

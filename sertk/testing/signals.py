@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from sertk.core import Feature, Padded, SertkError, Utterance
+from sertk.core import Feature, Padded, SertkError, Utterance, code_points
 from sertk.testing.cases import (
     BrokenError,
     Check,
@@ -50,11 +50,21 @@ def waves(seconds: tuple[float, ...] = SECONDS, rate: int = RATE) -> Padded:
     return Padded.stack(rows)
 
 
-def _feature(subject: Subject, rate: int = RATE) -> Feature | None:
-    """The feature, fitted; None for one that reads text, which these contracts do not cover."""
+def texts(seconds: tuple[float, ...] = SECONDS) -> Padded:
+    """(B, S) code points of texts, of ten characters a second, one at least: those that `fit` saw, and others."""
+    return Padded.stack([code_points("one two")[torch.randint(7, (round(10 * s),))] for s in seconds])
+
+
+def _rows(feature: Feature, seconds: tuple[float, ...] = SECONDS, rate: int = RATE) -> Padded:
+    """(B, S) what the feature reads."""
+    return waves(seconds, rate) if feature.reads == "wave" else texts(seconds)
+
+
+def _feature(subject: Subject, rate: int = RATE) -> Feature:
+    """The feature, fitted."""
     made: Feature = subject.make(rate)
     made.fit(UTTERANCES)
-    return made if made.reads == "wave" else None
+    return made
 
 
 @torch.no_grad()
@@ -67,8 +77,13 @@ def _frames(subject: Subject, feature: Feature, rows: Padded) -> Padded:
         tuple(found.data.shape) == size,
         f"{subject.what} gives {tuple(found.data.shape)}; with its width and lengths it is {size}.",
     )
-    require(found.data.dtype == torch.float32, f"{subject.what} gives {found.data.dtype}; it is torch.float32.")
+    wanted = torch.int64 if feature.symbols else torch.float32
+    require(found.data.dtype == wanted, f"{subject.what} gives {found.data.dtype}; it is {wanted}.")
     require_finite(found.data, f"{subject.what}: its frames")
+    if feature.symbols:
+        least, most = int(found.data.min()), int(found.data.max())
+        fine = least >= 0 and most < feature.symbols
+        require(fine, f"{subject.what} gives numbers from {least} to {most}; with its `symbols` {feature.symbols - 1}.")
     return found
 
 
@@ -84,20 +99,17 @@ def _same_rows(subject: Subject, found: Padded, rows: Padded, feature: Feature, 
 def companions(subject: Subject) -> None:
     """A batch gives what its rows give one by one."""
     feature = _feature(subject)
-    if feature is not None:
-        rows = waves()
-        _same_rows(subject, _frames(subject, feature, rows), rows, feature, "companions change")
+    rows = _rows(feature)
+    _same_rows(subject, _frames(subject, feature, rows), rows, feature, "companions change")
 
 
 def padding(subject: Subject) -> None:
-    """What lies behind the end of a wave does not matter."""
+    """What lies behind the end of a wave or a text does not matter."""
     feature = _feature(subject)
-    if feature is not None:
-        rows = waves()
-        padded = stretch(rows, RATE // 3)
-        # longer padding may well mean more frames of padding: only what is real is looked at
-        found = feature(padded)
-        _same_rows(subject, Padded(found.data.detach(), found.length), rows, feature, "padding changes")
+    rows = _rows(feature)
+    # longer padding may well mean more frames of padding: only what is real is looked at
+    found = feature(stretch(rows, RATE // 3))
+    _same_rows(subject, Padded(found.data.detach(), found.length), rows, feature, "padding changes")
 
 
 def length(subject: Subject) -> None:
@@ -109,12 +121,12 @@ def length(subject: Subject) -> None:
             if rate == RATE:
                 raise
             continue  # it says that it is of other rates
-        if feature is None:
-            return
-        rows = waves(rate=rate)
+        rows = _rows(feature, rate=rate)
         found = _frames(subject, feature, rows)
         least = int(found.length.min())
-        require(least > 0, f"{subject.what} gives a wave of {min(SECONDS)} s {least} frames; at least one.")
+        require(least > 0, f"{subject.what} gives a {feature.reads} of {min(SECONDS)} s {least} frames; at least one.")
+        if feature.reads == "text":  # it has no time
+            return
         wanted: Tensor = rows.length / rate / feature.frame_seconds
         gap = float((found.length - wanted).abs().max())
         told = f"{subject.what} at {rate} Hz: with frame_seconds {feature.frame_seconds:g}"
@@ -122,24 +134,22 @@ def length(subject: Subject) -> None:
 
 
 def repeats(subject: Subject) -> None:
-    """The same waves give the same frames twice, whatever comes between; they are not written to."""
+    """The same rows give the same frames twice, whatever comes between; they are not written to."""
     feature = _feature(subject)
-    if feature is None:
-        return
-    rows, others = waves(FEW), waves(FEW)
+    rows, others = (_rows(feature, FEW) for _ in range(2))
     kept = rows.data.clone()
     with own_chance(subject):
         first = _frames(subject, feature, rows)
-        require_same(rows.data, kept, f"{subject.what} changes the waves it is given")
+        require_same(rows.data, kept, f"{subject.what} changes the {feature.reads}s it is given")
         _frames(subject, feature, others)
         third = _frames(subject, feature, rows)
-    require_same(third.data, first.data, f"{subject.what}: after other waves its frames differ")
+    require_same(third.data, first.data, f"{subject.what}: after others its frames differ")
 
 
 def silence(subject: Subject) -> None:
-    """Noise and digital silence differ; where all frames of silence are alike, they are `silence`."""
+    """Noise and silence differ (a text has neither); where all frames of silence are alike, they are `silence`."""
     feature = _feature(subject)
-    if feature is None:
+    if feature.reads == "text":
         return
     noise = 0.1 * torch.randn(1, RATE)
     quiet = real(_frames(subject, feature, Padded(torch.zeros(1, RATE), torch.tensor([RATE]))), 0)
@@ -159,9 +169,7 @@ def silence(subject: Subject) -> None:
 def bundle(subject: Subject) -> None:
     """What `fit` learned comes back from a bundle with the same bits, and fitting again changes nothing."""
     feature = _feature(subject)
-    if feature is None:
-        return
-    rows = waves(FEW)
+    rows = _rows(feature, FEW)
     wanted = _frames(subject, feature, rows)
     feature.fit(UTTERANCES)  # as a run does that goes on
     again = _frames(subject, feature, rows)

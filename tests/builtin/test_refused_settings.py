@@ -25,7 +25,7 @@ CONTEXT: Mapping[str, tuple[Any, ...]] = {
     "pooling": (FrameSpec(6),),
     "sampler": (torch.arange(40) % 4, torch.rand(40), 8),
 }
-ENCODERS = {"hubert", "wav2vec2", "wavlm", "whisper"}  # need a checkpoint or its sizes
+ENCODERS = {"bert", "hubert", "wav2vec2", "wavlm", "whisper"}  # need a checkpoint or its sizes
 RECORDINGS = str(Path(__file__).parents[1] / "testing" / "recordings")
 SIZES = {  # what cannot be left out here
     ("augmentation", "noise_folder"): {"folder": RECORDINGS},
@@ -34,8 +34,12 @@ SIZES = {  # what cannot be left out here
 }
 
 
+UNITS = {"units": InputSpec(1, math.inf, symbols=9)}
+
+
 def make(kind: str, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    return PLUGINS.make(kind, settings, *CONTEXT[kind])
+    context = (UNITS,) if settings["name"] == "text_transformer" else CONTEXT[kind]
+    return PLUGINS.make(kind, settings, *context)
 
 
 TINY = {"name": "cnn_transformer", "channels": [8, 8], "pools": [[2, 2], [2, 2]], "token_pool": [2, 2], "ffn": 8}
@@ -120,6 +124,7 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("feature", {"name": "mfcc", "n_mfcc": 0}, "n_mfcc is 0; it is at least 1 and at most 26"),
     ("feature", {"name": "mfcc", "n_mfcc": 27}, "n_mfcc is 27; it is at least 1 and at most 26"),
     ("feature", {"name": "mfcc", "mel": {"name": "mel", "n_mels": 0}}, "n_mels is 0; it is at least 1"),
+    ("feature", {"name": "sentencepiece", "units": 2}, "units is 2; it is at least 3"),
     ("feature", {"name": "spectrogram", "bins": 802}, "bins is 802; it is at least 1 and at most 801"),
     ("feature", {"name": "spectrogram", "n_fft": 639}, "n_fft is 639; it is at least 640 samples, the window, or null"),
     ("backbone", {**TINY, "channels": [], "pools": []}, "channels is []; it is a list of at least one"),
@@ -135,6 +140,9 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("backbone", {**TINY, "heads": 3}, "heads is 3; it is a divisor of the last of channels, 8"),
     ("backbone", {**TINY, "ffn": 0}, "ffn is 0; it is at least 1"),
     ("backbone", {**TINY, "dropout": 1.0}, "dropout is 1.0; it is at least 0 and below 1"),
+    ("backbone", {"name": "text_transformer", "layers": 0}, "layers is 0; it is at least 1"),
+    ("backbone", {"name": "text_transformer", "heads": 3}, "heads is 3; it is a divisor of the width, 128"),
+    ("backbone", {"name": "text_transformer", "dropout": 1.0}, "dropout is 1.0; it is at least 0 and below 1"),
     ("backbone", {"name": "parallel_cnn", "kernels": [13, 0]}, "kernels[1] is 0; it is at least 1"),
     ("backbone", {"name": "parallel_cnn", "stride": 0}, "stride is 0; it is at least 1"),
 )

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sertk.builtin.backbones.cnn_transformer import CNNTransformer, _sinusoids
+from sertk.builtin.backbones.cnn_transformer import CNNTransformer
+from sertk.builtin.backbones.common import sinusoids
 from sertk.builtin.heads import Cosine, Linear
 from sertk.builtin.poolings import Max, Mean
 from sertk.core import WHOLE, Backbone, Batch, Crop, Feature, FrameSpec, HeadSpec, InputSpec, Padded, Span, UsageError
@@ -183,7 +184,7 @@ def test_padding_does_not_win_the_pool_of_an_input_below_zero() -> None:
 
 
 def test_sinusoids_tell_the_transformer_the_order_of_tokens() -> None:
-    table = _sinusoids(torch.zeros(1, 3, 5))
+    table = sinusoids(torch.zeros(1, 3, 5))
     # position 2: sin 2, cos 2, then a rate of 10000^(-2/5) = 0.025119, then 10000^(-4/5) = 0.000631
     wanted = [0.909297, -0.416147, 0.050217, 0.998738, 0.001262]
     assert table[2].tolist() == pytest.approx(wanted, abs=1e-5)

@@ -270,5 +270,9 @@ def test_the_settings_of_a_plugin_show_what_they_may_be() -> None:
     assert shown["reduction"] == ("mean | sum", "mean")
     assert shown["smoothing"] == ("a number", "0.0")
     frozen = {one.name: (one.type, one.default) for one in plugins.settings("feature", "frozen")}
-    assert frozen == {"backbone": ("a backbone", "required"), "pool": ("mean | mean_std or null", "null")}
+    assert frozen == {
+        "backbone": ("a backbone", "required"),
+        "pool": ("mean | mean_std or null", "null"),
+        "reads": ("wave | text", "wave"),
+    }
     assert [one.name for one in plugins.settings("decision", "mean")] == []

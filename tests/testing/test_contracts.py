@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,10 +36,13 @@ RECORDINGS = str(Path(__file__).with_name("recordings"))
 SIZES = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
 SPEECH = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 SPEECH |= {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+BERT |= {"vocab_size": 260}
 NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("augmentation", "noise_folder"): {"folder": RECORDINGS},
     ("augmentation", "reverb"): {"folder": RECORDINGS},
     ("corpus", "table"): {"list": "list.csv"},
+    ("backbone", "bert"): {"config": BERT},
     ("backbone", "hubert"): {"config": SPEECH},
     ("backbone", "wav2vec2"): {"config": SPEECH},
     ("backbone", "wavlm"): {"config": SPEECH},
@@ -49,12 +53,21 @@ NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
 PICTURE = {"spectrogram": InputSpec(40, 0.01, 50)}
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
 OFFERED: Mapping[tuple[str, str], Mapping[str, InputSpec]] = {
-    ("backbone", name): WAVE for name in ("hubert", "vggish", "wav2vec2", "wavlm", "whisper")
-} | {("backbone", name): PICTURE for name in ("densenet169", "resnet50", "spectrogram_cnn")}
+    **{("backbone", name): WAVE for name in ("hubert", "vggish", "wav2vec2", "wavlm", "whisper")},
+    **{("backbone", name): PICTURE for name in ("densenet169", "resnet50", "spectrogram_cnn")},
+    ("backbone", "bert"): {"text": InputSpec(1, math.inf, symbols=0x110000, optional=True)},
+    ("backbone", "text_transformer"): {"units": InputSpec(1, math.inf, symbols=37, optional=True)},
+}
 OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("feature", "mel", {"log": "ln", "power": 1.0, "pre_emphasis": 0.97, "window": "hamming"}),
     ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "layers": "all"}, "pool": "mean_std"}),
     ("feature", "frozen", {"backbone": {"name": "whisper", "config": SIZES, "window": "30s"}}),
+    ("feature", "frozen", {"backbone": {"name": "bert", "config": BERT, "token": "all"}, "reads": "text"}),
+    ("feature", "frozen", {"backbone": {"name": "bert", "config": BERT}, "reads": "text", "pool": "mean"}),
+    ("feature", "sentencepiece", {"model": "bpe", "units": 9, "lower": False}),
+    ("backbone", "bert", {"config": {**BERT, "model_type": "roberta"}, "token": "all", "freeze": 1}),
+    ("backbone", "bert", {"config": BERT, "token": "mean", "freeze": "all"}),
+    ("backbone", "text_transformer", {"width": 12, "heads": 3, "layers": 1, "ffn": 5}),
     ("backbone", "cnn_transformer", {"layers": 0}),
     ("backbone", "cnn_transformer", {"layout": "parallel", "positions": "sinusoidal", "norm": "pre"}),
     ("backbone", "wav2vec2", {"config": {**SPEECH, "feat_extract_norm": "layer", "do_stable_layer_norm": True}}),

@@ -11,6 +11,7 @@ from sertk.hookspecs import hookimpl
 @hookimpl
 def sertk_backbones() -> Mapping[str, type[Backbone]]:
     """The backbones by name."""
+    from sertk.builtin.backbones.bert import Bert
     from sertk.builtin.backbones.cnn_transformer import CNNTransformer
     from sertk.builtin.backbones.frames import Frames
     from sertk.builtin.backbones.fusion import Fusion
@@ -18,10 +19,12 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
     from sertk.builtin.backbones.parallel_cnn import ParallelCNN
     from sertk.builtin.backbones.spectrogram_cnn import SpectrogramCNN
     from sertk.builtin.backbones.speech import Hubert, Wav2Vec2, WavLM
+    from sertk.builtin.backbones.text_transformer import TextTransformer
     from sertk.builtin.backbones.vggish import VGGish
     from sertk.builtin.backbones.whisper import Whisper
 
     return {
+        "bert": Bert,
         "cnn_transformer": CNNTransformer,
         "densenet169": DenseNet169,
         "frames": Frames,
@@ -31,6 +34,7 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
         "resnet50": ResNet50,
         "spectrogram_cnn": SpectrogramCNN,
         "vggish": VGGish,
+        "text_transformer": TextTransformer,
         "wav2vec2": Wav2Vec2,
         "wavlm": WavLM,
         "whisper": Whisper,

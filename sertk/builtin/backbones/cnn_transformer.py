@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sertk.builtin.backbones.common import choose
+from sertk.builtin.backbones.common import choose, sinusoids
 from sertk.core import Backbone, InputSpec, Padded, UsageError, check_range
 
 PART = "backbone 'cnn_transformer'"
@@ -160,7 +160,7 @@ class CNNTransformer(Backbone):
         """(B, T, D) tokens -> what the Transformer makes of them."""
         if self.encoder is None:
             return tokens
-        data = tokens.data + _sinusoids(tokens.data) if self._positions else tokens.data
+        data = tokens.data + sinusoids(tokens.data) if self._positions else tokens.data
         return Padded(self.encoder(data, src_key_padding_mask=~tokens.mask), tokens.length)
 
     def _silence(self, maps: Tensor, length: Tensor, value: float = 0.0) -> Tensor:
@@ -193,11 +193,3 @@ def _block(width: int, out: int) -> nn.Sequential:
     convolution = nn.Conv2d(width, out, 3, padding=1)
     convolution.weight.data = convolution.weight.data.contiguous(memory_format=torch.channels_last)
     return nn.Sequential(convolution, nn.BatchNorm2d(out))
-
-
-def _sinusoids(tokens: Tensor) -> Tensor:
-    """(T, D) the positions of (B, T, D) tokens: sines in even columns, cosines in odd ones (Vaswani et al. 2017)."""
-    _, count, width = tokens.shape
-    rate = torch.exp(torch.arange(0, width, 2, device=tokens.device) * (-math.log(10_000) / width))
-    angle = torch.arange(count, device=tokens.device)[:, None] * rate
-    return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)[:, :width].to(tokens.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,20 +17,30 @@ Place = int | Literal["conv"]
 """Where an encoder is taken apart: below the layer of this number; or behind its convolutions."""
 
 
-def choose(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) -> str:
+def choose(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None, *, symbols: str | None = None) -> str:
     """The input that a backbone of one input reads: the one named, or the only one.
 
+    Args:
+        backbone: What the backbone is registered as.
+        inputs: What the run offers.
+        reads: The one named.
+        symbols: A feature that gives what it reads, where that is numbers of symbols; null where it is values.
+
     Raises:
-        UsageError: Where it is not offered, or none is named of several.
+        UsageError: Where it is not offered, or none is named of several, or it is of the other kind.
     """
-    if reads is None and len(inputs) == 1:
-        return next(iter(inputs))
-    if reads is None or reads not in inputs:
+    name = next(iter(inputs)) if reads is None and len(inputs) == 1 else reads
+    word = symbols or "mel"
+    hint = f"for example inputs: {{{word}: {{name: {word}}}}} and backbone: {{name: {backbone}, reads: {word}}}."
+    if name is None or name not in inputs:
         raise UsageError(
-            f"backbone {backbone!r} reads {reads!r}, but the inputs are {', '.join(inputs) or 'none'}: "
-            f"name one, for example inputs: {{mel: {{name: mel}}}} and backbone: {{name: {backbone}, reads: mel}}."
+            f"backbone {backbone!r} reads {reads!r}, but the inputs are {', '.join(inputs) or 'none'}: name one, {hint}"
         )
-    return reads
+    if (inputs[name].symbols > 0) != (symbols is not None):
+        kinds = ("frames of values", "numbers of symbols")
+        wanted, given = kinds if symbols is None else kinds[::-1]
+        raise UsageError(f"backbone {backbone!r} reads {wanted}, and {name!r} has {given}: name another, {hint}")
+    return name
 
 
 def choose_crops(backbone: str, inputs: Mapping[str, InputSpec], reads: str | None) -> tuple[str, int]:
@@ -128,6 +139,14 @@ def join_frozen(settings: Mapping[str, object]) -> Mapping[str, object] | None:
     return {word: value for word, value in settings.items() if word != "start"}
 
 
+def sinusoids(tokens: Tensor) -> Tensor:
+    """(T, D) the positions of (B, T, D) tokens: sines in even columns, cosines in odd ones (Vaswani et al. 2017)."""
+    _, count, width = tokens.shape
+    rate = torch.exp(torch.arange(0, width, 2, device=tokens.device) * (-math.log(10_000) / width))
+    angle = torch.arange(count, device=tokens.device)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)[:, :width].to(tokens.dtype)
+
+
 def remove(module: nn.Module, *names: str) -> None:
     """Takes parts out of a module; what stays keeps its name."""
     for name in names:
@@ -166,6 +185,8 @@ def pretrained(
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if on_meta():
         return _of_sizes(source, config, model)
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # what a checkpoint lacks is said below
     try:
         sizes = config.from_pretrained(source)
         made, info = model(sizes).from_pretrained(source, config=sizes, dtype=torch.float32, output_loading_info=True)
@@ -176,8 +197,10 @@ def pretrained(
             f"and, where it has one, preprocessor_config.json, or a name on the Hugging Face hub such as {example}. "
             f"Without the hub, put the checkpoint's files into {Path(source).absolute()}, and the name is found there."
         ) from None
+    finally:
+        logging.set_verbosity(level)
     lacking = [word for word in info["missing_keys"] if counts(word)]
-    if lacking or sizes.model_type != config.model_type:
+    if lacking or sizes.model_type != getattr(config, "model_type", sizes.model_type):
         raise SertkError(f"{source!r} is a {sizes.model_type} checkpoint without {lacking[:3]}; give a {name} one.")
     return made
 

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from safetensors.torch import load, save
 
+from sertk.builtin.features.text import CODE_POINTS
 from sertk.core import Backbone, Feature, InputSpec, Padded, SertkError, hash_of, mean_std
 
 WEIGHTS = "weights.safetensors"
@@ -22,8 +23,9 @@ class Frozen(Feature):
 
     Args:
         rate: Sampling rate, Hz; given by the run.
-        backbone: It reads the wave, under the name wave.
+        backbone: It reads the wave, under the name wave; or the characters of the transcript, under the name text.
         pool: "mean" or "mean_std" (of the population) over the utterance's frames; null keeps the frames.
+        reads: What the backbone reads.
     """
 
     def __init__(
@@ -31,8 +33,11 @@ class Frozen(Feature):
         rate: int,
         backbone: Callable[[Mapping[str, InputSpec]], Backbone],
         pool: Literal["mean", "mean_std"] | None = None,
+        reads: Literal["wave", "text"] = "wave",
     ) -> None:
-        made = backbone({"wave": InputSpec(1, 1 / rate)})
+        text = InputSpec(1, math.inf, symbols=CODE_POINTS, optional=True)
+        made = backbone({reads: InputSpec(1, 1 / rate) if reads == "wave" else text})
+        self.reads = reads
         self._backbone, self._pool = made.eval().requires_grad_(False), pool
         self.width, self.layers = made.width * (2 if pool == "mean_std" else 1), made.layers
         self.frame_seconds = math.inf if pool else made.frame_seconds  # one frame, however long the wave
@@ -40,11 +45,11 @@ class Frozen(Feature):
 
     @torch.no_grad()
     def __call__(self, inputs: Padded) -> Padded:
-        """(B, S) waves -> (B, T, D) frames, or (B, 1, D or 2 D) statistics."""
+        """(B, S) waves, or code points of texts -> (B, T, D) frames, or (B, 1, D or 2 D) statistics."""
         backbone = self._backbone.to(inputs.data.device)
         # a GPU's convolutions would round to TF32, and what is cached is also computed on CPUs
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            frames: Padded = backbone({"wave": Padded(inputs.data[..., None], inputs.length)})
+            frames: Padded = backbone({self.reads: Padded(inputs.data[..., None], inputs.length)})
         if self._pool is None:
             return frames.fill(0.0)
         mean, std = mean_std(frames.data, frames.mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -527,6 +528,32 @@ class ForgetsSetting(Halved):
 
     def portable(self) -> Mapping[str, object]:
         return {"source": None, "scale": 1.0}
+
+
+class Letters(Backbone):
+    """A vector for each symbol: a right one."""
+
+    says = ""
+    offered: ClassVar = {"units": InputSpec(1, math.inf, symbols=11, optional=True)}
+
+    def __init__(self, inputs: Mapping[str, InputSpec]) -> None:
+        super().__init__()
+        self.inputs, self.width, self.frame_seconds = ("units",), 6, math.inf
+        self.layer = nn.Embedding(inputs["units"].symbols, 6)
+
+    def forward(self, inputs: Mapping[str, Padded]) -> Padded:
+        x = inputs["units"].fill(0)
+        return Padded(self.layer(x.data[..., 0]), x.length)
+
+
+class SeesPadding(Letters):
+    """A symbol comes with that of the batch's last place."""
+
+    says = "changes its frames"
+
+    def forward(self, inputs: Mapping[str, Padded]) -> Padded:
+        found = super().forward(inputs)
+        return Padded(found.data + found.data[:, -1:], found.length)
 
 
 @hookimpl

@@ -88,6 +88,50 @@ class Loaded(Level):
         return {"source": None}
 
 
+class Letters(Feature):
+    """The letters of a text: a right one."""
+
+    says = ""
+    reads = "text"
+    width, frame_seconds, symbols = 1, math.inf, 128
+
+    def __init__(self, rate: int) -> None:
+        pass
+
+    def __call__(self, inputs: Padded) -> Padded:
+        return Padded(inputs.fill(0).data[..., None], inputs.length)
+
+
+# ---------------------------------------------------------------- texts
+
+
+class RollsPadding(Letters):
+    """Every letter comes with the one in front of it, and the first with the last of the batch."""
+
+    says = "padding changes its frames"
+    width = 2
+
+    def __call__(self, inputs: Padded) -> Padded:
+        return Padded(torch.stack([inputs.data, inputs.data.roll(1, 1)], 2).clamp(max=127), inputs.length)
+
+
+class TooFewSymbols(Letters):
+    """Says that there are fewer symbols than it gives."""
+
+    says = "gives numbers from"
+    symbols = 100
+
+
+class FloatSymbols(Letters):
+    """Gives symbols as values."""
+
+    says = "torch.float32; it is torch.int64"
+
+    def __call__(self, inputs: Padded) -> Padded:
+        found = super().__call__(inputs)
+        return Padded(found.data.float(), found.length)
+
+
 # ---------------------------------------------------------------- sizes and times
 
 
