@@ -39,7 +39,7 @@ def _of_jsonl(path: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     for where, line in read_jsonl(path, NEXT):
         name, text = line.get("id"), line.get("text")
-        if not isinstance(name, str) or not isinstance(text, str | None):
+        if not isinstance(name, str) or "text" not in line or not isinstance(text, str | None):
             raise SertkError(f"{where}: no id and text. {NEXT}")
         _put(texts, name, text or "", where)
     return texts

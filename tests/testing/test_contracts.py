@@ -43,6 +43,13 @@ NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("augmentation", "reverb"): {"folder": RECORDINGS},
     ("corpus", "table"): {"list": "list.csv"},
     ("backbone", "bert"): {"config": BERT},
+    ("backbone", "fusion"): {
+        "branches": {
+            "sound": {"name": "cnn_transformer", "reads": "mel", "channels": [4], "pools": [[2, 2]], "layers": 0},
+            "words": {"name": "text_transformer", "reads": "units", "width": 8, "ffn": 6, "heads": 2},
+        },
+        "poolings": {"sound": "mean_std"},
+    },
     ("backbone", "hubert"): {"config": SPEECH},
     ("backbone", "wav2vec2"): {"config": SPEECH},
     ("backbone", "wavlm"): {"config": SPEECH},
@@ -56,6 +63,7 @@ OFFERED: Mapping[tuple[str, str], Mapping[str, InputSpec]] = {
     **{("backbone", name): WAVE for name in ("hubert", "vggish", "wav2vec2", "wavlm", "whisper")},
     **{("backbone", name): PICTURE for name in ("densenet169", "resnet50", "spectrogram_cnn")},
     ("backbone", "bert"): {"text": InputSpec(1, math.inf, symbols=0x110000, optional=True)},
+    ("backbone", "fusion"): {"mel": InputSpec(6, 0.01), "units": InputSpec(1, math.inf, symbols=37, optional=True)},
     ("backbone", "text_transformer"): {"units": InputSpec(1, math.inf, symbols=37, optional=True)},
 }
 OTHERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (

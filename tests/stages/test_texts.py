@@ -1,0 +1,237 @@
+"""Speech and text in one model: trained, stored, scored; with utterances that have no transcript."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+import sertk
+from sertk.cli.app import app
+from sertk.corpus.prepared import Data
+
+FOLD = ("--protocol", "emobox", "--fold", "1")
+SMALL = [f"--set={pair}" for pair in ("train.epochs=1", "backbone.width=8", "inputs.text.units=60")]
+SENTENCES = ("Kids are talking by the door", "Dogs are sitting by the door", "It is eleven o'clock")
+FUSED = """
+inputs:
+  mel: {name: mel, n_mels: 20}
+  text: {name: text}
+  pieces: {name: sentencepiece, units: 60}
+normalize: {mel: scalar}
+crop: {length: 1.0, train: first, score: all, inputs: [mel]}
+backbone:
+  name: fusion
+  branches:
+    sound: {name: cnn_transformer, reads: mel, channels: [4], pools: [[4, 4]], layers: 0}
+    letters: {name: bert, reads: text, freeze: all, source: SOURCE}
+    words: {name: text_transformer, reads: pieces, width: 8, layers: 1, heads: 2, ffn: 8}
+  poolings: {sound: mean_std}
+losses: [{name: ce}, {name: aux, task: gender, reads: [sound, words], weight: 0.5}]
+train: {batch: 16, epochs: 2, patience: 0}
+"""
+
+
+def ran(*words: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == code, done.stderr
+    return done
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def changed(data: Path, folder: Path, texts: Callable[[dict[str, Any], int], str | None]) -> Path:
+    """A copy of a prepared corpus with other transcripts, by line and number; nothing of it is stored."""
+    shutil.copytree(data, folder / "ravdess", ignore=shutil.ignore_patterns("feats"))
+    manifest = folder / "ravdess" / "manifest.jsonl"
+    rows = [{**row, "text": texts(row, number)} for number, row in enumerate(lines(manifest))]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "ravdess"
+
+
+@pytest.fixture(scope="module")
+def prepared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tones; three sentences are said, and every fifth utterance has no transcript."""
+    folder = tmp_path_factory.mktemp("texts")
+    return changed(data, folder, lambda _, number: SENTENCES[number % 3] if number % 5 else " ")
+
+
+@pytest.fixture(scope="module")
+def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a fusion of sound, frozen BERT and pieces."""
+    folder = tmp_path_factory.mktemp("run")
+    system = folder / "system.yaml"
+    system.write_text(FUSED.replace("SOURCE", str(save_bert(folder / "bert"))))
+    ran("featurize", prepared, "--system", system)
+    done = ran("train", prepared, "--system", system, *FOLD, "--out", folder / "run")
+    (folder / "said").write_text(done.stderr)
+    return folder / "run"
+
+
+def save_bert(folder: Path) -> Path:
+    """A BERT with random weights and its tokenizer, as Hugging Face writes them."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "kids", "dogs", "are", "door"]
+    BertTokenizerFast(vocab={word: place for place, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)  # type: ignore[arg-type]
+    return folder
+
+
+def test_training_says_how_many_have_no_transcript(prepared: Path, run: Path) -> None:
+    data = Data(prepared)
+    fold = data.protocol("emobox").fold("1")
+    said = (run.parent / "said").read_text()
+    for part in ("train", "dev"):
+        ids = getattr(fold, part)
+        lacking = sum(data.utterances[i].transcript is None for i in ids)
+        assert 0 < lacking < len(ids)
+        assert f"{lacking} of {len(ids)} {part} utterances have no transcript" in said
+
+
+def test_the_frozen_branch_is_stored_once_for_each_text(prepared: Path) -> None:
+    shards = [load_file(path) for path in (prepared / "feats").glob("*/*.safetensors")]
+    texts = {one.transcript for one in Data(prepared).utterances.values()} - {None}
+    letters = [name for shard in shards for name, rows in shard.items() if rows.shape == (1, 16)]
+    assert len(letters) == len({*letters}) == len(texts) == 3
+
+
+def test_the_vector_of_what_is_lacking_is_learned(run: Path) -> None:
+    weights = load_file(run / "model" / "model.safetensors")
+    assert {name: weights[f"backbone.lacking.{name}"].any().item() for name in ("letters", "words")} == {
+        "letters": True,
+        "words": True,
+    }
+
+
+def test_the_bundle_scores_alike_from_the_store_and_from_audio(prepared: Path, run: Path, tmp_path: Path) -> None:
+    found = {}
+    for source in ("store", "audio"):
+        done = ran("score", run / "model", prepared, "--out", tmp_path / f"{source}.jsonl", "--from", source)
+        found[source] = lines(tmp_path / f"{source}.jsonl")
+        metrics = json.loads((tmp_path / f"{source}.metrics.json").read_text())
+        assert metrics["took"]["from"] == source
+        lacking = metrics["without_transcript"]
+        assert (
+            f"the model reads transcripts, and {lacking} of {metrics['utterances']} utterances have none" in done.stderr
+        )
+    for one, other in zip(found["store"], found["audio"], strict=True):
+        assert one["id"] == other["id"]
+        assert one["logits"] == pytest.approx(other["logits"], abs=1e-4)
+
+
+def test_a_transcript_matters_and_a_lacking_one_is_not_an_empty_guess(run: Path, corpus: Path) -> None:
+    model = sertk.load(run / "model")
+    file = next(corpus.rglob("*.wav"), None) or next(corpus.rglob("*.flac"))
+    silent, said, other = (model(file, text) for text in (None, "Kids are talking by the door", "Dogs"))
+    assert silent == model(file) == model(file, "  ")
+    assert len({tuple(one.values()) for one in (silent, said, other)}) == 3
+
+
+@pytest.mark.parametrize("form", ["text", "asr.jsonl"])
+def test_transcripts_are_taken_from_a_file(run: Path, corpus: Path, tmp_path: Path, form: str) -> None:
+    files = sorted(corpus.rglob("*.wav"))[:3]
+    (tmp_path / "wav.scp").write_text("".join(f"u{n} {file}\n" for n, file in enumerate(files)))
+    texts = {"u0": "Kids are talking by the door", "u2": "Dogs", "v9": "of another"}
+    jsonl = [json.dumps({"id": name, "text": text}) for name, text in texts.items()]
+    rows = [f"{name} {text}" for name, text in texts.items()] if form == "text" else jsonl
+    (tmp_path / form).write_text("\n".join(rows) + "\n")
+    out = tmp_path / "scores.jsonl"
+    done = ran("score", run / "model", tmp_path / "wav.scp", "--text", tmp_path / form, "--out", out)
+    assert f"{form}: transcripts of 2 of 3 utterances" in done.stderr
+    assert "and 1 of 3 utterances have none" in done.stderr
+    model = sertk.load(run / "model")
+    wanted = [model(file, texts.get(f"u{n}")) for n, file in enumerate(files)]
+    for line, posterior in zip(lines(out), wanted, strict=True):
+        assert line["posterior"] == pytest.approx([*posterior.values()], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "says"),
+    [
+        ("text", "x1 Dogs\n", 2, "none of an utterance that is scored: its first id is 'x1', theirs is 'u0'"),
+        ("text", "u0 Dogs\nu0 Cats\n", 1, "text:2: id 'u0' comes twice"),
+        ("t.jsonl", '{"id": "u0", "words": "Dogs"}\n', 1, "t.jsonl:1: no id and text"),
+        ("t.jsonl", '{"id": "u0", "text": 3}\n', 1, "t.jsonl:1: no id and text"),
+    ],
+)
+def test_a_file_of_transcripts_that_cannot_be_used_is_refused(
+    run: Path, corpus: Path, tmp_path: Path, name: str, content: str, code: int, says: str
+) -> None:
+    (tmp_path / "wav.scp").write_text(f"u0 {next(corpus.rglob('*.wav'))}\n")
+    (tmp_path / name).write_text(content)
+    words = ["score", run / "model", tmp_path / "wav.scp", "--text", tmp_path / name, "--out", tmp_path / "x.jsonl"]
+    done = ran(*words, code=code)
+    assert says in " ".join(done.stderr.split())
+
+
+def test_a_run_of_text_alone_refuses_utterances_without_one(prepared: Path, tmp_path: Path) -> None:
+    done = ran(
+        "train",
+        prepared,
+        "--system",
+        "text-transformer",
+        "--protocol",
+        "emobox",
+        "--fold",
+        "1",
+        "--out",
+        tmp_path / "run",
+        code=1,
+    )
+    assert "train utterances have no transcript" in done.stderr
+    assert "the model reads nothing else" in done.stderr
+
+
+def test_pieces_follow_from_the_transcripts_of_train_alone(data: Path, tmp_path: Path) -> None:
+    fold = Data(data).protocol("emobox").fold("1")
+    others = {*fold.dev, *fold.test}
+    texts: dict[str, Callable[[dict[str, Any], int], str]] = {
+        "as they are": lambda _, number: SENTENCES[number % 3],
+        "others": lambda row, number: f"zyx {row['id']} qqq" if row["id"] in others else SENTENCES[number % 3],
+    }
+    pieces, found = [], list[Mapping[str, torch.Tensor]]()
+    for name, said in texts.items():
+        own = changed(data, tmp_path / name, said)
+        ran("train", own, "--system", "text-transformer", *FOLD, *SMALL, "--out", tmp_path / name / "run")
+        model = tmp_path / name / "run" / "model"
+        pieces.append(json.loads((model / "bundle.json").read_text())["files"]["text"])
+        found.append(load_file(model / "model.safetensors"))
+    assert pieces[0] == pieces[1]
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(weight, found[1][name]) for name, weight in found[0].items())
+
+
+def test_a_bundle_of_text_alone_lists_who_has_none(data: Path, prepared: Path, tmp_path: Path) -> None:
+    settings = ("--set", "train.epochs=1", "--set", "backbone.width=8", "--set", "inputs.text.units=60")
+    ran(
+        "train",
+        data,
+        "--system",
+        "text-transformer",
+        "--protocol",
+        "emobox",
+        "--fold",
+        "1",
+        "--out",
+        tmp_path / "run",
+        *settings,
+    )
+    out = tmp_path / "scores.jsonl"
+    ran("score", tmp_path / "run" / "model", prepared, "--out", out, code=3)
+    corpus, failed = Data(prepared), lines(tmp_path / "failed.jsonl")
+    ids = corpus.protocol("emobox").fold("1").test
+    assert {one["id"] for one in failed} == {i for i in ids if corpus.utterances[i].transcript is None}
+    assert "the model reads nothing else" in failed[0]["reason"]
+    assert len(lines(out)) == len(ids) - len(failed)
