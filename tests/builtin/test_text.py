@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -78,6 +79,14 @@ def test_units_follow_from_the_training_transcripts_alone_whatever_their_order(m
     assert first.files() == again.files()
     assert first.symbols == 30
     assert fitted([*TRAIN, "What dev says."], model=model, units=30).files() != first.files()
+
+
+def test_the_order_of_many_transcripts_does_not_matter() -> None:
+    # SentencePiece itself gives other unigrams in another order
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(1, 8))) for _ in range(400)]
+    texts = [" ".join(draw.choices(words, k=8)) for _ in range(300)]
+    assert fitted(texts, units=120).files() == fitted(texts[::-1], units=120).files()
 
 
 def test_how_often_a_sentence_is_spoken_counts() -> None:
