@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,8 @@ from typer.testing import CliRunner, Result
 import sertk
 from sertk.cli.app import app
 from sertk.corpus.prepared import Data
+from sertk.settings.packaged import egs
+from sertk.testing.trees import iemocap
 
 FOLD = ("--protocol", "emobox", "--fold", "1")
 SMALL = [f"--set={pair}" for pair in ("train.epochs=1", "backbone.width=8", "inputs.text.units=60")]
@@ -34,8 +40,9 @@ backbone:
     letters: {name: bert, reads: text, freeze: all, source: SOURCE}
     words: {name: text_transformer, reads: pieces, width: 8, layers: 1, heads: 2, ffn: 8}
   poolings: {sound: mean_std}
+  drop: 0.2
 losses: [{name: ce}, {name: aux, task: gender, reads: [sound, words], weight: 0.5}]
-train: {batch: 16, epochs: 2, patience: 0}
+train: {batch: 16, epochs: 3, patience: 0, threads: 1}
 """
 
 
@@ -86,6 +93,15 @@ def save_bert(folder: Path) -> Path:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)  # type: ignore[arg-type]
+    return folder
+
+
+def save_wav2vec2(folder: Path) -> Path:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    sizes |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    Wav2Vec2Model(Wav2Vec2Config(**sizes, conv_dim=[8] * 7)).save_pretrained(folder)
     return folder
 
 
@@ -235,3 +251,45 @@ def test_a_bundle_of_text_alone_lists_who_has_none(data: Path, prepared: Path, t
     assert {one["id"] for one in failed} == {i for i in ids if corpus.utterances[i].transcript is None}
     assert "the model reads nothing else" in failed[0]["reason"]
     assert len(lines(out)) == len(ids) - len(failed)
+
+
+def test_a_fusion_that_is_killed_goes_on_to_the_same_bits(prepared: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words: list[object] = ["train", prepared, "--system", run.parent / "system.yaml", *FOLD, "--out", out]
+    words += [f"--set=train.checkpoint_{pair}" for pair in ("steps=1", "seconds=0")]
+    process = subprocess.Popen([sys.executable, "-m", "sertk", *map(str, words)], stderr=subprocess.PIPE)
+    while process.poll() is None and len([*out.glob("checkpoints/*/[0-9]*.pt")]) == 0:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    ran(*words)
+    whole, gone_on = (load_file(one / "model" / "model.safetensors") for one in (run, out))
+    assert all(torch.equal(weight, gone_on[name]) for name, weight in whole.items())
+
+
+def test_p4_with_three_inputs_and_gender_from_iemocap_to_the_table(tmp_path: Path) -> None:
+    """With a small CNN, and a small encoder of speech in the place of VGGish, which has 289 MB."""
+    source = save_wav2vec2(tmp_path / "speech")
+    speech = f"{{name: wav2vec2, source: {source}, normalize: false, freeze: all, reads: wave}}"
+    parts = {"image": "{name: spectrogram_cnn, reads: spectrogram}", "audio": speech}
+    parts["text.source"] = str(save_bert(tmp_path / "bert"))
+    small = [f"--set=backbone.branches.{name}={value}" for name, value in parts.items()]
+    small += [f"--set={pair}" for pair in ("protocol=p4", "train.epochs=1", "crop.length=0.5")]
+    root, data, out = iemocap.write(tmp_path / "in", share=200, seconds=0.5), tmp_path / "data", tmp_path / "run"
+    system = ("--system", "p4-mtap-mtl-b-apfl", "--config", egs() / "iemocap" / "recipe.yaml", *small)
+    ran("prepare", "iemocap", "--root", root, "--out", data, "--protocol", "p4")
+    ran("featurize", data, *system)
+    ran("train", data, *system, "--fold", "#1", "--out", out)
+    ran("score", out / "model", data, "--out", out / "scores.jsonl")
+    ran("report", out, "--out", tmp_path)
+    assert sorted(lines(out / "log.jsonl")[0]["terms"]) == ["apfl", "aux"]
+    about = json.loads((out / "model" / "bundle.json").read_text())
+    assert about["heads"]["aux_gender"]["reads"] == ["image", "audio"]
+    assert about["components"]["inputs"].keys() == {"spectrogram", "text_frozen", "audio_frozen"}
+    weights = load_file(out / "model" / "model.safetensors")
+    # the image is 128 wide, the text 16 and the audio 12; emotion sees all of them, gender two
+    assert weights["heads.emotion.weight"].shape == (4, 128 + 16 + 12)
+    assert [one.shape for name, one in weights.items() if "aux_gender" in name and one.dim() == 2] == [(2, 128 + 12)]
+    assert lines(out / "scores.jsonl")
+    assert (tmp_path / "RESULTS.md").is_file()
