@@ -166,8 +166,7 @@ def check_texts(setup: Setup, features: Mapping[str, Feature]) -> None:
     reads, utterances = {one.reads for one in features.values()}, setup.shared.data.utterances
     if "text" not in reads:
         return
-    for part in ("train", "dev"):
-        ids: Sequence[str] = getattr(setup.fold, part)
+    for part, ids in {"train": setup.fold.train, "dev": setup.fold.dev}.items():
         lacking = [i for i in ids if not utterances[i].transcript]
         what = f"{len(lacking)} of {len(ids)} {part} utterances have no transcript"
         if lacking and reads == {"text"}:
