@@ -23,7 +23,7 @@ from sertk.settings.sweep import Row, Sweep, Values
 from sertk.testing import official
 
 SWEEPS = {
-    "emodb": ["p4-four", "p4-grid", "p4-table1", "p4-table2", "p5-fig2", "p5-gender", "p5-table3"],
+    "emodb": ["modalities", "p4-four", "p4-grid", "p4-table1", "p4-table2", "p5-fig2", "p5-gender", "p5-table3"],
     "fesc": ["p3-alpha", "p3-duration", "p3-figure2", "p3-table1", "p3-table2"],
     "iemocap": [
         *("p2-figure2", "p2-table1", "p2-table3"),
@@ -35,13 +35,19 @@ SWEEPS = {
     "ravdess_savee_tess": ["p1-last", "p1-speakers", "p1-table1", "p1-table2"],
     "ravdess": [
         *("p2-table1", "p3-figure2", "p3-figure3", "p3-table1", "p3-table2"),
-        *("p5-fig2", "p5-gender", "p5-table3"),
+        *("modalities", "p5-fig2", "p5-gender", "p5-table3"),
     ],
     "savee": ["p2-table2", "p4-table1", "p4-table2"],
 }
 NAMES = [f"{corpus}/{name}" for corpus, names in SWEEPS.items() for name in names]
 P3 = ("iemocap", "ravdess", "fesc")
-ELSEWHERE = ["emodb/p4-four", "emodb/p4-grid", "ravdess_savee_tess/p1-speakers"]
+ELSEWHERE = [
+    "emodb/modalities",
+    "ravdess/modalities",
+    "emodb/p4-four",
+    "emodb/p4-grid",
+    "ravdess_savee_tess/p1-speakers",
+]
 ELSEWHERE += [f"{corpus}/{name}" for corpus in ("emodb", "ravdess") for name in ("p5-fig2", "p5-gender", "p5-table3")]
 """Of another corpus, protocol or encoder than the paper's."""
 
@@ -452,7 +458,8 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     """
     kept = tmp_path_factory.mktemp("torch")
     (kept / "hub/checkpoints").mkdir(parents=True)
-    torch.save({}, kept / "hub/checkpoints/densenet169-b2777c0a.pth")
+    for name in ("densenet169-b2777c0a.pth", "resnet50-0676ba61.pth"):
+        torch.save({}, kept / "hub/checkpoints" / name)
     short = ["--set", "audio.min_seconds=0.001"]
 
     def ran(*words: object) -> list[list[str]]:
