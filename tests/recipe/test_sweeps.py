@@ -454,12 +454,15 @@ def test_a_sweep_is_compared_with_its_paper_on_the_papers_own_settings(name: str
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[Path, list[list[str]]]]]:
     """What `sertk sweep NAME --dry-run` prints on a tree in the official layout, prepared; and the work folder.
 
-    The weights of ImageNet are where torchvision keeps them, by their name: a plan does not read them.
+    The weights of ImageNet are where torchvision keeps them, by their name, and those of VGGish are in the folder vggish:
+    a plan does not read them.
     """
     kept = tmp_path_factory.mktemp("torch")
     (kept / "hub/checkpoints").mkdir(parents=True)
     for name in ("densenet169-b2777c0a.pth", "resnet50-0676ba61.pth"):
         torch.save({}, kept / "hub/checkpoints" / name)
+    (kept / "vggish").mkdir()
+    torch.save({}, kept / "vggish" / "vggish.pt")
     short = ["--set", "audio.min_seconds=0.001"]
 
     def ran(*words: object) -> list[list[str]]:
@@ -482,6 +485,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(kept))
+        patch.chdir(kept)
         yield plan
 
 
