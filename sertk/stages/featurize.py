@@ -122,8 +122,9 @@ def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], stor
     """
     frames = sum(max(1, math.ceil(data.facts[i].seconds / feature.frame_seconds)) for i in todo)  # of a text 1
     size = frames * feature.width * 4
+    what = "utterances" if store.reads == "wave" else "different texts"
     say(
-        f"{name}: {len(todo)} utterances, about {frames} frames of {feature.width}, {size / 1e6:.0f} MB "
+        f"{name}: {len(todo)} {what}, about {frames} frames of {feature.width}, {size / 1e6:.0f} MB "
         f"into {store.folder}"
     )
     above = next(folder for folder in store.folder.parents if folder.exists())
