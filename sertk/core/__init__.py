@@ -9,7 +9,7 @@ The one legend of shapes, used in every docstring:
 In `Scores`, N are the utterances that were scored.
 """
 
-from sertk.core.batch import Batch, Padded, Target, code_points
+from sertk.core.batch import CODE_POINTS, Batch, Padded, Target, code_points
 from sertk.core.errors import InputError, NotHereError, SertkError, UsageError, check_range, nearest, out_of_range
 from sertk.core.interfaces import (
     Augmentation,
@@ -56,6 +56,7 @@ from sertk.core.view import WHOLE, At, Crop, Dims, Output, Span, Tail, View, Vie
 
 __all__ = [
     "AUX",
+    "CODE_POINTS",
     "OVERLAPS",
     "PAIRS",
     "PARTS",

@@ -58,6 +58,9 @@ class Padded:
         return Padded(self.data.to(device, non_blocking=True), self.length.to(device, non_blocking=True))
 
 
+CODE_POINTS = 0x110000  # of Unicode
+
+
 def code_points(text: str | None) -> Tensor:
     """(S,) int64 Unicode code points of a text; none where there is no text."""
     return torch.tensor([*map(ord, text or "")], dtype=torch.int64)

@@ -143,7 +143,7 @@ class Split(NamedTuple):
     """A backbone whose frozen part is computed once: components, as a run names them.
 
     Attributes:
-        feature: What is frozen, as a feature of the wave.
+        feature: What is frozen, as a feature of the wave, or of the text.
         backbone: What is left, which reads that feature alone.
         part: What is frozen, in words ("the convolutions and the first 2 layers"), where it is a part of the backbone:
             a run that cannot cache it computes it in every epoch. Empty for the whole, which is always cached.

@@ -49,8 +49,8 @@ class Utterance:
 
     @property
     def transcript(self) -> str | None:
-        """The text without blanks around it, None if there is none."""
-        return (self.text or "").strip() or None
+        """The text without blanks around it, None if there is none; half of a surrogate pair is U+FFFD."""
+        return (self.text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() or None
 
     @property
     def sentence(self) -> str | None:

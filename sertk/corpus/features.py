@@ -27,7 +27,7 @@ from sertk.settings.plain import plain
 from sertk.settings.schema import Component, Settings
 from sertk.settings.values import component_of
 
-COMPUTE = ("sertk", "torch", "torchaudio", "transformers")
+COMPUTE = ("sertk", "tokenizers", "torch", "torchaudio", "transformers")
 """What reads the audio and computes the features; a part that computes with another library has it in `weights`."""
 IN_MEMORY = 1e9
 """Bytes of an input's features that a process keeps in memory: the statistics of 60,000 utterances over all layers of
@@ -256,11 +256,12 @@ class Loaded:
 
     def stack(self, shas: Sequence[str]) -> Padded:
         """(B, T, D) of B content hashes; raises SertkError as the store does."""
-        if not self._place.keys() >= {*shas}:
+        if not self._place.keys() >= {*shas} - {""}:
             return self._store.stack(shas)
+        if self._matrix is None or "" in shas:
+            empty = self._rows[0][:0]  # of a text that is lacking
+            return Padded.stack([self._rows[self._place[sha]] if sha else empty for sha in shas])
         places = [self._place[sha] for sha in shas]
-        if self._matrix is None:
-            return Padded.stack([self._rows[place] for place in places])
         return Padded(self._matrix.index_select(0, torch.tensor(places)), torch.ones(len(places), dtype=torch.int64))
 
 

@@ -57,6 +57,7 @@ def joined(plugins: Plugins, settings: Settings) -> Settings:
 
 
 def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
+    _check_normalize(settings)
     spec = settings.backbone
     with settings.located("backbone"):
         factory: Any = plugins.factory("backbone", spec.name)
@@ -67,11 +68,9 @@ def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
             return settings, ""
         if split.part:
             plugins.check("backbone", spec)  # else what is wrong would be said of the feature
-    raw = []
-    for name, one in settings.inputs.items():
-        with settings.located(f"inputs.{name}"):
-            raw.append(not getattr(plugins.factory("feature", one.name), "cached", True))
     feature, rest = (Component(*component_parts(one)) for one in (split.feature, split.backbone))
+    given = {name: _as_it_is(plugins, settings, name) for name in settings.inputs}
+    raw = [reads == reads_of(plugins, feature) for reads in given.values()]
     why = split.why_not or _why_not_cached(plugins, settings, feature, raw) if split.part else ""
     if why:
         return settings, f"backbone {spec.name!r}: {split.part} are frozen, and computed again in every epoch: {why}"
@@ -79,7 +78,30 @@ def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
         return settings, ""
     said = f"backbone {spec.name!r}: {split.part} are frozen and read from the store; what lies above them is trained"
     places = {**settings.places, "inputs.frozen": settings.at("backbone").removesuffix(": ")}
-    return replace(settings, inputs={"frozen": feature}, backbone=rest, places=places), said if split.part else ""
+    statistics = settings.statistics(next(iter(given)))
+    normalize = settings.normalize if isinstance(settings.normalize, str) else {"frozen": statistics}
+    changed = replace(settings, inputs={"frozen": feature}, normalize=normalize, backbone=rest, places=places)
+    return changed, said if split.part else ""
+
+
+def _check_normalize(settings: Settings) -> None:
+    """Refuses statistics of an input that there is not.
+
+    Raises:
+        UsageError: There.
+    """
+    named = () if isinstance(settings.normalize, str) else settings.normalize
+    odd = next((name for name in named if name not in settings.inputs), None)
+    if odd is not None:
+        raise UsageError(f"{settings.at('normalize')}normalize names the input {odd!r}{nearest(odd, settings.inputs)}")
+
+
+def _as_it_is(plugins: Plugins, settings: Settings, name: str) -> str:
+    """What an input is where it is that as it is, "wave" or "text"; else empty."""
+    spec = settings.inputs[name]
+    with settings.located(f"inputs.{name}"):
+        factory: Any = plugins.factory("feature", spec.name)
+    return reads_of(plugins, spec) if not factory.cached and factory.fit is Feature.fit else ""
 
 
 def _branches_frozen(plugins: Plugins, settings: Settings, word: str) -> tuple[Settings, str]:
@@ -87,41 +109,54 @@ def _branches_frozen(plugins: Plugins, settings: Settings, word: str) -> tuple[S
     given = settings.backbone.settings.get(word)
     if not isinstance(given, Mapping):
         return settings, ""  # it is refused where the backbone is made
-    inputs, statistics, branches = dict(settings.inputs), dict[str, Statistics](), dict(given)
-    said, gone = list[str](), set[object]()
-    for name, spec in given.items():
-        own = Component(*component_parts(spec))
+    branches = {name: _named(settings, spec) for name, spec in given.items()}
+    inputs, statistics, said, gone = dict(settings.inputs), dict[str, Statistics](), list[str](), set[object]()
+    for name, (own, reads) in branches.items():
         factory: Any = plugins.factory("backbone", own.name)
-        split, reads = factory.split(own.name, own.settings), own.settings.get("reads")
-        if split is None or reads not in settings.inputs:
+        split = factory.split(own.name, own.settings)
+        if split is None or reads is None or reads not in settings.inputs:
             continue
-        why = _why_not_branch(plugins, settings, str(reads), split)
+        why = _why_not_branch(plugins, settings, reads, split)
         if why:
             said.append(f"branch {name!r}: what is frozen of it is computed again in every epoch: {why}")
             continue
         new = f"{name}_frozen"
-        inputs[new], statistics[new] = Component(*component_parts(split.feature)), settings.statistics(str(reads))
-        branches[name] = {**split.backbone, "reads": new}
+        if new in settings.inputs:
+            raise UsageError(f"{settings.at('inputs')}inputs has {new!r}, which branch {name!r} would be stored as.")
+        inputs[new], statistics[new] = Component(*component_parts(split.feature)), settings.statistics(reads)
+        branches[name] = Component(split.backbone["name"], {**split.backbone, "reads": new}), new
         gone.add(reads)
-    read = {component_parts(spec)[1].get("reads") for spec in branches.values()}
+    if not gone:
+        return settings, "; ".join(said)
+    read = {reads for _, reads in branches.values()}
     kept = {name: spec for name, spec in inputs.items() if name not in gone or name in read or None in read}
     normalize = {name: statistics.get(name) or settings.statistics(name) for name in kept}
-    backbone = Component(settings.backbone.name, {**settings.backbone.settings, word: branches})
+    parts = {name: {**own.settings, "name": own.name} for name, (own, _) in branches.items()}
+    backbone = Component(settings.backbone.name, {**settings.backbone.settings, word: parts})
     place = settings.at("backbone").removesuffix(": ")
     places = {**settings.places, **{f"inputs.{name}": place for name in statistics}}
-    changed = replace(settings, inputs=kept, backbone=backbone, places=places)
-    return (replace(changed, normalize=normalize) if statistics else settings), "; ".join(said)
+    changed = replace(settings, inputs=kept, normalize=normalize, backbone=backbone, places=places)
+    return changed, "; ".join(said)
+
+
+def _named(settings: Settings, spec: object) -> tuple[Component, str | None]:
+    """A branch and the input that it names; the only one, where it names none."""
+    own = Component(*component_parts(spec))
+    reads = own.settings.get("reads")
+    if reads is None and len(settings.inputs) == 1:
+        reads = next(iter(settings.inputs))
+        own = Component(own.name, {**own.settings, "reads": reads})
+    return own, reads if isinstance(reads, str) else None
 
 
 def _why_not_branch(plugins: Plugins, settings: Settings, reads: str, split: Split) -> str:
     """Why what a branch freezes is not cached, in words; empty where it is."""
-    spec, crop = settings.inputs[reads], settings.crop
+    crop, raw = settings.crop, _as_it_is(plugins, settings, reads)
     if split.part:
-        return "of a branch only the whole is cached"
-    if getattr(plugins.factory("feature", spec.name), "cached", True):
-        return f"its input {reads!r} is computed already, and is not the wave or the text as it is"
-    in_time = reads_of(plugins, spec) == "wave"
-    if crop is not None and (in_time if crop.inputs is None else reads in crop.inputs):
+        return split.why_not or "of a branch only the whole is cached"
+    if raw != reads_of(plugins, Component(*component_parts(split.feature))):
+        return f"its input {reads!r} is not the wave or the text as it is"
+    if crop is not None and (raw == "wave" if crop.inputs is None else reads in crop.inputs):
         return f"crop cuts its input {reads!r}; give crop the inputs that it cuts"
     return ""
 
@@ -173,6 +208,7 @@ def make_body(
     Raises:
         UsageError: On an unknown name or setting.
     """
+    _check_normalize(settings)
     if not settings.inputs:
         raise UsageError("the run has no inputs; give a --system, or inputs: {mel: {name: mel}} in the recipe.")
     features = make_features(plugins, settings, shared)
@@ -199,13 +235,19 @@ def make_body(
 
 
 def _check_touched(augment: Sequence[Augmentation], features: Mapping[str, Feature]) -> None:
-    """Refuses an augmentation of an input that the run does not have.
+    """Refuses an augmentation of an input that the run does not have, or one that mixes utterances whose text is read.
 
     Raises:
         UsageError: There.
     """
+    reads = {feature.reads for feature in features.values()}
     for one in augment:
-        strange = [name for name in one.touches if name not in ("wave", *features)]
+        if one.partners and "text" in reads:
+            raise UsageError(
+                f"{one.who} mixes two utterances and their labels, and a text cannot be mixed: leave the text out, or "
+                "the augmentation."
+            )
+        strange = [name for name in one.touches if name not in features and name not in reads & {"wave"}]
         if strange:
             raise UsageError(
                 f"{one.who} changes the input {strange[0]!r}, and the run's are {', '.join(features)}; "

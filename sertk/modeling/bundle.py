@@ -99,7 +99,7 @@ class Described(Feature):
 
     def __call__(self, inputs: Padded) -> Padded:
         """Refuses to compute."""
-        raise SertkError("a model that was made to read its features from a store was given waves.")
+        raise SertkError("a model that was made to read its features from a store was given waves or texts.")
 
 
 @dataclass(frozen=True)

@@ -138,15 +138,16 @@ def cut_inputs(crop: Crop | None, features: Mapping[str, Feature]) -> frozenset[
     """
     if crop is None:
         return frozenset()
-    if crop.inputs is None:
-        found = frozenset(name for name, one in features.items() if math.isfinite(one.frame_seconds))
-    else:
-        found = frozenset(crop.inputs)
-        odd = next((name for name in crop.inputs if name not in features), None)
-        if odd is not None:
-            raise UsageError(f"crop cuts the input {odd!r}{nearest(odd, features)}")
-    if not found:
-        raise UsageError("crop cuts nothing: no input runs in time. Set crop: null.")
+    in_time = [name for name, one in features.items() if math.isfinite(one.frame_seconds)]
+    found = frozenset(in_time if crop.inputs is None else crop.inputs)
+    odd = next((name for name in found if name not in features), None)
+    if odd is not None:
+        raise UsageError(f"crop cuts the input {odd!r}{nearest(odd, features)}")
+    whole = next((name for name in found if name not in in_time), None)
+    if whole is not None or not found:
+        what = f"the input {whole!r}, which does not run in time" if whole is not None else "nothing"
+        names = f"those that do: {', '.join(in_time)}" if in_time else "crop: null"
+        raise UsageError(f"crop cuts {what}. Set {names}.")
     return found
 
 

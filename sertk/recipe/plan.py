@@ -13,7 +13,7 @@ from pathlib import Path
 from sertk.core import AuxTask, Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
 from sertk.core.files import beside, digest, part_of, scores_file
 from sertk.corpus import folding, protocols
-from sertk.corpus.features import Store, stores
+from sertk.corpus.features import Store, reads_of, stores
 from sertk.corpus.prepared import title_of
 from sertk.modeling.build import with_frozen
 from sertk.plugins import Plugins, file_hash
@@ -192,6 +192,11 @@ class Plan:
     def _prepared(self) -> list[Path]:
         return [*(self._data / name for name in ("corpus.json", "manifest.jsonl", "audio.jsonl")), self.folds_file]
 
+    def _facts(self) -> list[Path]:
+        """What training and scoring read of a prepared corpus: of the manifest they read the transcripts alone."""
+        texts = any(reads_of(self.plugins, one) == "text" for one in self.settings.inputs.values())
+        return self._prepared()[1 if texts else 2 :]
+
     def _nj(self) -> list[str]:
         return ["--nj", str(self.jobs)]
 
@@ -307,7 +312,7 @@ class Plan:
     def _train(self) -> Iterator[Step]:
         reads: list[object] = [[store.folder.name for store in self._stores], self._places()]
         reads += [[file_hash(one) for one in self.settings.plugins]] if self.settings.plugins else []
-        needs = [*self._prepared()[2:], *warm_start.files(self.settings.train.init)]
+        needs = [*self._facts(), *warm_start.files(self.settings.train.init)]
         for fold, seed, out in self._runs():
             plain_words = ["train", str(self._data), *self._common(), "--protocol", self.protocol]
             words = [*plain_words, "--fold", fold, "--seed", seed, "--out", str(out)]
@@ -347,7 +352,7 @@ class Plan:
             several = ["score", str(self.system), str(self._data), *own, *how]
             words = [*several, "--fold", fold, "--seed", seed]  # not as a bundle: of a run it is noted why it failed
             makes = [scores, beside(scores, "metrics", ".json")]
-            needs = [*self._prepared()[2:], out / "model", *map(Path, s.plugins)]  # a file may have metrics
+            needs = [*self._facts(), out / "model", *map(Path, s.plugins)]  # a file may have metrics
             stamp = out / (".score.json" if part == "test" else f".score-{part}.json")
             yield Step("score", words, stamp, [], needs, makes, run=(fold, seed), together=several)
 

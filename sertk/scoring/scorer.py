@@ -55,7 +55,8 @@ class Scorer:
     ) -> None:
         self.bundle = bundle.read(folder, plugins or Plugins(), device, stored=stored is not None)
         self._device, self._stored = device, stored
-        reads = {feature.reads for feature in self.bundle.frontend.features.values()}
+        features = self.bundle.frontend.features
+        reads = {features[name].reads for name in self.bundle.model.backbone.inputs}
         self.reads_text, self._text_alone = "text" in reads, reads == {"text"}
 
     def __call__(self, path: str | Path, text: str | None = None) -> dict[str, float]:

@@ -124,8 +124,7 @@ def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], stor
     size = frames * feature.width * 4
     what = "utterances" if store.reads == "wave" else "different texts"
     say(
-        f"{name}: {len(todo)} {what}, about {frames} frames of {feature.width}, {size / 1e6:.0f} MB "
-        f"into {store.folder}"
+        f"{name}: {len(todo)} {what}, about {frames} frames of {feature.width}, {size / 1e6:.0f} MB into {store.folder}"
     )
     above = next(folder for folder in store.folder.parents if folder.exists())
     free = shutil.disk_usage(above).free

@@ -100,10 +100,10 @@ def score(
     shared, failed = _shared(files, device, batch, source), list[Record]()
     opened = bundle.opened(model, shared.plugins)
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
-    if shard is not None:
-        found = replace(found, utterances=shard_of(found.utterances, shard))
     if text is not None:
         found = replace(found, utterances=with_texts(found.utterances, text))
+    if shard is not None:
+        found = replace(found, utterances=shard_of(found.utterances, shard))
     shelf = Shelf(found.data, shared.plugins) if found.data else None
     return _score(opened, found, shelf, out, failed, shared, whole=shard is None)
 

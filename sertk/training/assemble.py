@@ -157,25 +157,29 @@ def check_aux(setup: Setup, tasks: Collection[str]) -> None:
         say(f"task {name!r}: {len(known)} of {len(labels)} training utterances have a label: {shares}")
 
 
-def check_texts(setup: Setup, features: Mapping[str, Feature]) -> None:
+def check_texts(setup: Setup, body: Body) -> None:
     """Says how many utterances of train and dev have no transcript, where a run reads it.
 
     Raises:
-        SertkError: Where there are some and the run reads nothing else.
+        SertkError: Where there are some and the run reads nothing else, or all of train are.
     """
-    reads, utterances = {one.reads for one in features.values()}, setup.shared.data.utterances
+    utterances = setup.shared.data.utterances
+    reads = {body.frontend.features[name].reads for name in body.backbone.inputs}
     if "text" not in reads:
         return
     for part, ids in {"train": setup.fold.train, "dev": setup.fold.dev}.items():
         lacking = [i for i in ids if not utterances[i].transcript]
         what = f"{len(lacking)} of {len(ids)} {part} utterances have no transcript"
+        where = f"fold {setup.settings.fold} of {setup.shared.folds.name}: {what}"
         if lacking and reads == {"text"}:
             raise SertkError(
-                f"fold {setup.settings.fold} of {setup.shared.folds.name}: {what} ({', '.join(lacking[:3])}, ...), and "
-                "the model reads nothing else. Take a fusion with another input, or a protocol without them."
+                f"{where}, such as {lacking[0]}, and the model reads nothing else. Take a fusion with another input, "
+                "or a protocol without them."
             )
+        if part == "train" and len(lacking) == len(ids):
+            raise SertkError(f"{where}: there is nothing to learn from. Leave the text out.")
         if lacking:
-            say(f"{what}: they have length 0 there")
+            say(f"{what}: what reads it is not run for them")
 
 
 def _aux_labels(setup: Setup, name: str, ids: Sequence[str]) -> Tensor:

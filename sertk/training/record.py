@@ -18,18 +18,23 @@ from sertk.training.state import Training
 
 def began_with(setup: Setup, parts: Parts) -> dict[str, object]:
     """What a run must find unchanged when it goes on."""
-    shared = setup.shared
+    shared, data = setup.shared, setup.shared.data
     ids = sorted(i for part in setup.fold for i in part)
     files = sorted([Path(one).name, file_hash(one)] for one in setup.settings.plugins)
     return {
         "protocol": setup.about,
-        "audio": digest([shared.data.facts[i].sha256 for i in ids]),
+        "audio": digest([data.facts[i].sha256 for i in ids]),
         "features": shared.features,
         "weights": build.weights(parts.body),
         "versions": {name: version(name) for name in bundle.STACK},
         "init": shared.init,
         **({"plugins": files} if files else {}),
+        **({"texts": digest([data.utterances[i].transcript for i in ids])} if _reads_text(parts) else {}),
     }
+
+
+def _reads_text(parts: Parts) -> bool:
+    return any(one.reads == "text" for one in parts.body.frontend.features.values())
 
 
 def _seen(setup: Setup) -> list[str]:

@@ -77,7 +77,7 @@ def _train(setup: Setup) -> None:
         return
     processes = distributed.world_size()
     check_aux(setup, parts.mixture.aux)
-    check_texts(setup, parts.body.frontend.features)
+    check_texts(setup, parts.body)
     rows = t.batch * t.accumulate * processes
     made = f"train.batch {t.batch} x train.accumulate {t.accumulate} x processes {processes}"
     say(f"{rows} rows an optimizer step: {made}")

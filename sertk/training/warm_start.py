@@ -113,9 +113,9 @@ def foresee(init: Path, plugins: Plugins, settings: Settings, model: Model | Non
         _compare(*(flat({"audio": plain(of.audio), "normalize": of.normalize}) for of in (theirs.settings, settings)))
         return
     _compare(_heard(theirs.settings, {}), _heard(settings, {}))
-    own = model.backbone.portable()
-    spelled = (plain(of.backbone.settings) for of in (theirs.settings, settings))
-    _compare(*(flat({"backbone": {word: of.get(word) for word in own}}) for of in spelled))
+    own = flat({"backbone": model.backbone.portable()})  # of a fusion what each branch must have, and no more
+    spelled = (flat({"backbone": plain(of.backbone.settings)}) for of in (theirs.settings, settings))
+    _compare(*({word: of.get(word) for word in own} for of in spelled))
     heads = {name.split(".")[1] for name in theirs.shapes if name.startswith("heads.")}
     anew = _anew(heads, model.heads, theirs.classes, classes)
     here = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}

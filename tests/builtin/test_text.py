@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from sertk.builtin.backbones.text_transformer import TextTransformer
-from sertk.builtin.features.text import CODE_POINTS, SentencePiece, Text
-from sertk.core import Feature, InputSpec, Padded, SertkError, UsageError, Utterance, code_points
+from sertk.builtin.features.text import SentencePiece, Text
+from sertk.core import CODE_POINTS, Feature, InputSpec, Padded, SertkError, UsageError, Utterance, code_points
 from sertk.plugins import Plugins
 
 PLUGINS = Plugins()

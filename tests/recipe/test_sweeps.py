@@ -454,8 +454,8 @@ def test_a_sweep_is_compared_with_its_paper_on_the_papers_own_settings(name: str
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[Path, list[list[str]]]]]:
     """What `sertk sweep NAME --dry-run` prints on a tree in the official layout, prepared; and the work folder.
 
-    The weights of ImageNet are where torchvision keeps them, by their name, and those of VGGish are in the folder vggish:
-    a plan does not read them.
+    The weights of ImageNet are where torchvision keeps them, by their name, and those of VGGish in the folder vggish: a
+    plan does not read them.
     """
     kept = tmp_path_factory.mktemp("torch")
     (kept / "hub/checkpoints").mkdir(parents=True)

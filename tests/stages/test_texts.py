@@ -293,3 +293,40 @@ def test_p4_with_three_inputs_and_gender_from_iemocap_to_the_table(tmp_path: Pat
     assert [one.shape for name, one in weights.items() if "aux_gender" in name and one.dim() == 2] == [(2, 128 + 12)]
     assert lines(out / "scores.jsonl")
     assert (tmp_path / "RESULTS.md").is_file()
+
+
+def test_a_run_goes_on_with_the_transcripts_that_it_began_with(prepared: Path, run: Path, tmp_path: Path) -> None:
+    other = changed(prepared, tmp_path, lambda row, number: "Cats" if number == 1 else row.get("text"))
+    done = ran("train", other, "--system", run.parent / "system.yaml", *FOLD, "--out", run, code=1)
+    assert "texts" in done.stderr
+
+
+def test_a_shard_without_a_line_in_the_file_of_transcripts_is_scored(run: Path, corpus: Path, tmp_path: Path) -> None:
+    files = sorted(corpus.rglob("*.wav"))[:3]
+    (tmp_path / "wav.scp").write_text("".join(f"u{n} {file}\n" for n, file in enumerate(files)))
+    (tmp_path / "text").write_text("u0 Dogs\n")
+    words = ["score", run / "model", tmp_path / "wav.scp", "--text", tmp_path / "text"]
+    ran(*words, "--shard", "3/3", "--out", tmp_path / "scores.jsonl")
+    assert [line["id"] for line in lines(tmp_path / "scores.jsonl")] == ["u2"]
+
+
+def test_a_model_of_text_refuses_who_has_none_though_the_run_has_other_inputs(prepared: Path, tmp_path: Path) -> None:
+    unread = ("--set", "inputs.mel={name: mel}", "--set", "backbone.reads=text")
+    done = ran("train", prepared, "--system", "text-transformer", *FOLD, *SMALL, *unread, "--out", tmp_path, code=1)
+    assert "the model reads nothing else" in done.stderr
+
+
+def test_half_a_character_of_a_transcript_is_a_mark_and_no_end_of_the_run(run: Path, corpus: Path) -> None:
+    model = sertk.load(run / "model")
+    file = next(corpus.rglob("*.wav"))
+    assert model(file, "Dogs \ud83d") == model(file, "Dogs \ufffd")
+
+
+def test_where_nobody_in_train_has_a_transcript_nothing_is_learned(data: Path, run: Path, tmp_path: Path) -> None:
+    fold = {*Data(data).protocol("emobox").fold("1").train}
+    own = changed(data, tmp_path, lambda row, _: None if row["id"] in fold else "Dogs")
+    system = (run.parent / "system.yaml").read_text().replace("  pieces: {name: sentencepiece, units: 60}\n", "")
+    system = "\n".join(line for line in system.splitlines() if "words:" not in line).replace(", words]", "]")
+    (tmp_path / "system.yaml").write_text(system)
+    done = ran("train", own, "--system", tmp_path / "system.yaml", *FOLD, "--out", tmp_path / "run", code=1)
+    assert "there is nothing to learn from" in done.stderr

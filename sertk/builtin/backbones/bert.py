@@ -12,7 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from sertk.builtin.backbones.common import check_depth, choose, on_meta, pretrained
-from sertk.core import Backbone, InputSpec, NotHereError, Padded, SertkError, Split, UsageError, hash_of
+from sertk.core import (
+    CODE_POINTS,
+    Backbone,
+    InputSpec,
+    NotHereError,
+    Padded,
+    SertkError,
+    Split,
+    UsageError,
+    check_range,
+    hash_of,
+)
 
 if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
     from tokenizers import Tokenizer
@@ -20,6 +31,16 @@ if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
 
 KINDS = ("bert", "camembert", "deberta-v2", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
 """As a configuration's `model_type` names them: bidirectional encoders with embeddings and a list of layers."""
+CONFIG = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size"),
+    *("layer_norm_eps", "pad_token_id", "embedding_size", "relative_attention_num_buckets"),
+    *("dim", "n_layers", "n_heads", "hidden_dim", "dropout", "attention_dropout", "activation", "sinusoidal_pos_embds"),
+    *("relative_attention", "max_relative_positions", "position_biased_input", "pos_att_type", "position_buckets"),
+    *("norm_rel_ebd", "share_att_key", "conv_kernel_size", "conv_act"),
+)
+"""What a configuration may say of sizes and arithmetic: BERT's, what ELECTRA and MPNet add, DistilBERT's, DeBERTa's."""
+MOST = 100_000_000  # bytes of a tokenizer: the largest that there are have some ten million
 
 
 class Bert(Backbone):
@@ -58,7 +79,9 @@ class Bert(Backbone):
         super().__init__()
         self.inputs = (_choose(inputs, reads),)
         if (source is None) == (config is None):
-            raise UsageError("backbone 'bert' needs a source: the folder of a checkpoint, or its name on the hub.")
+            both = "takes a source or a config, not both" if source is not None else "needs a source"
+            raise UsageError(f"backbone 'bert' {both}: give the folder of a checkpoint, or its name on the hub.")
+        check_range("backbone 'bert'", "tokenizer", tokenizer, at_least=1, at_most=MOST)
         self.encoder = _load(source) if source is not None else _random(config or {})
         self.encoder.register_module("pooler", None)  # it is trained for whether two sentences follow each other
         content = torch.zeros(tokenizer or 0, dtype=torch.uint8)  # a bundle's, which is loaded with the weights
@@ -87,10 +110,15 @@ class Bert(Backbone):
     @classmethod
     def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:
         """The whole as a feature of the text, where it is frozen; what is frozen of a part is computed as it trains."""
-        if settings.get("freeze") != "all":
+        freeze = settings.get("freeze", "none")
+        if freeze == "none":
             return None
         inside = {word: value for word, value in settings.items() if word not in ("freeze", "reads")}
-        return Split({"name": "frozen", "reads": "text", "backbone": {"name": name, **inside}}, {"name": "frames"})
+        whole = Split({"name": "frozen", "reads": "text", "backbone": {"name": name, **inside}}, {"name": "frames"})
+        if freeze == "all":
+            return whole
+        part = f"the embeddings and the first {freeze} layers"
+        return whole._replace(part=part, why_not="of a text encoder only the whole is cached")
 
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:
         """The embeddings with what all layers share, and each layer."""
@@ -101,7 +129,7 @@ class Bert(Backbone):
     def portable(self) -> Mapping[str, object]:
         """The encoder's sizes in the place of its source, and that of the tokenizer."""
         sizes = self.encoder.config.to_dict()
-        config = {"model_type": sizes["model_type"], **{name: sizes[name] for name in _own(self.encoder.config)}}
+        config = {name: sizes[name] for name in ("model_type", *CONFIG) if name in sizes}
         return {"source": None, "config": config, "token": self._gives, "tokenizer": len(self.tokenizer)}
 
     def train(self, mode: bool = True) -> Bert:
@@ -152,7 +180,7 @@ def _choose(inputs: Mapping[str, InputSpec], reads: str | None) -> str:
         UsageError: Where it is no text as it is.
     """
     name = choose("bert", inputs, reads, symbols="text")
-    if inputs[name].symbols != 0x110000:
+    if inputs[name].symbols != CODE_POINTS:
         raise UsageError(
             f"backbone 'bert' has a tokenizer of its own and reads characters, and {name!r} has {inputs[name].symbols} "
             "other symbols: set inputs: {text: {name: text}}."
@@ -165,13 +193,6 @@ def _longest(encoder: PreTrainedModel) -> int:
     positions = getattr(encoder.embeddings, "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     return int(encoder.config.max_position_embeddings) - (0 if padding is None else padding + 1)
-
-
-def _own(config: PretrainedConfig) -> list[str]:
-    """What a kind's configuration says that not all of Hugging Face's do: its sizes, and its arithmetic."""
-    from transformers import PretrainedConfig
-
-    return sorted(type(config)().to_dict().keys() - PretrainedConfig().to_dict().keys())
 
 
 class _Config:
@@ -214,10 +235,9 @@ def _random(sizes: Mapping[str, object]) -> PreTrainedModel:
     kind = str(sizes.get("model_type", "bert"))
     if kind not in KINDS:
         raise UsageError(f"backbone 'bert': config.model_type is {kind!r}; it is one of {', '.join(KINDS)}")
-    own = _own(AutoConfig.for_model(kind))
-    odd = sorted(sizes.keys() - {*own, "model_type"})
+    odd = sorted(sizes.keys() - {*CONFIG, "model_type"})
     if odd:
-        raise UsageError(f"backbone 'bert': config has no {odd[0]!r}; it has {', '.join(own)}")
+        raise UsageError(f"backbone 'bert': config has no {odd[0]!r}; it has {', '.join(CONFIG)}")
     config = AutoConfig.for_model(kind, **{word: value for word, value in sizes.items() if word != "model_type"})
     made: PreTrainedModel = _class(config)(config)
     return made

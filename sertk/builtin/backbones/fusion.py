@@ -67,6 +67,7 @@ class Fusion(Backbone):
         self._optional = {name for name, one in branches.items() if any(inputs[i].optional for i in one.inputs)}
         lacking = widths if drop else self._optional
         self.lacking = nn.ParameterDict({name: nn.Parameter(torch.zeros(widths[name])) for name in lacking})
+        self.weights = ", ".join(f"{name} {one.weights}" for name, one in branches.items() if one.weights)
         self.width, self.frame_seconds, self.frames = sum(widths.values()), math.inf, 1
         self.fixed = next((one.fixed for one in branches.values() if one.fixed is not None), None)
 
@@ -137,8 +138,9 @@ def _check_names(branches: Mapping[str, Backbone], poolings: Mapping[str, object
     if not branches:
         raise UsageError("backbone 'fusion' has no branches; give {NAME: {name: BACKBONE, reads: INPUT}, ...}")
     for name in branches:
-        if not name.isidentifier():
-            raise UsageError(f"backbone 'fusion': {name!r} is no name of a branch; use letters, digits and _")
+        if not name.isidentifier() or any(hasattr(kind, name) for kind in (nn.ModuleDict, nn.ParameterDict)):
+            what = "use letters, digits and _" if not name.isidentifier() else "torch has something else of that name"
+            raise UsageError(f"backbone 'fusion': {name!r} is no name of a branch; {what}")
     odd = next((name for name in poolings if name not in branches), None)
     if odd is not None:
         raise UsageError(f"backbone 'fusion': poolings has the branch {odd!r}{nearest(odd, branches)}")

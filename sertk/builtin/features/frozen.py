@@ -9,8 +9,7 @@ from typing import Literal
 import torch
 from safetensors.torch import load, save
 
-from sertk.builtin.features.text import CODE_POINTS
-from sertk.core import Backbone, Feature, InputSpec, Padded, SertkError, hash_of, mean_std
+from sertk.core import CODE_POINTS, Backbone, Feature, InputSpec, Padded, SertkError, hash_of, mean_std
 
 WEIGHTS = "weights.safetensors"
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 
-from sertk.core import Feature, Padded, SertkError, Utterance, check_range
+from sertk.core import CODE_POINTS, Feature, Padded, SertkError, Utterance, check_range
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
-CODE_POINTS = 0x110000  # of Unicode
 MODEL = "sentencepiece.model"
 PADDING, UNKNOWN, NONE = 0, 1, -1  # the numbers of pieces that stand for no text; none begins or ends one
 
@@ -135,11 +134,15 @@ class SentencePiece(Feature):
             SertkError: Where it is missing, or none.
         """
         try:
-            self._processor = _processor(files[MODEL])
+            made = _processor(files[MODEL])
         except KeyError:
             raise SertkError(f"the bundle lacks {MODEL}, its pieces of texts. Copy it again, whole.") from None
         except RuntimeError as error:
             raise SertkError(f"{MODEL} of the bundle cannot be read ({error}). Copy it again, whole.") from None
+        if not 0 < made.vocab_size() <= self.symbols:
+            what = f"{made.vocab_size()} pieces, and they are from 1 to {self.symbols}"
+            raise SertkError(f"{MODEL} of the bundle has {what}. Copy it again, whole.")
+        self._processor = made
 
 
 def _processor(model: bytes) -> SentencePieceProcessor:

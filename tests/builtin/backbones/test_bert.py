@@ -267,7 +267,12 @@ def test_frozen_whole_it_is_a_feature_of_the_text() -> None:
     }
     assert split.backbone == {"name": "frames"}
     assert not split.part
-    assert Bert.split("bert", {**spec, "freeze": 2}) is None
+    part = Bert.split("bert", {**spec, "freeze": 2})
+    assert part is not None
+    assert (part.part, part.why_not) == (
+        "the embeddings and the first 2 layers",
+        "of a text encoder only the whole is cached",
+    )
     assert Bert.split("bert", {}) is None
 
 
@@ -313,8 +318,9 @@ def test_a_feature_of_the_wave_stays_one() -> None:
 def test_wrong_settings_and_inputs_are_refused() -> None:
     for settings, says in (
         ({}, "needs a source"),
-        ({"source": "a", "config": config()}, "needs a source"),
-        ({"config": {**config(), "d_model": 8}}, "config has no 'd_model'; it has add_cross_attention"),
+        ({"source": "a", "config": config()}, "takes a source or a config, not both"),
+        ({"config": {**config(), "d_model": 8}}, "config has no 'd_model'; it has vocab_size"),
+        ({"config": config(), "tokenizer": 10**13}, "tokenizer is 10000000000000; it is from 1 to 100000000"),
         ({"config": {"model_type": "gpt2"}}, "config.model_type is 'gpt2'; it is one of bert, camembert"),
         ({"config": config(), "freeze": 4}, "freeze is 4; it is from 0 to 3"),
         ({"config": config(), "token": "last"}, "token must be"),
@@ -380,3 +386,14 @@ def test_loading_says_nothing_and_leaves_the_random_numbers_of_others_alone(
     PLUGINS.make("backbone", {"name": "bert", "source": str(folder)}, TEXT)
     assert torch.equal(torch.get_rng_state(), before)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_deberta_has_all_of_its_arithmetic_without_its_folder() -> None:
+    """That DeBERTa-v3 has buckets and shared keys is said by its checkpoint, and by no default."""
+    sizes = {**config("deberta-v2"), "relative_attention": True, "position_buckets": 4, "norm_rel_ebd": "layer_norm"}
+    sizes |= {"share_att_key": True, "pos_att_type": ["p2c", "c2p"], "max_relative_positions": 8}
+    first = made(config=sizes)
+    again = made(**{**first.portable(), "source": None})
+    again.load_state_dict(first.state_dict())
+    assert torch.equal(frames(again, *SENTENCES).data, frames(first, *SENTENCES).data)
+    assert first.encoder.encoder.rel_embeddings.weight.shape[0] == 8  # twice the buckets

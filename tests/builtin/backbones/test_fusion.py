@@ -192,7 +192,10 @@ def test_a_branch_that_is_frozen_whole_is_a_feature_of_the_input_that_it_read() 
     ("changed", "says"),
     [
         ({"crop": Crop(2.0)}, "crop cuts its input 'wave'"),
-        ({"inputs": {"mel": Component("mel"), "wave": Component("mel")}}, "computed already"),
+        (
+            {"inputs": {"mel": Component("mel"), "wave": Component("mel")}},
+            "its input 'wave' is not the wave or the text as it is",
+        ),
     ],
 )
 def test_a_frozen_branch_that_cannot_be_cached_is_said_to_be_computed_every_epoch(
@@ -236,6 +239,8 @@ def test_the_bundle_has_each_branch_without_the_place_of_its_weights() -> None:
     [
         ({"branches": {}}, "no branches; give"),
         ({"branches": {"a.b": BRANCHES["text"]}}, "'a.b' is no name of a branch"),
+        ({"branches": {"keys": BRANCHES["text"]}}, "'keys' is no name of a branch; torch has something else"),
+        ({"branches": {"a": {"name": "frames", "reads": ["mel"]}}}, "reads must be text"),
         ({"poolings": {"txt": "mean"}}, "poolings has the branch 'txt'.*'text'"),
         ({"drop": 1.0}, "drop is 1.0"),
         ({"branches": {"a": {"name": "frames"}}}, "reads None, but the inputs are mel, words"),
@@ -257,3 +262,92 @@ def test_segments_of_a_fusion_are_refused() -> None:
 
     with pytest.raises(UsageError, match="gives one frame an utterance"):
         build.make_body(PLUGINS, replace(FUSED, crop=None, segments=Segments(4, 2)))
+
+
+def test_a_frozen_encoder_is_never_given_what_it_does_not_read() -> None:
+    text = Component("text")
+    wrong = (
+        {"name": "whisper", "reads": "text", "config": WHISPER, "freeze": "all"},
+        {"name": "bert", "reads": "wave", "config": {"vocab_size": 260}, "freeze": "all"},
+        {"name": "bert", "reads": "pieces", "config": {"vocab_size": 260}, "freeze": "all"},
+    )
+    inputs = {"wave": Component("wave"), "text": text, "pieces": Component("sentencepiece")}
+    for branch in wrong:
+        settings = Settings(inputs=inputs, backbone=Component("fusion", {"branches": {"a": branch}}))
+        assert with_frozen(PLUGINS, settings) == settings
+        with pytest.raises(UsageError, match="reads"):
+            build.make_body(PLUGINS, settings)
+    alone = Settings(inputs={"text": text}, backbone=Component("whisper", {"config": WHISPER, "freeze": "all"}))
+    assert with_frozen(PLUGINS, alone) == alone
+
+
+def test_a_branch_that_names_no_input_reads_the_only_one() -> None:
+    branches = FUSED.backbone.settings["branches"]
+    assert isinstance(branches, dict)
+    speech = {word: value for word, value in branches["speech"].items() if word != "reads"}
+    trained = {**speech, "freeze": "none"}
+    settings = Settings(
+        inputs={"wave": Component("wave")},
+        normalize="none",
+        backbone=Component("fusion", {"branches": {"a": speech, "b": trained}}),
+    )
+    found = with_frozen(PLUGINS, settings)
+    assert list(found.inputs) == ["wave", "a_frozen"]
+    assert found.backbone.settings["branches"]["b"]["reads"] == "wave"  # type: ignore[index]
+
+
+def test_a_name_that_a_stored_branch_would_take_is_refused() -> None:
+    inputs = {**FUSED.inputs, "speech_frozen": Component("mel")}
+    with pytest.raises(UsageError, match="inputs has 'speech_frozen', which branch 'speech' would be stored as"):
+        with_frozen(PLUGINS, replace(FUSED, inputs=inputs))
+
+
+def test_statistics_of_an_input_that_there_is_not_are_refused() -> None:
+    settings = replace(FUSED, normalize={"mle": "scalar"})
+    for see in (with_frozen, build.make_body):
+        with pytest.raises(UsageError, match="normalize names the input 'mle'; did you mean 'mel'"):
+            see(PLUGINS, settings)
+
+
+def test_statistics_by_name_go_with_an_encoder_that_is_frozen_whole() -> None:
+    alone = Component("whisper", {"config": WHISPER, "freeze": "all"})
+    settings = Settings(inputs={"wave": Component("wave")}, normalize={"wave": "scalar"}, backbone=alone)
+    assert with_frozen(PLUGINS, settings).statistics("frozen") == "scalar"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        (("mel", "text"), "crop cuts the input 'text', which does not run in time. Set those that do: mel, wave"),
+        ((), "crop cuts nothing. Set those that do: mel, wave"),
+        (("mle",), "crop cuts the input 'mle'; did you mean 'mel'"),
+    ],
+)
+def test_a_crop_of_what_cannot_be_cut_is_refused(inputs: tuple[str, ...], says: str) -> None:
+    settings = replace(FUSED, inputs={**FUSED.inputs, "text": Component("text")}, crop=Crop(2.0, inputs=inputs))
+    with pytest.raises(UsageError, match=says):
+        build.make_body(PLUGINS, settings)
+
+
+@pytest.mark.parametrize(
+    ("augment", "says"),
+    [
+        ("eam", "mixes two utterances and their labels, and a text cannot be mixed"),
+        ("gain", "changes the input 'wave'"),
+    ],
+)
+def test_augmentations_that_do_not_go_with_texts_are_refused(augment: str, says: str) -> None:
+    settings = Settings(
+        inputs={"text": Component("sentencepiece")},
+        augment=(Component(augment),),
+        backbone=Component("text_transformer"),
+    )
+    with pytest.raises(UsageError, match=says):
+        build.make_body(PLUGINS, settings, train=True)
+
+
+def test_the_weights_of_every_branch_are_told() -> None:
+    made = fusion()
+    assert made.weights == ""
+    made.parts["speech"].weights = "abc"
+    assert Fusion(INPUTS, dict(made.parts)).weights == "speech abc"
