@@ -127,7 +127,7 @@ def _sync_folder(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with writing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))  # a root may have a name that is not UTF-8
 
 
 def write_json(path: Path, content: Document) -> None:
@@ -136,10 +136,10 @@ def write_json(path: Path, content: Document) -> None:
 
 
 def write_jsonl(path: Path, lines: Iterable[Document]) -> None:
-    """Writes JSON lines, whole or not at all."""
+    """Writes JSON lines, whole or not at all. Bytes of names that are not UTF-8 are escaped as JSON knows it."""
     with writing(path) as file:
         for line in lines:
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path: Path, mend: str, *, newer: bool = False) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import stat
@@ -42,7 +43,8 @@ class Facts(NamedTuple):
 
     Attributes:
         id: Of the utterance.
-        sha256: Of its decoded samples, so that a renamed or re-encoded copy is found.
+        sha256: Of its decoded samples, so that a renamed or re-encoded copy is found; of silence with the id, for two
+            silences are no copies.
         seconds: Its duration.
         rate: Of the file, Hz.
         channels: Of the file.
@@ -51,6 +53,7 @@ class Facts(NamedTuple):
         path: Of the file, relative to the corpus root.
         start: Of the cut in the file, s.
         asked: Duration of the cut, s; None to the end of the file.
+        silent: Whether its channels average to digital silence; None in files of an older sertk, which did not look.
     """
 
     id: str
@@ -63,12 +66,14 @@ class Facts(NamedTuple):
     path: str
     start: float
     asked: float | None
+    silent: bool | None = None
 
 
 def read_facts(path: Path) -> dict[str, Facts]:
     """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
     lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`."))
-    return {x["id"]: Facts(**{f: x[f] for f in Facts._fields}) for x in lines if x.keys() >= set(Facts._fields)}
+    needed = set(Facts._fields) - set(Facts._field_defaults)
+    return {x["id"]: Facts(**{f: x[f] for f in Facts._fields if f in x}) for x in lines if x.keys() >= needed}
 
 
 def decode(path: Path, who: str, start: float = 0.0, duration: float | None = None) -> tuple[Samples, int]:
@@ -84,6 +89,8 @@ def decode(path: Path, who: str, start: float = 0.0, duration: float | None = No
         InputError: On a file that is missing, empty, cut short, not audio, without samples, or too long; and on samples
             that are no numbers or absurdly large.
     """
+    if not (0 <= start < math.inf and (duration is None or 0 < duration < math.inf)):
+        raise InputError(f"{who}: start {start} and duration {duration} are no seconds of a cut. Mend them.")
     try:
         with soundfile.SoundFile(_openable(path)) as file:
             rate, first = file.samplerate, min(round(start * file.samplerate), file.frames)
@@ -221,7 +228,7 @@ def wave_of(samples: Samples, rate: int, who: str, settings: AudioSettings) -> T
         InputError: On audio shorter than `min_seconds`.
     """
     check_length(len(samples) / rate, who, settings.min_seconds)
-    mono = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+    mono = _mono(samples)
     if settings.trim_db is not None:
         mono = trim(mono, settings.trim_db)
     wave = torch.from_numpy(np.ascontiguousarray(mono))
@@ -231,6 +238,11 @@ def wave_of(samples: Samples, rate: int, who: str, settings: AudioSettings) -> T
 
     resampled: Tensor = torchaudio.functional.resample(wave, rate, settings.rate)
     return resampled
+
+
+def _mono(samples: Samples) -> Samples:
+    mono: Samples = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+    return mono
 
 
 def check_length(seconds: float, who: str, least: float) -> None:
@@ -283,8 +295,16 @@ def examine(root: Path, utterance: Utterance, least: float) -> Facts:
     sha = hashlib.sha256(f"{rate} Hz, {samples.shape[1]} channels\n".encode())
     sha.update(np.ascontiguousarray(samples).data)  # as it lies there, uncopied
     cut = (utterance.path, utterance.start, utterance.duration)
+    silent = _silent(samples)
+    if silent:
+        sha.update(utterance.id.encode())
     form = (len(samples) / rate, rate, samples.shape[1])
-    return Facts(utterance.id, sha.hexdigest(), *form, file.st_size, file.st_mtime_ns, *cut)
+    return Facts(utterance.id, sha.hexdigest(), *form, file.st_size, file.st_mtime_ns, *cut, silent)
+
+
+def _silent(samples: Samples) -> bool:
+    """Whether (S, channels) samples average to less than half a step of 16 bits; opposite channels cancel."""
+    return bool(np.abs(_mono(samples)).max() < 2.0**-16)
 
 
 def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:
