@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import soxr
 import torch
 from torch import Tensor
 
@@ -231,13 +232,9 @@ def wave_of(samples: Samples, rate: int, who: str, settings: AudioSettings) -> T
     mono = _mono(samples)
     if settings.trim_db is not None:
         mono = trim(mono, settings.trim_db)
-    wave = torch.from_numpy(np.ascontiguousarray(mono))
-    if rate == settings.rate:
-        return wave
-    import torchaudio  # late: two seconds that a run at the files' own rate need not pay
-
-    resampled: Tensor = torchaudio.functional.resample(wave, rate, settings.rate)
-    return resampled
+    if rate != settings.rate:
+        mono = soxr.resample(mono, rate, settings.rate, quality="VHQ")
+    return torch.from_numpy(np.ascontiguousarray(mono))
 
 
 def _mono(samples: Samples) -> Samples:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -113,8 +114,9 @@ def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
 
 def _composed(one: Utterance) -> Utterance:
     """An utterance whose names have composed letters, so that a name is one whatever system wrote it."""
-    names = {field: getattr(one, field) for field in ("id", "speaker", "label", "session")}
-    return replace(one, **{field: unicodedata.normalize("NFC", name) for field, name in names.items() if name})
+    composed = partial(unicodedata.normalize, "NFC")
+    label, session = (name and composed(name) for name in (one.label, one.session))
+    return replace(one, id=composed(one.id), speaker=composed(one.speaker), label=label, session=session)
 
 
 def _failure(name: str, path: str, reason: str) -> Record:
