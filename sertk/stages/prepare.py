@@ -15,6 +15,7 @@ from sertk.console.progress import say, track
 from sertk.core import Corpus, InputError, Rejected, SertkError, Utterance
 from sertk.core.errors import without_frames
 from sertk.core.files import SCHEMA, Document, Record, sentence, write_json, write_jsonl, write_text
+from sertk.core.walk import below
 from sertk.corpus import audio
 from sertk.corpus.audit import duplicates, recordings
 from sertk.corpus.audit_page import page
@@ -103,6 +104,7 @@ def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
         else:
             seen[own.id] = own.path
             utterances.append(own)
+    failed += [_failure(str(folder), str(folder), why) for folder, why in below(root).closed.items()]
     if twice:
         name, first, second = twice[0]
         whole = f" {len(twice)} ids do: is the corpus there twice? Give one of the two folders with --root."

@@ -3,6 +3,7 @@
 import json
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,22 @@ def test_a_class_in_composed_and_decomposed_letters_is_one(root: Path, tmp_path:
     assert "tyyntä" in labels
     assert len(labels) == 5
     assert {"tyyntä/ann_0", "tyyntä/ann_1"} <= data.utterances.keys()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_one_line(
+    root: Path, tmp_path: Path, shut: Callable[[Path], None]
+) -> None:
+    shut(root / "sadness")
+    assert run(root, tmp_path / "out") == {
+        str(root / "sadness"): f"{root}/sadness cannot be looked into (Permission denied). Mend its rights."
+    }
+    assert len(Data(tmp_path / "out").utterances) == 36
+
+
+def test_a_folder_takes_every_form_that_libsndfile_reads(root: Path, tmp_path: Path) -> None:
+    forms = {"mp3": "MP3", "ogg": "OGG", "CAF": "CAF", "aiff": "AIFF"}
+    for seed, (suffix, form) in enumerate(forms.items()):
+        wave = np.random.default_rng(seed).normal(0, 0.1, 8000)
+        soundfile.write(root / f"anger/ann_{suffix}.{suffix}", wave, 16000, format=form)
+    assert run(root, tmp_path / "out") == {}
+    assert {f"anger/ann_{suffix}" for suffix in forms} <= Data(tmp_path / "out").utterances.keys()

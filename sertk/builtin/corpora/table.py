@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
 from sertk.builtin.corpora.anybody import PROTOCOLS, gender_of, relative, some
-from sertk.builtin.corpora.common import AUDIO, files
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
 from sertk.core.files import Record, read_jsonl
+from sertk.core.walk import READ, UNREAD, below
 
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 NEEDED: Final = ("path", "label", "speaker")
@@ -127,7 +127,7 @@ class Table(Corpus):
 
 def _audio(root: Path) -> set[str]:
     """The audio below the corpus folder, which may lie elsewhere too where the list has absolute paths."""
-    return {path.relative_to(root).as_posix() for path in files(root) if path.suffix.lower() in AUDIO}
+    return {path.relative_to(root).as_posix() for path in below(root).having((*READ, *UNREAD))}
 
 
 def _once(name: str, where: str, seen: dict[str, str]) -> None:
