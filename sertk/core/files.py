@@ -184,13 +184,13 @@ def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, Record]]:
 
 
 def read_lines(path: Path, mend: str) -> list[str]:
-    """The lines of a UTF-8 file, cut at line feeds alone: a transcript may hold Unicode's other separators.
+    """The lines of a UTF-8 file, with a mark or without, cut at line feeds alone: a text may hold other separators.
 
     Raises:
         SertkError: Where it is missing or not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise SertkError(f"{path} is missing. {mend}") from None
     except UnicodeDecodeError as error:

@@ -74,3 +74,9 @@ def test_a_bad_line_of_a_wav_scp_is_named(tmp_path: Path, text: str, says: str) 
     (tmp_path / "list.scp").write_text(text)
     with pytest.raises(SertkError, match=says):
         find_inputs([str(tmp_path / "list.scp")], {}, [])
+
+
+def test_a_wav_scp_of_a_windows_editor_has_no_mark_in_its_first_id(tmp_path: Path) -> None:
+    (tmp_path / "list.scp").write_bytes(b"\xef\xbb\xbfutt1 a.wav\r\nutt2 b.wav\r\n")
+    found = find_inputs([str(tmp_path / "list.scp")], {}, [])
+    assert [(one.id, one.path) for one in found.utterances] == [("utt1", "a.wav"), ("utt2", "b.wav")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,12 @@ def test_other_columns_are_mapped(tmp_path: Path) -> None:
         ("list.csv", TWO.encode("utf-8-sig")),
         ("list.CSV", TWO.replace(",", " , ") + "\n,,\n"),
         ("list.csv", TWO.replace("a.wav", "./a.wav")),
+        ("list.csv", TWO.encode("utf-16")),
+        ("list.csv", TWO.encode("utf-16-be").join([b"\xfe\xff", b""])),
+        ("list.csv", TWO.replace(",", ";")),
+        ("list.csv", TWO.replace(",", "\t").encode("utf-16")),  # what Excel calls Unicode text
         ("list.tsv", TWO.replace(",", "\t")),
+        ("list.tsv", TWO),
         (
             "list.jsonl",
             '{"path": "a.wav", "speaker": "ann", "label": "joy"}\n'
@@ -174,6 +180,34 @@ def test_other_columns_are_mapped(tmp_path: Path) -> None:
 )
 def test_lists_as_programs_save_them_are_read_alike(tmp_path: Path, name: str, text: str | bytes) -> None:
     assert of(tmp_path, text, name) == [Utterance("a", "a.wav", "ann", "joy"), Utterance("b", "b.wav", "ben", "anger")]
+
+
+def test_segments_have_starts_and_ends(tmp_path: Path) -> None:
+    text = "id,path,speaker,label,start,end\n1,a.wav,ann,joy,1.5,2.5\n2,a.wav,ann,joy,,0.7\n3,a.wav,ann,joy,3,\n"
+    assert [(one.start, one.duration) for one in of(tmp_path, text)] == [(1.5, 1.0), (0.0, 0.7), (3.0, None)]
+    both = "path,speaker,label,from,to,duration\na.wav,ann,joy,1.5,2.5,1.0\n"
+    assert [one.duration for one in of(tmp_path, both, start="from", end="to")] == [1.0]
+    assert [one.aux for one in of(tmp_path, both, start="from")] == [{"to": "2.5"}]
+
+
+def test_an_excel_list_with_semicolons_keeps_commas_and_quotes_in_its_cells(tmp_path: Path) -> None:
+    text = 'path;speaker;label;text\na.wav;ann;joy;"Hello, ""you"", said; x"\n'
+    assert [one.text for one in of(tmp_path, text)] == ['Hello, "you", said; x']
+
+
+@pytest.mark.parametrize(("listed_as", "lies_as"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_path_is_found_in_composed_and_decomposed_letters(tmp_path: Path, listed_as: str, lies_as: str) -> None:
+    name, there = (unicodedata.normalize(form, "Jürgen") for form in (listed_as, lies_as))
+    clip(tmp_path / f"{there}.wav", 0, 0.005)
+    (tmp_path / "list.csv").write_text(f"path,speaker,label\n{name}.wav,ann,joy\n")
+    corpus = Table("list.csv")
+    ((one,), rejected) = read(corpus, tmp_path)
+    assert (rejected, corpus.notes()) == ([], [])
+    assert (tmp_path / one.path).is_file()
+    assert one.id == unicodedata.normalize("NFC", name)
+    (tmp_path / "list.csv").write_text(f"path,speaker,label\n{name}.wav,ann,joy\n{there}.wav,ann,joy\n")
+    with pytest.raises(InputError, match="comes twice"):
+        read(corpus, tmp_path)
 
 
 def test_the_values_of_json_lines_are_read_as_a_csv_would_have_them(tmp_path: Path) -> None:
@@ -231,7 +265,11 @@ def test_missing_audio_and_companion_files_are_rejected_and_unlisted_audio_is_to
         ("path,speaker,label,start\na.wav,ann,joy,nan\n", r"list\.csv:2: start 'nan' is not"),
         ("path,speaker,label,label\na.wav,ann,joy,joy\n", r"list\.csv:1: the columns are .*a name of its own"),
         (TWO.replace("ben", "Jörg").encode("latin-1"), r"list\.csv:3: byte 0xf6 is not UTF-8.*iconv -f LATIN1"),
-        (TWO.encode("utf-16"), r"list\.csv:1: byte 0xff is not UTF-8"),
+        (TWO.encode("utf-16-le"), r"list\.csv: every other byte is 0: it is UTF-16 without its mark.*-f UTF-16LE"),
+        (TWO.encode("utf-16")[:-1], r"list\.csv:\d+: byte 0x0a is not UTF-16"),
+        ("path,speaker,label,start,end\na.wav,ann,joy,2,1.5\n", r"list\.csv:2: end 1\.5 is not behind start 2"),
+        ("path,speaker,label,end\na.wav,ann,joy,0\n", r"list\.csv:2: end 0 is not behind start 0"),
+        ("path,speaker,label,end,duration\na.wav,ann,joy,2,1.5\n", r"list\.csv:2: 0 to 2 s are not 1\.5 s"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, text: str | bytes, says: str) -> None:
