@@ -5,14 +5,20 @@ import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from sertk.core import Feature, Padded
 from sertk.core.files import read_jsonl
 from sertk.corpus import audio
 from sertk.corpus.prepared import Data
+from sertk.modeling.frontend import compute
+from sertk.settings import merge
+from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 from sertk.testing.trees.anybody import folders
 from sertk.testing.trees.audio import clip
@@ -129,3 +135,35 @@ def test_a_folder_takes_every_form_that_libsndfile_reads(root: Path, tmp_path: P
         soundfile.write(root / f"anger/ann_{suffix}.{suffix}", wave, 16000, format=form)
     assert run(root, tmp_path / "out") == {}
     assert {f"anger/ann_{suffix}" for suffix in forms} <= Data(tmp_path / "out").utterances.keys()
+
+
+def test_an_utterance_without_a_feature_is_one_line_and_the_others_have_theirs(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(root, tmp_path / "out")
+    data = Data(tmp_path / "out")
+    unlucky = torch.from_numpy(soundfile.read(root / "anger/ben_1.wav", dtype="float32")[0])
+    read = audio.read
+
+    def refuse(feature: Feature, raw: Padded) -> Padded:
+        if any(torch.equal(row[:size], unlucky) for row, size in zip(raw.data, raw.length, strict=True)):
+            raise RuntimeError("no memory for this one")
+        return compute(feature, raw)
+
+    def lose(path: Path, *more: Any) -> torch.Tensor:  # noqa: ANN401
+        if path.name == "dan_2.wav" and path.parent.name == "anger":
+            raise OSError(5, "Input/output error", str(path))
+        return read(path, *more)
+
+    monkeypatch.setattr("sertk.stages.featurize.compute", refuse)
+    monkeypatch.setattr(audio, "read", lose)
+    assert featurize(data, merge.load("mini-cnn"), 1) == 2
+    (store,) = (data.folder / "feats").iterdir()
+    reasons = {line["id"]: line["reason"] for _, line in read_jsonl(store / "failed.jsonl", "")}
+    assert reasons.keys() == {"anger/ben_1", "anger/dan_2"}
+    assert reasons["anger/ben_1"].startswith("RuntimeError: no memory for this one")
+    assert len(list(read_jsonl(store / "index.jsonl", ""))) == 46
+    monkeypatch.undo()
+    assert featurize(data, merge.load("mini-cnn"), 1) == 0  # it goes on where it was
+    assert len(list(read_jsonl(store / "index.jsonl", ""))) == 48
+    assert not (store / "failed.jsonl").exists()
