@@ -37,7 +37,7 @@ class Folder(Corpus):
         if not root.is_dir():
             raise SertkError(f"{root} is not a folder. Give the corpus folder with --root; expected there: {LAYOUT}.")
         found = below(root)
-        paths, copies = _chosen(found, root)
+        paths, copies = _chosen(found)
         if not paths:
             raise SertkError(f"{root} holds no audio file. Give another --root; expected there: {LAYOUT}.")
         self._notes = [] if self._speaker else ["no speakers are known: folder:speaker=REGEX finds them in the paths"]
@@ -85,15 +85,16 @@ def _pattern(text: str) -> re.Pattern[str]:
     return pattern
 
 
-def _chosen(found: Below, root: Path) -> tuple[list[Path], list[Path]]:
-    """The audio files, and those that differ from one of them in the suffix alone: the original beside its copy."""
-    order = {suffix: place for place, suffix in enumerate((*READ, *UNREAD))}
-    paths = found.having(tuple(order))
+def _chosen(found: Below) -> tuple[list[Path], list[Path]]:
+    """The audio files, and those that are left out: beside one that is read, and differing in the suffix alone."""
+    order = {suffix: place for place, suffix in enumerate(READ)}
     first: dict[Path, Path] = {}
-    for path in sorted(paths, key=lambda path: order[path.suffix.lower()]):
+    for path in sorted(found.having(READ), key=lambda path: order[path.suffix.lower()]):
         first.setdefault(path.with_suffix(""), path)
-    kept = set(first.values())
-    return [path for path in paths if path in kept], [path for path in paths if path not in kept]
+    kept, copies = list[Path](), list[Path]()
+    for path in found.having((*READ, *UNREAD)):
+        (kept if first.get(path.with_suffix(""), path) == path else copies).append(path)
+    return kept, copies
 
 
 def _names(paths: list[Path], root: Path) -> list[str]:

@@ -79,7 +79,7 @@ def test_without_an_expression_no_speaker_is_known_and_that_is_said(classes: Pat
 def test_what_has_no_class_or_no_speaker_is_rejected(tmp_path: Path) -> None:
     for seed, name in enumerate(("loose.wav", "joy/ann_1.wav", "joy/7.wav", "joy/._ann_1.wav")):
         clip(tmp_path / name, seed, 0.005)
-    for name in ("ann_2.M4A", "ann_1.mp3", "ann_1.m4a", "ann.txt"):
+    for name in ("ann_2.M4A", "ann_2.raw", "ann_1.mp3", "ann_1.m4a", "ann.txt"):
         (tmp_path / "joy" / name).touch()
     corpus = Folder(speaker="([a-z]+)_")
     found, rejected = read(corpus, tmp_path)
@@ -87,6 +87,7 @@ def test_what_has_no_class_or_no_speaker_is_rejected(tmp_path: Path) -> None:
     assert [one.reason for one in rejected] == [
         "joy/7.wav: speaker=([a-z]+)_ finds no speaker in it",
         "joy/ann_2.M4A: libsndfile does not read .M4A files. Convert it: ffmpeg -i IN OUT.wav",
+        "joy/ann_2.raw: libsndfile does not read .raw files. Convert it: ffmpeg -i IN OUT.wav",
         "loose.wav is in no class folder; expected: a folder for each class, such as anger/ann_01.wav",
     ]
     assert corpus.notes() == [
