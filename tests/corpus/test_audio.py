@@ -231,6 +231,17 @@ def test_an_mp3_cut_short_is_refused(tmp_path: Path) -> None:
     assert "is cut short: its header states 2.00 s, and" in refusal(path)
 
 
+def test_an_mp3_whose_length_is_a_guess_is_not_called_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"  # of a variable bit rate that begins low: the guess by its first frame is far too long
+    wave = noise(160_000).data[0].numpy() * np.repeat([0, 1], [32_000, 128_000])
+    soundfile.write(path, wave, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.1)
+    raw = path.read_bytes()
+    path.write_bytes(raw[raw.index(raw[:2], raw.index(b"Xing")) :])  # without the frame that states the length
+    with soundfile.SoundFile(path) as file:
+        assert file.frames > 300_000
+    assert 159_000 < len(audio.decode(path, "a")[0]) < 163_000
+
+
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
 def test_a_header_written_before_the_length_was_known_is_no_cut_file(tmp_path: Path, size: int) -> None:
     path = tmp_path / "a.wav"
