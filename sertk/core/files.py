@@ -201,4 +201,4 @@ def read_lines(path: Path, mend: str) -> list[str]:
 def digest(content: object, size: int = 16) -> str:
     """Hex digest of anything JSON can say, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:size]
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:size]  # names need not be UTF-8

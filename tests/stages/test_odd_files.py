@@ -13,10 +13,11 @@ import soundfile
 import torch
 
 from sertk.core import Feature, Padded
-from sertk.core.files import read_jsonl
+from sertk.core.files import digest, read_jsonl
 from sertk.corpus import audio
 from sertk.corpus.prepared import Data
 from sertk.modeling.frontend import compute
+from sertk.recipe.look import listing
 from sertk.settings import merge
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
@@ -78,6 +79,13 @@ def test_what_nobody_foresaw_is_one_line_too(
     assert reason[0] == "anger/ben_1"
     assert reason[1].startswith(f"anger/ben_1: {type(error).__name__}: {error}")
     assert len(Data(tmp_path / "out").utterances) == 47
+
+
+def test_a_corpus_with_a_name_that_is_not_utf8_can_be_looked_at(tmp_path: Path) -> None:
+    for number, name in enumerate((b"a\xff.wav", b"a\xfe.wav", b"a.wav")):
+        (tmp_path / str(number)).mkdir()
+        Path(os.fsdecode(os.fsencode(tmp_path / str(number)) + b"/" + name)).touch()
+    assert len({digest([name for name, *_ in listing(tmp_path / str(number))]) for number in range(3)}) == 3
 
 
 def test_silence_is_named_and_is_nobodys_copy(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
