@@ -1,4 +1,6 @@
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,22 @@ def lazy_modules() -> None:
         return load(self, name)
 
     LazyModule.__getattr__ = look
+
+
+@pytest.fixture
+def shut(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Closes a folder, for root too, whom rights do not stop."""
+    scan = os.scandir
+
+    def close(folder: Path) -> None:
+        def refuse(path: str = ".") -> object:
+            if Path(path) == folder:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+
+    return close
 
 
 @pytest.fixture(scope="session")

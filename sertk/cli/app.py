@@ -96,7 +96,8 @@ def featurize(
     from sertk.corpus.prepared import Data
     from sertk.stages.featurize import featurize as stage
 
-    stage(Data(data, root), choices.load(config), nj, choices.losses())
+    failed = stage(Data(data, root), choices.load(config), nj, choices.losses())
+    raise typer.Exit(3 if failed else 0)
 
 
 @app.command()

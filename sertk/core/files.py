@@ -127,7 +127,7 @@ def _sync_folder(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with writing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))  # a root may have a name that is not UTF-8
 
 
 def write_json(path: Path, content: Document) -> None:
@@ -136,10 +136,10 @@ def write_json(path: Path, content: Document) -> None:
 
 
 def write_jsonl(path: Path, lines: Iterable[Document]) -> None:
-    """Writes JSON lines, whole or not at all."""
+    """Writes JSON lines, whole or not at all. Bytes of names that are not UTF-8 are escaped as JSON knows it."""
     with writing(path) as file:
         for line in lines:
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path: Path, mend: str, *, newer: bool = False) -> Record:
@@ -184,13 +184,13 @@ def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, Record]]:
 
 
 def read_lines(path: Path, mend: str) -> list[str]:
-    """The lines of a UTF-8 file, cut at line feeds alone: a transcript may hold Unicode's other separators.
+    """The lines of a UTF-8 file, with a mark or without, cut at line feeds alone: a text may hold other separators.
 
     Raises:
         SertkError: Where it is missing or not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise SertkError(f"{path} is missing. {mend}") from None
     except UnicodeDecodeError as error:
@@ -201,4 +201,4 @@ def read_lines(path: Path, mend: str) -> list[str]:
 def digest(content: object, size: int = 16) -> str:
     """Hex digest of anything JSON can say, independent of the order of keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:size]
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:size]  # names need not be UTF-8

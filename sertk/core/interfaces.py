@@ -101,8 +101,8 @@ class Feature(Part, ABC):
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
         revision: Raise it whenever the code, or a default, changes what comes out. What is cached on disk is found by
             the settings, `weights`, the revisions of the feature and of the parts inside it, the version of the
-            distribution or the hash of the plugin file that offers each, and the versions of sertk, torch, torchaudio
-            and transformers. So what an older revision computed is never read; it is computed again.
+            distribution or the hash of the plugin file that offers each, and the versions of sertk, soxr, torch,
+            torchaudio and transformers. So what an older revision computed is never read; it is computed again.
     """
 
     reads: Literal["wave", "text"] = "wave"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
+import re
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import soxr
 import torch
 from torch import Tensor
 
@@ -20,6 +25,18 @@ Samples = npt.NDArray[np.float32]
 
 OVERSHOOT = 0.5
 """Seconds by which a cut may end behind its file, as Kaldi's extract-segments allows."""
+LACKING = 0.01
+"""Seconds that a file may be shorter than its header states: a header that was rounded, and no broken download."""
+PEAK = 10.0
+"""The largest sample that is taken for sound, 20 dB above full scale; more are integers as floats, or damage."""
+MOST = 2**29
+"""Samples of all channels that are read at once: 2 GB, 9 hours of 16 kHz in one channel."""
+RATES = (1_000, 1_000_000)
+"""Sampling rates that are believed, Hz."""
+CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""How libsndfile's log says of WAV, AIFF and AU that fewer bytes are there than are stated."""
+STREAMED = 0x7FFFF000
+"""The least of the sizes that sox, ffmpeg and others write into a header when they cannot know the true one."""
 
 
 class Facts(NamedTuple):
@@ -27,7 +44,8 @@ class Facts(NamedTuple):
 
     Attributes:
         id: Of the utterance.
-        sha256: Of its decoded samples, so that a renamed or re-encoded copy is found.
+        sha256: Of its decoded samples, so that a renamed or re-encoded copy is found; of silence with the id, for two
+            silences are no copies.
         seconds: Its duration.
         rate: Of the file, Hz.
         channels: Of the file.
@@ -36,6 +54,7 @@ class Facts(NamedTuple):
         path: Of the file, relative to the corpus root.
         start: Of the cut in the file, s.
         asked: Duration of the cut, s; None to the end of the file.
+        silent: Whether its channels average to digital silence; None in files of an older sertk, which did not look.
     """
 
     id: str
@@ -48,12 +67,14 @@ class Facts(NamedTuple):
     path: str
     start: float
     asked: float | None
+    silent: bool | None = None
 
 
 def read_facts(path: Path) -> dict[str, Facts]:
     """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
     lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`."))
-    return {x["id"]: Facts(**{f: x[f] for f in Facts._fields}) for x in lines if x.keys() >= set(Facts._fields)}
+    needed = set(Facts._fields) - set(Facts._field_defaults)
+    return {x["id"]: Facts(**{f: x[f] for f in Facts._fields if f in x}) for x in lines if x.keys() >= needed}
 
 
 def decode(path: Path, who: str, start: float = 0.0, duration: float | None = None) -> tuple[Samples, int]:
@@ -66,31 +87,123 @@ def decode(path: Path, who: str, start: float = 0.0, duration: float | None = No
         duration: Seconds to read; to the end when None.
 
     Raises:
-        InputError: On a file that is missing, empty, not audio, without samples, or with samples that are no numbers.
+        InputError: On a file that is missing, empty, cut short, not audio, without samples, or too long; and on samples
+            that are no numbers or absurdly large.
     """
+    if not (0 <= start < math.inf and (duration is None or 0 < duration < math.inf)):
+        raise InputError(f"{who}: start {start} and duration {duration} are no seconds of a cut. Mend them.")
     try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            if start:
-                file.seek(min(round(start * rate), file.frames))
-            frames = -1 if duration is None else round(duration * rate)
-            samples: Samples = file.read(frames, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
+        with soundfile.SoundFile(_openable(path)) as file:
+            rate, first = file.samplerate, min(round(start * file.samplerate), file.frames)
+            frames = file.frames - first if duration is None else min(round(duration * rate), file.frames - first)
+            _check_header(file, frames, path)
+            samples = _samples(file, first, frames)
+            _check_whole(file, first + len(samples), start, duration, path)
+    except InputError as error:
+        raise InputError(f"{who}: {error}") from None
+    except Exception as error:  # whatever a decoder raises, MemoryError too, is about this file
         raise InputError(f"{who}: {_why(path, error)}") from None
-    if not len(samples):
-        raise InputError(f"{who}: {path} holds no samples. Remove it or obtain it again.")
-    if not np.isfinite(samples).all():
-        bad = int((~np.isfinite(samples)).any(1).argmax())
-        raise InputError(f"{who}: {path} has samples that are no numbers (first at {bad}). Encode it again.")
+    _check_samples(samples, who, path)
     return samples, rate
 
 
+def _openable(path: Path) -> bytes:
+    """The name of a file for libsndfile.
+
+    Raises:
+        InputError: Where it is not UTF-8, as all that is written about it will be; or no regular file.
+    """
+    name = os.fsencode(path)
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{str(path)!a} is a name that is not UTF-8. Rename the file.") from None
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device would be waited for
+        raise InputError(f"{path} is a folder, a pipe or a device. Give a file in its place, or remove it.")
+    return name
+
+
+def _check_header(file: soundfile.SoundFile, frames: int, path: Path) -> None:
+    """Refuses what a header claims and nobody recorded, before memory is asked for it."""
+    rate = file.samplerate
+    if not RATES[0] <= rate <= RATES[1]:
+        raise InputError(f"{path} states a rate of {rate} Hz; {RATES[0]} to {RATES[1]} Hz are read. Mend its header.")
+    if frames * file.channels > MOST:
+        raise InputError(
+            f"{path} states {frames / rate / 3600:.4g} hours of {file.channels} channels, and {MOST} samples are read "
+            "at once. Cut it, give start and duration, or, if it is shorter, write it again: its header is wrong."
+        )
+
+
+def _samples(file: soundfile.SoundFile, first: int, frames: int) -> Samples:
+    """(S, channels) samples from a place on."""
+    ahead = 0 if file.seekable() else first  # GSM in WAV is read from its start
+    if first and not ahead:
+        file.seek(first)
+    samples: Samples = file.read(ahead + frames, dtype="float32", always_2d=True)
+    return samples[ahead:]
+
+
+def _check_whole(file: soundfile.SoundFile, end: int, start: float, duration: float | None, path: Path) -> None:
+    """Refuses a file that was cut short, where what is read would go on behind its end.
+
+    Args:
+        file: It, read.
+        end: Frames up to the end of what was read.
+        start: Of what was asked for, s.
+        duration: Likewise; None to the end.
+        path: The file.
+    """
+    found = CUT_SHORT.search(file.extra_info)
+    share = int(found[1]) / max(1, int(found[2])) if found and int(found[1]) < STREAMED else 1.0
+    stated, real = file.frames * share / file.samplerate, end / file.samplerate
+    wanted = stated if duration is None else min(stated, start + duration)
+    if wanted - real > LACKING and (file.format != "MP3" or _states_length(path)):
+        raise InputError(
+            f"{path} is cut short: its header states {stated:.2f} s, and {real:.2f} s are there. Obtain it again."
+        )
+
+
+def _states_length(path: Path) -> bool:
+    """Whether an MP3 says how long it is; else libsndfile takes a guess by its bit rate, which may be too long."""
+    with path.open("rb") as file:
+        return re.search(rb"(Xing|Info)\0\0\0", file.read(2**20)) is not None
+
+
+def _check_samples(samples: Samples, who: str, path: Path) -> None:
+    if not len(samples):
+        raise InputError(f"{who}: {path} holds no samples. Remove it or obtain it again.")
+    fine = np.abs(samples) <= PEAK  # False for what is no number too
+    if fine.all():
+        return
+    bad = int((~fine).any(1).argmax())
+    worst = samples[bad][~fine[bad]][0]
+    if not np.isfinite(worst):
+        raise InputError(f"{who}: {path} has samples that are no numbers (first at {bad}). Encode it again.")
+    raise InputError(
+        f"{who}: {path} has samples far above full scale, which is 1 (first {worst:g} at {bad}; {PEAK:g} is allowed): "
+        "integers that were written as floats, or damage. Write it again as 16-bit PCM, or divide it by 32768."
+    )
+
+
 def _why(path: Path, error: Exception) -> str:
-    if not path.exists():
+    """Why a file cannot be read, as a sentence with the next step."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
         return f"{path} is missing. Check the path and --root."
-    if not path.stat().st_size:
+    except (OSError, ValueError) as found:
+        return f"{path} cannot be looked at ({found}). Check the path, and the rights of its folders."
+    if not os.access(path, os.R_OK):
+        return f"{path} cannot be read: you have no right to. Mend its rights: chmod +r FILE."
+    if not size:
         return f"{path} is an empty file (0 bytes). Obtain it again."
-    return f"{path} is not audio that libsndfile reads, such as WAV or FLAC ({error}). Convert it, or remove it."
+    if isinstance(error, MemoryError):
+        return f"{path} does not fit into memory ({error}). Cut it, or give start and duration."
+    how = "ffmpeg -i IN OUT.wav"
+    if path.suffix.lower() == ".raw":
+        how = "it has no header that says its rate: sox -r RATE -e signed -b 16 -c 1 IN.raw OUT.wav"
+    return f"{path} is not audio that libsndfile reads, such as WAV, FLAC or MP3 ({error}). Convert it ({how})."
 
 
 def read(path: Path, who: str, settings: AudioSettings, start: float = 0.0, duration: float | None = None) -> Tensor:
@@ -122,16 +235,17 @@ def wave_of(samples: Samples, rate: int, who: str, settings: AudioSettings) -> T
         InputError: On audio shorter than `min_seconds`.
     """
     check_length(len(samples) / rate, who, settings.min_seconds)
-    mono = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+    mono = _mono(samples)
     if settings.trim_db is not None:
         mono = trim(mono, settings.trim_db)
-    wave = torch.from_numpy(np.ascontiguousarray(mono))
-    if rate == settings.rate:
-        return wave
-    import torchaudio  # late: two seconds that a run at the files' own rate need not pay
+    if rate != settings.rate:
+        mono = soxr.resample(mono, rate, settings.rate, quality="VHQ")
+    return torch.from_numpy(np.ascontiguousarray(mono))
 
-    resampled: Tensor = torchaudio.functional.resample(wave, rate, settings.rate)
-    return resampled
+
+def _mono(samples: Samples) -> Samples:
+    mono: Samples = samples.mean(1) if samples.shape[1] > 1 else samples[:, 0]
+    return mono
 
 
 def check_length(seconds: float, who: str, least: float) -> None:
@@ -179,15 +293,21 @@ def examine(root: Path, utterance: Utterance, least: float) -> Facts:
             f"{utterance.id}: its cut of {path} ends {lacking:.2f} s behind the end of the file. "
             "Mend its start and duration."
         )
-    stat = path.stat()
+    file = path.stat()
     # equal samples at another rate, or dealt to other channels, are another sound
-    form = f"{rate} Hz, {samples.shape[1]} channels\n".encode()
-    sha = hashlib.sha256(form)
+    sha = hashlib.sha256(f"{rate} Hz, {samples.shape[1]} channels\n".encode())
     sha.update(np.ascontiguousarray(samples).data)  # as it lies there, uncopied
     cut = (utterance.path, utterance.start, utterance.duration)
-    return Facts(
-        utterance.id, sha.hexdigest(), len(samples) / rate, rate, samples.shape[1], stat.st_size, stat.st_mtime_ns, *cut
-    )
+    silent = _silent(samples)
+    if silent:
+        sha.update(utterance.id.encode())
+    form = (len(samples) / rate, rate, samples.shape[1])
+    return Facts(utterance.id, sha.hexdigest(), *form, file.st_size, file.st_mtime_ns, *cut, silent)
+
+
+def _silent(samples: Samples) -> bool:
+    """Whether (S, channels) samples average to less than half a step of 16 bits; opposite channels cancel."""
+    return bool(np.abs(_mono(samples)).max() < 2.0**-16)
 
 
 def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:
@@ -198,8 +318,8 @@ def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:
     """
     path = root / utterance.path
     try:
-        stat = path.stat()
+        now = path.stat()
     except OSError as error:
         raise InputError(f"{utterance.id}: {_why(path, error)}") from None
-    if (stat.st_size, stat.st_mtime_ns) != (facts.size, facts.mtime):
+    if (now.st_size, now.st_mtime_ns) != (facts.size, facts.mtime):
         raise InputError(f"{utterance.id}: {path} changed since it was prepared. Run `sertk prepare` again.")

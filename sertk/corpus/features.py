@@ -27,7 +27,7 @@ from sertk.settings.plain import plain
 from sertk.settings.schema import Component, Settings
 from sertk.settings.values import component_of
 
-COMPUTE = ("sertk", "tokenizers", "torch", "torchaudio", "transformers")
+COMPUTE = ("sertk", "soxr", "tokenizers", "torch", "torchaudio", "transformers")
 """What reads the audio and computes the features; a part that computes with another library has it in `weights`."""
 IN_MEMORY = 1e9
 """Bytes of an input's features that a process keeps in memory: the statistics of 60,000 utterances over all layers of

@@ -16,6 +16,7 @@ def corpus_messages(
     counts: Mapping[str, Mapping[str, int]],
     failed: Sequence[Document],
     twins: Sequence[Sequence[str]],
+    silent: Sequence[str],
     out: Path,
 ) -> list[str]:
     """What was found of a corpus: how much of what is published, twins, and files that cannot be used.
@@ -25,6 +26,7 @@ def corpus_messages(
         counts: {"here", "published"} utterances by label.
         failed: {"id", "reason"} of what cannot be used.
         twins: Groups of ids that have the same samples.
+        silent: Ids of digital silence.
         out: The prepared corpus.
     """
     here, published = (sum(count[which] for count in counts.values()) for which in ("here", "published"))
@@ -35,6 +37,10 @@ def corpus_messages(
     if twins:
         more = f", and {len(twins) - 1} more such groups, see corpus.json" if len(twins) > 1 else ""
         found.append(f"  the same recording under several names: {' = '.join(twins[0])}{more}")
+    if silent:
+        found.append(
+            f"  {len(silent)} silent (all zeros, or channels that cancel), the first: {silent[0]}; see corpus.json"
+        )
     if failed:
         path = out / "failed.jsonl"
         found.append(f"{len(failed)} files cannot be used, see {path}; the first: {failed[0]['reason']}")

@@ -9,7 +9,7 @@ import os
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 
-STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile", "numpy")
+STACK = ("sertk", "torch", "torchaudio", "speechbrain", "transformers", "soundfile", "soxr", "numpy")
 
 
 @functools.cache

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import Document, Record, read_json, read_jsonl, read_lines
+from sertk.core.files import SCHEMA, Document, Record, read_json, read_jsonl, read_lines
+from sertk.core.walk import READ, UNREAD, below
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling import bundle
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".sph")  # of the audio files in a folder
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ def find_inputs(
     Args:
         names: A prepared corpus, a manifest, a wav.scp, folders and audio files, or "-" for paths on standard input.
         about: What the bundle says of itself.
-        failed: Gets {"id", "reason"} of each prepared utterance whose file is missing or changed.
+        failed: Gets {"id", "reason"} of each prepared utterance whose file is missing or changed, and of folders
+            that cannot be looked into.
         root: Where relative paths start.
         protocol: Of a prepared corpus; None takes the bundle's own.
         fold: Likewise.
@@ -69,7 +69,7 @@ def find_inputs(
         return Inputs(_of_manifest(first), root or _manifest_root(first), unaudited)
     if len(names) == 1 and first.suffix == ".scp":
         return Inputs(_of_scp(first), root or Path(), unaudited)
-    return Inputs(_of_paths(_paths(names)), root or Path(), unaudited)
+    return Inputs(_of_paths(_paths(names, failed)), root or Path(), unaudited)
 
 
 def check_splittable(names: Sequence[str], shard: str | None) -> None:
@@ -97,10 +97,10 @@ def shard_of(utterances: Sequence[Utterance], shard: str) -> Sequence[Utterance]
     return utterances[size * (int(k) - 1) // int(n) : size * int(k) // int(n)]
 
 
-def _paths(names: Sequence[str]) -> list[str]:
+def _paths(names: Sequence[str], failed: list[Record]) -> list[str]:
     if names == ["-"]:
         return [line.strip() for line in sys.stdin if line.strip()]
-    return [path for name in names for path in _files(name)]
+    return [path for name in names for path in _files(name, failed)]
 
 
 def _of_paths(paths: Sequence[str]) -> list[Utterance]:
@@ -110,8 +110,8 @@ def _of_paths(paths: Sequence[str]) -> list[Utterance]:
     return [Utterance(path, path, "unknown", None) for path in paths]
 
 
-def _files(name: str) -> list[str]:
-    """A file, or the audio files below a folder."""
+def _files(name: str, failed: list[Record]) -> list[str]:
+    """A file, or the audio files below a folder, those too that cannot be read: scoring them says why."""
     if not name.strip():
         raise UsageError(
             "an input is empty text (an unset variable?); give data/NAME, a folder or files, or . for here."
@@ -119,10 +119,12 @@ def _files(name: str) -> list[str]:
     path = Path(name)
     if not path.is_dir():
         return [name]
-    found = [one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and not one.name.startswith(".")]
-    if not found:
-        raise SertkError(f"folder {name} holds no audio ({', '.join(SUFFIXES)}). Give another folder, or the files.")
-    return sorted(map(str, found))
+    found = below(path)
+    failed += [{"schema": SCHEMA, "id": str(folder), "reason": why} for folder, why in found.closed.items()]
+    audio = found.having((*READ, *UNREAD))
+    if not audio:
+        raise SertkError(f"folder {name} holds no audio ({', '.join(READ[:2])}, ...). Give another, or the files.")
+    return [str(one) for one in audio]
 
 
 def _of_manifest(path: Path) -> list[Utterance]:

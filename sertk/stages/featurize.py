@@ -11,13 +11,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from sertk.console.progress import say, track
 from sertk.core import Feature, Padded, SertkError, Utterance, code_points
+from sertk.core.errors import without_frames
+from sertk.core.files import SCHEMA, Record, sentence, write_jsonl
 from sertk.corpus import audio
 from sertk.corpus.features import Store, address, cached, make_feature, make_features, store, write_shard
 from sertk.corpus.prepared import Data
@@ -36,6 +40,10 @@ TOGETHER = 60.0  # seconds of audio that a feature gets at once, about
 ROWS = 16  # utterances that it gets at once, at most
 
 
+Found = tuple[Utterance, str, Tensor]
+"""An utterance, the hash of its content, and its wave or code points."""
+
+
 class Job(NamedTuple):
     """Utterances that become one shard, with all that a worker needs."""
 
@@ -51,7 +59,7 @@ class Job(NamedTuple):
     shas: tuple[str, ...]
 
 
-def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTerm] = ()) -> None:
+def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTerm] = ()) -> int:
     """Computes the features of every utterance that are not in their stores.
 
     Args:
@@ -59,6 +67,9 @@ def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTer
         settings: Of the run; `inputs`, `audio` and `augment` matter, and all are checked.
         jobs: Processes.
         named: The losses that the command line names.
+
+    Returns:
+        Utterances without a feature; they are in `failed.jsonl` of its store.
 
     Raises:
         SertkError: Where a file changed since it was prepared, or a shard cannot be written.
@@ -71,8 +82,8 @@ def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTer
     names = cached(settings, plugins)
     if not names:
         say("nothing to cache: training computes its inputs as it goes")
-        return
-    features = make_features(plugins, settings)
+        return 0
+    features, failed = make_features(plugins, settings), 0
     for name in names:
         shards = store(data.folder, settings, plugins, name, features[name])
         todo = _missing(data, shards)
@@ -91,10 +102,21 @@ def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTer
             plain = _job(data, shards, settings, name, features[name].weights, min(jobs, len(parts)))
             shas = [tuple(hashes[one.id] for one in part) for part in parts]
             work = [plain._replace(utterances=tuple(p), shas=sha) for p, sha in zip(parts, shas, strict=True)]
-            for _ in track(_run(work, jobs), len(work), f"{name}: shards of {size}"):
-                pass  # a shard counts as soon as it is there: a kill loses what was under way and no more
+            # a shard counts as soon as it is there: a kill loses what was under way and no more
+            done = track(_run(work, jobs), len(work), f"{name}: shards of {size}")
+            failed += _told(name, [*chain.from_iterable(done)], shards.folder / "failed.jsonl")
         if todo or not shards.indexed:
             shards.index()
+    return failed
+
+
+def _told(name: str, failed: list[Record], path: Path) -> int:
+    """Writes down the utterances that have no feature; gives their number."""
+    path.unlink(missing_ok=True)
+    if failed:
+        write_jsonl(path, failed)
+        say(f"{name}: {len(failed)} utterances have no feature, see {path}; the first: {failed[0]['reason']}")
+    return len(failed)
 
 
 def _missing(data: Data, store: Store) -> list[str]:
@@ -142,7 +164,7 @@ def _job(data: Data, shards: Store, settings: Settings, name: str, weights: str,
     return Job(data.root, shards.folder, spec, settings.audio, settings.plugins, place, threads, weights, (), ())
 
 
-def _run(work: Sequence[Job], jobs: int) -> Iterator[None]:
+def _run(work: Sequence[Job], jobs: int) -> Iterator[list[Record]]:
     if jobs < 2 or len(work) < 2:
         yield from map(_shard, work)
         return
@@ -172,29 +194,53 @@ def _feature(spec: str, rate: int, weights: str, files: tuple[str, ...]) -> Feat
     return made
 
 
-def _raw(job: Job, reads: str, one: Utterance) -> torch.Tensor:
-    if reads == "text":
-        return code_points(one.transcript)
-    return audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration)
+def _raw(job: Job, reads: str, errors: dict[str, Exception], one: Utterance) -> Tensor | None:
+    try:
+        if reads == "text":
+            return code_points(one.transcript)
+        return audio.read(job.root / one.path, one.id, job.audio, one.start, one.duration)
+    except Exception as error:  # whatever it is, the other utterances have their features
+        errors[one.id] = without_frames(error)
+        return None
 
 
-def _shard(job: Job) -> None:
+def _shard(job: Job) -> list[Record]:
+    """Writes a shard of the utterances that have a feature; gives {"id", "reason"} of the others.
+
+    Raises:
+        Exception: Where none of several has one: that is no fault of theirs.
+    """
     torch.set_num_threads(job.threads)
     feature = _feature(json.dumps(asdict(job.spec)), job.audio.rate, job.weights, job.files)
+    errors: dict[str, Exception] = {}
     with ThreadPoolExecutor(job.threads) as pool:  # decoding lets go of the interpreter
-        raw = list(pool.map(functools.partial(_raw, job, feature.reads), job.utterances))
+        raw = list(pool.map(functools.partial(_raw, job, feature.reads, errors), job.utterances))
+    found = [(one, sha, data) for one, sha, data in zip(job.utterances, job.shas, raw, strict=True) if data is not None]
     tensors: dict[str, torch.Tensor] = {}
-    size = min(ROWS, max(1, round(TOGETHER * job.audio.rate / max(map(len, raw)))))
-    for first in range(0, len(raw), size):
-        try:
-            with torch.inference_mode():
-                frames = compute(feature, Padded.stack(raw[first : first + size]).to(job.device))
-            check_finite(feature.who, frames.data[frames.mask])
-        except SertkError as error:
-            ids = ", ".join(one.id for one in job.utterances[first : first + size])
-            raise type(error)(f"among the utterances {ids}: {error}") from None
-        rows = zip(frames.data.cpu(), frames.length.tolist(), strict=True)
-        # a feature may give frames that are the transposed of what it computed, and safetensors writes no such tensor
-        own = (row[:n].clone(memory_format=torch.contiguous_format) for row, n in rows)
-        tensors.update(zip(job.shas[first : first + size], own, strict=True))
-    write_shard(job.folder, tensors)
+    size = min(ROWS, max(1, round(TOGETHER * job.audio.rate / max((len(data) for *_, data in found), default=1))))
+    for first in range(0, len(found), size):
+        tensors |= _features(job, feature, found[first : first + size], errors)
+    if len(errors) == len(job.utterances) > 1:
+        raise next(iter(errors.values()))
+    if tensors:
+        write_shard(job.folder, tensors)
+    return [{"schema": SCHEMA, "id": name, "reason": sentence(error)} for name, error in errors.items()]
+
+
+def _features(job: Job, feature: Feature, found: Sequence[Found], errors: dict[str, Exception]) -> dict[str, Tensor]:
+    """The features of some utterances by the hashes of their content; tried one by one where together they fail."""
+    try:
+        with torch.inference_mode():
+            frames = compute(feature, Padded.stack([data for *_, data in found]).to(job.device))
+        check_finite(feature.who, frames.data[frames.mask])
+    except Exception as error:  # whatever it is, the other utterances have their features
+        if len(found) > 1:
+            parts = [_features(job, feature, [one], errors) for one in found]
+            return dict(chain.from_iterable(part.items() for part in parts))
+        name = found[0][0].id
+        errors[name] = type(error)(f"{name}: {error}") if isinstance(error, SertkError) else without_frames(error)
+        return {}
+    rows = zip(frames.data.cpu(), frames.length.tolist(), strict=True)
+    # a feature may give frames that are the transposed of what it computed, and safetensors writes no such tensor
+    own = (row[:n].clone(memory_format=torch.contiguous_format) for row, n in rows)
+    return dict(zip((sha for _, sha, _ in found), own, strict=True))

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from sertk.console.progress import say, track
 from sertk.core import Corpus, InputError, Rejected, SertkError, Utterance
-from sertk.core.files import SCHEMA, Document, Record, write_json, write_jsonl, write_text
+from sertk.core.errors import without_frames
+from sertk.core.files import SCHEMA, Document, Record, sentence, write_json, write_jsonl, write_text
+from sertk.core.walk import below
 from sertk.corpus import audio
 from sertk.corpus.audit import duplicates, recordings
 from sertk.corpus.audit_page import page
@@ -78,8 +81,9 @@ def prepare(
     write_jsonl(out / "audio.jsonl", ({"schema": SCHEMA, **facts[one.id]._asdict()} for one in utterances))
     _write_protocols(out / "protocols", made)
     about = {"corpus": name, "root": str(root.resolve()), "counts": counts, "failed": len(failed)}
-    write_json(out / "corpus.json", {**about, "duplicates": twins, "notes": reader.notes()})
-    for message in corpus_messages(name, counts, failed, twins, out):
+    silent = [i for i, fact in facts.items() if fact.silent]
+    write_json(out / "corpus.json", {**about, "duplicates": twins, "silent": silent, "notes": reader.notes()})
+    for message in corpus_messages(name, counts, failed, twins, silent, out):
         say(message)
     return len(failed)
 
@@ -93,12 +97,14 @@ def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
     for one in found:
         if isinstance(one, Rejected):
             failed.append(_failure(one.id or one.path.stem, str(one.path), one.reason))
-        elif one.id in seen:
-            twice.append((one.id, seen[one.id], one.path))
+            continue
+        own = _composed(one)
+        if own.id in seen:
+            twice.append((own.id, seen[own.id], own.path))
         else:
-            seen[one.id] = one.path
-            # composed letters, so that a name is one whatever system wrote it
-            utterances.append(replace(one, speaker=unicodedata.normalize("NFC", one.speaker)))
+            seen[own.id] = own.path
+            utterances.append(own)
+    failed += [_failure(str(folder), str(folder), why) for folder, why in below(root).closed.items()]
     if twice:
         name, first, second = twice[0]
         whole = f" {len(twice)} ids do: is the corpus there twice? Give one of the two folders with --root."
@@ -106,6 +112,13 @@ def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
             f"id {name!r} comes twice: {first} and {second}. Keep one of the two files.{whole * (len(twice) > 1)}"
         )
     return utterances, failed
+
+
+def _composed(one: Utterance) -> Utterance:
+    """An utterance whose names have composed letters, so that a name is one whatever system wrote it."""
+    composed = partial(unicodedata.normalize, "NFC")
+    label, session = (name and composed(name) for name in (one.label, one.session))
+    return replace(one, id=composed(one.id), speaker=composed(one.speaker), label=label, session=session)
 
 
 def _failure(name: str, path: str, reason: str) -> Record:
@@ -123,18 +136,19 @@ def _examine(
         looked = pool.map(lambda chunk: [_look(root, one, least, known.get(one.id)) for one in chunk], chunks)
         shown = track(chain.from_iterable(looked), len(utterances), "reading audio")
         for one, found in zip(utterances, shown, strict=True):
-            if isinstance(found, InputError):
-                failed.append(_failure(one.id, one.path, str(found)))
+            if isinstance(found, Exception):
+                said = sentence(found)
+                failed.append(_failure(one.id, one.path, said if one.id in said else f"{one.id}: {said}"))
             else:
                 kept.append(replace(one, duration=found.seconds))
                 facts[one.id] = found
     return kept, facts, failed
 
 
-def _look(root: Path, one: Utterance, least: float, old: audio.Facts | None) -> audio.Facts | InputError:
+def _look(root: Path, one: Utterance, least: float, old: audio.Facts | None) -> audio.Facts | Exception:
     """The facts of an utterance's audio: the old ones if the file is as it was, else those that are read now."""
     try:
-        if old and (old.path, old.start, old.asked) == (one.path, one.start, one.duration):
+        if old and old.silent is not None and (old.path, old.start, old.asked) == (one.path, one.start, one.duration):
             audio.check_unchanged(root, one, old)
             audio.check_length(old.seconds, one.id, least)
             return old
@@ -142,8 +156,8 @@ def _look(root: Path, one: Utterance, least: float, old: audio.Facts | None) -> 
         pass  # it changed: it is read again below, and if something is wrong with it, that is said there
     try:
         return audio.examine(root, one, least)
-    except InputError as error:
-        return error
+    except Exception as error:  # whatever it is, the rest is prepared
+        return without_frames(error)
 
 
 def _counts(reader: Corpus, utterances: Sequence[Utterance]) -> dict[str, dict[str, int]]:

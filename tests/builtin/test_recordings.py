@@ -148,9 +148,10 @@ def test_silence_stays_silent_in_a_room(tmp_path: Path) -> None:
 # --- the folder ----------------------------------------------------------------------------------------------------
 
 
-def test_recordings_are_resampled_and_their_channels_averaged(tmp_path: Path) -> None:
-    tone = np.sin(2 * math.pi * 300 / 8000 * np.arange(800))
-    soundfile.write(tmp_path / "a.wav", np.stack([1.5 * tone, 0.5 * tone], 1) / 2, 8000, subtype="FLOAT")
+@pytest.mark.parametrize("rate", [8000, 44_101])  # without a common divisor too
+def test_recordings_are_resampled_and_their_channels_averaged(tmp_path: Path, rate: int) -> None:
+    tone = np.sin(2 * math.pi * 300 / rate * np.arange(rate // 10))
+    soundfile.write(tmp_path / "a.wav", np.stack([1.5 * tone, 0.5 * tone], 1) / 2, rate, subtype="FLOAT")
     folder = Folder("x", str(tmp_path), 16_000, 1)
     folder.load(CPU)
     assert folder.size.tolist() == [1600]

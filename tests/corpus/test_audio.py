@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(wave.numpy(), (left + right) / 2, atol=1e-7)
 
 
-@pytest.mark.parametrize(("rate", "size", "expected"), [(48000, 4801, 1601), (44100, 44100, 16000), (8000, 4000, 8000)])
+@pytest.mark.parametrize(("rate", "size", "expected"), [(48000, 4801, 1600), (44100, 44100, 16000), (8000, 4000, 8000)])
 def test_other_rates_are_resampled_to_the_same_duration(tmp_path: Path, rate: int, size: int, expected: int) -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(size) / rate)
     wave = audio.read(write(tmp_path / "tone.wav", tone, rate), "a", settings_of()).numpy()
@@ -106,6 +108,35 @@ def test_other_rates_are_resampled_to_the_same_duration(tmp_path: Path, rate: in
     middle = slice(expected // 4, 3 * expected // 4)  # away from the ends, where the filter sees silence
     same = np.sin(2 * np.pi * 440 * np.arange(expected) / RATE)
     np.testing.assert_allclose(wave[middle], same[middle], atol=5e-3)
+
+
+def chord(rate: int, seconds: float, top: float) -> npt.NDArray[np.float64]:
+    """Tones up to a frequency under a bell, known at every moment, whatever the rate."""
+    moments = np.arange(round(rate * seconds)) / rate
+    tones = [np.sin(2 * np.pi * share * top * moments + share) for share in (0.05, 0.31, 0.62, 1.0)]
+    return sum(tones) * np.exp(-0.5 * ((moments - seconds / 2) / (seconds / 14)) ** 2) / 8
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 11025, 16001, 22050, 44100, 44101, 48000, 96000, 383_987, 384_000])
+def test_any_rate_is_resampled_80_db_true_and_in_milliseconds(rate: int) -> None:
+    top = 0.7 * min(rate, RATE) / 2  # above, the pass band of soxr bends, by under 0.01 dB
+    samples, same = chord(rate, 1.0, top).astype(np.float32)[:, None], chord(RATE, 1.0, top)
+    audio.wave_of(samples, rate, "a", settings_of())
+    began = time.process_time()
+    wave = audio.wave_of(samples, rate, "a", settings_of()).numpy()
+    assert time.process_time() - began < 0.5  # 1 to 10 ms where nobody else computes
+    assert len(wave) == RATE
+    error = np.sqrt(np.square(wave - same).mean() / np.square(same).mean())
+    assert 20 * np.log10(error) < -80
+
+
+@pytest.mark.parametrize(("rate", "tone"), [(48000, 9000), (44101, 12000), (384_000, 100_000)])
+def test_what_the_new_rate_cannot_hold_is_gone(rate: int, tone: float) -> None:
+    moments = np.arange(rate) / rate
+    bell = np.exp(-0.5 * ((moments - 0.5) / 0.07) ** 2)
+    samples = (np.sin(2 * np.pi * tone * moments) * bell).astype(np.float32)
+    wave = audio.wave_of(samples[:, None], rate, "a", settings_of()).numpy()
+    assert np.abs(wave).max() < 1e-4  # -80 dB; folded back it would be heard at full level
 
 
 def test_a_part_of_a_file_is_read_from_its_start_for_its_duration(tmp_path: Path) -> None:
@@ -139,3 +170,161 @@ def test_audio_that_cannot_be_used_is_an_error_that_names_the_utterance(tmp_path
     ):
         with pytest.raises(InputError, match=rf"^utt7: .*{says}"):
             audio.read(tmp_path / name, "utt7", settings_of())
+
+
+# --- odd files --------------------------------------------------------------------------------------------------------
+
+
+def refusal(path: Path, *cut: float) -> str:
+    with pytest.raises(InputError, match=r"^utt7: ") as caught:
+        audio.decode(path, "utt7", *cut)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1e30, -32768.0, 10.5])
+def test_a_sample_far_above_full_scale_is_refused_with_its_place(tmp_path: Path, value: float) -> None:
+    samples = np.full((2000, 2), 0.25, np.float32)
+    samples[700:, 1] = value
+    text = refusal(write(tmp_path / "a.wav", samples))
+    assert f"has samples far above full scale, which is 1 (first {value:g} at 700; 10 is allowed)" in text
+    assert text.endswith("Write it again as 16-bit PCM, or divide it by 32768.")
+
+
+def test_a_float_file_that_is_a_little_too_loud_is_read(tmp_path: Path) -> None:
+    samples, _ = audio.decode(write(tmp_path / "a.wav", np.full(2000, -9.5)), "a")
+    assert samples.min() == -9.5
+
+
+def test_gsm_in_wav_is_read_whole_and_in_cuts(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    tone = 0.5 * np.sin(2 * np.pi * 300 * np.arange(8000) / 8000)
+    soundfile.write(path, tone, 8000, subtype="GSM610")
+    with soundfile.SoundFile(path) as file:
+        assert not file.seekable()
+    whole, rate = audio.decode(path, "a")
+    assert rate == 8000
+    assert len(whole) in (8000, 8320)  # whole blocks of 320, and one more is written
+    assert np.corrcoef(whole[800:8000, 0], tone[800:])[0, 1] > 0.99
+    cut, _ = audio.decode(path, "a", 0.25, 0.5)
+    np.testing.assert_array_equal(cut, whole[2000:6000])
+    np.testing.assert_array_equal(audio.decode(path, "a", 0.25)[0], whole[2000:])
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.au"])
+def test_a_file_cut_short_is_refused_with_both_lengths(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    soundfile.write(path, 0.1 * np.ones(16000), RATE, subtype="PCM_16")
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-12000])  # 6000 samples, 0.375 s
+    assert refusal(path).endswith("is cut short: its header states 1.00 s, and 0.62 s are there. Obtain it again.")
+    assert "cut short" in refusal(path, 0.5, 0.25)
+    assert len(audio.decode(path, "a", 0.25, 0.25)[0]) == 4000  # all of this cut is there
+    path.write_bytes(raw[:-200])  # 100 samples: no broken download
+    assert len(audio.decode(path, "a")[0]) == 15900
+
+
+def test_an_mp3_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, noise(32000).data[0].numpy(), RATE, format="MP3")
+    assert len(audio.decode(path, "a")[0]) == 32000
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "is cut short: its header states 2.00 s, and" in refusal(path)
+
+
+def test_an_mp3_whose_length_is_a_guess_is_not_called_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"  # of a variable bit rate that begins low: the guess by its first frame is far too long
+    wave = noise(160_000).data[0].numpy() * np.repeat([0, 1], [32_000, 128_000])
+    soundfile.write(path, wave, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.1)
+    raw = path.read_bytes()
+    path.write_bytes(raw[raw.index(raw[:2], raw.index(b"Xing")) :])  # without the frame that states the length
+    with soundfile.SoundFile(path) as file:
+        assert file.frames > 300_000
+    assert 159_000 < len(audio.decode(path, "a")[0]) < 163_000
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
+def test_a_header_written_before_the_length_was_known_is_no_cut_file(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.1 * np.ones(4000), RATE, subtype="PCM_16")
+    raw = bytearray(path.read_bytes())
+    place = raw.index(b"data") + 4
+    raw[place : place + 4] = size.to_bytes(4, "little")
+    path.write_bytes(raw)
+    assert len(audio.decode(path, "a")[0]) == 4000
+
+
+def test_a_header_that_claims_absurdly_much_is_refused_before_memory_is_asked_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, 0.1 * np.ones(4000), RATE)
+    raw = bytearray(path.read_bytes())
+    place = slice(18, 26)  # rate 20 bits, channels 3, bits 5, samples 36
+    raw[place] = (int.from_bytes(raw[place], "big") | (2**36 - 1)).to_bytes(8, "big")
+    path.write_bytes(raw)
+    assert "states 1193 hours of 1 channels, and 536870912 samples are read at once" in refusal(path)
+    # what is asked of it alone counts
+    assert len(audio.decode(path, "a", 0.0, 0.125)[0]) == 2000
+
+
+def test_a_sparse_file_of_three_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(4000), RATE)
+    raw = bytearray(path.read_bytes())
+    place = raw.index(b"data") + 4
+    raw[place : place + 4] = (3 * 10**9).to_bytes(4, "little")
+    path.write_bytes(raw)
+    with path.open("r+b") as file:
+        file.truncate(place + 4 + 3 * 10**9)
+    assert "states 26.04 hours" in refusal(path)  # 1.5e9 samples / 16000 / 3600
+
+
+def test_memory_that_is_not_there_is_the_files_affair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", read)
+    text = refusal(write(tmp_path / "a.wav", np.zeros(4000)))
+    assert "a.wav does not fit into memory (Unable to allocate 9 GiB). Cut it" in text
+
+
+def test_a_rate_that_nobody_records_at_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(4000), 7)
+    assert "states a rate of 7 Hz; 1000 to 1000000 Hz are read" in refusal(path)
+
+
+def test_pipes_and_folders_are_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    (tmp_path / "b.wav").mkdir()
+    for name in "ab":
+        assert refusal(tmp_path / f"{name}.wav").endswith(
+            f"{name}.wav is a folder, a pipe or a device. Give a file in its place, or remove it."
+        )
+
+
+def test_raw_samples_without_a_header_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(b"\0\1" * 4000)
+    assert "Convert it (it has no header that says its rate: sox -r RATE" in refusal(tmp_path / "a.raw")
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_letters_that_can_be_written(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xf6se.wav"))
+    soundfile.write(os.fsencode(path), np.zeros(4000), RATE)
+    text = refusal(path)
+    assert r"b\udcf6se.wav' is a name that is not UTF-8. Rename the file." in text
+    text.encode()
+
+
+def test_a_file_without_the_right_to_read_it_is_not_called_no_audio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.wav", np.zeros(4000))
+    path.chmod(0)
+    if os.geteuid() == 0:  # root reads everything
+        failed = soundfile.LibsndfileError(2, "Error opening: ")
+        monkeypatch.setattr(soundfile, "SoundFile", lambda _: (_ for _ in ()).throw(failed))
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    assert refusal(path).endswith("a.wav cannot be read: you have no right to. Mend its rights: chmod +r FILE.")
+
+
+def test_a_path_that_is_too_long_is_named(tmp_path: Path) -> None:
+    assert "cannot be looked at" in refusal(tmp_path / ("a" * 300 + ".wav"))

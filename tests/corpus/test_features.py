@@ -47,7 +47,7 @@ def key(feature: dict[str, Any], files: tuple[Path, ...] = (), **overrides: obje
     return stores(Path("data"), settings, Plugins(files=files))["x"].folder.name
 
 
-@pytest.mark.parametrize("library", ["sertk", "torch", "torchaudio", "transformers"])
+@pytest.mark.parametrize("library", ["sertk", "soxr", "torch", "torchaudio", "transformers"])
 def test_another_version_of_what_computes_it_is_another_key(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key({"name": "mel"})
     assert key({"name": "mel"}) == before

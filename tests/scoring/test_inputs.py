@@ -1,10 +1,12 @@
 """What `score` reads: shards, lists, and what is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sertk.core import SertkError, UsageError
+from sertk.core.files import Record
 from sertk.scoring.inputs import check_splittable, find_inputs, shard_of
 
 
@@ -39,6 +41,22 @@ def test_folders_and_files_are_unaudited_and_in_order(tmp_path: Path) -> None:
         find_inputs(["x.wav", "x.wav"], {}, [])
 
 
+def test_a_folder_gives_all_that_looks_like_audio_and_names_what_is_closed(
+    tmp_path: Path, shut: Callable[[Path], None]
+) -> None:
+    for name in ("b/2.OPUS", "b/1.caf", "c/3.m4a", "c/.Trash/4.wav", "__MACOSX/5.wav", "c/6.txt", "shut/7.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a").symlink_to(tmp_path / "b")  # the folder itself goes before a link to it
+    shut(tmp_path / "shut")
+    failed: list[Record] = []
+    found = find_inputs([str(tmp_path)], {}, failed)
+    assert [one.id for one in found.utterances] == [f"{tmp_path}/{name}" for name in ("b/1.caf", "b/2.OPUS", "c/3.m4a")]
+    assert [(one["id"], one["reason"]) for one in failed] == [
+        (f"{tmp_path}/shut", f"{tmp_path}/shut cannot be looked into (Permission denied). Mend its rights.")
+    ]
+
+
 def test_a_protocol_goes_with_a_prepared_corpus(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--protocol and --fold go with a prepared corpus"):
         find_inputs([str(tmp_path)], {}, [], protocol="p")
@@ -56,3 +74,9 @@ def test_a_bad_line_of_a_wav_scp_is_named(tmp_path: Path, text: str, says: str) 
     (tmp_path / "list.scp").write_text(text)
     with pytest.raises(SertkError, match=says):
         find_inputs([str(tmp_path / "list.scp")], {}, [])
+
+
+def test_a_wav_scp_of_a_windows_editor_has_no_mark_in_its_first_id(tmp_path: Path) -> None:
+    (tmp_path / "list.scp").write_bytes(b"\xef\xbb\xbfutt1 a.wav\r\nutt2 b.wav\r\n")
+    found = find_inputs([str(tmp_path / "list.scp")], {}, [])
+    assert [(one.id, one.path) for one in found.utterances] == [("utt1", "a.wav"), ("utt2", "b.wav")]

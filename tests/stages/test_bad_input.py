@@ -67,7 +67,7 @@ def test_text_renamed_wav_is_named(root: Path, tmp_path: Path) -> None:
     (root / ONE).write_text("hello, this is no audio")
     (reason,) = failures(root, tmp_path / "out")
     assert reason.startswith(f"03-01-05-01-01-01-01: {root / ONE} is not audio that libsndfile reads")
-    assert reason.endswith("Convert it, or remove it.")
+    assert reason.endswith("Convert it (ffmpeg -i IN OUT.wav).")
 
 
 def test_zero_samples_are_named(root: Path, tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import soundfile
+import soxr
 import torch
 from torch import Tensor
 
 from sertk.core import UsageError, check_range
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".sph")
+from sertk.core.walk import READ, below
 
 
 class Folder:
@@ -32,10 +32,9 @@ class Folder:
         folder = Path(path).expanduser()
         if not folder.is_dir():
             raise UsageError(f"{who}: folder is {path!r}, and there is none; give a folder of audio files")
-        found = (one for one in folder.rglob("*") if one.suffix.lower() in SUFFIXES and not one.name.startswith("."))
-        self._who, self._rate, self._paths = who, rate, sorted(found)
+        self._who, self._rate, self._paths = who, rate, below(folder).having(READ)
         if not self._paths:
-            raise UsageError(f"{who}: folder {path!r} holds no audio ({', '.join(SUFFIXES)}); give another one")
+            raise UsageError(f"{who}: folder {path!r} holds no audio ({', '.join(READ[:2])}, ...); give another one")
         total = sum(map(self._seconds, self._paths)) / 60
         if total > minutes:
             told = f"{who}: folder {path!r} holds {total:.3g} minutes, and minutes is {minutes:g}"
@@ -78,8 +77,6 @@ class Folder:
 
     def _read(self, path: Path) -> Tensor:
         """(S,) samples, the mean of the channels."""
-        from torchaudio.functional import resample  # late: two seconds that other runs need not pay
-
         try:
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (OSError, soundfile.LibsndfileError) as error:
@@ -87,7 +84,9 @@ class Folder:
         wave: Tensor = torch.from_numpy(samples).mean(1)
         if not (wave.isfinite().all() and wave.any()):
             raise self._unusable(path, "is silent, or has samples that are no numbers")
-        return resample(wave, rate, self._rate) if rate != self._rate else wave
+        if rate != self._rate:
+            wave = torch.from_numpy(soxr.resample(wave.numpy(), rate, self._rate, quality="VHQ"))
+        return wave
 
     def _unusable(self, path: Path, why: str) -> UsageError:
         return UsageError(f"{self._who}: {path} {why}; remove it from the folder, or put it there as WAV or FLAC")

@@ -1,8 +1,9 @@
-"""What the readers of anybody's corpus (folder, table, kaldi) share: protocols, genders, and what nobody lists."""
+"""What the readers of anybody's corpus (folder, table, kaldi) share: protocols, genders, names, what nobody lists."""
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -68,6 +69,11 @@ def gender_of(value: str, where: str) -> str:
     if value.casefold() not in GENDERS:
         raise InputError(f"{where}: gender {value!r} is none of {', '.join(GENDERS)}. Write one of them, or nothing.")
     return GENDERS[value.casefold()]
+
+
+def composed(text: str) -> str:
+    """A name in composed letters (NFC): macOS takes letters and their marks apart, and a list may not."""
+    return unicodedata.normalize("NFC", text)
 
 
 def some(things: list[str], what: str) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 from sertk.core import Rejected, SertkError
+from sertk.core.walk import below
 
 AUDIO = (".wav", ".flac")
 
@@ -17,29 +17,8 @@ def fold_table(name: str) -> Path:
     return Path(str(resources.files("sertk.builtin.corpora") / "folds" / f"{name}.tsv"))
 
 
-def files(root: Path) -> list[Path]:
-    """Every file below a folder in the order of their names, links followed, hidden files and folders left out.
-
-    Hidden are names with a dot in front (AppleDouble's `._`, `.Trash`) and `__MACOSX`.
-    """
-    found, seen = list[Path](), set[str]()
-    for folder, below, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back, or twice to one folder
-            below.clear()
-            continue
-        seen.add(real)
-        below[:] = [name for name in below if _shown(name)]
-        found += [Path(folder, name) for name in names if _shown(name)]
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
-
-
-def _shown(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
-
-
 def audio_files(root: Path, expected: str) -> list[Path]:
-    """Audio files below a folder in the order of their names, see `files`.
+    """WAV and FLAC files below a folder in the order of their names, see `below`.
 
     Args:
         root: The corpus folder.
@@ -50,7 +29,7 @@ def audio_files(root: Path, expected: str) -> list[Path]:
     """
     if not root.is_dir():
         raise SertkError(f"{root} is not a folder. Give the corpus folder with --root; expected there: {expected}.")
-    paths = [path for path in files(root) if path.suffix.lower() in AUDIO]
+    paths = below(root).having(AUDIO)
     if not paths:
         raise SertkError(f"{root} holds no {' or '.join(AUDIO)} file. Give another --root; expected there: {expected}.")
     return paths

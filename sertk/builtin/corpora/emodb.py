@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.common import audio_files, files, fold_table, numbered, strange
+from sertk.builtin.corpora.common import audio_files, fold_table, numbered, strange
 from sertk.core import (
     PAIRS,
     Corpus,
@@ -22,6 +22,7 @@ from sertk.core import (
     Stratified,
     Utterance,
 )
+from sertk.core.walk import below
 
 SPEAKERS: Final[Mapping[str, str]] = {
     "03": "male",
@@ -163,7 +164,7 @@ def _ratings(root: Path) -> Ratings:
     `recognised` is how many took it for the emotion that was meant, `naturalness` how many found it natural. The table
     as published lists all 816 recordings that were judged; 535 of them are the corpus.
     """
-    found = [path for path in files(root) if path.name == RATINGS]
+    found = [path for path in below(root).files if path.name == RATINGS]
     if len(found) > 1:
         raise SertkError(f"{root} holds {len(found)} files {RATINGS}: {found[0]} and {found[1]}. Keep one of them.")
     return _read_ratings(found[0]) if found else {}

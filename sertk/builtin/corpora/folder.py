@@ -1,4 +1,4 @@
-"""A folder for each class: ROOT/<label>/**/*.wav, as many small corpora and demonstrations have it."""
+"""A folder for each class: ROOT/<label>/**/*.wav (or .mp3, ...), as many small corpora and demonstrations have it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from sertk.builtin.corpora.anybody import BY_SPEAKER, some
-from sertk.builtin.corpora.common import AUDIO, audio_files, files
-from sertk.core import Corpus, Protocol, Rejected, UsageError, Utterance
+from sertk.core import Corpus, Protocol, Rejected, SertkError, UsageError, Utterance
+from sertk.core.walk import READ, UNREAD, Below, below
 
 LAYOUT: Final = "a folder for each class, such as anger/ann_01.wav"
 
@@ -34,9 +34,16 @@ class Folder(Corpus):
 
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
         """Every audio file below `root`; its first folder is its label."""
-        paths = audio_files(root, LAYOUT)
+        if not root.is_dir():
+            raise SertkError(f"{root} is not a folder. Give the corpus folder with --root; expected there: {LAYOUT}.")
+        found = below(root)
+        paths, copies = _chosen(found)
+        if not paths:
+            raise SertkError(f"{root} holds no audio file. Give another --root; expected there: {LAYOUT}.")
         self._notes = [] if self._speaker else ["no speakers are known: folder:speaker=REGEX finds them in the paths"]
-        self._notes += some(_strange(root), f"files are not {' or '.join(AUDIO)} and are not read")
+        others = [path for path in found.files if path.suffix.lower() not in (*READ, *UNREAD)]
+        self._notes += some(_names(others, root), "files are no audio and are not read")
+        self._notes += some(_names(copies, root), "files are other forms of one that is read, and are not read")
         speakers = set()
         for path in paths:
             one = self._utterance(path, path.relative_to(root))
@@ -52,6 +59,9 @@ class Folder(Corpus):
         return self._notes
 
     def _utterance(self, path: Path, relative: Path) -> Utterance | Rejected:
+        if relative.suffix.lower() in UNREAD:
+            how = f"libsndfile does not read {relative.suffix} files. Convert it: ffmpeg -i IN OUT.wav"
+            return Rejected(path, f"{relative}: {how}", relative.as_posix())
         if len(relative.parts) == 1:
             return Rejected(path, f"{relative} is in no class folder; expected: {LAYOUT}")
         found = self._speaker.search(relative.as_posix()) if self._speaker else None
@@ -75,6 +85,17 @@ def _pattern(text: str) -> re.Pattern[str]:
     return pattern
 
 
-def _strange(root: Path) -> list[str]:
-    """Files that are neither audio that is read nor hidden."""
-    return [path.relative_to(root).as_posix() for path in files(root) if path.suffix.lower() not in AUDIO]
+def _chosen(found: Below) -> tuple[list[Path], list[Path]]:
+    """The audio files, and those that are left out: beside one that is read, and differing in the suffix alone."""
+    order = {suffix: place for place, suffix in enumerate(READ)}
+    first: dict[Path, Path] = {}
+    for path in sorted(found.having(READ), key=lambda path: order[path.suffix.lower()]):
+        first.setdefault(path.with_suffix(""), path)
+    kept, copies = list[Path](), list[Path]()
+    for path in found.having((*READ, *UNREAD)):
+        (kept if first.get(path.with_suffix(""), path) == path else copies).append(path)
+    return kept, copies
+
+
+def _names(paths: list[Path], root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in paths]

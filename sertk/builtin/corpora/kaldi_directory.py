@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
-from sertk.builtin.corpora.anybody import BY_SPEAKER, gender_of, relative, some
+from sertk.builtin.corpora.anybody import BY_SPEAKER, composed, gender_of, relative, some
 from sertk.core import Corpus, InputError, Protocol, Rejected, Utterance
 from sertk.core.files import digest, read_lines, writing
 
@@ -150,14 +150,17 @@ def _read(path: Path) -> dict[str, Line]:
     before = b""
     for number, text in enumerate(read_lines(path, UTF8), 1):
         where = f"{path}:{number}"
-        key, *rest = BLANKS.split(text.removeprefix("\ufeff").strip(" \t"), maxsplit=1)
+        key, *rest = BLANKS.split(text.strip(" \t"), maxsplit=1)
         if not key or (not rest and path.name != "text"):  # a transcript may be empty
             raise InputError(f"{where}: {text!r} is not KEY VALUE. Mend or remove the line.")
-        if key in lines:
-            raise InputError(f"{where}: {key} comes twice, first at {lines[key].where}. Remove one of the lines.")
+        name = composed(key)
+        if name in lines:
+            raise InputError(f"{where}: {key} comes twice, first at {lines[name].where}. Remove one of the lines.")
         if key.encode() < before:
             raise InputError(f"{where}: {key} stands behind {before.decode()}. {SORT}")
-        lines[key], before = Line("".join(rest), where), key.encode()
+        # composed letters, so that a name is one in all files; paths stay as the disk has them
+        lines[name] = Line("".join(rest if path.name == "wav.scp" else map(composed, rest)), where)
+        before = key.encode()
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -11,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
 
-from sertk.builtin.corpora.anybody import PROTOCOLS, gender_of, relative, some
-from sertk.builtin.corpora.common import AUDIO, files
+from sertk.builtin.corpora.anybody import PROTOCOLS, composed, gender_of, relative, some
 from sertk.core import Corpus, InputError, Protocol, Rejected, SertkError, UsageError, Utterance, nearest
 from sertk.core.files import Record, read_jsonl
+from sertk.core.walk import READ, UNREAD, below
 
-DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
+DELIMITERS: Final = {".csv": (",", ";", "\t"), ".tsv": ("\t", ",", ";")}  # where two do alike, the first
 NEEDED: Final = ("path", "label", "speaker")
 MEND: Final = "Save the list as UTF-8, or convert it: iconv -f LATIN1 -t UTF-8 OLD > NEW."
 
@@ -41,6 +42,7 @@ class Table(Corpus):
         text: Column of the transcripts.
         start: Column of the offsets in the file, s.
         duration: Column of the durations, s; an empty one is to the end of the file.
+        end: Column of the ends in the file, s, in the place of durations.
         title: What the corpus is called in folders and scores.
     """
 
@@ -60,6 +62,7 @@ class Table(Corpus):
         text: str = "",
         start: str = "",
         duration: str = "",
+        end: str = "",
         title: str = "",
     ) -> None:
         self.title = title
@@ -74,6 +77,7 @@ class Table(Corpus):
             "text": text,
             "start": start,
             "duration": duration,
+            "end": end,
         }
         self._notes: Notes = []
 
@@ -98,7 +102,7 @@ class Table(Corpus):
                 _once(one.id, where, seen)
                 named.add(one.path)
             yield one
-        self._notes = some(sorted(here - named), f"audio files below {root} are not in {path.name}")
+        self._notes = some(sorted({*here.values()} - named), f"audio files below {root} are not in {path.name}")
 
     def reads(self, root: Path) -> list[Path]:
         """The list."""
@@ -125,9 +129,13 @@ class Table(Corpus):
         return {field: name for field, name in names.items() if name in header}
 
 
-def _audio(root: Path) -> set[str]:
-    """The audio below the corpus folder, which may lie elsewhere too where the list has absolute paths."""
-    return {path.relative_to(root).as_posix() for path in files(root) if path.suffix.lower() in AUDIO}
+def _audio(root: Path) -> dict[str, str]:
+    """The audio below the corpus folder by its path in composed letters, which a list may have and macOS has not.
+
+    It may lie elsewhere too where the list has absolute paths.
+    """
+    paths = (path.relative_to(root).as_posix() for path in below(root).having((*READ, *UNREAD)))
+    return {composed(path): path for path in paths}
 
 
 def _once(name: str, where: str, seen: dict[str, str]) -> None:
@@ -154,12 +162,9 @@ def _text(value: object, where: str) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _separated(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8. {MEND}") from None
+def _separated(path: Path, delimiters: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    text = _decoded(path)
+    delimiter = _delimiter(text, delimiters)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     try:
@@ -180,6 +185,33 @@ def _separated(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
         raise InputError(f"{path}:{lines.line_num}: {error}. Mend the quotes of that line.") from None
 
 
+def _decoded(path: Path) -> str:
+    """The text of a list in UTF-8, or in UTF-16 with its mark, as Windows programs save it.
+
+    Raises:
+        InputError: Where it is in another encoding.
+    """
+    raw = path.read_bytes()
+    encoding = "utf-16" if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        name = encoding.removesuffix("-sig").upper()
+        raise InputError(f"{path}:{line}: byte {error.object[error.start]:#04x} is not {name}. {MEND}") from None
+    if "\0" in text:
+        raise InputError(
+            f"{path}: every other byte is 0: it is UTF-16 without its mark. {MEND.replace('LATIN1', 'UTF-16LE')}"
+        )
+    return text
+
+
+def _delimiter(text: str, known: Sequence[str]) -> str:
+    """What separates the columns: of those that are known the one that gives the first line the most cells."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return max(known, key=lambda one: len(next(csv.reader([first], delimiter=one), [])))
+
+
 def _header(cells: list[str], where: str) -> list[str]:
     header = [cell.strip() for cell in cells]
     if len(set(header)) < len(header) or "" in header:
@@ -187,26 +219,30 @@ def _header(cells: list[str], where: str) -> list[str]:
     return header
 
 
-def _utterance(row: Row, columns: Mapping[str, str], where: str, root: Path, here: set[str]) -> Utterance | Rejected:
+def _utterance(
+    row: Row, columns: Mapping[str, str], where: str, root: Path, here: Mapping[str, str]
+) -> Utterance | Rejected:
     cells = {field: row.get(column, "") for field, column in columns.items()}
     for field in ("id", "path", "speaker"):
         if field in cells and not cells[field]:
             raise InputError(f"{where}: no {field} (column {columns[field]!r}). Fill it in, or remove the row.")
-    path = root / cells["path"]
     given = Path(cells["path"])
     place = relative(given, root) if given.is_absolute() else posixpath.normpath(given.as_posix())
-    name = cells.get("id") or PurePosixPath(cells["path"]).with_suffix("").as_posix()
+    place = here.get(composed(place), place)
+    path = root / cells["path"]
+    name = composed(cells.get("id") or PurePosixPath(cells["path"]).with_suffix("").as_posix())
     if path.name.startswith("._"):
         return Rejected(path, f"{where}: {cells['path']} is a companion file of macOS, no audio", name)
-    if place not in here and not path.is_file():
+    if composed(place) not in here and not path.is_file():
         return Rejected(path, f"{where}: {cells['path']} is missing: there is no file {path}", name)
+    start, duration = _cut(cells, where)
     return Utterance(
         id=name,
         path=place,
         speaker=cells["speaker"],
         label=cells["label"] or None,
-        start=_seconds(cells, "start", where) or 0.0,
-        duration=_seconds(cells, "duration", where),
+        start=start,
+        duration=duration,
         gender=gender_of(cells["gender"], where) if cells.get("gender") else None,
         session=cells.get("session") or None,
         text=cells.get("text") or None,
@@ -216,6 +252,19 @@ def _utterance(row: Row, columns: Mapping[str, str], where: str, root: Path, her
 
 def _others(row: Row, columns: Mapping[str, str]) -> Record:
     return {column: cell for column, cell in row.items() if cell and column not in columns.values()}
+
+
+def _cut(cells: Mapping[str, str], where: str) -> tuple[float, float | None]:
+    """Start and duration of a row, whose end may be given in the place of its duration."""
+    start, duration, end = (_seconds(cells, field, where) for field in ("start", "duration", "end"))
+    start = start or 0.0
+    if end is None:
+        return start, duration
+    if end <= start:
+        raise InputError(f"{where}: end {end:g} is not behind start {start:g}. Mend one of them.")
+    if duration is not None and abs(end - start - duration) > 0.01:
+        raise InputError(f"{where}: {start:g} to {end:g} s are not {duration:g} s (start, end, duration). Mend one.")
+    return start, round(end - start, 6)
 
 
 def _seconds(cells: Mapping[str, str], field: str, where: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,20 @@ def test_without_an_expression_no_speaker_is_known_and_that_is_said(classes: Pat
 def test_what_has_no_class_or_no_speaker_is_rejected(tmp_path: Path) -> None:
     for seed, name in enumerate(("loose.wav", "joy/ann_1.wav", "joy/7.wav", "joy/._ann_1.wav")):
         clip(tmp_path / name, seed, 0.005)
-    (tmp_path / "joy/ann_2.mp3").touch()
+    for name in ("ann_2.M4A", "ann_2.raw", "ann_1.mp3", "ann_1.m4a", "ann.txt"):
+        (tmp_path / "joy" / name).touch()
     corpus = Folder(speaker="([a-z]+)_")
     found, rejected = read(corpus, tmp_path)
     assert [one.id for one in found] == ["joy/ann_1"]
     assert [one.reason for one in rejected] == [
         "joy/7.wav: speaker=([a-z]+)_ finds no speaker in it",
+        "joy/ann_2.M4A: libsndfile does not read .M4A files. Convert it: ffmpeg -i IN OUT.wav",
+        "joy/ann_2.raw: libsndfile does not read .raw files. Convert it: ffmpeg -i IN OUT.wav",
         "loose.wav is in no class folder; expected: a folder for each class, such as anger/ann_01.wav",
     ]
     assert corpus.notes() == [
-        "1 files are not .wav or .flac and are not read, the first: joy/ann_2.mp3",
+        "1 files are no audio and are not read, the first: joy/ann.txt",
+        "2 files are other forms of one that is read, and are not read, the first: joy/ann_1.m4a",
         "1 speakers: ann",
     ]
 
@@ -161,7 +166,12 @@ def test_other_columns_are_mapped(tmp_path: Path) -> None:
         ("list.csv", TWO.encode("utf-8-sig")),
         ("list.CSV", TWO.replace(",", " , ") + "\n,,\n"),
         ("list.csv", TWO.replace("a.wav", "./a.wav")),
+        ("list.csv", TWO.encode("utf-16")),
+        ("list.csv", TWO.encode("utf-16-be").join([b"\xfe\xff", b""])),
+        ("list.csv", TWO.replace(",", ";")),
+        ("list.csv", TWO.replace(",", "\t").encode("utf-16")),  # what Excel calls Unicode text
         ("list.tsv", TWO.replace(",", "\t")),
+        ("list.tsv", TWO),
         (
             "list.jsonl",
             '{"path": "a.wav", "speaker": "ann", "label": "joy"}\n'
@@ -171,6 +181,34 @@ def test_other_columns_are_mapped(tmp_path: Path) -> None:
 )
 def test_lists_as_programs_save_them_are_read_alike(tmp_path: Path, name: str, text: str | bytes) -> None:
     assert of(tmp_path, text, name) == [Utterance("a", "a.wav", "ann", "joy"), Utterance("b", "b.wav", "ben", "anger")]
+
+
+def test_segments_have_starts_and_ends(tmp_path: Path) -> None:
+    text = "id,path,speaker,label,start,end\n1,a.wav,ann,joy,1.5,2.5\n2,a.wav,ann,joy,,0.7\n3,a.wav,ann,joy,3,\n"
+    assert [(one.start, one.duration) for one in of(tmp_path, text)] == [(1.5, 1.0), (0.0, 0.7), (3.0, None)]
+    both = "path,speaker,label,from,to,duration\na.wav,ann,joy,1.5,2.5,1.0\n"
+    assert [one.duration for one in of(tmp_path, both, start="from", end="to")] == [1.0]
+    assert [one.aux for one in of(tmp_path, both, start="from")] == [{"to": "2.5"}]
+
+
+def test_an_excel_list_with_semicolons_keeps_commas_and_quotes_in_its_cells(tmp_path: Path) -> None:
+    text = 'path;speaker;label;text\na.wav;ann;joy;"Hello, ""you"", said; x"\n'
+    assert [one.text for one in of(tmp_path, text)] == ['Hello, "you", said; x']
+
+
+@pytest.mark.parametrize(("listed_as", "lies_as"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_path_is_found_in_composed_and_decomposed_letters(tmp_path: Path, listed_as: str, lies_as: str) -> None:
+    name, there = (unicodedata.normalize(form, "Jürgen") for form in (listed_as, lies_as))
+    clip(tmp_path / f"{there}.wav", 0, 0.005)
+    (tmp_path / "list.csv").write_text(f"path,speaker,label\n{name}.wav,ann,joy\n")
+    corpus = Table("list.csv")
+    ((one,), rejected) = read(corpus, tmp_path)
+    assert (rejected, corpus.notes()) == ([], [])
+    assert (tmp_path / one.path).is_file()
+    assert one.id == unicodedata.normalize("NFC", name)
+    (tmp_path / "list.csv").write_text(f"path,speaker,label\n{name}.wav,ann,joy\n{there}.wav,ann,joy\n")
+    with pytest.raises(InputError, match="comes twice"):
+        read(corpus, tmp_path)
 
 
 def test_the_values_of_json_lines_are_read_as_a_csv_would_have_them(tmp_path: Path) -> None:
@@ -228,7 +266,11 @@ def test_missing_audio_and_companion_files_are_rejected_and_unlisted_audio_is_to
         ("path,speaker,label,start\na.wav,ann,joy,nan\n", r"list\.csv:2: start 'nan' is not"),
         ("path,speaker,label,label\na.wav,ann,joy,joy\n", r"list\.csv:1: the columns are .*a name of its own"),
         (TWO.replace("ben", "Jörg").encode("latin-1"), r"list\.csv:3: byte 0xf6 is not UTF-8.*iconv -f LATIN1"),
-        (TWO.encode("utf-16"), r"list\.csv:1: byte 0xff is not UTF-8"),
+        (TWO.encode("utf-16-le"), r"list\.csv: every other byte is 0: it is UTF-16 without its mark.*-f UTF-16LE"),
+        (TWO.encode("utf-16")[:-1], r"list\.csv:\d+: byte 0x0a is not UTF-16"),
+        ("path,speaker,label,start,end\na.wav,ann,joy,2,1.5\n", r"list\.csv:2: end 1\.5 is not behind start 2"),
+        ("path,speaker,label,end\na.wav,ann,joy,0\n", r"list\.csv:2: end 0 is not behind start 0"),
+        ("path,speaker,label,end,duration\na.wav,ann,joy,2,1.5\n", r"list\.csv:2: 0 to 2 s are not 1\.5 s"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, text: str | bytes, says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_segments_cut_the_recordings(tmp_path: Path) -> None:
         ("ann_anger_1", 0.0, 0.25),
         ("ann_anger_2", 0.25, 0.25),
     ]
+
+
+def test_names_in_composed_and_decomposed_letters_are_one(tmp_path: Path) -> None:
+    nfd = unicodedata.normalize("NFD", "jörg")
+    root = small(tmp_path, utt2spk=f"ann-1 ann\nben-1 {nfd}\n", spk2gender="ann f\njörg m\n")
+    _, one = read(root)[0]
+    assert (one.speaker, one.gender) == ("jörg", "male")
 
 
 def test_an_end_of_minus_one_is_that_of_the_recording(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""The files below a folder: one walk for whoever looks for audio."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+READ = (
+    *(".wav", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".w64", ".rf64", ".wave"),
+    *(".opus", ".ogg", ".oga", ".mp3", ".mp2", ".gsm", ".vox", ".voc", ".wve", ".avr", ".paf", ".pvf", ".sds"),
+    *(".sf", ".ircam", ".sd2", ".svx", ".8svx"),
+)
+"""Suffixes of the audio that libsndfile reads, the best copy of a recording first. Without those that mean something
+else to nearly everybody (.mat, .htk, .xi, .mpc, .iff), and without samples that have no header to say their rate."""
+UNREAD = (
+    *(".m4a", ".m4b", ".aac", ".wma", ".webm", ".weba", ".amr", ".awb", ".3gp", ".mka", ".ac3", ".ape", ".wv", ".tta"),
+    *(".mpc", ".spx", ".shn", ".dsf", ".ra", ".raw", ".pcm"),
+)
+"""Suffixes of audio that libsndfile does not read: such a file is told, never left out in silence."""
+
+
+class Below(NamedTuple):
+    """What a walk found.
+
+    Attributes:
+        files: In the order of their paths from the folder.
+        closed: Folders that could not be looked into, and why.
+    """
+
+    files: list[Path]
+    closed: dict[Path, str]
+
+    def having(self, suffixes: tuple[str, ...]) -> list[Path]:
+        """The files with one of these suffixes, in upper or lower case."""
+        return [path for path in self.files if path.suffix.lower() in suffixes]
+
+
+def below(root: Path) -> Below:
+    """Every file below a folder, links followed once, hidden files and folders left out.
+
+    Hidden are names with a dot in front (AppleDouble's `._`, `.Trash`) and `__MACOSX`.
+    """
+    found, seen, closed = list[Path](), set[str](), dict[Path, str]()
+
+    def note(error: OSError) -> None:
+        closed[Path(error.filename)] = f"{error.filename} cannot be looked into ({error.strerror}). Mend its rights."
+
+    for folder, inner, names in os.walk(root, onerror=note, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads back, or twice to one folder
+            inner.clear()
+            continue
+        seen.add(real)
+        shown = filter(_shown, inner)
+        inner[:] = sorted(shown, key=lambda name: (Path(folder, name).is_symlink(), name))
+        found += [Path(folder, name) for name in names if _shown(name)]
+    return Below(sorted(found, key=lambda path: path.relative_to(root).as_posix()), closed)
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
