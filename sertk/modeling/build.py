@@ -124,7 +124,8 @@ def _branches_frozen(plugins: Plugins, settings: Settings, word: str) -> tuple[S
         if new in settings.inputs:
             raise UsageError(f"{settings.at('inputs')}inputs has {new!r}, which branch {name!r} would be stored as.")
         inputs[new], statistics[new] = Component(*component_parts(split.feature)), settings.statistics(reads)
-        branches[name] = Component(split.backbone["name"], {**split.backbone, "reads": new}), new
+        kind, rest = component_parts(split.backbone)
+        branches[name] = Component(kind, {**rest, "reads": new}), new
         gone.add(reads)
     if not gone:
         return settings, "; ".join(said)
