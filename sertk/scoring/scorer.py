@@ -197,6 +197,8 @@ def _lost(error: Exception) -> bool:
 
 def _fail(failed: list[Record], name: str, why: str | Exception) -> None:
     if isinstance(why, MemoryError):
-        why = f"there is not enough memory for it ({why or 'MemoryError'}). Cut it into shorter ones, or remove it."
+        why = (
+            f"there is not enough memory for it ({str(why) or 'MemoryError'}). Cut it into shorter ones, or remove it."
+        )
     reason = sentence(why) if isinstance(why, Exception) else why
     failed.append({"schema": SCHEMA, "id": name, "reason": reason if name in reason else f"{name}: {reason}"})
