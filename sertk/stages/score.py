@@ -33,8 +33,10 @@ from sertk.results.measures import Measures
 from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
+from sertk.scoring.outputs import check_audio, check_out
 from sertk.scoring.parts import Parts, key_of, name_of
 from sertk.scoring.scorer import Scorer
+from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
@@ -80,6 +82,11 @@ class _Made(NamedTuple):
     scored: int
     failed: int
     labelled: bool
+
+    @property
+    def counted(self) -> Record:
+        """What a shard says of it beside `about`."""
+        return {word: getattr(self, word) for word in ("classes", "scored", "failed", "labelled")}
 
     @property
     def missing(self) -> str:
@@ -130,18 +137,26 @@ def score(
 
     Raises:
         SertkError: If the bundle or the inputs cannot be read, or no input could be scored.
-        UsageError: If the inputs do not go with each other or with the options.
+        UsageError: If the inputs do not go with each other or with the options, or `out` would overwrite one.
     """
     check_splittable(inputs, shard)
+    share: Share | None = None
+    if out is not None:
+        check_out(out, [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])])
     shared, failed = _shared(files, device, batch, source), list[Record]()
     opened = bundle.opened(model, shared.plugins)
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
+    if out is not None:
+        check_audio(out, found)
     if shard is not None:
-        found = replace(found, utterances=shard_of(found.utterances, shard))
+        chosen = shard_of(found.utterances, shard)
+        share, found = share_of(shard, found.utterances), replace(found, utterances=chosen)
+        if share.number > 1:
+            failed.clear()  # what cannot even be listed is named by the first shard alone
     if text is not None:
         found = replace(found, utterances=with_texts(found.utterances, text))
     shelf = Shelf(found.data, shared.plugins) if found.data else None
-    return _score(opened, found, shelf, out, failed, shared, whole=shard is None)
+    return _score(opened, found, shelf, out, failed, shared, share)
 
 
 def score_runs(
@@ -188,7 +203,7 @@ def score_runs(
             failed: list[Record] = []
             opened = bundle.opened(run / "model", shared.plugins)
             found = of_corpus(data, opened.about, failed, part=part)
-            left += _score(opened, found, shelf, run / scores_file(part), failed, shared, whole=True)
+            left += _score(opened, found, shelf, run / scores_file(part), failed, shared)
             note(run, part, None)
         except Exception as error:  # a run can be broken in any way, and ends only itself
             say(f"{run} is not scored: {sentence(error)}")
@@ -208,8 +223,7 @@ def _score(
     out: Path | None,
     failed: list[Record],
     shared: _Shared,
-    *,
-    whole: bool,
+    share: Share | None = None,
 ) -> int:
     """Scores inputs with a bundle, see `score`."""
     asked = shelf is not None and shared.source == "store"
@@ -237,11 +251,44 @@ def _score(
     classes: Sequence[str] = opened.about["classes"]
     known = any(one.label in classes for one in found.utterances)
     made = _Made(classes, about, parts.count.scored, len(failed) + parts.count.failed, known)
-    values = _write(out, parts.scored(), made, shared.measures, whole=whole)
+    values = _write(out, parts.scored(), made, None if share else shared.measures)
     say(f"wrote {out}: {made.scored} utterances {where}, {values}{stamped(found.stamp)}")
     first = _write_failed(out, chain(failed, parts.failed()), made)
+    if share:
+        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **about, **made.counted})
     parts.clear()
     return _told(made.scored, made.failed, first)
+
+
+def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> int:
+    """Puts the shards of one scoring together: score lines, failures and metrics as one run would have written them.
+
+    Args:
+        shards: The score lines of each; lists of failures among them are left out.
+        out: scores.jsonl.
+        files: Plugin files.
+
+    Returns:
+        Inputs that could not be scored.
+
+    Raises:
+        SertkError: If shards are missing, come twice, are of different scorings, or were changed.
+        UsageError: If there are none, or `out` is one of them.
+    """
+    check_out(out, shards)
+    found = read_shards(shards)
+    abouts = [one.about for one in found]
+    tooks = [about["took"] for about in abouts]
+    took = {**tooks[0], "seconds": round(sum(one["seconds"] for one in tooks), 4)}
+    about: Record = {"protocol": abouts[0]["protocol"], "trained": abouts[0]["trained"], "took": took}
+    if "without_transcript" in abouts[0]:
+        about |= {"without_transcript": sum(one["without_transcript"] for one in abouts)}
+    scored, failed = (sum(one[word] for one in abouts) for word in ("scored", "failed"))
+    made = _Made(abouts[0]["classes"], about, scored, failed, any(one["labelled"] for one in abouts))
+    values = _write(out, chain.from_iterable(one.lines() for one in found), made, Measures(Plugins(files=files)))
+    say(f"wrote {out}: {scored} utterances of {len(found)} shards, {values}{stamped(about['protocol'])}")
+    first = _write_failed(out, chain.from_iterable(one.failed() for one in found), made)
+    return _told(scored, failed, first)
 
 
 def _windows(scorer: Scorer, found: Inputs, parts: Parts, batch: int) -> Iterator[None]:
@@ -273,13 +320,14 @@ def _print(scorer: Scorer, found: Inputs, batch: int, failed: list[Record]) -> i
     return count
 
 
-def _write(out: Path, lines: Iterable[bytes], made: _Made, measures: Measures, *, whole: bool) -> str:
-    """Writes score lines and, if they are the whole and have labels, metrics; gives these in words."""
+def _write(out: Path, lines: Iterable[bytes], made: _Made, measures: Measures | None) -> str:
+    """Writes score lines and, if they have labels and are no shard's, metrics; gives these in words."""
     metrics = beside(out, "metrics", ".json")
-    metrics.unlink(missing_ok=True)  # first: old metrics beside new scores would pass for theirs
+    for old in (metrics, sidecar(out)):
+        old.unlink(missing_ok=True)  # first: beside new scores they would pass for theirs
     with writing(out) as file:
         file.writelines(lines)
-    if not whole or not made.labelled or not made.scored:  # a shard's metrics would be taken for the whole's
+    if measures is None or not made.labelled:  # a shard's metrics would be taken for the whole's
         return ""
     # of the lines as they are written, rounded: whoever reads them again gets the same figures
     scores, left = read_counted(out, made.classes)
