@@ -14,6 +14,7 @@ from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError
 from sertk.core.errors import without_frames
 from sertk.core.files import (
+    Document,
     Record,
     beside,
     json_bytes,
@@ -278,16 +279,17 @@ def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> i
     check_out(out, shards)
     found = read_shards(shards)
     abouts = [one.about for one in found]
-    tooks = [about["took"] for about in abouts]
-    took = {**tooks[0], "seconds": round(sum(one["seconds"] for one in tooks), 4)}
-    about: Record = {"protocol": abouts[0]["protocol"], "trained": abouts[0]["trained"], "took": took}
-    if "without_transcript" in abouts[0]:
-        about |= {"without_transcript": sum(one["without_transcript"] for one in abouts)}
-    scored, failed = (sum(one[word] for one in abouts) for word in ("scored", "failed"))
-    made = _Made(abouts[0]["classes"], about, scored, failed, any(one["labelled"] for one in abouts))
-    values = _write(out, chain.from_iterable(one.lines() for one in found), made, Measures(Plugins(files=files)))
-    say(f"wrote {out}: {scored} utterances of {len(found)} shards, {values}{stamped(about['protocol'])}")
-    first = _write_failed(out, chain.from_iterable(one.failed() for one in found), made)
+    one: Document = abouts[0]
+    took = {**one["took"], "seconds": round(sum(about["took"]["seconds"] for about in abouts), 4)}
+    about: Record = {"protocol": one["protocol"], "trained": one["trained"], "took": took}
+    if "without_transcript" in one:
+        about |= {"without_transcript": sum(about["without_transcript"] for about in abouts)}
+    scored, failed = (sum(about[word] for about in abouts) for word in ("scored", "failed"))
+    made = _Made(one["classes"], about, scored, failed, any(about["labelled"] for about in abouts))
+    lines = chain.from_iterable(shard.lines() for shard in found)
+    values = _write(out, lines, made, Measures(Plugins(files=files)))
+    say(f"wrote {out}: {scored} utterances of {len(found)} shards, {values}{stamped(one['protocol'])}")
+    first = _write_failed(out, chain.from_iterable(shard.failed() for shard in found), made)
     return _told(scored, failed, first)
 
 
