@@ -221,8 +221,8 @@ def failures(runs: Sequence[Run]) -> list[str]:
     failed = [run for run in runs if run.metrics.get("failed")]
     if not failed:
         return []
-    lost = sum(run.metrics["failed"] for run in failed)
-    inputs = sum(run.metrics.get("inputs", run.metrics["utterances"]) for run in runs)
+    lost = sum(int(run.metrics["failed"]) for run in failed)
+    inputs = sum(int(run.metrics.get("inputs") or run.metrics["utterances"]) for run in runs)
     where = f"fold {failed[0].fold}, seed {failed[0].seed}"
     return [f"**{lost} of {inputs} failed** and no figure counts them; the first are of {where}: see its failed.jsonl."]
 

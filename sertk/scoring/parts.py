@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,8 @@ from sertk.core.files import Document, Record, digest, json_bytes, writing
 from sertk.corpus.audio import Facts
 from sertk.modeling import bundle
 from sertk.scoring import scorer
+
+FIELDS = attrgetter(*(field.name for field in fields(Utterance)))
 
 
 class Count(NamedTuple):
@@ -132,7 +136,7 @@ def name_of(utterances: Sequence[Utterance], root: Path, facts: Mapping[str, Fac
         facts: What `prepare` wrote down of them, if it did: their files were compared with it.
     """
     states = [facts[one.id].sha256 if facts else _state(root / one.path) for one in utterances]
-    return digest(ascii([(vars(one), state) for one, state in zip(utterances, states, strict=True)]))
+    return digest(ascii([(FIELDS(one), state) for one, state in zip(utterances, states, strict=True)]))
 
 
 def _state(path: Path) -> tuple[int, int] | None:
