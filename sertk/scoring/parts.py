@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from glob import escape
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +21,12 @@ import torch
 
 import sertk
 from sertk.core import SertkError, Utterance
-from sertk.core.files import Document, Record, digest, json_bytes, writing
+from sertk.core.files import STALE, Document, Record, digest, json_bytes, writing
 from sertk.corpus.audio import Facts
 from sertk.modeling import bundle
 from sertk.scoring import scorer
 
+PARTS = ".parts"
 FIELDS = attrgetter(*(field.name for field in fields(Utterance)))
 
 
@@ -58,7 +61,8 @@ class Parts:
     """
 
     def __init__(self, out: Path, key: str) -> None:
-        self._folder, self._names = out.with_name(f".{out.name}.{key}.parts"), list[str]()
+        self._out, self._folder = out, out.with_name(f".{out.name}.{key}{PARTS}")
+        self._names = list[str]()
         self.count = Count()
         self.again = 0
 
@@ -107,8 +111,12 @@ class Parts:
             yield Count(*json.loads(first)), lines
 
     def clear(self) -> None:
-        """Deletes them: what they were made for is written."""
+        """Deletes them: what they were made for is written. So are those of killed runs that nobody went on with."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        old = time.time() - STALE
+        for one in self._out.parent.glob(f".{escape(self._out.name)}.*{PARTS}"):
+            if one.name.count(".") == self._folder.name.count(".") and one.stat().st_mtime < old:
+                shutil.rmtree(one, ignore_errors=True)
 
 
 def key_of(model: Path, device: str, batch: int, files: Sequence[Path], *more: object) -> str:

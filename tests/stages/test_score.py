@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -144,6 +145,23 @@ def test_what_was_scored_in_another_way_or_of_a_changed_file_is_not_taken(
     assert scored == ["u0", "u1", "u4"]
     found = lines(out)
     assert found[1]["posterior"] == pytest.approx(found[3]["posterior"], abs=2e-5)
+
+
+def test_windows_of_killed_runs_that_nobody_goes_on_with_are_swept_after_an_hour(
+    manifest: Path, tmp_path: Path, scored: list[str]
+) -> None:
+    out, other = tmp_path / "scores.jsonl", tmp_path / "scores.jsonl.b.jsonl"
+    killed(manifest, out, scored, batch=1)
+    killed(manifest, other, scored)
+    theirs = next(tmp_path.glob(".scores.jsonl.b.*"))
+    (mine,) = (one for one in tmp_path.iterdir() if one != theirs)
+    (manifest.parent / "two.jsonl").write_text("".join(manifest.read_text().splitlines(keepends=True)[:2]))
+    score(BUNDLE, [str(manifest.parent / "two.jsonl")], out)  # batch 32: another way
+    assert mine.exists()  # a run with it may be going on
+    for folder in (mine, theirs):
+        os.utime(folder, (0, 0))
+    score(BUNDLE, [str(manifest.parent / "two.jsonl")], out)
+    assert left(tmp_path) == [theirs.name, "metrics.json", "scores.jsonl"]
 
 
 def test_failures_of_finished_windows_are_kept_too(manifest: Path, tmp_path: Path, scored: list[str]) -> None:
