@@ -132,7 +132,7 @@ def score(
     bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
     inputs: Annotated[
         list[str], typer.Argument(help="data/NAME, manifest.jsonl, folder, files, wav.scp, or - for paths.")
-    ],
+    ] = [],  # noqa: B006
     out: Annotated[
         Path | None, typer.Option(help="scores.jsonl; standard output by default. Runs have theirs in their folders.")
     ] = None,
@@ -146,7 +146,14 @@ def score(
     ] = None,
     seed: Annotated[str | None, typer.Option(help="Of a folder of runs: 0-4 or 0,2; those that are there.")] = None,
     part: Annotated[Literal["train", "dev", "test"], typer.Option(help="Of the fold.")] = "test",
-    shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares.")] = None,
+    shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares; see --merge.")] = None,
+    merge: Annotated[
+        bool,
+        typer.Option("--merge", help="Join shards: the arguments are their score files, out/*.jsonl, and no bundle."),
+    ] = False,
+    allow_failed: Annotated[
+        bool, typer.Option("--allow-failed", help="Exit with 0, not 3, where some inputs could not be scored.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
     source: Annotated[
@@ -163,12 +170,21 @@ def score(
 ) -> None:
     """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known.
 
-    Of a folder of runs each is scored on its own fold, into its folder: scores.jsonl, dev.jsonl or train.jsonl.
+    Of a folder of runs each is scored on its own fold, into its folder: scores.jsonl, dev.jsonl or train.jsonl. Run it
+    again to go on where it was killed: finished lines are kept beside --out.
     """
     from sertk.scoring.system import is_system, refuse
     from sertk.stages import score as stage
 
-    if is_system(bundle):
+    if merge:
+        if out is None:
+            raise typer.BadParameter("--merge needs --out: the file for the lines of all shards.")
+        given = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed}
+        refuse({**given, "--shard": shard, "--text": text}, "--merge; it was said when the shards were scored.")
+        failed = stage.merge([bundle, *map(Path, inputs)], out, files=plugin)
+    elif not inputs:
+        raise typer.BadParameter("Missing argument 'INPUTS...'.")
+    elif is_system(bundle):
         refuse(
             {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text},
             "a folder of runs; give one RUN/model.",
@@ -202,7 +218,7 @@ def score(
             source=source,
             text=text,
         )
-    raise typer.Exit(3 if failed else 0)
+    raise typer.Exit(3 if failed and not allow_failed else 0)
 
 
 @app.command()

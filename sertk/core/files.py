@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,10 @@ Document = Mapping[str, Any]
 types, see `sertk.settings`."""
 Record = dict[str, Any]
 """A document that is being made."""
+NEW = ".new"
+"""How a hidden file ends that is being written."""
+STALE = 3600.0
+"""Seconds after which a file that is being written, and has not grown, is what a killed run left."""
 
 
 def part_of(name: str) -> str:
@@ -74,12 +79,15 @@ def sentence(error: Exception) -> str:
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Opens a hidden sibling for writing and, when all went well, makes it durable and renames it to `path`.
 
+    What killed runs left of the same file is swept.
+
     Raises:
         SertkError: Where the file cannot be written (rights, space); what was there before stays.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        _sweep(path)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=NEW, dir=path.parent)
     except OSError as error:
         raise explain(error, path) from error
     try:
@@ -94,6 +102,17 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         raise explain(error, path) from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Deletes hidden siblings that were to become `path` and that nobody has written to for an hour."""
+    start, old = f".{path.name}.", time.time() - STALE
+    with os.scandir(path.parent) as entries:
+        left = [one for one in entries if one.name.startswith(start) and one.name.endswith(NEW)]
+    for one in left:
+        with contextlib.suppress(OSError):  # another run has swept it, or it is not ours
+            if one.name.count(".", len(start)) == 1 and one.stat(follow_symlinks=False).st_mtime < old:
+                Path(one.path).unlink()
 
 
 def link(there: Path, path: Path) -> bool:
@@ -131,15 +150,51 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Document) -> None:
-    """Writes a JSON document with its schema number, whole or not at all."""
-    write_text(path, json.dumps({"schema": SCHEMA, **content}, indent=1, ensure_ascii=False) + "\n")
+    """Writes a JSON document with its schema number, whole or not at all.
+
+    Raises:
+        SertkError: Where it holds a number that is not finite; see also `writing`.
+    """
+    with writing(path) as file:
+        file.write(json_bytes({"schema": SCHEMA, **content}, path, indent=1))
 
 
 def write_jsonl(path: Path, lines: Iterable[Document]) -> None:
-    """Writes JSON lines, whole or not at all. Bytes of names that are not UTF-8 are escaped as JSON knows it."""
+    """Writes JSON lines, whole or not at all.
+
+    Raises:
+        SertkError: Where a line holds a number that is not finite; see also `writing`.
+    """
     with writing(path) as file:
-        for line in lines:
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
+        for number, line in enumerate(lines, 1):
+            file.write(json_bytes(line, f"{path}:{number}"))
+
+
+def json_bytes(content: Document, where: object, indent: int | None = None) -> bytes:
+    """A document in strict JSON and UTF-8, with a line feed; half of a surrogate pair (of a file name) is spelled.
+
+    Args:
+        content: The document.
+        where: What it is of, for the error.
+        indent: Blanks a level; None for one line.
+
+    Raises:
+        SertkError: Where it holds NaN or infinity, which JSON has no word for.
+    """
+    try:
+        text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        odd = next((f"{name} is {value!r}" for name, value in content.items() if not _finite(value)), str(error))
+        raise SertkError(f"{where}: {odd[:200]}, and JSON has finite numbers alone. Nothing is written.") from None
+    return f"{text}\n".encode(errors="backslashreplace")
+
+
+def _finite(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def read_json(path: Path, mend: str, *, newer: bool = False) -> Record:
@@ -173,7 +228,7 @@ def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, Record]]:
         SertkError: Where the file is missing.
         InputError: On a line that is not a JSON object.
     """
-    for number, line in enumerate(read_lines(path, mend), 1):
+    for number, line in enumerate(_each_line(path, mend), 1):
         try:
             content = json.loads(line)
         except json.JSONDecodeError as error:
@@ -189,13 +244,18 @@ def read_lines(path: Path, mend: str) -> list[str]:
     Raises:
         SertkError: Where it is missing or not UTF-8.
     """
+    return list(_each_line(path, mend))
+
+
+def _each_line(path: Path, mend: str) -> Iterator[str]:
+    """The lines that `read_lines` gives, one at a time: a file may have millions."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            yield from (line.removesuffix("\n") for line in file)
     except FileNotFoundError:
         raise SertkError(f"{path} is missing. {mend}") from None
     except UnicodeDecodeError as error:
         raise SertkError(f"{path} is not UTF-8 ({error}). {mend}") from None
-    return text.removesuffix("\n").split("\n") if text else []
 
 
 def digest(content: object, size: int = 16) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sertk.core.errors import InputError
 from sertk.core.files import Document, Record
 
+NOTHING: Mapping[str, Any] = {}
+"""What most utterances have as votes and aux: one for all of them."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One utterance of a corpus.
 
@@ -39,8 +42,8 @@ class Utterance:
     gender: str | None = None
     session: str | None = None
     text: str | None = None
-    votes: Mapping[str, float] = field(default_factory=dict)
-    aux: Document = field(default_factory=dict)
+    votes: Mapping[str, float] = field(default_factory=lambda: NOTHING)
+    aux: Document = field(default_factory=lambda: NOTHING)
 
     @property
     def known_speaker(self) -> str | None:
@@ -60,7 +63,8 @@ class Utterance:
 
     def to_json(self) -> Record:
         """The manifest line as a dictionary, the fields that say nothing left out."""
-        kept = {name: value for name, value in vars(self).items() if value not in (None, {})}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        kept = {name: value for name, value in values.items() if value not in (None, {})}
         return {"schema": 1, **kept}
 
     @classmethod

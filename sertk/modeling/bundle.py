@@ -262,6 +262,22 @@ def files(folder: Path) -> list[Path]:
         return own
 
 
+def identity(folder: Path) -> str:
+    """Digest of what a bundle is, the same for every copy; what lies in files/ is in bundle.json by its hash.
+
+    Raises:
+        SertkError: If it cannot be read.
+    """
+    found = hashlib.sha256()
+    for name in ("bundle.json", "model.safetensors"):
+        try:
+            with (folder / name).open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise SertkError(f"{folder / name} cannot be read ({error.strerror}). {OBTAIN}") from None
+    return found.hexdigest()[:16]
+
+
 def _stored(about: Document) -> list[str]:
     """The names of what lies in files/."""
     frozen = [about["frozen"]] if about.get("frozen") else []

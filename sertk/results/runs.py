@@ -216,6 +216,17 @@ def lacking(runs: Sequence[Run], every: Sequence[Run]) -> list[tuple[str, str]]:
     return sorted(grid - {(run.fold, run.seed) for run in runs})
 
 
+def failures(runs: Sequence[Run]) -> list[str]:
+    """A sentence on the inputs of runs that could not be scored, and that no figure counts; none if there are none."""
+    failed = [run for run in runs if run.metrics.get("failed")]
+    if not failed:
+        return []
+    lost = sum(int(run.metrics["failed"]) for run in failed)
+    inputs = sum(int(run.metrics.get("inputs") or run.metrics["utterances"]) for run in runs)
+    where = f"fold {failed[0].fold}, seed {failed[0].seed}"
+    return [f"**{lost} of {inputs} failed** and no figure counts them; the first are of {where}: see its failed.jsonl."]
+
+
 def protocol_of(system: Path, runs: Sequence[Run]) -> Record:
     """The one protocol that all runs of a system have.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import Batch, InputError, Padded, Rng, Utterance, code_points
-from sertk.core.files import SCHEMA, Record
+from sertk.core.files import SCHEMA, Record, json_bytes, sentence
 from sertk.corpus import audio
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
@@ -106,7 +106,7 @@ class Scorer:
             utterances: What to score; labels are those of the bundle's classes or None.
             root: Their paths are relative to it.
             batch: Utterances at once.
-            failed: Gets {"id", "reason"} of each that cannot be read.
+            failed: Gets {"id", "reason"} of each that cannot be read, or that the model fails on.
         """
         for first in range(0, len(utterances), WINDOW):
             yield from self._window(utterances[first : first + WINDOW], root, batch, failed)
@@ -122,7 +122,10 @@ class Scorer:
             part = _each({i: ready[i].inputs for i in ids[first : first + batch]}, failed)
             if part:
                 scores |= self._scores(part, failed)
-        return (self._line(one, ready[one.id].seconds, *scores[one.id]) for one in utterances if one.id in scores)
+        scored = (one for one in utterances if one.id in scores)
+        yield from _each(
+            {one.id: partial(self._line, one, ready[one.id].seconds, *scores[one.id]) for one in scored}, failed
+        ).values()
 
     def _read(self, one: Utterance, root: Path) -> Read:
         """An utterance; a feature is read when it is wanted, for those of a window may fill the memory."""
@@ -135,16 +138,31 @@ class Scorer:
         return Read(len(samples) / rate, len(wave), lambda: {"wave": wave, **text})
 
     def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, tuple[Tensor, Tensor]]:
-        """(C,) posterior and logits of each utterance of a batch, by id."""
-        posterior, logits = self._forward([*inputs], [*inputs.values()])
-        fine = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
-        for row, name in enumerate(inputs):
-            if not fine[row]:
-                _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
-        return {name: (posterior[row], logits[row]) for row, name in enumerate(inputs) if fine[row]}
+        """(C,) posterior and logits of each utterance of a batch, by id; where the batch fails, of each alone."""
+        try:
+            posterior, logits = self._forward([*inputs], [*inputs.values()])
+        except Exception as error:  # memory, an encoder's limit, a guest's fault: only the guilty one is lost
+            if _lost(error):
+                raise
+            failure = None if len(inputs) > 1 else error
+        else:
+            fine = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
+            for row, name in enumerate(inputs):
+                if not fine[row]:
+                    _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
+            return {name: (posterior[row], logits[row]) for row, name in enumerate(inputs) if fine[row]}
+        # here the error is let go, and the memory that its frames held
+        if failure is not None:
+            _fail(failed, next(iter(inputs)), failure)
+            return {}
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, one in inputs.items():
+            found |= self._scores({name: one}, failed)
+        return found
 
     def _line(self, one: Utterance, seconds: float, posterior: Tensor, logits: Tensor) -> Record:
-        return {
+        """The score line; SertkError where what is told of the utterance is no JSON, such as a label that is NaN."""
+        line = {
             "schema": SCHEMA,
             "id": one.id,
             "label": one.label,
@@ -156,18 +174,32 @@ class Scorer:
             "posterior": [round(value, 6) for value in posterior.tolist()],
             "logits": [round(value, 6) for value in logits.tolist()],
         }
+        json_bytes(line, one.id)
+        return line
 
 
 def _each(made: Mapping[str, Callable[[], T]], failed: list[Record]) -> dict[str, T]:
-    """What each function makes, by id, without those whose input cannot be used."""
+    """What each function makes, by id, without those that fail, in whatever way."""
     found: dict[str, T] = {}
     for name, make in made.items():
         try:
             found[name] = make()
-        except InputError as error:
-            _fail(failed, name, str(error))
+        except Exception as error:  # a decoder or a guest can fail in any way, and it costs this input alone
+            if _lost(error):
+                raise
+            _fail(failed, name, error)
     return found
 
 
-def _fail(failed: list[Record], name: str, reason: str) -> None:
-    failed.append({"schema": SCHEMA, "id": name, "reason": reason})
+def _lost(error: Exception) -> bool:
+    """Whether the device is lost: nothing that comes after can be scored by this process, and nobody is guilty."""
+    return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
+
+
+def _fail(failed: list[Record], name: str, why: str | Exception) -> None:
+    if isinstance(why, MemoryError):
+        why = (
+            f"there is not enough memory for it ({str(why) or 'MemoryError'}). Cut it into shorter ones, or remove it."
+        )
+    reason = sentence(why) if isinstance(why, Exception) else why
+    failed.append({"schema": SCHEMA, "id": name, "reason": reason if name in reason else f"{name}: {reason}"})

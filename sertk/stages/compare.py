@@ -13,7 +13,7 @@ from sertk.core import SertkError, UsageError, nearest
 from sertk.core.files import write_text
 from sertk.plugins import Plugins
 from sertk.results.measures import Measures
-from sertk.results.runs import Run, find, lacking
+from sertk.results.runs import Run, failures, find, lacking
 from sertk.results.systems import System
 from sertk.results.tables import systems_table
 
@@ -51,8 +51,12 @@ def compare(
     _check_lines(systems)
     best = _truth(systems, truth, measures)
     table = systems_table(systems, best, seconds, measures)
+    lost = [f"{system.name}: {one}" for system in systems for one in failures(system.runs)]
+    for one in lost:
+        say(f"warning: {one}")
     why = "as asked" if truth else "the highest UA"
-    text = "\n".join([*table, "", _legend(best, seconds, why, measures), "", *protocols, *_runs(best), ""])
+    notes = [*protocols, *_runs(best), *(f"- {one}" for one in lost)]
+    text = "\n".join([*table, "", _legend(best, seconds, why, measures), "", *notes, ""])
     sys.stdout.write(text)
     if out:
         write_text(out, text)

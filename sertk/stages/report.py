@@ -15,7 +15,7 @@ from sertk.core.files import Document, write_text
 from sertk.plugins import Plugins
 from sertk.results.figures import draw_confusion
 from sertk.results.measures import Measures
-from sertk.results.runs import Run, check_one_hash, find, lacking, protocol_of
+from sertk.results.runs import Run, check_one_hash, failures, find, lacking, protocol_of
 from sertk.results.systems import System
 from sertk.results.tables import confusion_table, never_decided, runs_table
 
@@ -56,7 +56,7 @@ def report(
     check_one_hash([(str(one.folder), about) for one, about in zip(systems, abouts, strict=True)])
     for system, about in zip(systems, abouts, strict=True):
         table, never = runs_table(system, measures), never_decided(system.runs)
-        table += ["", *never] if never else []
+        table += [line for one in (*failures(system.runs), *never) for line in ("", one)]
         text = _section(system, table, command, measures)
         draw_confusion(places[system.folder] / "figures" / "confusion.png", system.runs)
         written.append(places[system.folder] / "RESULTS.md")

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError
 from sertk.core.errors import without_frames
-from sertk.core.files import Document, Record, beside, scores_file, sentence, write_json, write_jsonl
+from sertk.core.files import (
+    Document,
+    Record,
+    beside,
+    json_bytes,
+    read_jsonl,
+    scores_file,
+    sentence,
+    write_json,
+    write_jsonl,
+    writing,
+)
 from sertk.corpus.audit import stamped
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
-from sertk.results.lines import labelled, scores_of
+from sertk.results.lines import read_counted
 from sertk.results.measures import Measures
 from sertk.results.runs import trained_as
+from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
+from sertk.scoring.outputs import check_audio, check_out
+from sertk.scoring.parts import Parts, key_of, name_of
 from sertk.scoring.scorer import Scorer
+from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
@@ -42,6 +56,7 @@ class _Shared(NamedTuple):
         device: cpu, cuda, cuda:N.
         batch: Utterances at once.
         source: "store" reads features that are stored, where all of them are.
+        files: Plugin files.
     """
 
     plugins: Plugins
@@ -49,11 +64,40 @@ class _Shared(NamedTuple):
     device: str
     batch: int
     source: Source
+    files: Sequence[Path]
+
+
+class _Made(NamedTuple):
+    """What was scored.
+
+    Attributes:
+        classes: Of the bundle.
+        about: What metrics.json says of it beside the figures: protocol, trained, took.
+        scored: Score lines.
+        failed: Inputs that could not be scored.
+        labelled: Whether a label is one of the classes.
+    """
+
+    classes: Sequence[str]
+    about: Record
+    scored: int
+    failed: int
+    labelled: bool
+
+    @property
+    def counted(self) -> Record:
+        """What a shard says of it beside `about`."""
+        return {word: getattr(self, word) for word in ("classes", "scored", "failed", "labelled")}
+
+    @property
+    def missing(self) -> str:
+        """How many inputs failed, in words; empty if none did."""
+        return f"{self.failed} of {self.scored + self.failed}" if self.failed else ""
 
 
 def _shared(files: Sequence[Path], device: str, batch: int, source: Source) -> _Shared:
     plugins = Plugins(files=files)
-    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source)
+    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source, files)
 
 
 def score(
@@ -94,18 +138,26 @@ def score(
 
     Raises:
         SertkError: If the bundle or the inputs cannot be read, or no input could be scored.
-        UsageError: If the inputs do not go with each other or with the options.
+        UsageError: If the inputs do not go with each other or with the options, or `out` would overwrite one.
     """
     check_splittable(inputs, shard)
+    share: Share | None = None
+    if out is not None:
+        check_out(out, [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])])
     shared, failed = _shared(files, device, batch, source), list[Record]()
     opened = bundle.opened(model, shared.plugins)
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
+    if out is not None:
+        check_audio(out, found)
     if text is not None:
         found = replace(found, utterances=with_texts(found.utterances, text))
     if shard is not None:
-        found = replace(found, utterances=shard_of(found.utterances, shard))
+        chosen = shard_of(found.utterances, shard)
+        share, found = share_of(shard, found.utterances), replace(found, utterances=chosen)
+        if share.number > 1:
+            failed.clear()  # what cannot even be listed is named by the first shard alone
     shelf = Shelf(found.data, shared.plugins) if found.data else None
-    return _score(opened, found, shelf, out, failed, shared, whole=shard is None)
+    return _score(opened, found, shelf, out, failed, shared, share)
 
 
 def score_runs(
@@ -152,7 +204,7 @@ def score_runs(
             failed: list[Record] = []
             opened = bundle.opened(run / "model", shared.plugins)
             found = of_corpus(data, opened.about, failed, part=part)
-            left += _score(opened, found, shelf, run / scores_file(part), failed, shared, whole=True)
+            left += _score(opened, found, shelf, run / scores_file(part), failed, shared)
             note(run, part, None)
         except Exception as error:  # a run can be broken in any way, and ends only itself
             say(f"{run} is not scored: {sentence(error)}")
@@ -172,86 +224,150 @@ def _score(
     out: Path | None,
     failed: list[Record],
     shared: _Shared,
-    *,
-    whole: bool,
+    share: Share | None = None,
 ) -> int:
     """Scores inputs with a bundle, see `score`."""
     asked = shelf is not None and shared.source == "store"
     stored, where = shelf.find(opened, found.utterances) if shelf and asked else (None, "from audio")
     scorer = Scorer(opened.folder, shared.device, shared.plugins, stored)
-    # each line is stamped: the shards of one run are put together with `cat`
-    stamped_lines = scorer.lines(found.utterances, found.root, shared.batch, failed)
-    lines = ({**line, "stamp": found.stamp["stamp"]} for line in stamped_lines)
-    total = len(found.utterances)
+    total = len(found.utterances) + len(failed)
     without = sum(not one.transcript for one in found.utterances)
     if scorer.reads_text and without:
         say(f"the model reads transcripts, and {without} of {total} utterances have none")
     if out is None:
-        scored = _print(lines)
+        scored = _print(scorer, found, shared.batch, failed)
         if shelf:
             say(f"{scored} utterances {where}")
-    else:
-        began = time.perf_counter()
-        done = list(track(lines, total, "scoring"))
-        seconds = round(time.perf_counter() - began, 4)
-        took = {"seconds": seconds, "from": "store" if stored else "audio", "batch": shared.batch}
-        about: Record = {"protocol": dict(found.stamp), "trained": trained_as(opened.about), "took": took}
-        about |= {"without_transcript": without} if scorer.reads_text else {}
-        values = _write(out, done, opened.about["classes"], about, shared.measures, whole=whole)
-        say(f"wrote {out}: {len(done)} utterances {where}, {values}{stamped(found.stamp)}")
-        scored = len(done)
-    _report_failed(failed, out, total)
-    if failed and not scored:
-        raise SertkError(f"none of the {len(failed)} inputs could be scored; the first: {failed[0]['reason']}")
-    return len(failed)
+        return _told(scored, len(failed), failed)
+    origin = "store" if stored else "audio"
+    key = key_of(
+        opened.folder, shared.device, shared.batch, shared.files, str(found.root.resolve()), found.stamp, origin
+    )
+    parts = Parts(out, key)
+    for _ in track(_windows(scorer, found, parts, shared.batch), len(found.utterances), "scoring"):
+        pass
+    took = {"seconds": round(parts.count.seconds, 4), "from": origin, "batch": shared.batch}
+    about: Record = {"protocol": dict(found.stamp), "trained": trained_as(opened.about), "took": took}
+    about |= {"without_transcript": without} if scorer.reads_text else {}
+    classes: Sequence[str] = opened.about["classes"]
+    known = any(one.label in classes for one in found.utterances)
+    made = _Made(classes, about, parts.count.scored, len(failed) + parts.count.failed, known)
+    values = _write(out, parts.scored(), made, None if share else shared.measures)
+    say(f"wrote {out}: {made.scored} utterances {where}, {values}{stamped(found.stamp)}")
+    first = _write_failed(out, chain(failed, parts.failed()), made)
+    if share:
+        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **about, **made.counted})
+    parts.clear()
+    return _told(made.scored, made.failed, first)
 
 
-def _print(lines: Iterable[Document]) -> int:
-    """Prints score lines and gives their number."""
+def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> int:
+    """Puts the shards of one scoring together: score lines, failures and metrics as one run would have written them.
+
+    Args:
+        shards: The score lines of each; lists of failures among them are left out.
+        out: scores.jsonl.
+        files: Plugin files.
+
+    Returns:
+        Inputs that could not be scored.
+
+    Raises:
+        SertkError: If shards are missing, come twice, are of different scorings, or were changed.
+        UsageError: If there are none, or `out` is one of them.
+    """
+    check_out(out, shards)
+    found = read_shards(shards)
+    abouts = [one.about for one in found]
+    one: Document = abouts[0]
+    took = {**one["took"], "seconds": round(sum(about["took"]["seconds"] for about in abouts), 4)}
+    about: Record = {"protocol": one["protocol"], "trained": one["trained"], "took": took}
+    if "without_transcript" in one:
+        about |= {"without_transcript": sum(about["without_transcript"] for about in abouts)}
+    scored, failed = (sum(about[word] for about in abouts) for word in ("scored", "failed"))
+    made = _Made(one["classes"], about, scored, failed, any(about["labelled"] for about in abouts))
+    lines = chain.from_iterable(shard.lines() for shard in found)
+    values = _write(out, lines, made, Measures(Plugins(files=files)))
+    say(f"wrote {out}: {scored} utterances of {len(found)} shards, {values}{stamped(one['protocol'])}")
+    first = _write_failed(out, chain.from_iterable(shard.failed() for shard in found), made)
+    return _told(scored, failed, first)
+
+
+def _windows(scorer: Scorer, found: Inputs, parts: Parts, batch: int) -> Iterator[None]:
+    """Scores the windows that no earlier run has finished, and yields for each utterance."""
+    total, facts, said = len(found.utterances), found.data.facts if found.data else None, False
+    for first in range(0, total, scoring.WINDOW):
+        window = found.utterances[first : first + scoring.WINDOW]
+        name = name_of(window, found.root, facts)
+        if not parts.take(name):
+            if parts.again and not said:
+                said = True
+                say(f"{parts.again} of {total} inputs were done before: goes on behind them")
+            failed, began = list[Record](), time.perf_counter()
+            lines = [
+                {**line, "stamp": found.stamp["stamp"]} for line in scorer.lines(window, found.root, batch, failed)
+            ]
+            parts.put(name, lines, failed, time.perf_counter() - began)
+        yield from repeat(None, len(window))
+
+
+def _print(scorer: Scorer, found: Inputs, batch: int, failed: list[Record]) -> int:
+    """Prints score lines, says each failure, and gives the number of lines."""
     count = 0
-    for line in lines:
-        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    for line in scorer.lines(found.utterances, found.root, batch, failed):
+        sys.stdout.write(json_bytes({**line, "stamp": found.stamp["stamp"]}, line["id"]).decode())
         count += 1
+    for one in failed:
+        say(f"failed: {one['reason']}")
     return count
 
 
-def _write(
-    out: Path, lines: Sequence[Record], classes: Sequence[str], about: Document, measures: Measures, *, whole: bool
-) -> str:
-    """Writes score lines and, if they are the whole and have labels, metrics; gives these in words."""
+def _write(out: Path, lines: Iterable[bytes], made: _Made, measures: Measures | None) -> str:
+    """Writes score lines and, if they have labels and are no shard's, metrics; gives these in words."""
     metrics = beside(out, "metrics", ".json")
-    metrics.unlink(missing_ok=True)  # first: old metrics beside new scores would pass for theirs
-    write_jsonl(out, lines)
-    known = labelled(lines, classes)
-    if not whole or not known:  # a shard's metrics would be taken for the whole's
+    for old in (metrics, sidecar(out)):
+        old.unlink(missing_ok=True)  # first: beside new scores they would pass for theirs
+    with writing(out) as file:
+        file.writelines(lines)
+    if measures is None or not made.labelled:  # a shard's metrics would be taken for the whole's
         return ""
-    left = dict(Counter(str(line["label"]) for line in lines if line["label"] not in classes))
+    # of the lines as they are written, rounded: whoever reads them again gets the same figures
+    scores, left = read_counted(out, made.classes)
+    if not scores.ids:
+        return ""
     if left:
         which = ", ".join(f"{count} {label}" for label, count in left.items())
-        say(f"the figures are without {which}: the bundle's classes are {', '.join(classes)}")
-    # of the lines as they are written, rounded: whoever reads them again gets the same figures
-    scores = scores_of(known, classes)
+        say(f"the figures are without {which}: the bundle's classes are {', '.join(made.classes)}")
     values = measures.figures(scores)
     content = {
-        **about,
+        **made.about,
         "utterances": len(scores.ids),
+        "failed": made.failed,
+        "inputs": made.scored + made.failed,
         "left_out": left,
-        "classes": list(classes),
+        "classes": list(made.classes),
         "confusion": scores.confusion.tolist(),
         "metrics": values,
     }
     write_json(metrics, content)
-    return f"{measures.words(values)}, "
+    missing = f", of which {made.missing} inputs are missing" if made.failed else ""
+    return f"{measures.words(values)}{missing}, "
 
 
-def _report_failed(failed: Sequence[Document], out: Path | None, total: int) -> None:
-    """Writes the inputs that failed beside `out`, or says each of them if there is no `out`."""
-    if out is None:
-        for one in failed:
-            say(f"failed: {one['reason']}")
-        return
+def _write_failed(out: Path, failed: Iterable[Record], made: _Made) -> list[Record]:
+    """Writes the inputs that failed beside `out`, and gives the first of them, if there is one."""
     path = beside(out, "failed", ".jsonl")
     path.unlink(missing_ok=True)
-    if failed:
-        write_jsonl(path, failed)
-        say(f"{len(failed)} of {total} inputs failed, see {path}; the first: {failed[0]['reason']}")
+    if not made.failed:
+        return []
+    write_jsonl(path, failed)
+    first = next(line for _, line in read_jsonl(path, "Score again."))
+    say(f"{made.missing} inputs failed, see {path}; the first: {first['reason']}")
+    return [first]
+
+
+def _told(scored: int, failed: int, first: Sequence[Record]) -> int:
+    """The number of failures; SertkError where nothing but these came out."""
+    if failed and not scored:
+        raise SertkError(f"none of the {failed} inputs could be scored; the first: {first[0]['reason']}")
+    return failed

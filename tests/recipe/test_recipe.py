@@ -200,18 +200,29 @@ def test_shards_together_are_the_whole(work: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*metrics*"))  # a shard's metrics are nobody's
 
 
-def test_the_slurm_array_script_scores_a_shard_a_task(work: Path, corpus: Path, tmp_path: Path) -> None:
-    lines = sorted(corpus.rglob("*.wav"))[:5]
-    (tmp_path / "wav.scp").write_text("".join(f"{path.stem} {path}\n" for path in lines))
-    for task in (1, 2):
-        slurm = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": "2"}
+def test_the_slurm_array_script_scores_a_shard_a_task_and_one_task_again(
+    work: Path, corpus: Path, tmp_path: Path
+) -> None:
+    waves = sorted(corpus.rglob("*.wav"))[:5]
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio")
+    (tmp_path / "wav.scp").write_text("".join(f"{path.stem} {path}\n" for path in [*waves, bad]))
+    for task in (1, 2, 2):  # the second again, alone: its count is of another array
+        slurm = {"SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_COUNT": "1"}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        words = [ROOT / "egs/mini/score_array.sh", run(work) / "model", tmp_path / "wav.scp", tmp_path]
+        script, out = ROOT / "egs/mini/score_array.sh", tmp_path / "out"
+        words = [script, run(work) / "model", tmp_path / "wav.scp", out, 2, "--allow-failed"]
         subprocess.run(
             list(map(str, words)), env={**os.environ, **slurm, "PATH": path}, check=True, capture_output=True
         )
-    parts = [read(tmp_path / f"scores.000{task}.jsonl") for task in (1, 2)]
-    assert [line["id"] for part in parts for line in part] == [path.stem for path in lines]
+    parts = [read(out / f"scores.000{task}.jsonl") for task in (1, 2)]
+    assert [line["id"] for part in parts for line in part] == [path.stem for path in waves]
+    done = CliRunner().invoke(
+        app, ["score", "--merge", *map(str, out.glob("*.jsonl")), "--out", f"{tmp_path}/all.jsonl"]
+    )
+    assert done.exit_code == 3, done.output  # bad.wav
+    assert read(tmp_path / "all.jsonl") == [*parts[0], *parts[1]]
+    assert [line["id"] for line in read(tmp_path / "all.failed.jsonl")] == ["bad"]
 
 
 def test_a_folder_files_a_manifest_and_standard_input_are_scored_alike(

@@ -1,17 +1,25 @@
-"""Scoring: what is random follows the run's seed, and values that are not finite are no decision."""
+"""Scoring: what is random follows the run's seed, and one input that fails, in whatever way, costs itself alone."""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 import sertk
 from sertk.core import Rng, Utterance
+from sertk.corpus import audio
 from sertk.scoring.scorer import Scorer
 
 BUNDLES = Path(__file__).parents[1] / "modeling" / "bundles"
@@ -90,3 +98,92 @@ def test_an_utterance_whose_values_are_not_finite_has_no_decision(tmp_path: Path
     utterances = [Utterance(id="a", path="long.flac", speaker="unknown", label=None)]
     assert list(sertk.load(folder).lines(utterances, BUNDLES, 1, failed)) == []
     assert [(one["id"], "not finite" in one["reason"]) for one in failed] == [("a", True)]
+
+
+# --- one that fails is one that is lost ------------------------------------------------------------------------------
+
+
+def tones(folder: Path, eighths: tuple[int, ...]) -> list[Utterance]:
+    """A tone for each number, so many eighths of a second long."""
+    for number, size in enumerate(eighths):
+        wave = 0.3 * np.sin(2 * np.pi * 300 * (number + 1) * np.arange(size * 2000) / 16_000)
+        soundfile.write(folder / f"{number}.wav", wave, 16_000)
+    return [Utterance(f"u{number}", f"{number}.wav", "s", None) for number in range(len(eighths))]
+
+
+def ids_of(scorer: Scorer, chosen: list[Utterance], root: Path, batch: int = 32) -> tuple[list[str], dict[str, str]]:
+    """Ids of the score lines, and reasons of the failures by id."""
+    failed: list[dict[str, Any]] = []
+    found = [line["id"] for line in scorer.lines(chosen, root, batch, failed)]
+    return found, {one["id"]: one["reason"] for one in failed}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 32])
+def test_of_a_batch_that_the_model_fails_on_only_the_guilty_row_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    chosen = tones(tmp_path, (5, 4, 12, 3, 7))
+    scorer = Scorer(BUNDLES / "schema-1" / "mini-cnn")
+    forward = scorer._forward
+
+    def limited(ids: Sequence[str], inputs: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+        longest = max(len(one["wave"]) for one in inputs)
+        if longest > 16_000:  # the third is of 24,000 samples, no other of more than 14,000
+            raise ValueError(f"{longest} samples are beyond the encoder's 16000")
+        return forward(ids, inputs)
+
+    monkeypatch.setattr(scorer, "_forward", limited)
+    found, failed = ids_of(scorer, chosen, tmp_path, batch)
+    assert found == ["u0", "u1", "u3", "u4"]
+    assert list(failed) == ["u2"]
+    assert failed["u2"].startswith("u2: ValueError: ")
+    assert "beyond the encoder's 16000" in failed["u2"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("odd chunk"), RecursionError(), KeyError("fmt")])
+def test_a_decoder_may_fail_in_any_way_on_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    chosen = tones(tmp_path, (5, 4, 6))
+    decode = audio.decode
+
+    def odd(path: Path, who: str, start: float, duration: float | None) -> tuple[audio.Samples, int]:
+        if path.name == "1.wav":
+            raise error
+        return decode(path, who, start, duration)
+
+    monkeypatch.setattr(audio, "decode", odd)
+    found, failed = ids_of(Scorer(BUNDLES / "schema-1" / "mini-cnn"), chosen, tmp_path)
+    assert found == ["u0", "u2"]
+    assert list(failed) == ["u1"]
+    assert failed["u1"].startswith("u1: ")
+    assert isinstance(error, MemoryError) == ("not enough memory" in failed["u1"])
+
+
+def test_a_file_beyond_whispers_thirty_seconds_is_named_and_the_others_are_scored(tmp_path: Path) -> None:
+    chosen = tones(tmp_path, (8, 31 * 8, 9))
+    found, failed = ids_of(Scorer(BUNDLES / "schema-1" / "whisper-frozen"), chosen, tmp_path)
+    assert (found, list(failed)) == (["u0", "u2"], ["u1"])
+    assert failed["u1"].startswith("u1: ")
+
+
+def test_a_label_that_is_no_number_costs_its_own_line_alone(tmp_path: Path) -> None:
+    one, two = tones(tmp_path, (5, 4))
+    odd = replace(one, session=math.nan)  # type: ignore[arg-type]  # as a manifest may say it
+    found, failed = ids_of(Scorer(BUNDLES / "schema-1" / "mini-cnn"), [odd, two], tmp_path)
+    assert (found, list(failed)) == (["u1"], ["u0"])
+    assert failed["u0"].startswith("u0: session is nan")
+
+
+def test_a_device_that_is_lost_is_nobodys_fault_and_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = tones(tmp_path, (5, 4))
+    scorer = Scorer(BUNDLES / "schema-1" / "mini-cnn")
+
+    def dead(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(scorer, "_forward", dead)
+    with pytest.raises(torch.AcceleratorError):
+        ids_of(scorer, chosen, tmp_path)

@@ -92,6 +92,16 @@ def test_systems_stand_beside_each_other_with_the_folds_pooled(good: Path, poor:
     assert table["poor"][:5] == ["66.67", "66.67", "50.00 (4)", "100.00 (2)", "87.50"]
 
 
+def test_inputs_that_failed_are_a_warning_and_a_line_below_the_table(good: Path, poor: Path) -> None:
+    path = poor / "fold=2/seed=0/metrics.json"
+    write_json(path, {**read_json(path, ""), "failed": 48, "inputs": 50})
+    done = cli(good, poor)
+    rows(done)
+    assert "warning: poor: **48 of 54 failed**" in " ".join(done.stderr.split())  # 4 of fold 1
+    assert "\n- poor: **48 of 54 failed** and no figure counts them; the first are of fold 2, seed 0" in done.stdout
+    assert "good: **" not in done.stdout
+
+
 def test_another_truth_may_be_named(good: Path, poor: Path) -> None:
     done = cli(good, poor, "--truth", "poor")
     table = rows(done)

@@ -133,6 +133,16 @@ def test_seeds_with_lacking_folds_are_told_as_incomplete(tmp_path: Path) -> None
     assert "| mean of 2 folds | 2 seeds | | 100.00 ± 0.00 |" in path.read_text()
 
 
+def test_inputs_that_failed_are_told_below_the_table(tmp_path: Path) -> None:
+    for fold, counts in FOLDS.items():  # of 6 and of 4
+        run = scored(tmp_path / "p/s", counts, fold)
+        content = json.loads((run / "metrics.json").read_text())
+        if fold == "2":
+            write_json(run / "metrics.json", {**content, "failed": 8, "inputs": 12})
+    (path,) = report([tmp_path])
+    assert "|\n\n**8 of 18 failed** and no figure counts them; the first are of fold 2, seed 0" in path.read_text()
+
+
 def test_metrics_of_a_plugin_file_are_further_columns_and_those_that_fail_are_named(tmp_path: Path) -> None:
     (tmp_path / "guest.py").write_text(GUEST)
     done = CliRunner().invoke(app, ["report", str(both(tmp_path / "p/s")), "--plugin", str(tmp_path / "guest.py")])

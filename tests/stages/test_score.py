@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from torch import Tensor
+from typer.testing import CliRunner
 
-from sertk.core import Utterance
+from sertk.cli.app import app
+from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import write_jsonl
-from sertk.stages.score import score
+from sertk.scoring.scorer import Scorer
+from sertk.stages.score import merge, score
 
 BUNDLE = Path(__file__).parents[1] / "modeling" / "bundles" / "schema-1" / "mini-cnn"
 CLASSES = json.loads((BUNDLE / "bundle.json").read_text())["classes"]
@@ -64,4 +71,234 @@ def test_what_an_earlier_call_left_does_not_stay_beside_new_scores(manifest: Pat
     score(BUNDLE, [str(manifest)], out)
     (tmp_path / "failed.jsonl").write_text("{}\n")
     score(BUNDLE, [str(manifest)], out, shard="1/2")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.jsonl"]
+    assert left(tmp_path) == ["scores.jsonl", "shard.json"]
+    score(BUNDLE, [str(manifest)], out)
+    assert left(tmp_path) == ["metrics.json", "scores.jsonl"]
+
+
+# --- killed and gone on ----------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What no handler catches, as a kill."""
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of what was scored, in windows of two."""
+    monkeypatch.setattr("sertk.scoring.scorer.WINDOW", 2)
+    seen, forward = list[str](), Scorer._forward
+
+    def watched(self: Scorer, ids: Sequence[str], inputs: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+        if len(seen) >= 4:
+            raise Killed
+        seen.extend(sorted(ids))
+        return forward(self, ids, inputs)
+
+    monkeypatch.setattr(Scorer, "_forward", watched)
+    return seen
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def killed(manifest: Path, out: Path, scored: list[str], **how: int) -> None:
+    """A run that is killed in its third window; what comes after is counted anew and not killed."""
+    with pytest.raises(Killed):
+        score(BUNDLE, [str(manifest)], out, **how)
+    scored[:] = []
+
+
+def test_a_run_that_was_killed_goes_on_and_writes_what_an_undisturbed_one_does(
+    manifest: Path,
+    tmp_path: Path,
+    scored: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "killed/scores.jsonl"
+    killed(manifest, out, scored)
+    assert not out.exists()
+    assert score(BUNDLE, [str(manifest)], out) == 0
+    assert scored == ["u4"]  # the windows u0 u1 and u2 u3 were done
+    assert "4 of 5 inputs were done before" in " ".join(capsys.readouterr().err.split())
+    assert left(out.parent) == ["metrics.json", "scores.jsonl"]
+    monkeypatch.undo()
+    monkeypatch.setattr("sertk.scoring.scorer.WINDOW", 2)
+    score(BUNDLE, [str(manifest)], tmp_path / "whole/scores.jsonl")
+    assert out.read_bytes() == (tmp_path / "whole/scores.jsonl").read_bytes()
+
+
+def test_what_was_scored_in_another_way_or_of_a_changed_file_is_not_taken(
+    manifest: Path, tmp_path: Path, scored: list[str]
+) -> None:
+    folder = Path(shutil.copytree(manifest.parent, tmp_path / "tones"))
+    out = tmp_path / "out/scores.jsonl"
+    killed(folder / "manifest.jsonl", out, scored, batch=1)
+    with pytest.raises(Killed):  # scores again from the start: four, and the fifth is a kill
+        score(BUNDLE, [str(folder / "manifest.jsonl")], out, batch=2)
+    assert scored == ["u0", "u1", "u2", "u3"]
+    scored[:] = []
+    shutil.copy(folder / "3.wav", folder / "1.wav")
+    assert score(BUNDLE, [str(folder / "manifest.jsonl")], out, batch=2) == 0
+    assert scored == ["u0", "u1", "u4"]
+    found = lines(out)
+    assert found[1]["posterior"] == pytest.approx(found[3]["posterior"], abs=2e-5)
+
+
+def test_windows_of_killed_runs_that_nobody_goes_on_with_are_swept_after_an_hour(
+    manifest: Path, tmp_path: Path, scored: list[str]
+) -> None:
+    out, other = tmp_path / "scores.jsonl", tmp_path / "scores.jsonl.b.jsonl"
+    killed(manifest, out, scored, batch=1)
+    killed(manifest, other, scored)
+    theirs = next(tmp_path.glob(".scores.jsonl.b.*"))
+    (mine,) = (one for one in tmp_path.iterdir() if one != theirs)
+    (manifest.parent / "two.jsonl").write_text("".join(manifest.read_text().splitlines(keepends=True)[:2]))
+    score(BUNDLE, [str(manifest.parent / "two.jsonl")], out)  # batch 32: another way
+    assert mine.exists()  # a run with it may be going on
+    for folder in (mine, theirs):
+        os.utime(folder, (0, 0))
+    score(BUNDLE, [str(manifest.parent / "two.jsonl")], out)
+    assert left(tmp_path) == [theirs.name, "metrics.json", "scores.jsonl"]
+
+
+def test_failures_of_finished_windows_are_kept_too(manifest: Path, tmp_path: Path, scored: list[str]) -> None:
+    folder = Path(shutil.copytree(manifest.parent, tmp_path / "tones"))
+    (folder / "0.wav").write_text("no audio")
+    scored.append("")  # so that the kill comes in the third window
+    killed(folder / "manifest.jsonl", tmp_path / "out/scores.jsonl", scored)
+    (one,) = [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    assert len(list(one.iterdir())) == 2
+    assert score(BUNDLE, [str(folder / "manifest.jsonl")], tmp_path / "out/scores.jsonl") == 1
+    assert scored == ["u4"]
+    assert [line["id"] for line in lines(tmp_path / "out/failed.jsonl")] == ["u0"]
+    assert [line["id"] for line in lines(tmp_path / "out/scores.jsonl")] == ["u1", "u2", "u3", "u4"]
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["failed"], metrics["inputs"], metrics["utterances"]) == (1, 5, 3)  # u4 is of no class
+
+
+# --- shards put together ---------------------------------------------------------------------------------------------
+
+
+def sharded(inputs: Path, out: Path, number: int) -> list[Path]:
+    """Score files of all shards."""
+    paths = [out / f"scores.{k}.jsonl" for k in range(1, number + 1)]
+    for k, path in enumerate(paths, 1):
+        score(BUNDLE, [str(inputs)], path, shard=f"{k}/{number}")
+    return paths
+
+
+def without_time(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    assert content["took"].pop("seconds") >= 0
+    return content
+
+
+def test_merged_shards_are_what_one_run_writes_with_failures_and_metrics(manifest: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(manifest.parent, tmp_path / "tones"))
+    (folder / "3.wav").write_text("no audio")
+    inputs, out = folder / "manifest.jsonl", tmp_path / "out"
+    assert score(BUNDLE, [str(inputs)], tmp_path / "whole/scores.jsonl", batch=1) == 1
+    for k in (1, 2, 3):  # of one, two and two
+        score(BUNDLE, [str(inputs)], out / f"scores.{k}.jsonl", shard=f"{k}/3", batch=1)
+    assert merge(sorted(out.glob("*.jsonl"), reverse=True), tmp_path / "merged/scores.jsonl") == 1
+    for name in ("scores.jsonl", "failed.jsonl"):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    found, whole = (without_time(tmp_path / name / "metrics.json") for name in ("merged", "whole"))
+    assert found == whole
+    assert (found["failed"], found["inputs"]) == (1, 5)
+    assert left(tmp_path / "merged") == ["failed.jsonl", "metrics.json", "scores.jsonl"]
+
+
+def test_shards_that_are_not_all_of_one_scoring_are_refused(manifest: Path, tmp_path: Path) -> None:
+    out, (one, two, three) = tmp_path / "all.jsonl", sharded(manifest, tmp_path / "out", 3)
+    with pytest.raises(SertkError, match=r"of 3 shards 1 are missing: 2\. Score that shard again"):
+        merge([one, three], out)
+    copy = tmp_path / "copy.jsonl"
+    shutil.copy(two, copy)
+    shutil.copy(tmp_path / "out/scores.2.shard.json", tmp_path / "copy.shard.json")
+    with pytest.raises(SertkError, match=r"scores\.2\.jsonl and .*copy\.jsonl are both shard 2/3"):
+        merge([one, two, three, copy], out)
+    with pytest.raises(SertkError, match=r"different numbers of shards \(3 and 2\)"):
+        merge([one, two, *sharded(manifest, tmp_path / "other", 2)[1:]], out)
+    score(BUNDLE, [str(manifest)], tmp_path / "whole.jsonl")
+    with pytest.raises(SertkError, match=r"whole\.shard\.json is missing\. .*whole\.jsonl is no shard"):
+        merge([one, two, tmp_path / "whole.jsonl"], out)
+    with pytest.raises(UsageError, match="score lines of all shards"):
+        merge([], out)
+    with pytest.raises(UsageError, match=r"--out would overwrite .*scores\.2\.jsonl"):
+        merge([one, two, three], two)
+    assert not out.exists()
+
+
+def test_shards_of_another_model_or_of_other_inputs_are_refused(manifest: Path, tmp_path: Path) -> None:
+    one, two = sharded(manifest, tmp_path / "out", 2)
+    model = Path(shutil.copytree(BUNDLE, tmp_path / "model"))
+    content = json.loads((model / "bundle.json").read_text())
+    (model / "bundle.json").write_text(json.dumps(content))  # says the same in other bytes: another model, to be safe
+    score(model, [str(manifest)], tmp_path / "b.jsonl", shard="2/2")
+    with pytest.raises(SertkError, match="of different bundles"):
+        merge([one, tmp_path / "b.jsonl"], tmp_path / "all.jsonl")
+    text = manifest.read_text().splitlines(keepends=True)
+    fewer = manifest.with_name("fewer.jsonl")
+    fewer.write_text("".join(text[:4]))
+    score(BUNDLE, [str(fewer)], tmp_path / "f.jsonl", shard="2/2")
+    with pytest.raises(SertkError, match="of different lists of inputs"):
+        merge([one, tmp_path / "f.jsonl"], tmp_path / "all.jsonl")
+    two.write_bytes(two.read_bytes()[:-30])
+    with pytest.raises(SertkError, match=r"scores\.2\.jsonl was changed or cut short"):
+        merge([one, two], tmp_path / "all.jsonl")
+    assert not (tmp_path / "all.jsonl").exists()
+
+
+def test_a_share_of_nothing_is_a_share(manifest: Path, tmp_path: Path) -> None:
+    paths = sharded(manifest, tmp_path / "out", 7)  # of five
+    assert merge(paths, tmp_path / "all.jsonl") == 0
+    assert len(lines(tmp_path / "all.jsonl")) == 5
+
+
+def test_failures_can_be_allowed_where_only_the_exit_code_tells(manifest: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(manifest.parent, tmp_path / "tones"))
+    (folder / "3.wav").write_text("no audio")
+    words = ["score", str(BUNDLE), str(folder), "--out", str(tmp_path / "s.jsonl")]
+    assert CliRunner().invoke(app, words).exit_code == 3
+    assert CliRunner().invoke(app, [*words, "--allow-failed"]).exit_code == 0
+    assert len(lines(tmp_path / "s.failed.jsonl")) == 1
+    assert CliRunner().invoke(app, ["score", str(BUNDLE)]).exit_code == 2  # no inputs
+    assert CliRunner().invoke(app, ["score", "--merge", str(tmp_path / "s.jsonl")]).exit_code == 2  # no --out
+
+
+# --- no output in the place of an input ------------------------------------------------------------------------------
+
+
+def test_an_output_that_would_overwrite_an_input_is_refused_before_anything_is_read(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(manifest.parent, tmp_path / "tones"))
+    model = Path(shutil.copytree(BUNDLE, tmp_path / "model"))
+    scp, text = folder / "failed.jsonl", folder / "text"
+    scp.write_text("{}")
+    text.write_text("u0 hello\n")
+    (tmp_path / "link").symlink_to(folder)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    listed, audio_folder = str(folder / "manifest.jsonl"), str(folder)
+    monkeypatch.setattr("sertk.stages.score.Scorer", None)  # no weights are read, and nothing is scored
+    for inputs, out in (
+        ([listed], folder / "manifest.jsonl"),
+        ([listed], folder / "2.wav"),
+        ([listed], tmp_path / "link/2.wav"),
+        ([audio_folder], folder / "2.wav"),
+        ([str(folder / "2.wav")], folder / "2.wav"),
+        ([str(scp)], folder / "scores.jsonl"),  # whose failed.jsonl it would be
+        ([listed], model / "bundle.json"),
+        ([listed], text),
+    ):
+        with pytest.raises(UsageError, match=r"--out would overwrite .*, which is an input"):
+            score(model, inputs, out, text=text)
+    (folder / "corpus.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"--out would overwrite .*failed\.jsonl"):
+        score(model, [listed], folder / "scores.jsonl")
+    (folder / "corpus.json").unlink()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,0 +1,155 @@
+"""Finished windows of score lines, kept beside their output: a run that was killed goes on where it was.
+
+Each window is a file in a hidden folder, written whole or not at all. Its name is a digest of the utterances and of
+the state of their files, the folder's name one of all else that lines follow from: what was made of anything else is
+never taken.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from glob import escape
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+import sertk
+from sertk.core import SertkError, Utterance
+from sertk.core.files import STALE, Document, Record, digest, json_bytes, writing
+from sertk.corpus.audio import Facts
+from sertk.modeling import bundle
+from sertk.scoring import scorer
+
+PARTS = ".parts"
+FIELDS = attrgetter(*(field.name for field in fields(Utterance)))
+
+
+class Count(NamedTuple):
+    """What a window came to: the first line of its file.
+
+    Attributes:
+        scored: Score lines, which follow first.
+        failed: Lines of failures, which follow last.
+        seconds: That it took.
+    """
+
+    scored: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+    def plus(self, other: Count) -> Count:
+        """Both together."""
+        return Count(self.scored + other.scored, self.failed + other.failed, self.seconds + other.seconds)
+
+
+class Parts:
+    """The finished windows of an output.
+
+    Args:
+        out: The file of score lines.
+        key: Digest of all that lines follow from but for the utterances.
+
+    Attributes:
+        count: What all windows came to.
+        again: Utterances of windows that an earlier run finished.
+    """
+
+    def __init__(self, out: Path, key: str) -> None:
+        self._out, self._folder = out, out.with_name(f".{out.name}.{key}{PARTS}")
+        self._names = list[str]()
+        self.count = Count()
+        self.again = 0
+
+    def take(self, name: str) -> bool:
+        """Adds a window that is finished already, and says whether it is."""
+        try:
+            with (self._folder / name).open(encoding="utf-8") as file:
+                count = Count(*json.loads(file.readline()))
+        except FileNotFoundError:
+            return False
+        self._add(name, count)
+        self.again += count.scored + count.failed
+        return True
+
+    def put(self, name: str, lines: Sequence[Document], failed: Sequence[Document], seconds: float) -> None:
+        """Writes a window, and adds it."""
+        count = Count(len(lines), len(failed), round(seconds, 4))
+        with writing(self._folder / name) as file:
+            file.write(f"{json.dumps(count)}\n".encode())
+            file.writelines(json_bytes(line, line["id"]) for line in (*lines, *failed))
+        self._add(name, count)
+
+    def _add(self, name: str, count: Count) -> None:
+        self._names.append(name)
+        self.count = self.count.plus(count)
+
+    def scored(self) -> Iterator[bytes]:
+        """The score lines of all windows, in order."""
+        for count, lines in self._windows():
+            yield from lines[: count.scored]
+
+    def failed(self) -> Iterator[Record]:
+        """The failures of all windows, in order."""
+        for count, lines in self._windows():
+            yield from map(json.loads, lines[count.scored :])
+
+    def _windows(self) -> Iterator[tuple[Count, list[bytes]]]:
+        for name in self._names:
+            try:
+                first, *lines = (self._folder / name).read_bytes().splitlines(keepends=True)
+            except FileNotFoundError:
+                raise SertkError(
+                    f"{self._folder}/{name} is gone: another run of the same command has just finished. Run it again, "
+                    "or take what that one wrote."
+                ) from None
+            yield Count(*json.loads(first)), lines
+
+    def clear(self) -> None:
+        """Deletes them: what they were made for is written. So are those of killed runs that nobody went on with."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        old = time.time() - STALE
+        for one in self._out.parent.glob(f".{escape(self._out.name)}.*{PARTS}"):
+            if one.name.count(".") == self._folder.name.count(".") and one.stat().st_mtime < old:
+                shutil.rmtree(one, ignore_errors=True)
+
+
+def key_of(model: Path, device: str, batch: int, files: Sequence[Path], *more: object) -> str:
+    """Digest of all that score lines follow from but for the utterances.
+
+    Args:
+        model: The bundle.
+        device: cpu, cuda, cuda:N.
+        batch: Utterances at once.
+        files: Plugin files.
+        more: What else there is, anything that JSON can say.
+    """
+    kind = device if device == "cpu" else torch.cuda.get_device_name(device)
+    code = [path.read_text(encoding="utf-8", errors="replace") for path in files]
+    versions = (sertk.__version__, torch.__version__, torch.get_float32_matmul_precision())
+    return digest(ascii([bundle.identity(model), kind, batch, scorer.WINDOW, code, *versions, *more]))
+
+
+def name_of(utterances: Sequence[Utterance], root: Path, facts: Mapping[str, Facts] | None) -> str:
+    """Digest of utterances and of the state of their files.
+
+    Args:
+        utterances: A window of them.
+        root: Their paths are relative to it.
+        facts: What `prepare` wrote down of them, if it did: their files were compared with it.
+    """
+    states = [facts[one.id].sha256 if facts else _state(root / one.path) for one in utterances]
+    return digest(ascii([(FIELDS(one), state) for one, state in zip(utterances, states, strict=True)]))
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns

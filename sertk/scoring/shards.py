@@ -1,0 +1,129 @@
+"""Shards of one scoring: what each says of itself in NAME.shard.json, and how they are put together again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sertk.core import SertkError, UsageError, Utterance
+from sertk.core.files import Document, Record, beside, read_json, read_jsonl, write_json
+
+MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
+SAME = {"of": "numbers of shards", "bundle": "bundles", "inputs": "lists of inputs", "protocol": "folds"}
+"""What all shards of one scoring have in common, and what it is called where they differ."""
+
+
+class Share(NamedTuple):
+    """Which part of the inputs is scored.
+
+    Attributes:
+        number: From 1.
+        of: How many there are.
+        inputs: Digest of the ids and labels of all inputs, in order.
+    """
+
+    number: int
+    of: int
+    inputs: str
+
+
+def share_of(shard: str, utterances: Sequence[Utterance]) -> Share:
+    """The share that "k/n" means, of all utterances; "k/n" was checked by `shard_of`."""
+    number, of = map(int, shard.split("/"))
+    found = hashlib.sha256()
+    for one in utterances:
+        found.update(ascii((one.id, one.label)).encode())
+    return Share(number, of, found.hexdigest()[:16])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that was scored.
+
+    Attributes:
+        path: Its score lines.
+        about: What NAME.shard.json says.
+    """
+
+    path: Path
+    about: Document
+
+    def lines(self) -> Iterator[bytes]:
+        """Its score lines.
+
+        Raises:
+            SertkError: Where they are not those that were written.
+        """
+        found = hashlib.sha256()
+        with self.path.open("rb") as file:
+            for line in file:
+                found.update(line)
+                yield line
+        if found.hexdigest() != self.about["sha256"]:
+            raise SertkError(f"{self.path} was changed or cut short since it was scored. {MEND}")
+
+    def failed(self) -> Iterator[Record]:
+        """Its failures.
+
+        Raises:
+            SertkError: Where they are not as many as it says.
+        """
+        path, count = beside(self.path, "failed", ".jsonl"), 0
+        for _, line in read_jsonl(path, MEND) if self.about["failed"] else ():
+            yield line
+            count += 1
+        if count != self.about["failed"]:
+            raise SertkError(f"{path} has {count} lines for {self.about['failed']} failures. {MEND}")
+
+
+def sidecar(out: Path) -> Path:
+    """The file in which a shard says what it is."""
+    return beside(out, "shard", ".json")
+
+
+def write_shard(out: Path, share: Share, about: Document) -> None:
+    """Writes what a shard is, whose score lines are written."""
+    with out.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    write_json(sidecar(out), {**share._asdict(), "sha256": found, **about})
+
+
+def read_shards(paths: Sequence[Path]) -> list[Shard]:
+    """All shards of one scoring in their order; lists of failures among the files (out/*.jsonl) are left out.
+
+    Raises:
+        UsageError: If there is none.
+        SertkError: If a file is no shard, they are of different scorings, or one is missing or comes twice.
+    """
+    files = [one for one in paths if not f".{one.name}".endswith(".failed.jsonl") or sidecar(one).exists()]
+    if not files:
+        raise UsageError("--merge needs the score lines of all shards, for example out/scores.*.jsonl.")
+    shards = [Shard(one, read_json(sidecar(one), f"{one} is no shard. {MEND}")) for one in files]
+    _check_same(shards)
+    places: dict[int, Shard] = {}
+    for one in shards:
+        other = places.setdefault(one.about["number"], one)
+        if other is not one:
+            raise SertkError(
+                f"{other.path} and {one.path} are both shard {one.about['number']}/{one.about['of']}. Leave one out."
+            )
+    number = shards[0].about["of"]
+    lacking = [str(k) for k in range(1, number + 1) if k not in places]
+    if lacking:
+        more = ", ..." if len(lacking) > 10 else ""
+        raise SertkError(f"of {number} shards {len(lacking)} are missing: {', '.join(lacking[:10])}{more}. {MEND}")
+    return [places[k] for k in sorted(places)]
+
+
+def _check_same(shards: Iterable[Shard]) -> None:
+    first, *others = shards
+    for one in others:
+        for key, what in SAME.items():
+            if one.about[key] != first.about[key]:
+                raise SertkError(
+                    f"{first.path} and {one.path} are of different {what} ({first.about[key]} and {one.about[key]}). "
+                    f"Shards of one scoring go together. {MEND}"
+                )

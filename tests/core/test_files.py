@@ -1,0 +1,53 @@
+"""Files: strict JSON alone is written, what killed runs left is swept, and lines are read one at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from sertk.core import SertkError
+from sertk.core.files import read_jsonl, read_lines, write_json, write_jsonl, write_text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, [0.5, -math.inf]])
+def test_a_number_that_is_not_finite_is_refused_with_its_key_and_what_was_there_stays(
+    tmp_path: Path, value: object
+) -> None:
+    path = tmp_path / "metrics.json"
+    write_json(path, {"ua": 0.5})
+    with pytest.raises(SertkError, match=r"metrics\.json: ua is .*(nan|inf).*finite numbers alone"):
+        write_json(path, {"wa": 1.0, "ua": value})
+    assert json.loads(path.read_text()) == {"schema": 1, "ua": 0.5}
+    with pytest.raises(SertkError, match=r"s\.jsonl:2: a is "):
+        write_jsonl(tmp_path / "s.jsonl", [{"a": 1}, {"a": value}])
+    assert [one.name for one in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_an_id_that_is_not_utf_8_is_spelled_and_read_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xe9t\xe9.wav")  # Latin-1: half surrogates in Python
+    write_jsonl(tmp_path / "s.jsonl", [{"id": name}])
+    (tmp_path / "s.jsonl").read_text(encoding="utf-8")
+    assert [line for _, line in read_jsonl(tmp_path / "s.jsonl", "")] == [{"id": name}]
+
+
+def test_what_a_killed_run_left_an_hour_ago_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    old = time.time() - 3700
+    names = (".a.json.x1_z9.new", ".a.json.b.json.x1.new", ".a.json.x1.txt", ".b.json.x1.new", "a.json.x1.new")
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (old, old))
+    (tmp_path / ".a.json.young.new").touch()  # of a run that goes on
+    write_text(tmp_path / "a.json", "{}")
+    assert {one.name for one in tmp_path.iterdir()} == {"a.json", ".a.json.young.new", *names[1:]}
+
+
+def test_lines_are_cut_at_line_feeds_alone_and_the_last_needs_none(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    for text, lines in (("", []), ("\n", [""]), ("a\u2028b\n\nc", ["a\u2028b", "", "c"]), ("a\r\nb\n", ["a", "b"])):
+        path.write_bytes(text.encode())
+        assert read_lines(path, "") == lines
