@@ -6,12 +6,12 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sertk.core.errors import InputError
 from sertk.core.files import Document, Record
 
-NOTHING: Mapping[str, Any] = {}
+NOTHING: Document = {}
 """What most utterances have as votes and aux: one for all of them."""
 
 
