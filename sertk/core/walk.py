@@ -41,20 +41,23 @@ def below(root: Path) -> Below:
 
     Hidden are names with a dot in front (AppleDouble's `._`, `.Trash`) and `__MACOSX`.
     """
-    found, seen, closed = list[Path](), set[str](), dict[Path, str]()
+    found, closed, seen, links = list[Path](), dict[Path, str](), set[str](), [root]
 
     def note(error: OSError) -> None:
         closed[Path(error.filename)] = f"{error.filename} cannot be looked into ({error.strerror}). Mend its rights."
 
-    for folder, inner, names in os.walk(root, onerror=note, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back, or twice to one folder
-            inner.clear()
-            continue
-        seen.add(real)
-        shown = filter(_shown, inner)
-        inner[:] = sorted(shown, key=lambda name: (Path(folder, name).is_symlink(), name))
-        found += [Path(folder, name) for name in names if _shown(name)]
+    # folders before links to them: a recording is found where it lies
+    while links:
+        start, *links = links
+        for folder, inner, names in os.walk(start, onerror=note):
+            real = os.path.realpath(folder)
+            if real in seen:  # a link that leads back, or twice to one folder
+                inner.clear()
+                continue
+            seen.add(real)
+            inner[:] = sorted(filter(_shown, inner))
+            links += [Path(folder, name) for name in inner if Path(folder, name).is_symlink()]
+            found += [Path(folder, name) for name in names if _shown(name)]
     return Below(sorted(found, key=lambda path: path.relative_to(root).as_posix()), closed)
 
 

@@ -35,7 +35,7 @@ RATES = (1_000, 1_000_000)
 """Sampling rates that are believed, Hz."""
 CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """How libsndfile's log says of WAV, AIFF and AU that fewer bytes are there than are stated."""
-STREAMED = 0x7FFFF000
+STREAMED = 0x7F000000
 """The least of the sizes that sox, ffmpeg and others write into a header when they cannot know the true one."""
 
 

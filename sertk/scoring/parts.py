@@ -13,16 +13,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from glob import escape
+from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+import soundfile
 import torch
 
-import sertk
 from sertk.core import SertkError, Utterance
 from sertk.core.files import STALE, Document, Record, digest, json_bytes, writing
 from sertk.corpus.audio import Facts
+from sertk.corpus.features import COMPUTE
 from sertk.modeling import bundle
 from sertk.scoring import scorer
 
@@ -67,11 +69,13 @@ class Parts:
         self.again = 0
 
     def take(self, name: str) -> bool:
-        """Adds a window that is finished already, and says whether it is."""
+        """Adds a window that is finished already, and says whether it is: not where an input failed, which may pass."""
         try:
             with (self._folder / name).open(encoding="utf-8") as file:
                 count = Count(*json.loads(file.readline()))
         except FileNotFoundError:
+            return False
+        if count.failed:
             return False
         self._add(name, count)
         self.again += count.scored + count.failed
@@ -131,8 +135,8 @@ def key_of(model: Path, device: str, batch: int, files: Sequence[Path], *more: o
     """
     kind = device if device == "cpu" else torch.cuda.get_device_name(device)
     code = [path.read_text(encoding="utf-8", errors="replace") for path in files]
-    versions = (sertk.__version__, torch.__version__, torch.get_float32_matmul_precision())
-    return digest(ascii([bundle.identity(model), kind, batch, scorer.WINDOW, code, *versions, *more]))
+    versions = [*map(version, COMPUTE), soundfile.__libsndfile_version__, torch.get_float32_matmul_precision()]
+    return digest(ascii([bundle.identity(model), kind, batch, scorer.WINDOW, code, versions, *more]))
 
 
 def name_of(utterances: Sequence[Utterance], root: Path, facts: Mapping[str, Facts] | None) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import Document, Record, beside, read_json, read_jsonl, write_json
+from sertk.scoring.parts import FIELDS
 
 MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
 SAME = {"of": "numbers of shards", "bundle": "bundles", "inputs": "lists of inputs", "protocol": "folds"}
@@ -22,7 +23,7 @@ class Share(NamedTuple):
     Attributes:
         number: From 1.
         of: How many there are.
-        inputs: Digest of the ids and labels of all inputs, in order.
+        inputs: Digest of all inputs as they are listed, in order, with their transcripts.
     """
 
     number: int
@@ -35,7 +36,7 @@ def share_of(shard: str, utterances: Sequence[Utterance]) -> Share:
     number, of = map(int, shard.split("/"))
     found = hashlib.sha256()
     for one in utterances:
-        found.update(ascii((one.id, one.label)).encode())
+        found.update(ascii(FIELDS(one)).encode())
     return Share(number, of, found.hexdigest()[:16])
 
 

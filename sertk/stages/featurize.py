@@ -104,15 +104,22 @@ def featurize(data: Data, settings: Settings, jobs: int, named: Sequence[LossTer
             work = [plain._replace(utterances=tuple(p), shas=sha) for p, sha in zip(parts, shas, strict=True)]
             # a shard counts as soon as it is there: a kill loses what was under way and no more
             done = track(_run(work, jobs), len(work), f"{name}: shards of {size}")
-            failed += _told(name, [*chain.from_iterable(done)], shards.folder / "failed.jsonl")
+            failed += _told(name, [*chain.from_iterable(done)], shards, len(todo))
         if todo or not shards.indexed:
             shards.index()
     return failed
 
 
-def _told(name: str, failed: list[Record], path: Path) -> int:
-    """Writes down the utterances that have no feature; gives their number."""
+def _told(name: str, failed: list[Record], shards: Store, tried: int) -> int:
+    """Writes down the utterances that have no feature; gives their number.
+
+    Raises:
+        SertkError: Where none of several has one, nor had one before: that is no fault of theirs.
+    """
+    path = shards.folder / "failed.jsonl"
     path.unlink(missing_ok=True)
+    if len(failed) == tried > 1 and not any(shards.folder.glob("*.safetensors")):
+        raise SertkError(f"{name}: none of {tried} utterances has a feature; the first: {failed[0]['reason']}")
     if failed:
         write_jsonl(path, failed)
         say(f"{name}: {len(failed)} utterances have no feature, see {path}; the first: {failed[0]['reason']}")
@@ -205,11 +212,7 @@ def _raw(job: Job, reads: str, errors: dict[str, Exception], one: Utterance) -> 
 
 
 def _shard(job: Job) -> list[Record]:
-    """Writes a shard of the utterances that have a feature; gives {"id", "reason"} of the others.
-
-    Raises:
-        Exception: Where none of several has one: that is no fault of theirs.
-    """
+    """Writes a shard of the utterances that have a feature; gives {"id", "reason"} of the others."""
     torch.set_num_threads(job.threads)
     feature = _feature(json.dumps(asdict(job.spec)), job.audio.rate, job.weights, job.files)
     errors: dict[str, Exception] = {}
@@ -220,8 +223,6 @@ def _shard(job: Job) -> list[Record]:
     size = min(ROWS, max(1, round(TOGETHER * job.audio.rate / max((len(data) for *_, data in found), default=1))))
     for first in range(0, len(found), size):
         tensors |= _features(job, feature, found[first : first + size], errors)
-    if len(errors) == len(job.utterances) > 1:
-        raise next(iter(errors.values()))
     if tensors:
         write_shard(job.folder, tensors)
     return [{"schema": SCHEMA, "id": name, "reason": sentence(error)} for name, error in errors.items()]

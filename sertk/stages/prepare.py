@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from sertk.console.progress import say, track
-from sertk.core import Corpus, InputError, Rejected, SertkError, Utterance
+from sertk.core import Corpus, InputError, Rejected, SertkError, UsageError, Utterance
 from sertk.core.errors import without_frames
 from sertk.core.files import SCHEMA, Document, Record, sentence, write_json, write_jsonl, write_text
 from sertk.core.walk import below
@@ -62,9 +62,12 @@ def prepare(
     chosen = choose(name, reader, protocols)
     others = earlier(name, reader, out / "protocols", chosen)
     reader.obtain(root)
+    _check_kept(out, reader.reads(root))
     utterances, failed = _read(reader, root)
     utterances, facts, unusable = _examine(root, utterances, least, jobs, out / "audio.jsonl")
     failed += unusable
+    if not (out / "corpus.json").exists():  # so that files are read once, though a protocol may fail
+        _write_facts(out, utterances, facts)
     # written and said before the protocols are made: what is missing may be why one of them fails
     _write_failed(out / "failed.jsonl", failed)
     for note in [*reader.notes(), *case_messages(utterances)]:
@@ -78,7 +81,7 @@ def prepare(
     counts, twins = _counts(reader, utterances), duplicates(utterances, recordings(utterances, shas))
     (out / "corpus.json").unlink(missing_ok=True)  # written last: without it the folder is not prepared
     write_jsonl(out / "manifest.jsonl", (one.to_json() for one in utterances))
-    write_jsonl(out / "audio.jsonl", ({"schema": SCHEMA, **facts[one.id]._asdict()} for one in utterances))
+    _write_facts(out, utterances, facts)
     _write_protocols(out / "protocols", made)
     about = {"corpus": name, "root": str(root.resolve()), "counts": counts, "failed": len(failed)}
     silent = [i for i, fact in facts.items() if fact.silent]
@@ -86,6 +89,22 @@ def prepare(
     for message in corpus_messages(name, counts, failed, twins, silent, out):
         say(message)
     return len(failed)
+
+
+def _check_kept(out: Path, lists: Sequence[Path]) -> None:
+    """Refuses to write over what the corpus is read from.
+
+    Raises:
+        UsageError: If a file of `out` is one of those.
+    """
+    made = {(out / name).resolve() for name in ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl")}
+    kept = next((path for path in lists if path.resolve() in made), None)
+    if kept is not None:
+        raise UsageError(f"{kept} is read, and would be written over. Give another --out, or rename the list.")
+
+
+def _write_facts(out: Path, utterances: Sequence[Utterance], facts: Mapping[str, audio.Facts]) -> None:
+    write_jsonl(out / "audio.jsonl", ({"schema": SCHEMA, **facts[one.id]._asdict()} for one in utterances))
 
 
 def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:

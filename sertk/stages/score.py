@@ -325,10 +325,10 @@ def _print(scorer: Scorer, found: Inputs, batch: int, failed: list[Record]) -> i
 def _write(out: Path, lines: Iterable[bytes], made: _Made, measures: Measures | None) -> str:
     """Writes score lines and, if they have labels and are no shard's, metrics; gives these in words."""
     metrics = beside(out, "metrics", ".json")
-    for old in (metrics, sidecar(out)):
-        old.unlink(missing_ok=True)  # first: beside new scores they would pass for theirs
     with writing(out) as file:
         file.writelines(lines)
+        for old in (metrics, sidecar(out)):  # now, and not where a line is wrong
+            old.unlink(missing_ok=True)  # first: beside new scores they would pass for theirs
     if measures is None or not made.labelled:  # a shard's metrics would be taken for the whole's
         return ""
     # of the lines as they are written, rounded: whoever reads them again gets the same figures

@@ -38,3 +38,11 @@ def test_files_come_in_the_order_of_their_paths_links_once_and_hidden_ones_not(t
     assert [path.relative_to(root).as_posix() for path in found.files] == ["b.wav", "b/1.WAV", "c/2.mp3", "gone.wav"]
     assert [path.name for path in found.having((".wav",))] == ["b.wav", "1.WAV", "gone.wav"]
     assert found.closed == {}
+
+
+def test_a_folder_is_walked_where_it_lies_and_not_through_an_earlier_link(tmp_path: Path) -> None:
+    for name in ("angry", "happy"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "happy" / "a.wav").touch()
+    (tmp_path / "angry" / "zz").symlink_to(tmp_path / "happy")
+    assert [path.relative_to(tmp_path).as_posix() for path in below(tmp_path).files] == ["happy/a.wav"]

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from sertk.core import Feature, Padded
+from sertk.core import Feature, Padded, SertkError, UsageError
 from sertk.core.files import digest, read_jsonl
 from sertk.corpus import audio
 from sertk.corpus.prepared import Data
@@ -21,6 +21,7 @@ from sertk.recipe.look import listing
 from sertk.settings import merge
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
+from sertk.stages.train import train
 from sertk.testing.trees.anybody import folders
 from sertk.testing.trees.audio import clip
 
@@ -171,7 +172,18 @@ def test_an_utterance_without_a_feature_is_one_line_and_the_others_have_theirs(
     assert reasons.keys() == {"anger/ben_1", "anger/dan_2"}
     assert reasons["anger/ben_1"].startswith("RuntimeError: no memory for this one")
     assert len(list(read_jsonl(store / "index.jsonl", ""))) == 46
+    assert featurize(data, merge.load("mini-cnn"), 1) == 2  # again, and these two alone
+    told = r"mel: 2 utterances have no feature in .*, such as anger/ben_1: .*failed.jsonl says why"
+    with pytest.raises(SertkError, match=told):
+        train(merge.load("mini-cnn", overrides={"protocol": "speakers", "fold": "#1"}), data, tmp_path / "run")
     monkeypatch.undo()
     assert featurize(data, merge.load("mini-cnn"), 1) == 0  # it goes on where it was
     assert len(list(read_jsonl(store / "index.jsonl", ""))) == 48
     assert not (store / "failed.jsonl").exists()
+
+
+def test_a_list_that_is_read_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "failed.jsonl").write_text('{"file": "a.wav", "label": "joy"}\n')
+    with pytest.raises(UsageError, match="is read, and would be written over"):
+        prepare(f"table:list={tmp_path / 'failed.jsonl'}", tmp_path, tmp_path, [], 0.1, 1)
+    assert (tmp_path / "failed.jsonl").exists()

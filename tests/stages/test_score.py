@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from sertk.cli.app import app
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import write_jsonl
+from sertk.scoring.parts import Parts
 from sertk.scoring.scorer import Scorer
 from sertk.stages.score import merge, score
 
@@ -164,7 +165,9 @@ def test_windows_of_killed_runs_that_nobody_goes_on_with_are_swept_after_an_hour
     assert left(tmp_path) == [theirs.name, "metrics.json", "scores.jsonl"]
 
 
-def test_failures_of_finished_windows_are_kept_too(manifest: Path, tmp_path: Path, scored: list[str]) -> None:
+def test_a_finished_window_with_a_failure_is_scored_again_for_it_may_have_passed(
+    manifest: Path, tmp_path: Path, scored: list[str]
+) -> None:
     folder = Path(shutil.copytree(manifest.parent, tmp_path / "tones"))
     (folder / "0.wav").write_text("no audio")
     scored.append("")  # so that the kill comes in the third window
@@ -172,11 +175,23 @@ def test_failures_of_finished_windows_are_kept_too(manifest: Path, tmp_path: Pat
     (one,) = [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
     assert len(list(one.iterdir())) == 2
     assert score(BUNDLE, [str(folder / "manifest.jsonl")], tmp_path / "out/scores.jsonl") == 1
-    assert scored == ["u4"]
+    assert scored == ["u1", "u4"]
     assert [line["id"] for line in lines(tmp_path / "out/failed.jsonl")] == ["u0"]
     assert [line["id"] for line in lines(tmp_path / "out/scores.jsonl")] == ["u1", "u2", "u3", "u4"]
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert (metrics["failed"], metrics["inputs"], metrics["utterances"]) == (1, 5, 3)  # u4 is of no class
+
+
+def test_lines_that_cannot_be_written_leave_the_earlier_metrics(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "scores.jsonl"
+    score(BUNDLE, [str(manifest)], out)
+    before = left(tmp_path)
+    monkeypatch.setattr(Parts, "scored", lambda self: (_ for _ in ()).throw(SertkError("gone")))
+    with pytest.raises(SertkError, match="gone"):
+        score(BUNDLE, [str(manifest)], out)
+    assert [name for name in left(tmp_path) if not name.startswith(".")] == before
 
 
 # --- shards put together ---------------------------------------------------------------------------------------------
