@@ -118,7 +118,7 @@ class History:
             curves: What was measured of train and dev at its end, where it was asked for.
         """
         terms = {name: value / max(1, self._batches) for name, value in self._terms.items()}
-        loss = terms.pop(TOTAL, math.nan)
+        loss = terms.pop(TOTAL, None)  # none where a run went on behind the last step of an epoch
         line = {
             "epoch": self.epoch,
             "train_loss": loss,
@@ -138,7 +138,8 @@ class History:
         weighs = "" if alpha is None else f", alpha {alpha:.3f}"
         mark = " *" if score is not None and not self._bad else ""
         tail = "" if score is None else f", dev {self._text(score)}{mark}"
-        say(f"epoch {self.epoch} of at most {self._epochs}: train loss {loss:.4f}{weighs}{tail}")
+        trained = "no loss" if loss is None else f"loss {loss:.4f}"
+        say(f"epoch {self.epoch} of at most {self._epochs}: train {trained}{weighs}{tail}")
         self.epoch, self._terms, self._batches = self.epoch + 1, {}, 0
         if not distributed.rank():
             self._draw()

@@ -30,6 +30,7 @@ RECORDINGS = str(Path(__file__).parents[1] / "testing" / "recordings")
 SIZES = {  # what cannot be left out here
     ("augmentation", "noise_folder"): {"folder": RECORDINGS},
     ("augmentation", "reverb"): {"folder": RECORDINGS},
+    ("backbone", "fusion"): {"branches": {"one": {"name": "frames", "reads": "mel"}}},
     ("pooling", "flam"): {"heads": 2},
 }
 

@@ -18,6 +18,7 @@ from sertk.core import (
     Batch,
     Crop,
     Feature,
+    InputSpec,
     Output,
     Padded,
     Rng,
@@ -364,7 +365,7 @@ def test_a_second_input_is_cut_at_the_same_seconds() -> None:
 def test_the_backbone_is_told_the_fixed_length_of_its_crops() -> None:
     features = {"x": Steps(0.1), "y": Steps(0.05)}
     assert {name: spec.frames for name, spec in Frontend(features, Crop(0.4)).inputs().items()} == {"x": 4, "y": 8}
-    assert Frontend(features, None).inputs()["x"] == (1, 0.1, None, 1)
+    assert Frontend(features, None).inputs()["x"] == InputSpec(1, 0.1)
 
 
 def test_without_a_crop_the_inputs_stay_whole() -> None:
