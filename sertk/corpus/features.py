@@ -248,11 +248,14 @@ class Loaded:
     """
 
     def __init__(self, features: Mapping[str, Tensor], store: Store) -> None:
-        self._store, self.reads = store, store.reads
+        self._store, self.reads, self.folder = store, store.reads, store.folder
         self._place = {sha: place for place, sha in enumerate(features)}
         self._rows = list(features.values())
         one = all(len(row) == 1 for row in self._rows)
         self._matrix = torch.stack(self._rows) if one and self._rows else None  # (U, 1, D)
+
+    def __contains__(self, sha: object) -> bool:
+        return sha in self._place or sha in self._store
 
     def stack(self, shas: Sequence[str]) -> Padded:
         """(B, T, D) of B content hashes; raises SertkError as the store does."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sertk.console.progress import say
 from sertk.core import AuxTask, BatchSampler, Dims, Feature, NotHereError, SertkError, Task, UsageError, key
 from sertk.core.files import Record
-from sertk.corpus.features import Store, address, cached, reads_of, share_features, stores
+from sertk.corpus.features import address, cached, reads_of, share_features, stores
 from sertk.corpus.folding import Fold, subset
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds, value_of
@@ -78,27 +78,11 @@ def share(plugins: Plugins, settings: Settings, data: Data, folds: Folds, chosen
     ids = {i for name in chosen for i in (*folds.fold(name).train, *folds.fold(name).dev)}
     read = [one for i, one in data.utterances.items() if i in ids]
     loaded = {n: store.loaded([address(store.reads, one, data.facts) for one in read]) for n, store in kept.items()}
-    for name, store in kept.items():
-        _check_stored(name, store, {one.id: address(store.reads, one, data.facts) for one in read})
     raw = {reads_of(plugins, spec) for name, spec in settings.inputs.items() if name not in kept}
     reader = Reader(data, settings.audio, loaded, sorted(raw))
     features = {name: store.folder.name for name, store in kept.items()}
     files: bundle.Kept = {name: {} for name in made}
     return Shared(plugins, data, folds, reader, made, files, features, warm_start.digest(settings.train.init))
-
-
-def _check_stored(name: str, store: Store, hashes: Mapping[str, str]) -> None:
-    """Refuses a run of which utterances have no feature.
-
-    Raises:
-        SertkError: With the first of them, and where it is said why.
-    """
-    lacking = [one for one, sha in hashes.items() if sha and sha not in store]
-    if lacking:
-        told = store.folder / "failed.jsonl"
-        why = f"{told} says why; take them out of the corpus" if told.exists() else "run `sertk featurize` again"
-        what = f"{len(lacking)} utterances have no feature in {store.folder}, such as {lacking[0]}"
-        raise SertkError(f"{name}: {what}: {why}.")
 
 
 class Setup(NamedTuple):

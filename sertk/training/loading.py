@@ -43,6 +43,22 @@ class Reader:
             for name, store in self._stores.items()
         }
 
+    def check(self, utterances: Sequence[Utterance]) -> None:
+        """Refuses utterances that have no feature.
+
+        Raises:
+            SertkError: With the first of them, and where it is said why.
+        """
+        for name, store in self._stores.items():
+            hashes = {one.id: address(store.reads, one, self._data.facts) for one in utterances}
+            lacking = [one for one, sha in hashes.items() if sha and sha not in store]
+            if lacking:
+                told = store.folder / "failed.jsonl"
+                why = "run `sertk featurize` again"
+                why = f"{told} says why; take them out of the corpus" if told.exists() else why
+                what = f"{len(lacking)} utterances have no feature in {store.folder}, such as {lacking[0]}"
+                raise SertkError(f"{name}: {what}: {why}.")
+
     def _wave(self, one: Utterance) -> Tensor:
         return audio.read(self._data.root / one.path, one.id, self._settings, one.start, one.duration)
 

@@ -78,6 +78,7 @@ def _train(setup: Setup) -> None:
     processes = distributed.world_size()
     check_aux(setup, parts.mixture.aux)
     check_texts(setup, parts.body)
+    setup.shared.reader.check(setup.shared.data.select([*setup.fold.train, *setup.fold.dev]))
     rows = t.batch * t.accumulate * processes
     made = f"train.batch {t.batch} x train.accumulate {t.accumulate} x processes {processes}"
     say(f"{rows} rows an optimizer step: {made}")

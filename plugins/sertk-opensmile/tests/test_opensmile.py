@@ -139,7 +139,7 @@ def test_goes_to_another_process_and_gives_the_same() -> None:
 @pytest.mark.parametrize("setting", [{"crop": {"length": 1.0}}, {"segments": "1s:1s"}], ids=["crop", "segments"])
 def test_pieces_in_seconds_are_refused(setting: dict[str, object]) -> None:
     settings = merge.load(str(SYSTEMS / "egemaps-svm.yaml"), overrides=setting)
-    with pytest.raises(UsageError, match="frame"):
+    with pytest.raises(UsageError, match=r"crop cuts nothing|frame"):
         build.make_body(Plugins(), settings)
 
 
