@@ -34,6 +34,11 @@ class Padded:
         steps = torch.arange(self.data.shape[1], device=self.data.device)
         return steps < self.length[:, None]
 
+    @property
+    def present(self) -> Tensor:
+        """(B,) bool, false where an utterance lacks this input, as a transcript: its length is 0."""
+        return self.length > 0
+
     def fill(self, value: float | Tensor) -> Padded:
         """The same with the padding set to a value, or to a frame (D,)."""
         if self.length.is_cpu and bool((self.length >= self.data.shape[1]).all()):  # a GPU would have to wait for it
@@ -134,11 +139,6 @@ class Batch:
     copy: Tensor
     owner: Tensor
     groups: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def present(self) -> dict[str, Tensor]:
-        """{name: (B,) bool}, false where an utterance lacks that input: its length is 0."""
-        return {name: x.length > 0 for name, x in self.inputs.items()}
 
     def take(self, rows: Tensor) -> Batch:
         """Some rows, in the order asked for; groups do not survive a choice of rows."""

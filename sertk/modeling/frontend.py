@@ -157,7 +157,7 @@ def compute(feature: Feature, raw: Padded) -> Padded:
     Raises:
         SertkError: Where it fails, or returns something else.
     """
-    if feature.reads == "text" and not bool((raw.length > 0).all()):
+    if feature.reads == "text" and not bool(raw.present.all()):
         return _where_present(feature, raw)
     with inside(feature.who):
         found = feature(raw)
@@ -166,7 +166,7 @@ def compute(feature: Feature, raw: Padded) -> Padded:
 
 def _where_present(feature: Feature, raw: Padded) -> Padded:
     """What a feature makes of the rows that are there; the others have length 0."""
-    rows = raw.length.nonzero()[:, 0]
+    rows = raw.present.nonzero()[:, 0]
     if not len(rows):
         return Padded(raw.data.new_zeros(len(raw.length), 0, feature.width), raw.length)
     found = compute(feature, raw.take(rows))

@@ -193,19 +193,7 @@ def test_a_file_of_transcripts_that_cannot_be_used_is_refused(
 
 
 def test_a_run_of_text_alone_refuses_utterances_without_one(prepared: Path, tmp_path: Path) -> None:
-    done = ran(
-        "train",
-        prepared,
-        "--system",
-        "text-transformer",
-        "--protocol",
-        "emobox",
-        "--fold",
-        "1",
-        "--out",
-        tmp_path / "run",
-        code=1,
-    )
+    done = ran("train", prepared, "--system", "text-transformer", *FOLD, "--out", tmp_path / "run", code=1)
     assert "train utterances have no transcript" in done.stderr
     assert "the model reads nothing else" in done.stderr
 
@@ -230,20 +218,7 @@ def test_pieces_follow_from_the_transcripts_of_train_alone(data: Path, tmp_path:
 
 
 def test_a_bundle_of_text_alone_lists_who_has_none(data: Path, prepared: Path, tmp_path: Path) -> None:
-    settings = ("--set", "train.epochs=1", "--set", "backbone.width=8", "--set", "inputs.text.units=60")
-    ran(
-        "train",
-        data,
-        "--system",
-        "text-transformer",
-        "--protocol",
-        "emobox",
-        "--fold",
-        "1",
-        "--out",
-        tmp_path / "run",
-        *settings,
-    )
+    ran("train", data, "--system", "text-transformer", *FOLD, *SMALL, "--out", tmp_path / "run")
     out = tmp_path / "scores.jsonl"
     ran("score", tmp_path / "run" / "model", prepared, "--out", out, code=3)
     corpus, failed = Data(prepared), lines(tmp_path / "failed.jsonl")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sertk.builtin.backbones.common import check_depth, choose, on_meta, pretrained
+from sertk.builtin.backbones.common import check_depth, check_source, choose, on_meta, pretrained
 from sertk.core import (
     CODE_POINTS,
     Backbone,
@@ -78,9 +78,7 @@ class Bert(Backbone):
     ) -> None:
         super().__init__()
         self.inputs = (_choose(inputs, reads),)
-        if (source is None) == (config is None):
-            both = "takes a source or a config, not both" if source is not None else "needs a source"
-            raise UsageError(f"backbone 'bert' {both}: give the folder of a checkpoint, or its name on the hub.")
+        check_source("bert", source, config)
         check_range("backbone 'bert'", "tokenizer", tokenizer, at_least=1, at_most=MOST)
         self.encoder = _load(source) if source is not None else _random(config or {})
         self.encoder.register_module("pooler", None)  # it is trained for whether two sentences follow each other

@@ -147,6 +147,17 @@ def sinusoids(tokens: Tensor) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)[:, :width].to(tokens.dtype)
 
 
+def check_source(backbone: str, source: str | None, config: object) -> None:
+    """Refuses an encoder without a checkpoint and without sizes, or with both.
+
+    Raises:
+        UsageError: There.
+    """
+    if (source is None) == (config is None):
+        both = "needs a source" if source is None else "takes a source or a config, not both"
+        raise UsageError(f"backbone {backbone!r} {both}: the folder of a checkpoint, or its name on the hub.")
+
+
 def remove(module: nn.Module, *names: str) -> None:
     """Takes parts out of a module; what stays keeps its name."""
     for name in names:

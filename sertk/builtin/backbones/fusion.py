@@ -85,7 +85,7 @@ class Fusion(Backbone):
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{name: (B, T, ·)} -> (B, 1, D)."""
         present = {
-            name: torch.stack([inputs[i].length > 0 for i in one.inputs]).all(0) for name, one in self.parts.items()
+            name: torch.stack([inputs[i].present for i in one.inputs]).all(0) for name, one in self.parts.items()
         }
         kept = self._kept(present)
         found = [self._embedding(name, inputs, present[name], kept[name]) for name in self.parts]

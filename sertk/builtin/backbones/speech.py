@@ -17,6 +17,7 @@ from sertk.builtin.backbones.common import (
     LayerSum,
     check_depth,
     check_frames,
+    check_source,
     choose,
     choose_wave,
     join_frozen,
@@ -129,10 +130,7 @@ class SpeechEncoder(Backbone):
     ) -> None:
         super().__init__()
         self.inputs = ((choose_wave if start is None else choose)(self.kind, inputs, reads),)
-        if (source is None) == (config is None):
-            raise UsageError(
-                f"backbone {self.kind!r} needs a source: the folder of a checkpoint, or its name on the hub."
-            )
+        check_source(self.kind, source, config)
         self.encoder = self._load(source) if source is not None else self._random(config or {})
         self.weights = hash_of(self.encoder.state_dict()) if source is not None else ""
         sizes, depth = self.encoder.config, len(self._stack.layers)

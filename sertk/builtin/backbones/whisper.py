@@ -15,6 +15,7 @@ from sertk.builtin.backbones.common import (
     LayerSum,
     check_depth,
     check_frames,
+    check_source,
     choose,
     choose_wave,
     join_frozen,
@@ -121,8 +122,7 @@ class Whisper(Backbone):
     ) -> None:
         super().__init__()
         self.inputs = ((choose_wave if start is None else choose)("whisper", inputs, reads),)
-        if (source is None) == (config is None):
-            raise UsageError("backbone 'whisper' needs a source: the folder of a checkpoint, or its name on the hub.")
+        check_source("whisper", source, config)
         self.encoder = _load(source) if source is not None else _random(config or {})
         self.weights = hash_of(self.encoder.state_dict()) if source is not None else ""
         sizes, depth = self.encoder.config, len(self.encoder.layers)
