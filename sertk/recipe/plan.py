@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 from sertk.core import AuxTask, Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
-from sertk.core.files import beside, digest, part_of, scores_file
+from sertk.core.files import beside, digest, part_of, read_json, scores_file
 from sertk.corpus import folding, protocols
 from sertk.corpus.features import Store, reads_of, stores
 from sertk.corpus.prepared import title_of
@@ -196,6 +196,11 @@ class Plan:
         """What training and scoring read of a prepared corpus: of the manifest they read the transcripts alone."""
         texts = any(reads_of(self.plugins, one) == "text" for one in self.settings.inputs.values())
         return self._prepared()[1 if texts else 2 :]
+
+    def notes(self) -> list[str]:
+        """What the corpus's reading found that the user should know, as `prepare` wrote it down."""
+        found: list[str] = read_json(self._data / "corpus.json", "Run `sertk prepare`.").get("notes") or []
+        return found
 
     def _nj(self) -> list[str]:
         return ["--nj", str(self.jobs)]

@@ -56,6 +56,9 @@ def run(path: Path, ask: Ask, record: Path | None = None) -> int:
         codes = run_stage(plan.ask, plan.jobs, stage, steps or (), todo, launcher)
         if any(codes):
             return next(filter(None, codes))
+        if stage == "report" and todo and not ask.dry:
+            for note in plan.notes():  # said by prepare, far above the table
+                say(f"{plan.title}: {note}")
     if record:
         with contextlib.suppress(SertkError, OSError):  # without one the next call goes the ordinary way
             _record(plan, stages, record)

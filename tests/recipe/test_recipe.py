@@ -127,6 +127,18 @@ def test_a_stage_whose_files_are_not_there_says_once_which_command_comes_first(
     assert "sertk train " not in text
 
 
+def test_what_is_to_be_known_of_the_corpus_stands_below_the_table_too(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(work, tmp_path / "work", symlinks=True))
+    about = mine / "data/ravdess/corpus.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "notes": ["it is synthetic"]}))
+    (mine / "exp/emobox/mini-cnn/.report.json").unlink()
+    words = ("recipe", recipe, "--root", corpus, "--work", mine, "--stage", "report")
+    assert "it is synthetic" not in cli(*words, "--dry-run").stderr
+    assert cli(*words).stderr.rstrip().endswith("ravdess: it is synthetic")
+
+
 def test_the_printed_commands_run_when_pasted_and_give_the_same_bits(
     work: Path, recipe: Path, corpus: Path, tmp_path: Path
 ) -> None:

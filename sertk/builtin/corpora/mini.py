@@ -39,6 +39,13 @@ class Mini(Corpus):
         """Synthesises the corpus at `root`, unless it is there."""
         espeak.synthesise(root)
 
+    def notes(self) -> list[str]:
+        """What a first user must know before the figures."""
+        return [
+            "synthetic voices: the scores mean nothing, they show that everything runs here. "
+            "Next: `sertk prepare --list` has the real corpora, with where to obtain them"
+        ]
+
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
         """Every utterance; file names are SPEAKER_EMOTION_SENTENCE_TAKE."""
         for path in audio_files(root, "f1/f1_anger_01_1.flac, as `sertk prepare mini` makes them"):
