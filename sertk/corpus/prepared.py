@@ -11,6 +11,8 @@ from sertk.core.files import SCHEMA, Record, read_json, read_jsonl
 from sertk.corpus import audio, protocols
 from sertk.corpus.protocols import Folds
 
+PREPARED = ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl")
+"""What `prepare` writes into the folder of a corpus, beside its protocols."""
 PREPARE = "Run `sertk prepare CORPUS --root FOLDER --out DATA`."
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 
 from sertk.core import UsageError
 from sertk.core.files import beside
+from sertk.corpus.prepared import PREPARED
 from sertk.scoring.inputs import Inputs
 from sertk.scoring.shards import sidecar
-
-PREPARED = ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl")
-"""What `prepare` writes into the folder of a corpus."""
 
 
 def check_out(out: Path, inputs: Iterable[Path]) -> None:

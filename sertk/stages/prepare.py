@@ -20,7 +20,7 @@ from sertk.corpus import audio
 from sertk.corpus.audit import duplicates, recordings
 from sertk.corpus.audit_page import page
 from sertk.corpus.messages import case_messages, corpus_messages, protocol_messages
-from sertk.corpus.prepared import title_of
+from sertk.corpus.prepared import PREPARED, title_of
 from sertk.corpus.protocol_files import choose, contents, earlier
 from sertk.modeling.borders import inside
 from sertk.plugins import Plugins, split
@@ -97,7 +97,7 @@ def _check_kept(out: Path, lists: Sequence[Path]) -> None:
     Raises:
         UsageError: If a file of `out` is one of those.
     """
-    made = {(out / name).resolve() for name in ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl")}
+    made = {(out / name).resolve() for name in PREPARED}
     kept = next((path for path in lists if path.resolve() in made), None)
     if kept is not None:
         raise UsageError(f"{kept} is read, and would be written over. Give another --out, or rename the list.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 from torch import Tensor
 
 from sertk.builtin.backbones.fusion import Fusion
@@ -15,6 +18,7 @@ from sertk.core import WHOLE, Backbone, Crop, HeadSpec, InputSpec, Padded, Usage
 from sertk.modeling import build
 from sertk.modeling.build import about_frozen, with_frozen
 from sertk.plugins import Plugins
+from sertk.settings.check import settings_of
 from sertk.settings.schema import Component, Settings
 
 PLUGINS = Plugins()
@@ -351,3 +355,28 @@ def test_the_weights_of_every_branch_are_told() -> None:
     assert made.weights == ""
     made.parts["speech"].weights = "abc"
     assert Fusion(INPUTS, dict(made.parts)).weights == "speech abc"
+
+
+# --- as documented -------------------------------------------------------------------------------------------------
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[3] / "docs/fusion.md").read_text(), re.DOTALL)
+HERE = {  # sizes in the place of checkpoints, and a feature in the place of a guest's
+    "source: google-bert/bert-base-uncased": "config: {vocab_size: 260, num_hidden_layers: 1}",
+    "source: openai/whisper-tiny.en": "config: {encoder_layers: 1}",
+    "source: microsoft/wavlm-base": "config: {num_hidden_layers: 9}",
+    "{name: opensmile, set: eGeMAPSv02}": "{name: mfcc}",
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_documented_examples_can_be_made(example: str) -> None:
+    for there, here in HERE.items():
+        example = example.replace(there, here)
+    settings = settings_of(YAML(typ="safe", pure=True).load(example))
+    with torch.device("meta"):
+        body = build.make_body(PLUGINS, with_frozen(PLUGINS, settings))
+    assert list(body.backbone.branches) == list(settings.backbone.settings["branches"])  # type: ignore[call-overload]
+
+
+def test_each_use_has_an_example() -> None:
+    assert len(EXAMPLES) == 3  # speech and text, two encoders, frames and functionals
