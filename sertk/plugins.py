@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import typing
@@ -21,6 +22,7 @@ import pluggy
 
 import sertk
 from sertk import core, hookspecs
+from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
 from sertk.settings.schema import Component
 from sertk.settings.values import component_parts, fits, type_words
@@ -63,6 +65,8 @@ KINDS: Mapping[str, Kind] = {
 """Every kind of plugin, in the order in which they are shown."""
 
 _BY_INTERFACE = {kind.interface: name for name, kind in KINDS.items() if kind.interface}
+SWITCH = "SERTK_PLUGINS"
+"""The environment variable that switches installed plugins off."""
 Spec = str | Mapping[str, object] | Component
 """A component as it may be given: NAME[:SETTING=VALUE,...], {name: ..., setting: value}, or read already."""
 
@@ -91,51 +95,102 @@ class Setting(NamedTuple):
     about: str
 
 
-def manager(files: Sequence[str | Path] = ()) -> pluggy.PluginManager:
+def manager(files: Sequence[str | Path] = (), faults: list[str] | None = None) -> pluggy.PluginManager:
     """A new plugin manager with every builtin, every installed guest and the plugin files of a run.
 
     Args:
         files: Python files with hooks; importing them runs them.
+        faults: Takes a sentence for each guest that cannot be used; the guest is left out.
 
     Raises:
-        SertkError: Where a guest or a file cannot be imported: training silently without it would be a wrong result.
+        SertkError: If a file cannot be used, or a guest and nobody takes `faults`.
+        UsageError: If `SERTK_PLUGINS` cannot be read.
     """
     made = pluggy.PluginManager("sertk")
     made.add_hookspecs(hookspecs)
     for kind in KINDS.values():
         name = f"sertk.builtin.{kind.plural}"
         made.register(importlib.import_module(name), name)
-    points = importlib.metadata.entry_points(group="sertk")
-    for point in points:
-        where = f"plugin {point.name!r} of {point.dist.name if point.dist else 'an unknown distribution'}"
-        if made.has_plugin(point.name):
-            raise SertkError(
-                f"{where} has the name of another plugin. Installed: {_spell_points(points)}. Uninstall one."
-            )
-        try:
-            made.load_setuptools_entrypoints("sertk", point.name)
-            made.check_pending()
-        except (Exception, SystemExit) as error:  # a guest can fail in any way; each of them ends the run and is named
-            raise SertkError(
-                f"{where} ({point.value}) does not load: {type(error).__name__}: {error}. Mend or uninstall it."
-            ) from error
-        if not made.get_hookcallers(made.get_plugin(point.name)):
-            raise SertkError(f"{where} ({point.value}) offers nothing. Mark its hooks with @hookimpl, or uninstall it.")
+    off = _switched_off()
+    for point in importlib.metadata.entry_points(group="sertk"):
+        if off.isdisjoint({point.name, point.dist.name if point.dist else point.name}):
+            try:
+                _register_guest(made, point)
+            except SertkError as error:
+                if faults is None:
+                    raise
+                faults.append(str(error))
     for file in dict.fromkeys(Path(one).resolve() for one in files):
         _register_file(made, file)
     return made
 
 
-def _spell_points(points: importlib.metadata.EntryPoints) -> str:
-    return ", ".join(f"{point.name} = {point.value}" for point in points)
+def _off(name: str) -> str:
+    return f"set {SWITCH}=-{name} to switch it off."
+
+
+def _switched_off() -> set[str]:
+    """The distributions and entry points that SERTK_PLUGINS switches off, such as "-sertk-lab,-sertk-poly".
+
+    Raises:
+        UsageError: If a word of it does not begin with a minus.
+    """
+    words = [word.strip() for word in os.environ.get(SWITCH, "").split(",") if word.strip()]
+    if wrong := [word for word in words if not word.startswith("-")]:
+        raise UsageError(f"{SWITCH} has {wrong[0]!r}. It switches plugins off, as in {SWITCH}=-sertk-lab,-sertk-poly.")
+    return {word[1:] for word in words}
+
+
+def _register_guest(made: pluggy.PluginManager, point: importlib.metadata.EntryPoint) -> None:
+    """Imports what an entry point names and registers its hooks.
+
+    Raises:
+        SertkError: If it cannot be used. Nothing of it is registered then.
+    """
+    dist = point.dist.name if point.dist else "an unknown distribution"
+    where, way = f"plugin {point.name!r} of {dist}", f"Repair or uninstall it, or {_off(dist)}"
+    if made.has_plugin(point.name):
+        points = ", ".join(f"{one.name} = {one.value}" for one in importlib.metadata.entry_points(group="sertk"))
+        raise SertkError(f"{where} has the name of another plugin. Installed: {points}. Uninstall one.")
+    try:
+        made.load_setuptools_entrypoints("sertk", point.name)
+        _check_hooks(made, made.get_plugin(point.name))
+    except (Exception, SystemExit) as error:  # a guest can fail in any way
+        if made.has_plugin(point.name):
+            made.unregister(name=point.name)
+        said = str(error) if isinstance(error, SertkError) else f"does not load: {type(error).__name__}: {error}."
+        raise SertkError(f"{where} ({point.value}) {said} {way}") from error
+
+
+def _check_hooks(made: pluggy.PluginManager, plugin: Any) -> None:  # noqa: ANN401 - a module, or any object
+    """Looks at what a plugin offers.
+
+    Raises:
+        SertkError: If it was written for another interface, offers nothing, or a hook is misspelt or not marked.
+    """
+    needs = getattr(plugin, "SERTK_API", core.API)
+    if needs != core.API:
+        raise SertkError(
+            f"needs interface {needs} of sertk; sertk {sertk.__version__} has {core.API}. Install a version that fits."
+        )
+    hooks = [kind.hook for kind in KINDS.values()]
+    for name in (one for one in dir(plugin) if one.startswith("sertk_") and inspect.isroutine(getattr(plugin, one))):
+        marked = made.parse_hookimpl_opts(plugin, name) is not None
+        if name in hooks and not marked:
+            raise SertkError(f"has a function {name} without @hookimpl. Mark it.")
+        if name not in hooks and (marked or difflib.get_close_matches(name, hooks, n=1)):
+            raise SertkError(f"has a hook {name}, and sertk knows none of that name{nearest(name, hooks)}.")
+    made.check_pending()
+    if not made.get_hookcallers(plugin):
+        raise SertkError("offers nothing. Mark its hooks with @hookimpl.")
 
 
 def _register_file(made: pluggy.PluginManager, path: Path) -> None:
     """Imports a plugin file and registers its hooks.
 
     Raises:
-        UsageError: Where there is no such file.
-        SertkError: Where it does not load or has no hook.
+        UsageError: If there is no such file.
+        SertkError: If it does not load or has no hook.
     """
     if not path.is_file():
         raise UsageError(f"there is no plugin file {path}. Give a Python file with hooks marked @hookimpl.")
@@ -147,11 +202,10 @@ def _register_file(made: pluggy.PluginManager, path: Path) -> None:
     try:
         spec.loader.exec_module(module)
         made.register(module, str(path))
-        made.check_pending()
+        _check_hooks(made, module)
     except (Exception, SystemExit) as error:  # as a guest's, whatever it is
-        raise SertkError(f"the plugin file {path} does not load: {type(error).__name__}: {error}. Mend it.") from error
-    if not made.get_hookcallers(module):
-        raise SertkError(f"the plugin file {path} offers nothing. Mark its hooks with @hookimpl.")
+        said = str(error) if isinstance(error, SertkError) else f"does not load: {type(error).__name__}: {error}."
+        raise SertkError(f"the plugin file {path} {said}") from error
 
 
 def file_hash(path: str | Path) -> str:
@@ -165,27 +219,48 @@ class Plugins:
     Args:
         source: The plugin manager to read; a new one by default.
         files: Plugin files of the run, for a new one.
+
+    Attributes:
+        faults: A sentence for each installed plugin, or name of one, that cannot be used. It is warned of once.
     """
 
     def __init__(self, source: pluggy.PluginManager | None = None, files: Sequence[str | Path] = ()) -> None:
-        made = source or manager(files)
+        faults: list[str] = []
+        made = source or manager(files, faults)
         owners = {id(plugin): dist for plugin, dist in made.list_plugin_distinfo()}
-        self._entries = {name: self._collect(made, name, kind.hook, owners) for name, kind in KINDS.items()}
+        self._contested: dict[tuple[str, str], str] = {}
+        self._entries = {name: self._collect(made, name, owners, faults) for name in KINDS}
+        self.faults = tuple(dict.fromkeys(faults))
+        for fault in self.faults:
+            _warn(fault)
 
-    @staticmethod
-    def _collect(made: pluggy.PluginManager, kind: str, hook: str, owners: Mapping[int, Any]) -> dict[str, Entry]:
+    def _collect(
+        self, made: pluggy.PluginManager, kind: str, owners: Mapping[int, Any], faults: list[str]
+    ) -> dict[str, Entry]:
+        """Who offers what of a kind. What a guest does wrong is a fault, and costs its own names alone."""
         entries: dict[str, Entry] = {}
+        hook = KINDS[kind].hook
         for implementation in getattr(made.hook, hook).get_hookimpls():
-            name, version = _owner(implementation.plugin, owners.get(id(implementation.plugin)))
-            for word, factory in _offered(implementation, f"{hook} of {name} {version}").items():
-                if word in entries:
-                    other = entries[word]
-                    raise SertkError(
-                        f"{kind} {word!r} is offered by both {other.distribution} {other.version} and {name} "
-                        f"{version}. Uninstall one of them, or rename it."
-                    )
-                entries[word] = Entry(factory, name, version)
-        return entries
+            dist = owners.get(id(implementation.plugin))
+            name, version = _owner(implementation.plugin, dist)
+            try:
+                offered = _offered(implementation, f"{hook} of {name} {version}")
+            except SertkError as error:
+                if not dist:
+                    raise
+                faults.append(f"{error} Or {_off(name)}")
+                continue
+            for word, factory in offered.items():
+                if word not in entries:
+                    entries[word] = Entry(factory, name, version)
+                    continue
+                both = f"{entries[word].distribution} {entries[word].version} and {name} {version}"
+                fault = f"{kind} {word!r} is offered by both {both}. Uninstall one of them, or rename it."
+                if not dist:
+                    raise SertkError(fault)
+                self._contested[kind, word] = f"{fault} Or {_off(name)}"
+                faults.append(self._contested[kind, word])
+        return {word: entry for word, entry in entries.items() if (kind, word) not in self._contested}
 
     def names(self, kind: str) -> list[str]:
         """The registered names of a kind, sorted."""
@@ -200,11 +275,14 @@ class Plugins:
         """What stands behind a name.
 
         Raises:
-            UsageError: Where nothing does; the nearest name is proposed.
+            UsageError: If nothing does; the nearest name is proposed, and plugins that cannot be used are named.
+            SertkError: If several distributions offer it.
         """
         entries = self._of(kind)
+        if (kind, name) in self._contested:
+            raise SertkError(self._contested[kind, name])
         if name not in entries:
-            raise UsageError(f"no {kind} named {name!r}{nearest(name, entries)}")
+            raise UsageError(" ".join([f"no {kind} named {name!r}{nearest(name, entries)}", *self.faults]))
         return entries[name]
 
     def factory(self, kind: str, name: str) -> Callable[..., Any]:
@@ -347,6 +425,11 @@ class Plugins:
         if isinstance(value, Mapping) and _is_mapping(hint):
             return {name: made(spec) for name, spec in value.items()}
         return [made(spec) for spec in value] if isinstance(value, list) else made(value)
+
+
+@functools.cache  # once a process, however many registries it makes
+def _warn(fault: str) -> None:
+    say(f"warning: {fault}")
 
 
 def _owner(plugin: object, distribution: Any) -> tuple[str, str]:  # noqa: ANN401 - pluggy's view of a distribution

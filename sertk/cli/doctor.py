@@ -105,8 +105,8 @@ def trials() -> Iterator[tuple[str, str, str]]:
         dist, number = (point.dist.name, point.dist.version) if point.dist else ("PLUGIN", "")
         code = f"from sertk.cli.app import app; print(doctor.load({point.group!r}, {point.name!r}, app))"
         yield f"plugin {point.name} ({dist} {number})", code, f"update it, or uninstall it: pip uninstall {dist}"
-    code = "from sertk.plugins import Plugins; Plugins(); print('all fit together')"
-    yield "plugins", code, "update or uninstall the plugin that is named here"
+    fix = "update or uninstall the plugin that is named here, or switch it off: export SERTK_PLUGINS=-NAME"
+    yield "plugins", "print(doctor.together())", fix
     yield "current folder", "print(doctor.folder('.'))", "cd to a folder of your own with enough room"
     code = "from huggingface_hub.constants import HF_HUB_CACHE; print(doctor.folder(HF_HUB_CACHE))"
     yield "pretrained models", code, "export HF_HOME=FOLDER, with a folder of your own that has enough room"
@@ -168,6 +168,15 @@ def load(group: str, name: str, own: Typer) -> str:
         raise ValueError(f"sertk or another plugin offers {name!r} too")
     point.load()
     return point.value
+
+
+def together() -> str:
+    """Reads what all plugins offer."""
+    from sertk.plugins import Plugins
+
+    if faults := Plugins().faults:
+        raise ValueError(" ".join(faults))
+    return "all fit together"
 
 
 def folder(name: str) -> str:

@@ -54,7 +54,11 @@ from sertk.core.task import AUX, AuxTask, Task
 from sertk.core.utterance import Rejected, Utterance
 from sertk.core.view import WHOLE, At, Crop, Dims, Output, Span, Tail, View, Views
 
+API = 1
+"""The version of the interfaces. A plugin whose module says `SERTK_API = 1` is not loaded where this is another."""
+
 __all__ = [
+    "API",
     "AUX",
     "CODE_POINTS",
     "OVERLAPS",

@@ -120,8 +120,13 @@ class Feature(Part, ABC):
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves at the run's rate, or int64 code points of texts, each of one at least -> (B, T, width)."""
 
-    def fit(self, utterances: Sequence[Utterance]) -> None:
-        """Learns from the training utterances, where there is something to learn."""
+    def fit(self, utterances: Sequence[Utterance], wave: Callable[[Utterance], Tensor]) -> None:
+        """Learns from the training utterances, where there is something to learn.
+
+        Args:
+            utterances: Those of train; of a run that goes on, the same again.
+            wave: Reads one of them: (S,) at the run's rate, as the feature will be given it.
+        """
 
     def files(self) -> dict[str, bytes]:
         """What `fit` learned, by file name, for the bundle."""

@@ -7,6 +7,7 @@ import math
 import pickletools
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import torch
@@ -60,10 +61,16 @@ def _rows(feature: Feature, seconds: tuple[float, ...] = SECONDS, rate: int = RA
     return waves(seconds, rate) if feature.reads == "wave" else texts(seconds)
 
 
+def _wave(rate: int, one: Utterance) -> Tensor:
+    """(S,) of one of `UTTERANCES`, the same at every call."""
+    rng = torch.Generator().manual_seed(UTTERANCES.index(one))
+    return 0.1 * torch.randn(round(rate * (one.duration or 0.0)), generator=rng)
+
+
 def _feature(subject: Subject, rate: int = RATE) -> Feature:
     """The feature, fitted."""
     made: Feature = subject.make(rate)
-    made.fit(UTTERANCES)
+    made.fit(UTTERANCES, partial(_wave, rate))
     return made
 
 
@@ -171,7 +178,7 @@ def bundle(subject: Subject) -> None:
     feature = _feature(subject)
     rows = _rows(feature, FEW)
     wanted = _frames(subject, feature, rows)
-    feature.fit(UTTERANCES)  # as a run does that goes on
+    feature.fit(UTTERANCES, partial(_wave, RATE))  # as a run does that goes on
     again = _frames(subject, feature, rows)
     require_same(again.data, wanted.data, f"{subject.what}, fitted again on the same utterances, gives other frames")
     files = feature.files()

@@ -36,7 +36,7 @@ class Reader:
 
     def __call__(self, utterances: Sequence[Utterance]) -> dict[str, Padded]:
         """{name: (B, T, D)}; {"wave": (B, S)} and {"text": (B, S)} code points, of length 0 where there is no text."""
-        give = {"wave": self._wave, "text": _text}
+        give = {"wave": self.wave, "text": _text}
         raw = {name: Padded.stack([give[name](one) for one in utterances]) for name in self._raw}
         return raw | {
             name: store.stack([address(store.reads, one, self._data.facts) for one in utterances])
@@ -59,7 +59,8 @@ class Reader:
                 what = f"{len(lacking)} utterances have no feature in {store.folder}, such as {lacking[0]}"
                 raise SertkError(f"{name}: {what}: {why}.")
 
-    def _wave(self, one: Utterance) -> Tensor:
+    def wave(self, one: Utterance) -> Tensor:
+        """(S,) samples of an utterance at the run's rate."""
         return audio.read(self._data.root / one.path, one.id, self._settings, one.start, one.duration)
 
 
@@ -107,6 +108,10 @@ class Rows(Dataset[Item]):
         self.utterances, self._labels, self._aux = utterances, labels, aux
         self._soft = torch.nn.functional.one_hot(labels, classes).float()
         self._reader, self._seed, self._copies, self._partners = reader, seed, copies, partners
+
+    def wave(self, one: Utterance) -> Tensor:
+        """(S,) samples of an utterance at the run's rate."""
+        return self._reader.wave(one)
 
     @property
     def labels(self) -> Tensor:

@@ -121,7 +121,8 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     else:
         for feature in body.frontend.features.values():
             with inside(feature.who):
-                feature.fit(plain.utterances)  # before a resumed run too: it follows from the utterances alone
+                # before a resumed run too: it follows from the utterances alone
+                feature.fit(plain.utterances, plain.wave)
         if not training.checkpoints:
             _normalize(parts.model, body, plain, s)
     brain = EmotionBrain(training, _curves(setup, mixture) if s.train.curves and selected is None else None)

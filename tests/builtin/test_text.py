@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
 from sertk.builtin.backbones.text_transformer import TextTransformer
 from sertk.builtin.features.text import SentencePiece, Text
@@ -32,9 +33,13 @@ def codes(*texts: str) -> Padded:
     return rows.fill(ord("#"))
 
 
+def no_wave(one: Utterance) -> Tensor:
+    raise AssertionError(f"the wave of {one.id} was read")
+
+
 def fitted(texts: Sequence[str | None] = TRAIN, **settings: object) -> SentencePiece:
     made: SentencePiece = PLUGINS.make("feature", {"name": "sentencepiece", **settings}, RATE)
-    made.fit(utterances(texts))
+    made.fit(utterances(texts), no_wave)
     return made
 
 

@@ -142,7 +142,7 @@ def decide(view, rows, rng, wrong: str = ""):
 class Now(Ear):
     cached = False
 
-    def fit(self, utterances):
+    def fit(self, utterances, wave):
         if self.wrong == "fit":
             raise IndexError(len(utterances))
 

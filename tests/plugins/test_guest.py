@@ -14,7 +14,7 @@ import pytest
 
 import sertk
 from sertk import hookspecs
-from sertk.core import SertkError
+from sertk.core import UsageError
 from sertk.plugins import KINDS, Plugins
 
 ROOT = Path(sertk.__file__).parents[1]
@@ -129,23 +129,42 @@ def test_a_command_without_opensmile_does_not_import_it(opensmile: Path, tmp_pat
 # ---------------------------------------------------------------- those that do not
 
 
-def test_a_taken_name_ends_the_run_and_names_both(tmp_path: Path) -> None:
+def test_a_taken_name_ends_what_asks_for_it_and_names_both(tmp_path: Path) -> None:
     install(tmp_path, "sertk-sour", "sertk_sour", LOSS.format(hook="sertk_losses", name="ce"))
     done = command(["plugins", "loss", "ce"], tmp_path, tmp_path)
     assert done.returncode == 1
-    expected = (
-        f"error: loss 'ce' is offered by both sertk {sertk.__version__} and sertk-sour 1.2. Uninstall one of them"
-    )
-    assert done.stderr.startswith(expected), done.stderr
     assert done.stdout == ""
+    error = done.stderr.splitlines()[-1]
+    both = f"error: loss 'ce' is offered by both sertk {sertk.__version__} and sertk-sour 1.2. Uninstall one of them"
+    assert error.startswith(both), done.stderr
+    other = command(["plugins", "loss", "focal"], tmp_path, tmp_path)
+    assert other.returncode == 0
+    assert "warning: loss 'ce' is offered by both" in other.stderr
+
+
+def test_a_plugin_that_is_switched_off_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "sertk-sour", "sertk_sour", LOSS.format(hook="sertk_losses", name="ce"), name="sour")
+    install(tmp_path, "sertk-torn", "sertk_torn_off", "def half(:", name="torn")
+    for words in ("-sertk-sour, -sertk-torn", "-sour,-torn"):
+        monkeypatch.setenv("SERTK_PLUGINS", words)
+        done = command(["plugins", "loss", "ce"], tmp_path, tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setenv("SERTK_PLUGINS", "sertk-sour")
+    done = command(["plugins", "loss", "ce"], tmp_path, tmp_path)
+    assert done.returncode == 2
+    assert "SERTK_PLUGINS has 'sertk-sour'. It switches plugins off, as in SERTK_PLUGINS=-sertk-lab" in done.stderr
 
 
 def reading(site: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The error of a registry that finds the guests of a folder."""
+    """The fault of a registry that finds the guests of a folder; what they do not touch is there."""
     monkeypatch.syspath_prepend(site)
-    with pytest.raises(SertkError) as caught:
-        Plugins()
-    return str(caught.value)
+    registry = Plugins()
+    (fault,) = registry.faults
+    assert registry.factory("loss", "triplet")
+    with pytest.raises(UsageError, match="no loss named 'mine'") as caught:
+        registry.factory("loss", "mine")
+    assert str(caught.value).endswith(fault)
+    return fault
 
 
 @pytest.mark.parametrize(
@@ -153,12 +172,12 @@ def reading(site: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     [
         ("sertk_late", "import a_module_that_nobody_has", ["ModuleNotFoundError", "a_module_that_nobody_has"]),
         ("sertk_torn", "def half(:", ["SyntaxError"]),
-        ("sertk_spelt", LOSS.format(hook="sertk_loses", name="mine"), ["sertk_loses"]),
+        ("sertk_spelt", LOSS.format(hook="sertk_loses", name="mine"), ["sertk_loses", "did you mean 'sertk_losses'?"]),
         ("sertk_vain", LOSS.format(hook="losses", name="mine"), ["losses"]),
     ],
     ids=["an import that fails", "a syntax error", "a misspelt hook", "a hook without the prefix"],
 )
-def test_a_guest_that_does_not_load_ends_the_run_and_is_named(
+def test_a_guest_that_does_not_load_costs_its_own_names_and_is_named(
     module: str, source: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, "sertk-unripe", module, source, name="unripe")
@@ -185,7 +204,7 @@ def sertk_losses():
     ],
     ids=["raises", "gives nothing"],
 )
-def test_a_guest_whose_hook_fails_ends_the_run_and_is_named(
+def test_a_guest_whose_hook_fails_costs_its_own_names_and_is_named(
     module: str, body: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, "sertk-unripe", module, HOOK.format(body=body))
@@ -195,17 +214,32 @@ def test_a_guest_whose_hook_fails_ends_the_run_and_is_named(
     assert word in message
 
 
-def test_a_guest_that_offers_nothing_ends_the_run_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_whose_hook_is_not_marked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "sertk-unmarked", "sertk_unmarked", "def sertk_losses():\n    return {}\n")
     message = reading(tmp_path, monkeypatch)
     assert "sertk-unmarked" in message
-    assert "@hookimpl" in message
+    assert "has a function sertk_losses without @hookimpl. Mark it." in message
 
 
-def test_two_guests_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("needs", "fits"), [(1, True), (2, False)])
+def test_a_guest_says_which_interface_it_needs(
+    needs: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"SERTK_API = {needs}\n" + LOSS.format(hook="sertk_losses", name="mine")
+    install(tmp_path, "sertk-new", f"sertk_new_{needs}", source, name="new")
+    if fits:
+        monkeypatch.syspath_prepend(tmp_path)
+        assert Plugins().factory("loss", "mine")
+        return
+    wanted = f"needs interface 2 of sertk; sertk {sertk.__version__} has 1. Install a version that fits."
+    assert wanted in reading(tmp_path, monkeypatch)
+
+
+def test_of_two_guests_of_one_name_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "sertk-one", "sertk_one", LOSS.format(hook="sertk_losses", name="one"), name="same")
     install(tmp_path, "sertk-two", "sertk_two", LOSS.format(hook="sertk_losses", name="two"), name="same")
-    message = reading(tmp_path, monkeypatch)
+    monkeypatch.syspath_prepend(tmp_path)
+    (message,) = Plugins().faults
     assert "sertk_one" in message
     assert "sertk_two" in message
 

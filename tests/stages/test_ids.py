@@ -64,7 +64,7 @@ class Fitted(Who):
 
     learned = ()
 
-    def fit(self, utterances):
+    def fit(self, utterances, wave):
         self.learned = [one.id for one in utterances]
 
     def files(self):

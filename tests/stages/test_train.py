@@ -68,7 +68,7 @@ class Fitted(Plain):
         super().__init__(rate)
         self.seen = 0
 
-    def fit(self, utterances):
+    def fit(self, utterances, wave):
         self.seen += sum(int(one.speaker) for one in utterances)
 
     def files(self):

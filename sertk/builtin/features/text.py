@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -14,6 +14,7 @@ from sertk.core import CODE_POINTS, Feature, Padded, SertkError, Utterance, chec
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
+    from torch import Tensor
 
 MODEL = "sentencepiece.model"
 PADDING, UNKNOWN, NONE = 0, 1, -1  # the numbers of pieces that stand for no text; none begins or ends one
@@ -79,7 +80,7 @@ class SentencePiece(Feature):
         rows = [torch.tensor(pieces or [UNKNOWN])[:, None] for pieces in found]
         return Padded.stack(rows).to(inputs.data.device)
 
-    def fit(self, utterances: Sequence[Utterance]) -> None:
+    def fit(self, utterances: Sequence[Utterance], wave: Callable[[Utterance], Tensor]) -> None:
         """Learns the pieces of the transcripts, whatever their order; utterances without one are left out.
 
         Raises:

@@ -372,7 +372,7 @@ class Fitted(Level):
         super().__init__(rate)
         self.mean = self.longest = 0.0
 
-    def fit(self, utterances: Sequence[Utterance]) -> None:
+    def fit(self, utterances: Sequence[Utterance], wave: object) -> None:
         seconds = [one.duration or 0.0 for one in utterances]
         self.mean, self.longest = sum(seconds) / len(seconds), max(seconds)
         self.silence = -60.0 - self.mean + self.longest
@@ -392,7 +392,7 @@ class FitFails(Fitted):
 
     says = "raised AttributeError"
 
-    def fit(self, utterances: Sequence[Any]) -> None:
+    def fit(self, utterances: Sequence[Any], wave: object) -> None:
         self.mean = sum(one.seconds for one in utterances)
 
 
@@ -401,7 +401,7 @@ class FitsAgain(Fitted):
 
     says = "fitted again"
 
-    def fit(self, utterances: Sequence[Utterance]) -> None:
+    def fit(self, utterances: Sequence[Utterance], wave: object) -> None:
         self.mean += sum(one.duration or 0.0 for one in utterances)
         self.silence = -60.0 - self.mean
 
