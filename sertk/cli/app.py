@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sertk.cli.group import Group
+from sertk.cli.group import Group, ListFirst
 from sertk.cli.options import PluginFiles, with_choices
 
 if TYPE_CHECKING:
@@ -396,16 +396,43 @@ def kaldi(
     write(Data(data, root), out, protocol, fold)
 
 
-@app.command()
-def plugins(
+guests = typer.Typer(cls=ListFirst, help="List the plugins; write a new one; check one.")
+app.add_typer(guests, name="plugins")
+
+
+@guests.command("list")
+def list_plugins(
     kind: Annotated[str | None, typer.Argument(help="A kind: loss, backbone, corpus, ...")] = None,
     name: Annotated[str | None, typer.Argument(help="One of that kind: its settings.")] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
-    """List every registered name, or the settings of one."""
+    """List every registered name, or the settings of one. `list` may be left out: sertk plugins loss triplet."""
     from sertk.cli import show
 
     show.plugins(kind, name, plugin)
+
+
+@guests.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="A kind: loss, pooling, feature, ...")],
+    name: Annotated[str, typer.Argument(help="What users will type.")],
+    out: Annotated[Path, typer.Option(help="Where the folder sertk-NAME goes.")] = Path(),
+) -> None:
+    """Write a distribution with a plugin, which works at once: sertk plugins new loss smooth."""
+    from sertk.cli.guests import new as write
+
+    root = write(kind, name, out)
+    typer.echo(f"wrote {root}. Next: pip install -e {root} && sertk plugins check {root.name}")
+
+
+@guests.command()
+def check(
+    what: Annotated[str, typer.Argument(metavar="DISTRIBUTION|FILE.py", help="Whose plugins.")],
+) -> None:
+    """Run the contracts of what a distribution or a file offers: sertk plugins check sertk-smooth."""
+    from sertk.cli.guests import check as run
+
+    raise typer.Exit(run(what))
 
 
 @app.command()

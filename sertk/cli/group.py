@@ -14,6 +14,16 @@ from typer.core import TyperGroup
 GUESTS = "sertk.commands"
 
 
+class ListFirst(TyperGroup):
+    """Takes words that are no command of it for arguments of its command `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's
+        """Puts `list` in front where no command is named."""
+        named = bool(args) and (args[0] in self.commands or args[0] in ("--help", "-h"))
+        parsed: list[str] = super().parse_args(ctx, args if named else ["list", *args])
+        return parsed
+
+
 class Group(TyperGroup):
     """Adds the commands of the entry-point group `sertk.commands`, each imported only when it runs."""
 

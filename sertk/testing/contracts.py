@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 from sertk.core import InputSpec, UsageError
-from sertk.plugins import KINDS, Plugins
+from sertk.hookspecs import hookimpl
+from sertk.plugins import KINDS, Plugins, manager
 from sertk.testing import augmentations, backbones, losses, nets, outside, samplers, scores, signals
 from sertk.testing.cases import Case, Check, Subject
 
@@ -29,7 +31,7 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
 
 def contracts(
     kind: str | None = None,
-    name: str | None = None,
+    name: str | Callable[..., object] | None = None,
     settings: Mapping[str, object] | None = None,
     *,
     inputs: Mapping[str, InputSpec] | None = None,
@@ -40,7 +42,7 @@ def contracts(
 
     Args:
         kind: Of plugin; all where None.
-        name: One of the kind; all where None.
+        name: One of the kind; all where None. A class (a decision: a function) that is not registered does too.
         settings: Those of that one that cannot be left at their defaults.
         inputs: What a backbone is offered; 40 bands at 100 frames a second where None. Give `frames` for one that takes
             crops of a fixed length only.
@@ -55,12 +57,15 @@ def contracts(
     if kind is None and name is not None:
         raise UsageError(f"give the kind of {name!r} too, one of {', '.join(KINDS)}.")
     registry = plugins or Plugins()
-    if kind is not None and name is not None:
-        registry.entry(kind, name)
+    word = name.__name__ if callable(name) else name
+    if kind is not None and callable(name):
+        registry = _with(kind, name)
+    if kind is not None and word is not None:
+        registry.entry(kind, word)
     subjects = [
-        Subject(registry, one, word, settings or {}, inputs or INPUTS, root)
+        Subject(registry, one, one_name, settings or {}, inputs or INPUTS, root)
         for one in ([kind] if kind else KINDS)
-        for word in ([name] if name else registry.names(one))
+        for one_name in ([word] if word else registry.names(one))
     ]
     return [
         Case(f"{subject.kind} {subject.name}: {what}", check, subject)
@@ -68,3 +73,10 @@ def contracts(
         for what, check in CHECKS[subject.kind].items()
         if root is not None or check is not outside.corpus_reads
     ]
+
+
+def _with(kind: str, part: Callable[..., object]) -> Plugins:
+    """The registry, and in it a class that nobody registered, under its own name."""
+    source = manager()
+    source.register(SimpleNamespace(**{KINDS[kind].hook: hookimpl(lambda: {part.__name__: part})}))
+    return Plugins(source)

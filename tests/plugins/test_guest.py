@@ -111,6 +111,16 @@ def test_its_own_tests_pass(name: str, request: pytest.FixtureRequest) -> None:
     assert " passed" in done.stdout
 
 
+def test_a_written_distribution_installs_and_passes_its_tests(tmp_path: Path) -> None:
+    done = command(["plugins", "new", "loss", "smooth"], ROOT, tmp_path)
+    assert done.returncode == 0, done.stderr
+    site = installed(str(tmp_path / "sertk-smooth"), tmp_path / "site")
+    done = python(["-m", "pytest", "-p", "no:cacheprovider", str(tmp_path / "sertk-smooth")], site, ROOT)
+    assert done.returncode == 0, done.stdout
+    done = command(["plugins", "check", "sertk-smooth"], site, tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "all contracts hold")
+
+
 def test_opensmile_is_listed_beside_the_features_and_losses(opensmile: Path, tmp_path: Path) -> None:
     done = command(["plugins", "feature", "opensmile"], opensmile, tmp_path)
     assert done.returncode == 0, done.stderr
