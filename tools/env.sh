@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Puts an environment that holds sertk first on PATH. Source it:
 #
-#     . "$root/tools/env.sh"
+#     . "$root/tools/env.sh"            # or: . "$root/tools/env.sh" --cpu
 #
+# With --cpu (or SERTK_CPU=1) torch is the version for CPUs alone, 0.2 GB instead of 3, where a package index offers it.
 # An environment that already holds sertk (conda, a cluster's module, an active venv) is taken as it is. Otherwise
 # .venv in the repository's root is used: made on the first call with uv, or with pip where uv is absent or fails,
 # at the versions of tools/constraints.txt; brought up to date when these or pyproject.toml change; made anew when an
@@ -12,7 +13,7 @@
 # The work is done by this same file run as a program, so nothing but PATH (and VIRTUAL_ENV) changes in the caller.
 
 if [[ "${BASH_SOURCE[0]}" != "$0" ]]; then
-    if ! __sertk_bin="$(bash "${BASH_SOURCE[0]}")"; then
+    if ! __sertk_bin="$(SERTK_CPU="$([[ "${1-}" == --cpu ]] && echo 1 || echo "${SERTK_CPU-}")" bash "${BASH_SOURCE[0]}")"; then
         unset __sertk_bin
         return 1
     fi
@@ -38,6 +39,15 @@ say() { echo "env: $*"; }
 die() {
     say "$@"
     exit 1
+}
+
+# The versions to install; --cpu asks for those of torch that say "+cpu".
+constraints() {
+    if [[ -n "${SERTK_CPU-}" ]]; then
+        sed -E 's/^(torch|torchaudio|torchvision)==([0-9.]+)$/\1==\2+cpu/' tools/constraints.txt
+    else
+        cat tools/constraints.txt
+    fi
 }
 
 # What .venv is made from, and where: installed scripts hold absolute paths.
@@ -93,7 +103,7 @@ find_python() {
 with_uv() {
     [[ -x "$venv/bin/python" ]] || uv venv --quiet --seed --allow-existing --python "$python" "$venv" || return
     uv pip install --quiet --compile-bytecode --python "$venv/bin/python" \
-        --constraint tools/constraints.txt --build-constraint tools/constraints.txt --editable ".[mini,dev]"
+        --constraint "$versions" --build-constraint "$versions" --editable ".[mini,dev]"
 }
 
 with_pip() {
@@ -103,12 +113,29 @@ with_pip() {
         "$python" -m venv "$venv" || return
     fi
     # By the environment as well, so that the tools which build sertk are held to these versions too.
-    PIP_CONSTRAINT=tools/constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install -qq \
-        --constraint tools/constraints.txt --editable ".[mini,dev]"
+    PIP_CONSTRAINT="$versions" PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install -qq \
+        --constraint "$versions" --editable ".[mini,dev]"
+}
+
+# Says every 15 s that it still runs, with the size so far.
+heartbeat() {
+    while sleep 15; do say "still installing, $SECONDS s, $(du -sh "$venv" 2>/dev/null | cut -f1)B so far"; done
 }
 
 install() {
-    local size="some minutes and 5 GB the first time, most of it CUDA"
+    local versions size="some minutes and 5 GB the first time, most of it CUDA"
+    versions="$(mktemp)"
+    constraints >"$versions"
+    heartbeat 3>&- 9>&- & # it must not hold the answer's pipe, nor the lock
+    # shellcheck disable=SC2064 # as they are now
+    trap "kill $! 2>/dev/null || true; rm -f '$versions'" EXIT
+    if [[ -n "${SERTK_CPU-}" ]]; then
+        say "installing into $venv, torch for CPUs alone"
+        { command -v uv >/dev/null && with_uv; } || with_pip && return
+        say "no package index that is set up here offers torch for CPUs alone; add PyTorch's own (its page \"Get started\"" \
+            "says which) with PIP_EXTRA_INDEX_URL or UV_EXTRA_INDEX_URL. Taking the full one"
+        SERTK_CPU="" constraints >"$versions"
+    fi
     if command -v uv >/dev/null; then
         say "installing into $venv with uv ($size)"
         with_uv && return
@@ -138,6 +165,7 @@ make_venv() {
     fi
     echo unfinished >"$stamp"
     install
+    kill %% 2>/dev/null || true
     state >"$stamp"
     say "installed in $SECONDS s"
 }

@@ -293,11 +293,6 @@ def test_a_command_that_two_guests_offer_is_refused(tmp_path: Path) -> None:
     assert "sertk-two" in done.stderr
 
 
-def test_the_readme_prints_the_guests_whole_code() -> None:
-    root = Path(sertk.__file__).parents[1]
-    assert (root / "plugins/sertk-poly/sertk_poly.py").read_text().rstrip() in (root / "README.md").read_text()
-
-
 def test_the_page_of_hooks_and_the_table_of_kinds_are_one_contract() -> None:
     hooks = {name for name in vars(hookspecs) if name.startswith("sertk_")}
     assert hooks == {kind.hook for kind in KINDS.values()}
