@@ -73,7 +73,7 @@ def test_every_command_parses_and_runs_what_exists(page: str) -> None:
     group = typer.main.get_command(app)
     assert commands(page)
     for _, verb, *words in commands(page):
-        with group.make_context("sertk", [verb]) as above:  # type: ignore[attr-defined]
+        with group.make_context("sertk", [verb]) as above:
             command = group.get_command(above, verb)  # type: ignore[attr-defined]
             assert command is not None, verb
             asked = command.make_context(verb, words, parent=above).params
