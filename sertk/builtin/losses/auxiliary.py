@@ -20,7 +20,7 @@ class Auxiliary(Loss):
         labels: Given by the run.
         dims: Given by the run.
         task: One that the protocol has: gender (female, male), or valence, activation and dominance as three bins,
-            [1, 2], (2, 4) and [4, 5] (P5 section 2.3), where the corpus says them. Its head is called aux_TASK.
+            [1, 2], (2, 4) and [4, 5] (P5 section 4.2), where the corpus says them. Its head is called aux_TASK.
         reads: The branches of a fusion that the head sees; null for all.
         at: Which windows; auto is both where the run has segments, else the whole.
     """
