@@ -75,7 +75,7 @@ def prepare(
     name = title_of(reader, split("corpus", corpus)[0])
     out = out or Path("data") / name
     chosen = choose(name, reader, protocols)
-    others, there = earlier(name, reader, out / "protocols", chosen), _protocols(out)
+    others, there = earlier(name, reader, out / "protocols", chosen), [*(out / "protocols").glob("*.json")]
     reader.obtain(root)
     _check_kept(out, reader.reads(root))
     utterances, failed = _read(reader, root)
@@ -120,7 +120,7 @@ def _write(
     utterances: Sequence[Utterance],
     facts: Mapping[str, audio.Facts],
     made: Mapping[str, Document],
-    there: Collection[str],
+    there: Collection[Path],
     about: Document,
 ) -> None:
     """Writes a prepared corpus; what is there already stays, for other commands may be reading it.
@@ -130,21 +130,15 @@ def _write(
         utterances: Of the manifest.
         facts: Of their audio.
         made: The contents of the protocol files.
-        there: The protocols that there were before.
+        there: The protocol files that there were before.
         about: The content of corpus.json.
     """
     manifest, audios, whole = out / "manifest.jsonl", out / "audio.jsonl", out / "corpus.json"
     unfinished = partial(whole.unlink, missing_ok=True)  # without it the folder is not prepared: it is written last
     renew(manifest, lambda: lines_bytes(manifest, (one.to_json() for one in utterances)), unfinished)
     renew(audios, lambda: lines_bytes(audios, map(audio.to_json, (facts[one.id] for one in utterances))), unfinished)
-    # what another call wrote meanwhile is of this manifest too, unless the manifest is another now
-    _write_protocols(out / "protocols", made, there if whole.exists() else _protocols(out))
+    _write_protocols(out / "protocols", made, there)  # what another call wrote meanwhile stays
     renew(whole, partial(document_bytes, whole, about))
-
-
-def _protocols(out: Path) -> set[str]:
-    """Names of the protocol files."""
-    return {path.stem for path in (out / "protocols").glob("*.json")}
 
 
 def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
@@ -241,12 +235,13 @@ def _write_failed(path: Path, failed: Sequence[Document]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_protocols(folder: Path, files: Mapping[str, Document], there: Collection[str]) -> None:
+def _write_protocols(folder: Path, files: Mapping[str, Document], there: Collection[Path]) -> None:
     """Writes protocol files and their pages, and removes those that were there and are not among them."""
-    for name in sorted({*there} - files.keys()):
-        say(f"protocol {name} is removed: it is of an earlier state of the corpus")
-        for suffix in (".json", ".md"):
-            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    for path in there:
+        if path.stem not in files:
+            say(f"protocol {path.stem} is removed: it is of an earlier state of the corpus")
+            path.unlink(missing_ok=True)
+            path.with_suffix(".md").unlink(missing_ok=True)
     for name, content in files.items():
         path = folder / f"{name}.json"
         renew(path, partial(document_bytes, path, content))
