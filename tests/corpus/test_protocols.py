@@ -258,7 +258,7 @@ def test_copies_are_dropped_as_the_protocol_says(
 
 def test_copies_are_an_error_where_the_protocol_says_so_and_kept_where_it_says_nothing() -> None:
     assert folds_of() == make("toy", "p", PROTOCOL, corpus(), SOUNDS).folds
-    with pytest.raises(SertkError, match="2 recordings of toy come under .* first f1_joy_1 = f2_anger_1 = m6"):
+    with pytest.raises(SertkError, match=r"2 recordings of toy come under .* first f1_joy_1 = f2_anger_1 = m6"):
         make("toy", "p", replace(PROTOCOL, duplicates="error"), corpus(), SOUNDS)
     assert make("toy", "p", replace(PROTOCOL, duplicates="error"), corpus()).folds == folds_of()
 
