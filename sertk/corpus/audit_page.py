@@ -75,10 +75,7 @@ def _dropped_table(dropped: Sequence[Mapping[str, str]]) -> list[str]:
     ids: dict[str, list[str]] = {}
     for one in dropped:
         ids.setdefault(one["reason"], []).append(one.get("copies", one["id"]))
-    rows = [
-        _row(reason, len(own), _few([*dict.fromkeys(own)], 100 if reason in (NAMED, *COPIES) else 4))
-        for reason, own in ids.items()
-    ]
+    rows = [_row(reason, len(own), _few(own, 100 if reason in (NAMED, *COPIES) else 4)) for reason, own in ids.items()]
     return [*_head("dropped because", "number", "which"), *rows] if rows else ["Nothing was dropped."]
 
 

@@ -185,7 +185,7 @@ def _check_dropped(protocol: Protocol, name: str, corpus: str, known: Sequence[s
 def _copies(
     protocol: Protocol, name: str, corpus: str, kept: Iterable[str], audio: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
-    """{"id", "reason", "copies"} of the utterances that are dropped as copies, by id.
+    """{"id", "reason", "copies"} of the utterances that are dropped as copies, by id; "copies" is "FIRST = ID".
 
     Raises:
         SertkError: Where there are any, and the protocol says that this is an error.
@@ -199,12 +199,16 @@ def _copies(
     if found and protocol.duplicates == "error":
         raise SertkError(
             f"protocol {name!r}: {len(found)} recordings of {corpus} come under several ids, the first "
-            f"{' = '.join(found[0])}, and it says duplicates: error. Drop all but one of each (drop: [ids]), or say "
-            "duplicates: keep_first or drop_all."
+            f"{' = '.join(found[0][:2])}, and it says duplicates: error. Drop all but one of each (drop: [ids]), or "
+            "say duplicates: keep_first or drop_all."
         )
     first = 1 if protocol.duplicates == "keep_first" else 0
     reason = COPIES[first]
-    return {i: {"id": i, "reason": reason, "copies": " = ".join(own)} for own in found for i in own[first:]}
+    return {
+        i: {"id": i, "reason": reason, "copies": i if i == own[0] else f"{own[0]} = {i}"}
+        for own in found
+        for i in own[first:]
+    }
 
 
 def _filter(protocol: Protocol, utterances: Iterable[Utterance]) -> tuple[dict[str, Utterance], list[dict[str, str]]]:

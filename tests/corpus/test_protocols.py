@@ -252,13 +252,14 @@ def test_copies_are_dropped_as_the_protocol_says(
     assert made.folds.labels.keys() == folds_of().labels.keys() - {*lost}
     told = [one for one in made.dropped if one["reason"] == reason]
     assert sorted(one["id"] for one in told) == lost
-    assert {one["copies"] for one in told} == {"f1_joy_1 = f2_anger_1 = m6_joy_1", "f3_joy_1 = f3_joy_2"}
+    pairs = {"f1_joy_1 = f2_anger_1", "f1_joy_1 = m6_joy_1", "f3_joy_1 = f3_joy_2"}
+    assert {one["copies"] for one in told} - {"f1_joy_1", "f3_joy_1"} == pairs
     assert made.folds.hash != folds_of().hash
 
 
 def test_copies_are_an_error_where_the_protocol_says_so_and_kept_where_it_says_nothing() -> None:
     assert folds_of() == make("toy", "p", PROTOCOL, corpus(), SOUNDS).folds
-    with pytest.raises(SertkError, match=r"2 recordings of toy come under .* first f1_joy_1 = f2_anger_1 = m6"):
+    with pytest.raises(SertkError, match=r"2 recordings of toy come under .* first f1_joy_1 = f2_anger_1, and"):
         make("toy", "p", replace(PROTOCOL, duplicates="error"), corpus(), SOUNDS)
     assert make("toy", "p", replace(PROTOCOL, duplicates="error"), corpus()).folds == folds_of()
 
