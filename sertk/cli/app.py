@@ -28,6 +28,9 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path | None, typer.Option(help="A recipe.yaml, or the config.yaml that a run saved.")]
+Ffmpeg = Annotated[
+    bool, typer.Option("--ffmpeg", help="Run ffmpeg for what libsndfile does not read: m4a, mp4, webm, wma, ...")
+]
 Root = Annotated[Path | None, typer.Option(help="Folder of the corpus, where it is not the one that was prepared.")]
 DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME.")]
 Jobs = Annotated[int, typer.Option("--nj", min=1, help="Files or shards worked on at once.")]
@@ -63,6 +66,7 @@ def prepare(
         typer.Option("--protocol", help="Which protocols, by name or as FILE.yaml; all of the corpus by default."),
     ] = [],  # noqa: B006
     min_seconds: Annotated[float, typer.Option(help="Shortest audio that is taken, s.")] = 0.1,
+    ffmpeg: Ffmpeg = False,
     nj: Jobs = 1,
     plugin: PluginFiles = [],  # noqa: B006
     show: Annotated[bool, typer.Option("--list", help="List corpora and their protocols.")] = False,
@@ -79,7 +83,7 @@ def prepare(
         raise UsageError("give a corpus and its folder: sertk prepare CORPUS --root FOLDER; --list shows the corpora.")
     from sertk.stages.prepare import prepare as stage
 
-    failed = stage(corpus, root, out, protocol, min_seconds, nj, plugin)
+    failed = stage(corpus, root, out, protocol, min_seconds, nj, plugin, ffmpeg=ffmpeg)
     raise typer.Exit(3 if failed else 0)
 
 
@@ -166,6 +170,7 @@ def score(
         Path | None,
         typer.Option(help="Transcripts: Kaldi's ID TEXT lines, or .jsonl lines with id and text; ids of score lines."),
     ] = None,
+    ffmpeg: Ffmpeg = False,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known.
@@ -217,6 +222,7 @@ def score(
             files=plugin,
             source=source,
             text=text,
+            ffmpeg=ffmpeg,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
 

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -146,7 +146,7 @@ def _sync_folder(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with writing(path) as file:
-        file.write(text.encode(errors="backslashreplace"))  # a root may have a name that is not UTF-8
+        file.write(text_bytes(text))
 
 
 def write_json(path: Path, content: Document) -> None:
@@ -156,7 +156,7 @@ def write_json(path: Path, content: Document) -> None:
         SertkError: Where it holds a number that is not finite; see also `writing`.
     """
     with writing(path) as file:
-        file.write(json_bytes({"schema": SCHEMA, **content}, path, indent=1))
+        file.write(document_bytes(path, content))
 
 
 def write_jsonl(path: Path, lines: Iterable[Document]) -> None:
@@ -166,8 +166,48 @@ def write_jsonl(path: Path, lines: Iterable[Document]) -> None:
         SertkError: Where a line holds a number that is not finite; see also `writing`.
     """
     with writing(path) as file:
-        for number, line in enumerate(lines, 1):
-            file.write(json_bytes(line, f"{path}:{number}"))
+        file.writelines(lines_bytes(path, lines))
+
+
+def text_bytes(text: str) -> bytes:
+    """What `write_text` writes."""
+    return text.encode(errors="backslashreplace")  # a root may have a name that is not UTF-8
+
+
+def document_bytes(path: Path, content: Document) -> bytes:
+    """What `write_json` writes."""
+    return json_bytes({"schema": SCHEMA, **content}, path, indent=1)
+
+
+def lines_bytes(path: Path, lines: Iterable[Document]) -> Iterator[bytes]:
+    """What `write_jsonl` writes, line by line."""
+    return (json_bytes(line, f"{path}:{number}") for number, line in enumerate(lines, 1))
+
+
+def renew(path: Path, make: Callable[[], bytes | Iterable[bytes]], before: Callable[[], None] = lambda: None) -> None:
+    """Writes a file whole or not at all, and not where it holds just that already: it stays in its place.
+
+    Args:
+        path: The file.
+        make: Gives what it is to hold, whole or in pieces; asked twice where it changes.
+        before: Called where it changes, before it does.
+    """
+    if not _holds(path, _pieces(make())):
+        before()
+        with writing(path) as file:
+            file.writelines(_pieces(make()))
+
+
+def _pieces(content: bytes | Iterable[bytes]) -> Iterable[bytes]:
+    return [content] if isinstance(content, bytes) else content
+
+
+def _holds(path: Path, content: Iterable[bytes]) -> bool:
+    try:
+        with path.open("rb") as file:
+            return all(file.read(len(piece)) == piece for piece in content) and not file.read(1)
+    except FileNotFoundError:
+        return False
 
 
 def json_bytes(content: Document, where: object, indent: int | None = None) -> bytes:

@@ -79,6 +79,7 @@ class Next(NamedTuple):
 
 Groups = Mapping[str, Sequence[str]]
 Test = Groups | LeaveOneOut | Disjoint | Crossed | Stratified | RandomSplit | FoldTable
+Duplicates = Literal["keep_first", "drop_all", "error"]
 Dev = int | Sequence[str] | Groups | RandomDev | Half | Next
 
 
@@ -93,6 +94,9 @@ class Protocol:
             all folds or by fold; or a rule of this module. Not asked where the fold rule gives dev itself.
         group: The field whose values stay together.
         keep: Allowed values of fields (of `aux`, or of the utterance); an utterance with another is dropped, and told.
+        drop: Ids of utterances that it does not keep.
+        duplicates: What becomes of recordings that it would keep under several ids: "keep_first" keeps the first in
+            the order of ids, "drop_all" none, "error" refuses them. None keeps them; what two parts share is an error.
         overlaps: Which of `OVERLAPS` the parts may share, with the `PAIRS` that may. What is shared stamps the scores;
             what is shared and not declared here is an error.
         published: Utterances by class as the source of the protocol counts them; empty where it does not.
@@ -105,6 +109,8 @@ class Protocol:
     dev: Dev = 2
     group: Literal["speaker", "session"] = "speaker"
     keep: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    drop: Sequence[str] = ()
+    duplicates: Duplicates | None = None
     overlaps: Mapping[str, Sequence[str]] = field(default_factory=dict)
     published: Mapping[str, int] = field(default_factory=dict)
     aux: Mapping[str, AuxTask] = field(default_factory=lambda: AUX)

@@ -13,10 +13,12 @@ READ = (
 )
 """Suffixes of the audio that libsndfile reads, the best copy of a recording first. Without those that mean something
 else to nearly everybody (.mat, .htk, .xi, .mpc, .iff), and without samples that have no header to say their rate."""
-UNREAD = (
-    *(".m4a", ".m4b", ".aac", ".wma", ".webm", ".weba", ".amr", ".awb", ".3gp", ".mka", ".ac3", ".ape", ".wv", ".tta"),
-    *(".mpc", ".spx", ".shn", ".dsf", ".ra", ".raw", ".pcm"),
+FFMPEG = (
+    *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".weba", ".amr", ".awb", ".3gp", ".mka", ".ac3", ".ape", ".wv"),
+    *(".tta", ".mpc", ".spx", ".shn", ".dsf", ".ra"),
 )
+"""Suffixes of audio that libsndfile does not read, and ffmpeg does, which is run where a setting allows it."""
+UNREAD = (*FFMPEG, ".raw", ".pcm")
 """Suffixes of audio that libsndfile does not read: such a file is told, never left out in silence."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,9 @@ import torch
 from torch import Tensor
 
 from sertk.core import InputError, Utterance
-from sertk.core.files import read_jsonl
+from sertk.core.files import SCHEMA, Record, read_jsonl
+from sertk.core.walk import FFMPEG
+from sertk.corpus.ffmpeg import decoded
 from sertk.settings.schema import AudioSettings
 
 Samples = npt.NDArray[np.float32]
@@ -33,10 +37,23 @@ MOST = 2**29
 """Samples of all channels that are read at once: 2 GB, 9 hours of 16 kHz in one channel."""
 RATES = (1_000, 1_000_000)
 """Sampling rates that are believed, Hz."""
-CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""How libsndfile's log says of WAV, AIFF and AU that fewer bytes are there than are stated."""
+CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""How libsndfile's log says of WAV, AIFF, AU and W64 that fewer bytes are there than are stated."""
+COUNTED = {
+    "RF64": re.compile(r"^ *Frames *: (\d+)", re.MULTILINE),
+    "NIST": re.compile(r"^sample_count -i (\d+)", re.MULTILINE),
+}
+"""How many frames a header states, in libsndfile's log (RF64) or in the header itself (NIST)."""
 STREAMED = 0x7F000000
 """The least of the sizes that sox, ffmpeg and others write into a header when they cannot know the true one."""
+UNKNOWN = 2**63 - 1
+"""Frames that libsndfile says of a FLAC whose header does not state them, for it was written to a pipe."""
+HEADER = 4096
+"""Bytes that a file may have and no samples; larger ones have a header that does not state their samples."""
+MALFORMED = 3
+"""libsndfile's number for a file of a known format that it cannot make sense of."""
+BLOCK = 2**20
+"""Frames that are read at once where they are only counted."""
 
 
 class Facts(NamedTuple):
@@ -70,6 +87,11 @@ class Facts(NamedTuple):
     silent: bool | None = None
 
 
+def to_json(facts: Facts) -> Record:
+    """The line of `audio.jsonl`."""
+    return {"schema": SCHEMA, **facts._asdict()}
+
+
 def read_facts(path: Path) -> dict[str, Facts]:
     """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
     lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`."))
@@ -77,7 +99,36 @@ def read_facts(path: Path) -> dict[str, Facts]:
     return {x["id"]: Facts(**{f: x[f] for f in Facts._fields if f in x}) for x in lines if x.keys() >= needed}
 
 
-def decode(path: Path, who: str, start: float = 0.0, duration: float | None = None) -> tuple[Samples, int]:
+class Sound(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
+    """An audio file whose length is known: where its header does not state it, frames are counted.
+
+    Args:
+        name: Of the file; or a descriptor, which stays open.
+    """
+
+    def __init__(self, name: bytes | int) -> None:
+        super().__init__(name, closefd=False)
+        self._counted: int | None = None
+        if super().frames == UNKNOWN:
+            self._counted = 0
+            while self._counted * self.channels <= MOST and (block := self.read(BLOCK, "int16", always_2d=True)).size:
+                self._counted += len(block)
+            self.close()
+            super().__init__(name, closefd=False)
+
+    @property
+    def frames(self) -> int:
+        """Of the file, in each channel."""
+        return int(super().frames if self._counted is None else self._counted)
+
+    def seekable(self) -> bool:
+        """Whether another place can be gone to: not where the length is not stated."""
+        return self._counted is None and bool(super().seekable())
+
+
+def decode(
+    path: Path, who: str, start: float = 0.0, duration: float | None = None, *, ffmpeg: bool = False
+) -> tuple[Samples, int]:
     """Reads (S, channels) float32 samples and the rate.
 
     Args:
@@ -85,6 +136,7 @@ def decode(path: Path, who: str, start: float = 0.0, duration: float | None = No
         who: The utterance, for errors.
         start: Seconds to skip.
         duration: Seconds to read; to the end when None.
+        ffmpeg: Whether ffmpeg is run for what libsndfile does not read, see `FFMPEG`.
 
     Raises:
         InputError: On a file that is missing, empty, cut short, not audio, without samples, or too long; and on samples
@@ -93,7 +145,7 @@ def decode(path: Path, who: str, start: float = 0.0, duration: float | None = No
     if not (0 <= start < math.inf and (duration is None or 0 < duration < math.inf)):
         raise InputError(f"{who}: start {start} and duration {duration} are no seconds of a cut. Mend them.")
     try:
-        with soundfile.SoundFile(_openable(path)) as file:
+        with _opened(path, ffmpeg=ffmpeg) as file:
             rate, first = file.samplerate, min(round(start * file.samplerate), file.frames)
             frames = file.frames - first if duration is None else min(round(duration * rate), file.frames - first)
             _check_header(file, frames, path)
@@ -105,6 +157,18 @@ def decode(path: Path, who: str, start: float = 0.0, duration: float | None = No
         raise InputError(f"{who}: {_why(path, error)}") from None
     _check_samples(samples, who, path)
     return samples, rate
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, ffmpeg: bool) -> Iterator[Sound]:
+    """An audio file, or what ffmpeg makes of it."""
+    name = _openable(path)
+    if ffmpeg and path.suffix.lower() in FFMPEG:
+        with decoded(path, 4 * MOST) as wav, Sound(wav.fileno()) as file:
+            yield file
+    else:
+        with Sound(name) as file:
+            yield file
 
 
 def _openable(path: Path) -> bytes:
@@ -123,11 +187,17 @@ def _openable(path: Path) -> bytes:
     return name
 
 
-def _check_header(file: soundfile.SoundFile, frames: int, path: Path) -> None:
+def _check_header(file: Sound, frames: int, path: Path) -> None:
     """Refuses what a header claims and nobody recorded, before memory is asked for it."""
     rate = file.samplerate
     if not RATES[0] <= rate <= RATES[1]:
         raise InputError(f"{path} states a rate of {rate} Hz; {RATES[0]} to {RATES[1]} Hz are read. Mend its header.")
+    size = path.stat().st_size
+    if not file.frames and size > HEADER:
+        raise InputError(
+            f"{path} states that it has no samples, and is {size} bytes long: it is cut short, or was written to "
+            "a pipe. Obtain it again, or write a WAV again: sox --ignore-length IN.wav OUT.wav."
+        )
     if frames * file.channels > MOST:
         raise InputError(
             f"{path} states {frames / rate / 3600:.4g} hours of {file.channels} channels, and {MOST} samples are read "
@@ -135,16 +205,16 @@ def _check_header(file: soundfile.SoundFile, frames: int, path: Path) -> None:
         )
 
 
-def _samples(file: soundfile.SoundFile, first: int, frames: int) -> Samples:
+def _samples(file: Sound, first: int, frames: int) -> Samples:
     """(S, channels) samples from a place on."""
-    ahead = 0 if file.seekable() else first  # GSM in WAV is read from its start
+    ahead = 0 if file.seekable() else first  # GSM in WAV, and FLAC from a pipe, are read from their starts
     if first and not ahead:
         file.seek(first)
     samples: Samples = file.read(ahead + frames, dtype="float32", always_2d=True)
     return samples[ahead:]
 
 
-def _check_whole(file: soundfile.SoundFile, end: int, start: float, duration: float | None, path: Path) -> None:
+def _check_whole(file: Sound, end: int, start: float, duration: float | None, path: Path) -> None:
     """Refuses a file that was cut short, where what is read would go on behind its end.
 
     Args:
@@ -154,14 +224,25 @@ def _check_whole(file: soundfile.SoundFile, end: int, start: float, duration: fl
         duration: Likewise; None to the end.
         path: The file.
     """
-    found = CUT_SHORT.search(file.extra_info)
-    share = int(found[1]) / max(1, int(found[2])) if found and int(found[1]) < STREAMED else 1.0
-    stated, real = file.frames * share / file.samplerate, end / file.samplerate
+    stated, real = _stated(file, path) / file.samplerate, end / file.samplerate
     wanted = stated if duration is None else min(stated, start + duration)
     if wanted - real > LACKING and (file.format != "MP3" or _states_length(path)):
         raise InputError(
             f"{path} is cut short: its header states {stated:.2f} s, and {real:.2f} s are there. Obtain it again."
         )
+
+
+def _stated(file: Sound, path: Path) -> float:
+    """How many frames the header states; at least those that are there."""
+    log = file.extra_info
+    if file.format in COUNTED:
+        with path.open("rb") as raw:
+            counted = COUNTED[file.format].search(log if file.format == "RF64" else raw.read(1024).decode("latin-1"))
+        return max(file.frames, int(counted[1]) if counted else 0)
+    found = CUT_SHORT.search(log)
+    if not found or int(found[1]) >= STREAMED:
+        return file.frames
+    return file.frames * int(found[1]) / max(1, int(found[2]))
 
 
 def _states_length(path: Path) -> bool:
@@ -200,9 +281,18 @@ def _why(path: Path, error: Exception) -> str:
         return f"{path} is an empty file (0 bytes). Obtain it again."
     if isinstance(error, MemoryError):
         return f"{path} does not fit into memory ({error}). Cut it, or give start and duration."
+    return _unread(path, error)
+
+
+def _unread(path: Path, error: Exception) -> str:
+    """What is wrong with a file that libsndfile does not read, as a sentence with the next step."""
+    if isinstance(error, soundfile.LibsndfileError) and (not error.prefix or error.code == MALFORMED):
+        return f"{path} is damaged or cut short: its format is known, and its samples cannot be read. Obtain it again."
     how = "ffmpeg -i IN OUT.wav"
-    if path.suffix.lower() == ".raw":
+    if path.suffix.lower() in (".raw", ".pcm"):
         how = "it has no header that says its rate: sox -r RATE -e signed -b 16 -c 1 IN.raw OUT.wav"
+    elif path.suffix.lower() in FFMPEG:
+        how += ", or have ffmpeg run for such files: --ffmpeg, or audio.ffmpeg: true in a recipe"
     return f"{path} is not audio that libsndfile reads, such as WAV, FLAC or MP3 ({error}). Convert it ({how})."
 
 
@@ -219,7 +309,7 @@ def read(path: Path, who: str, settings: AudioSettings, start: float = 0.0, dura
     Raises:
         InputError: See `decode`; also on audio shorter than `min_seconds`.
     """
-    return wave_of(*decode(path, who, start, duration), who, settings)
+    return wave_of(*decode(path, who, start, duration, ffmpeg=settings.ffmpeg), who, settings)
 
 
 def wave_of(samples: Samples, rate: int, who: str, settings: AudioSettings) -> Tensor:
@@ -278,14 +368,20 @@ def trim(wave: Samples, top_db: float, frame: int = 2048, hop: int = 512) -> Sam
     return wave[loud[0] * hop : min(len(wave), (loud[-1] + 1) * hop)]
 
 
-def examine(root: Path, utterance: Utterance, least: float) -> Facts:
+def examine(root: Path, utterance: Utterance, least: float, *, ffmpeg: bool = False) -> Facts:
     """Reads an utterance once and writes down what must not change afterwards.
+
+    Args:
+        root: Its path is relative to it.
+        utterance: It.
+        least: Seconds that it has at least.
+        ffmpeg: See `decode`.
 
     Raises:
         InputError: See `read`; also on a cut that ends behind the file.
     """
     path = root / utterance.path
-    samples, rate = decode(path, utterance.id, utterance.start, utterance.duration)
+    samples, rate = decode(path, utterance.id, utterance.start, utterance.duration, ffmpeg=ffmpeg)
     check_length(len(samples) / rate, utterance.id, least)
     lacking = (utterance.duration or 0.0) - len(samples) / rate
     if lacking > OVERSHOOT:

@@ -8,6 +8,7 @@ from itertools import product
 
 from sertk.core import OVERLAPS, PAIRS
 from sertk.core.files import Document
+from sertk.corpus.protocols import COPIES, NAMED
 
 
 def page(content: Document) -> str:
@@ -73,8 +74,8 @@ def _counts_table(content: Document) -> list[str]:
 def _dropped_table(dropped: Sequence[Mapping[str, str]]) -> list[str]:
     ids: dict[str, list[str]] = {}
     for one in dropped:
-        ids.setdefault(one["reason"], []).append(one["id"])
-    rows = [_row(reason, len(own), _few(own)) for reason, own in ids.items()]
+        ids.setdefault(one["reason"], []).append(one.get("copies", one["id"]))
+    rows = [_row(reason, len(own), _few(own, 100 if reason in (NAMED, *COPIES) else 4)) for reason, own in ids.items()]
     return [*_head("dropped because", "number", "which"), *rows] if rows else ["Nothing was dropped."]
 
 

@@ -23,7 +23,7 @@ from sertk.core import Backbone, Feature, Padded, SertkError, UsageError, Uttera
 from sertk.core.files import SCHEMA, digest, read_jsonl, write_jsonl, writing
 from sertk.corpus.audio import Facts
 from sertk.plugins import Plugins
-from sertk.settings.plain import plain
+from sertk.settings.plain import plain, run_part
 from sertk.settings.schema import Component, Settings
 from sertk.settings.values import component_of
 
@@ -146,7 +146,7 @@ def store(data: Path, settings: Settings, plugins: Plugins, name: str, made: Fea
     parts = {f"{kind} {word}": plugins.entry(kind, word) for kind, word in plugins.inside("feature", spec)}
     key = {
         "feature": spec,
-        "audio": plain(settings.audio),
+        "audio": run_part(settings.audio),
         "parts": {part: [x.distribution, x.version, getattr(x.factory, "revision", 1)] for part, x in parts.items()},
         "versions": {library: version(library) for library in COMPUTE},
         "weights": made.weights,

@@ -9,6 +9,7 @@ from pathlib import Path
 from sertk.core import Utterance
 from sertk.core.files import Document
 from sertk.corpus.audit import lacking_classes, stamped
+from sertk.corpus.protocols import COPIES, NAMED
 
 
 def corpus_messages(
@@ -60,6 +61,9 @@ def protocol_messages(name: str, content: Document) -> list[str]:
         f"{len(content['labels'])} utterances kept, {len(content['dropped'])} dropped, {stamped(content)}, "
         f"hash {content['hash']}"
     ]
+    for reason in (NAMED, *COPIES):
+        left = [one.get("copies", one["id"]) for one in content["dropped"] if one["reason"] == reason]
+        found += [f"  {len(left)} dropped: {reason}, the first: {left[0]}"] if left else []
     here = Counter(content["labels"].values())
     for label, published in content["expected"].items():
         if here[label] != published:

@@ -110,16 +110,17 @@ def contents(
         OverlapError: If parts of a fold share what the protocol does not declare.
     """
     lost = [{"id": one["id"], "reason": one["reason"]} for one in failed]
+    sounds, unread = recordings(utterances, audio), [one["id"] for one in failed]
     found, reasons = {}, []
     for name, (protocol, file) in chosen.items():
         try:
-            made = make(corpus, name, protocol, utterances)
+            made = make(corpus, name, protocol, utterances, sounds, unread)
         except SertkError as error:
             if name in asked:
                 raise
             reasons.append(f"protocol {name} is left out: {error}")
             continue
-        report = _audited(made.folds, protocol, utterances, audio)
+        report = _audited(made.folds, protocol, utterances, sounds)
         found[name] = {
             **to_json(replace(made.folds, shares=shares(report))),
             "about": protocol.about,
@@ -138,12 +139,13 @@ def contents(
 
 def _audited(folds: Folds, protocol: Protocol, utterances: Sequence[Utterance], audio: Mapping[str, str]) -> Record:
     """The audit of a protocol's folds; refuses overlaps that the protocol does not declare."""
-    report = audit_folds(folds, {one.id: one for one in utterances}, recordings(utterances, audio))
+    report = audit_folds(folds, {one.id: one for one in utterances}, audio)
     found = undeclared(report, protocol.overlaps)
     if found:
         raise OverlapError(
             f"protocol {folds.name!r} of {folds.corpus} does not declare what its parts share: "
             f"{'; '.join(found)}. Mend the corpus folder, choose another "
-            "with --protocol, or declare it under `overlaps` in a protocol of your own."
+            "with --protocol, or state a protocol of your own: `overlaps` declares it, and `duplicates: keep_first` or "
+            "`drop: [ids]` leaves copies of a recording out."
         )
     return report

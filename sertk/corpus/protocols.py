@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_type_hints
 
 from sertk.core import (
@@ -18,6 +21,7 @@ from sertk.core import (
     AuxTask,
     Crossed,
     Disjoint,
+    Duplicates,
     FoldTable,
     Half,
     LeaveOneOut,
@@ -120,18 +124,39 @@ class Made(NamedTuple):
     absent: list[dict[str, str]]
 
 
-def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Utterance]) -> Made:
+def make(
+    corpus: str,
+    name: str,
+    protocol: Protocol,
+    utterances: Iterable[Utterance],
+    audio: Mapping[str, str] = MappingProxyType({}),
+    unread: Iterable[str] = (),
+) -> Made:
     """Applies a protocol to a corpus.
 
+    Args:
+        corpus: What it is called.
+        name: Of the protocol.
+        protocol: It.
+        utterances: Of the corpus.
+        audio: The recording of each, by id: equal texts are equal recordings.
+        unread: Ids that the corpus has and that cannot be read; a protocol may drop them too.
+
     Raises:
-        SertkError: Where nothing is left, or the fold rule cannot be met.
+        SertkError: Where nothing is left, the fold rule cannot be met, an id that is to be dropped is unknown, or a
+            recording comes under several ids and the protocol says that this is an error.
     """
-    kept, dropped = _filter(protocol, utterances)
+    whole = list(utterances)
+    _check_dropped(protocol, name, corpus, [*(one.id for one in whole), *unread])
+    kept, dropped = _filter(protocol, whole)
     missing = absent(protocol, kept)
     if isinstance(protocol.test, FoldTable):
         listed = set(read_table(protocol.test.path).ids)
         dropped += [{"id": i, "reason": f"not in {protocol.test.path.name}"} for i in kept if i not in listed]
         kept = {i: one for i, one in kept.items() if i in listed}
+    copies = _copies(protocol, name, corpus, kept, audio)
+    dropped += copies.values()
+    kept = {i: one for i, one in kept.items() if i not in copies}
     if not kept:
         first = f" ({dropped[0]['id']}: {dropped[0]['reason']})" if dropped else ""
         raise SertkError(
@@ -146,10 +171,50 @@ def make(corpus: str, name: str, protocol: Protocol, utterances: Iterable[Uttera
     return Made(Folds(corpus, name, tuple(classes), labels, folds, aux=protocol.aux), dropped, missing)
 
 
+def _check_dropped(protocol: Protocol, name: str, corpus: str, known: Sequence[str]) -> None:
+    unknown = sorted({*protocol.drop} - {*known})
+    if unknown:
+        close = get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise SertkError(
+            f"protocol {name!r} drops {len(unknown)} ids that {corpus} has not, the first {unknown[0]!r}{hint} Mend "
+            "its `drop`."
+        )
+
+
+def _copies(
+    protocol: Protocol, name: str, corpus: str, kept: Iterable[str], audio: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """{"id", "reason", "copies"} of the utterances that are dropped as copies, by id; "copies" is "FIRST = ID".
+
+    Raises:
+        SertkError: Where there are any, and the protocol says that this is an error.
+    """
+    if protocol.duplicates is None:
+        return {}
+    groups: dict[str, list[str]] = {}
+    for i in kept:
+        groups.setdefault(audio.get(i, i), []).append(i)
+    found = [own for own in groups.values() if len(own) > 1]
+    if found and protocol.duplicates == "error":
+        raise SertkError(
+            f"protocol {name!r}: {len(found)} recordings of {corpus} come under several ids, the first "
+            f"{' = '.join(found[0][:2])}, and it says duplicates: error. Drop all but one of each (drop: [ids]), or "
+            "say duplicates: keep_first or drop_all."
+        )
+    first = 1 if protocol.duplicates == "keep_first" else 0
+    reason = COPIES[first]
+    return {
+        i: {"id": i, "reason": reason, "copies": i if i == own[0] else f"{own[0]} = {i}"}
+        for own in found
+        for i in own[first:]
+    }
+
+
 def _filter(protocol: Protocol, utterances: Iterable[Utterance]) -> tuple[dict[str, Utterance], list[dict[str, str]]]:
-    kept, dropped = {}, []
+    kept, dropped, named = {}, [], frozenset(protocol.drop)
     for one in sorted(utterances, key=lambda u: u.id):
-        reason = _reason(protocol, one)
+        reason = NAMED if one.id in named else _reason(protocol, one)
         if reason is None:
             kept[one.id] = one
         else:
@@ -192,6 +257,9 @@ def expected(protocol: Protocol, published: Mapping[str, int]) -> dict[str, int]
 
 
 REST: Final = "all others"
+NAMED: Final = "the protocol drops it by its id"
+COPIES: Final = ("one recording under several ids (drop_all)", "a copy of a recording that is kept (keep_first)")
+"""Why a protocol drops a copy: where it keeps none of them, and where it keeps the first."""
 YAML: Final = (".yaml", ".yml")  # a protocol that a file states
 RULES: Final[Mapping[str, Document]] = {
     "test": {
@@ -214,6 +282,8 @@ FORMS: Final[Mapping[str, tuple[Any, str]]] = {
     ),
     "group": (Literal["speaker", "session"], "speaker or session"),
     "keep": (Mapping[str, Sequence[Any]], "{field: [value, ...]}"),
+    "drop": (Sequence[str], "[id, ...], text"),
+    "duplicates": (Duplicates, "keep_first, drop_all or error"),
     "overlaps": (
         Mapping[str, Sequence[Literal[PAIRS]]],  # type: ignore[valid-type]
         f"{{what: [pair, ...]}} of {', '.join(OVERLAPS)} and {', '.join(PAIRS)}",
@@ -251,6 +321,8 @@ def from_file(path: Path) -> Protocol:
     odd = [what for what in made.get("overlaps", ()) if what not in OVERLAPS]
     if odd:
         raise UsageError(f"{path}: overlaps of {odd[0]!r}{nearest(odd[0], OVERLAPS)}")
+    if "drop" in made:
+        made["drop"] = [unicodedata.normalize("NFC", one) for one in made["drop"]]  # as ids are
     if "aux" in made:
         made["aux"] = {name: _aux(path, name, one) for name, one in made["aux"].items()}
     protocol = Protocol(**made)

@@ -23,7 +23,7 @@ from sertk.recipe.look import hub_copy, listing
 from sertk.settings.merge import sources
 from sertk.settings.overrides import Choices, tag_of
 from sertk.settings.packaged import egs
-from sertk.settings.plain import identity, plain
+from sertk.settings.plain import identity, plain, run_part
 from sertk.settings.schema import Component, Settings
 from sertk.settings.several import folds_of, seeds_of
 from sertk.settings.values import component_text
@@ -170,12 +170,13 @@ class Plan:
                 )
 
     def _prepare(self) -> Iterator[Step]:
-        root, file, least = self._root(), self._file(), self.settings.audio.min_seconds
+        root, file, audio = self._root(), self._file(), self.settings.audio
         words = ["prepare", component_text(self._spec.name, self._spec.settings), "--root", str(root)]
         words += ["--out", str(self._data), "--protocol", str(file or self.protocol)]
-        words += ["--min-seconds", str(least), *self._nj(), *self._files()]
+        words += ["--min-seconds", str(audio.min_seconds), *["--ffmpeg"] * audio.ffmpeg, *self._nj(), *self._files()]
         stamp = self._data / f".prepare-{self.protocol}.json"
-        settings = [plain(self._spec), str(file) if file else self.protocol, least]
+        settings = [plain(self._spec), str(file) if file else self.protocol, audio.min_seconds]
+        settings += ["ffmpeg"] * audio.ffmpeg
         rule = self._rules().test
         lists = [rule.path] if isinstance(rule, FoldTable) else []
         needs = [*([file] if file else []), *self._corpus.reads(root), *lists, *map(Path, self.settings.plugins)]
@@ -216,7 +217,7 @@ class Plan:
 
     def _featurize(self) -> Iterator[Step]:
         s = self.computed
-        settings = [plain(one) for one in (s.audio, s.inputs, s.augment, s.on_augment)]
+        settings = [run_part(s.audio), *map(plain, (s.inputs, s.augment, s.on_augment))]
         stamp = self._data / "feats" / f".featurize-{digest(settings, 8)}.json"
         words = ["featurize", str(self._data), *self._common(), *self._nj()]
         makes = [store.folder / "index.jsonl" for store in self._stores]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -45,16 +46,25 @@ class Scorer:
         device: cpu, cuda, cuda:N.
         plugins: The registry; a new one by default.
         stored: The features of the utterances; None computes them from audio.
+        ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
 
     Raises:
         SertkError: Where the bundle cannot be read.
     """
 
     def __init__(
-        self, folder: Path, device: str = "cpu", plugins: Plugins | None = None, stored: Stored | None = None
+        self,
+        folder: Path,
+        device: str = "cpu",
+        plugins: Plugins | None = None,
+        stored: Stored | None = None,
+        *,
+        ffmpeg: bool = False,
     ) -> None:
         self.bundle = bundle.read(folder, plugins or Plugins(), device, stored=stored is not None)
         self._device, self._stored = device, stored
+        own = self.bundle.settings.audio
+        self._audio = replace(own, ffmpeg=own.ffmpeg or ffmpeg)
         features = self.bundle.frontend.features
         reads = {features[name].reads for name in self.bundle.model.backbone.inputs}
         self.reads_text, self._text_alone = "text" in reads, reads == {"text"}
@@ -69,7 +79,7 @@ class Scorer:
         Raises:
             InputError: Where the file cannot be read, or the model reads nothing but a transcript that is lacking.
         """
-        wave = audio.read(Path(path), str(path), self.bundle.settings.audio)
+        wave = audio.read(Path(path), str(path), self._audio)
         one = Utterance(str(path), str(path), "unknown", None, text=text)
         posterior, _ = self._forward([str(path)], [{"wave": wave, **self._text(one)}])
         return dict(zip(self.bundle.classes, posterior[0].tolist(), strict=True))
@@ -133,8 +143,8 @@ class Scorer:
         if self._stored is not None:
             seconds = self._stored.facts[one.id].seconds
             return Read(seconds, seconds, partial(self._stored.inputs, one))
-        samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
-        wave = audio.wave_of(samples, rate, one.id, self.bundle.settings.audio)
+        samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration, ffmpeg=self._audio.ffmpeg)
+        wave = audio.wave_of(samples, rate, one.id, self._audio)
         return Read(len(samples) / rate, len(wave), lambda: {"wave": wave, **text})
 
     def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, tuple[Tensor, Tensor]]:

@@ -32,6 +32,11 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def run_part(group: object) -> dict[str, Any]:
+    """The settings of a group that are part of what a run is, as plain data."""
+    return _of(group, ("run",))
+
+
 def identity(settings: Settings, *roles: str) -> dict[str, Any]:
     """What a run is, by dotted name: its settings of some roles, `run` where none is named; see `schema.Role`."""
     wanted = roles or ("run",)

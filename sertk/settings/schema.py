@@ -171,6 +171,9 @@ class AudioSettings:
         None, "leading and trailing frames this much below the loudest are cut; null keeps them", "dB", above=0
     )
     min_seconds: float = setting(0.1, "shorter audio is refused", "s", low=0)
+    ffmpeg: bool = setting(
+        False, "an installed ffmpeg is run for what libsndfile does not read: m4a, mp4, webm, wma, ...", role="how"
+    )
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -14,11 +15,22 @@ from pathlib import Path
 from sertk.console.progress import say, track
 from sertk.core import Corpus, InputError, Rejected, SertkError, UsageError, Utterance
 from sertk.core.errors import without_frames
-from sertk.core.files import SCHEMA, Document, Record, sentence, write_json, write_jsonl, write_text
-from sertk.core.walk import below
+from sertk.core.files import (
+    SCHEMA,
+    Document,
+    Record,
+    document_bytes,
+    lines_bytes,
+    renew,
+    sentence,
+    text_bytes,
+    write_jsonl,
+)
+from sertk.core.walk import FFMPEG, below
 from sertk.corpus import audio
 from sertk.corpus.audit import duplicates, recordings
 from sertk.corpus.audit_page import page
+from sertk.corpus.journal import Journal
 from sertk.corpus.messages import case_messages, corpus_messages, protocol_messages
 from sertk.corpus.prepared import PREPARED, title_of
 from sertk.corpus.protocol_files import choose, contents, earlier
@@ -36,6 +48,8 @@ def prepare(
     least: float,
     jobs: int,
     files: Sequence[Path] = (),
+    *,
+    ffmpeg: bool = False,
 ) -> int:
     """Prepares a corpus.
 
@@ -47,6 +61,7 @@ def prepare(
         least: `audio.min_seconds`.
         jobs: Files read at once.
         files: Plugin files.
+        ffmpeg: `audio.ffmpeg`.
 
     Returns:
         Files that could not be used; they are in `failed.jsonl`.
@@ -60,14 +75,13 @@ def prepare(
     name = title_of(reader, split("corpus", corpus)[0])
     out = out or Path("data") / name
     chosen = choose(name, reader, protocols)
-    others = earlier(name, reader, out / "protocols", chosen)
+    others, there = earlier(name, reader, out / "protocols", chosen), [*(out / "protocols").glob("*.json")]
     reader.obtain(root)
     _check_kept(out, reader.reads(root))
     utterances, failed = _read(reader, root)
-    utterances, facts, unusable = _examine(root, utterances, least, jobs, out / "audio.jsonl")
+    journal = Journal(out)  # so that files are read once, though a protocol may fail
+    utterances, facts, unusable = _examine(utterances, partial(_look, root, least, ffmpeg, journal), jobs, journal)
     failed += unusable
-    if not (out / "corpus.json").exists():  # so that files are read once, though a protocol may fail
-        _write_facts(out, utterances, facts)
     # written and said before the protocols are made: what is missing may be why one of them fails
     _write_failed(out / "failed.jsonl", failed)
     for note in [*reader.notes(), *case_messages(utterances)]:
@@ -79,13 +93,11 @@ def prepare(
     asked = set(chosen if protocols else ())
     made = contents(name, reader, {**others, **chosen}, asked, utterances, shas, failed)
     counts, twins = _counts(reader, utterances), duplicates(utterances, recordings(utterances, shas))
-    (out / "corpus.json").unlink(missing_ok=True)  # written last: without it the folder is not prepared
-    write_jsonl(out / "manifest.jsonl", (one.to_json() for one in utterances))
-    _write_facts(out, utterances, facts)
-    _write_protocols(out / "protocols", made)
     about = {"corpus": name, "root": str(root.resolve()), "counts": counts, "failed": len(failed)}
     silent = [i for i, fact in facts.items() if fact.silent]
-    write_json(out / "corpus.json", {**about, "duplicates": twins, "silent": silent, "notes": reader.notes()})
+    about |= {"duplicates": twins, "silent": silent, "notes": reader.notes()}
+    _write(out, utterances, facts, made, there, about)
+    journal.clear()
     for message in corpus_messages(name, counts, failed, twins, silent, out):
         say(message)
     return len(failed)
@@ -103,8 +115,30 @@ def _check_kept(out: Path, lists: Sequence[Path]) -> None:
         raise UsageError(f"{kept} is read, and would be written over. Give another --out, or rename the list.")
 
 
-def _write_facts(out: Path, utterances: Sequence[Utterance], facts: Mapping[str, audio.Facts]) -> None:
-    write_jsonl(out / "audio.jsonl", ({"schema": SCHEMA, **facts[one.id]._asdict()} for one in utterances))
+def _write(
+    out: Path,
+    utterances: Sequence[Utterance],
+    facts: Mapping[str, audio.Facts],
+    made: Mapping[str, Document],
+    there: Collection[Path],
+    about: Document,
+) -> None:
+    """Writes a prepared corpus; what is there already stays, for other commands may be reading it.
+
+    Args:
+        out: Its folder.
+        utterances: Of the manifest.
+        facts: Of their audio.
+        made: The contents of the protocol files.
+        there: The protocol files that there were before.
+        about: The content of corpus.json.
+    """
+    manifest, audios, whole = out / "manifest.jsonl", out / "audio.jsonl", out / "corpus.json"
+    unfinished = partial(whole.unlink, missing_ok=True)  # without it the folder is not prepared: it is written last
+    renew(manifest, lambda: lines_bytes(manifest, (one.to_json() for one in utterances)), unfinished)
+    renew(audios, lambda: lines_bytes(audios, map(audio.to_json, (facts[one.id] for one in utterances))), unfinished)
+    _write_protocols(out / "protocols", made, there)  # what another call wrote meanwhile stays
+    renew(whole, partial(document_bytes, whole, about))
 
 
 def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
@@ -145,14 +179,13 @@ def _failure(name: str, path: str, reason: str) -> Record:
 
 
 def _examine(
-    root: Path, utterances: Sequence[Utterance], least: float, jobs: int, old: Path
+    utterances: Sequence[Utterance], look: Callable[[Utterance], audio.Facts | Exception], jobs: int, journal: Journal
 ) -> tuple[list[Utterance], dict[str, audio.Facts], list[Record]]:
-    """Reads every file that changed since an earlier call, whose facts are in `old`; keeps those that can be used."""
-    known = audio.read_facts(old) if old.exists() else {}
+    """Looks at the audio of every utterance; keeps those that can be used."""
     kept, facts, failed = [], {}, []
     chunks = [utterances[start : start + CHUNK] for start in range(0, len(utterances), CHUNK)]
-    with ThreadPoolExecutor(jobs) as pool:
-        looked = pool.map(lambda chunk: [_look(root, one, least, known.get(one.id)) for one in chunk], chunks)
+    with contextlib.closing(journal), ThreadPoolExecutor(jobs) as pool:
+        looked = pool.map(lambda chunk: [*map(look, chunk)], chunks)
         shown = track(chain.from_iterable(looked), len(utterances), "reading audio")
         for one, found in zip(utterances, shown, strict=True):
             if isinstance(found, Exception):
@@ -164,19 +197,28 @@ def _examine(
     return kept, facts, failed
 
 
-def _look(root: Path, one: Utterance, least: float, old: audio.Facts | None) -> audio.Facts | Exception:
-    """The facts of an utterance's audio: the old ones if the file is as it was, else those that are read now."""
+def _look(root: Path, least: float, ffmpeg: bool, journal: Journal, one: Utterance) -> audio.Facts | Exception:
+    """The facts of an utterance's audio: those of an earlier call if the file is as it was, else what is read now."""
+    old = journal.known.get(one.id)
+    readable = ffmpeg or Path(one.path).suffix.lower() not in FFMPEG
     try:
-        if old and old.silent is not None and (old.path, old.start, old.asked) == (one.path, one.start, one.duration):
+        if (
+            old
+            and readable
+            and old.silent is not None
+            and (old.path, old.start, old.asked) == (one.path, one.start, one.duration)
+        ):
             audio.check_unchanged(root, one, old)
             audio.check_length(old.seconds, one.id, least)
             return old
     except InputError:
         pass  # it changed: it is read again below, and if something is wrong with it, that is said there
     try:
-        return audio.examine(root, one, least)
+        found = audio.examine(root, one, least, ffmpeg=ffmpeg)
     except Exception as error:  # whatever it is, the rest is prepared
         return without_frames(error)
+    journal.add(found)
+    return found
 
 
 def _counts(reader: Corpus, utterances: Sequence[Utterance]) -> dict[str, dict[str, int]]:
@@ -193,15 +235,16 @@ def _write_failed(path: Path, failed: Sequence[Document]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_protocols(folder: Path, files: Mapping[str, Document]) -> None:
-    """Writes protocol files and their pages, and removes those of earlier calls that are not among them."""
-    for path in folder.glob("*.json"):
+def _write_protocols(folder: Path, files: Mapping[str, Document], there: Collection[Path]) -> None:
+    """Writes protocol files and their pages, and removes those that were there and are not among them."""
+    for path in there:
         if path.stem not in files:
             say(f"protocol {path.stem} is removed: it is of an earlier state of the corpus")
-            path.unlink()
+            path.unlink(missing_ok=True)
             path.with_suffix(".md").unlink(missing_ok=True)
     for name, content in files.items():
-        write_json(folder / f"{name}.json", content)
-        write_text(folder / f"{name}.md", page(content))
+        path = folder / f"{name}.json"
+        renew(path, partial(document_bytes, path, content))
+        renew(path.with_suffix(".md"), partial(text_bytes, page(content)))
         for message in protocol_messages(name, content):
             say(message)

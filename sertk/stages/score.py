@@ -57,6 +57,7 @@ class _Shared(NamedTuple):
         batch: Utterances at once.
         source: "store" reads features that are stored, where all of them are.
         files: Plugin files.
+        ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
     """
 
     plugins: Plugins
@@ -65,6 +66,7 @@ class _Shared(NamedTuple):
     batch: int
     source: Source
     files: Sequence[Path]
+    ffmpeg: bool = False
 
 
 class _Made(NamedTuple):
@@ -115,6 +117,7 @@ def score(
     files: Sequence[Path] = (),
     source: Source = "store",
     text: Path | None = None,
+    ffmpeg: bool = False,
 ) -> int:
     """Scores with a bundle.
 
@@ -132,6 +135,7 @@ def score(
         files: Plugin files.
         source: "store" reads the features of a prepared corpus that are stored, where all of them are.
         text: Transcripts, see `with_texts`; else those of the inputs.
+        ffmpeg: Whether ffmpeg is run for what libsndfile does not read, whatever the bundle says.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.
@@ -144,7 +148,7 @@ def score(
     share: Share | None = None
     if out is not None:
         check_out(out, [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])])
-    shared, failed = _shared(files, device, batch, source), list[Record]()
+    shared, failed = _shared(files, device, batch, source)._replace(ffmpeg=ffmpeg), list[Record]()
     opened = bundle.opened(model, shared.plugins)
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
     if out is not None:
@@ -229,7 +233,7 @@ def _score(
     """Scores inputs with a bundle, see `score`."""
     asked = shelf is not None and shared.source == "store"
     stored, where = shelf.find(opened, found.utterances) if shelf and asked else (None, "from audio")
-    scorer = Scorer(opened.folder, shared.device, shared.plugins, stored)
+    scorer = Scorer(opened.folder, shared.device, shared.plugins, stored, ffmpeg=shared.ffmpeg)
     total = len(found.utterances) + len(failed)
     without = sum(not one.transcript for one in found.utterances)
     if scorer.reads_text and without:

@@ -14,7 +14,7 @@ from sertk.modeling.build import joined
 from sertk.modeling.bundle import Bundle
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
-from sertk.settings.plain import flat, plain
+from sertk.settings.plain import flat, plain, run_part
 from sertk.settings.schema import Settings
 
 Weights = Mapping[str, str]
@@ -110,7 +110,9 @@ def foresee(init: Path, plugins: Plugins, settings: Settings, model: Model | Non
     """
     theirs = bundle.outline(init, plugins if is_whole(plugins, settings) else None)
     if model is None:
-        _compare(*(flat({"audio": plain(of.audio), "normalize": of.normalize}) for of in (theirs.settings, settings)))
+        _compare(
+            *(flat({"audio": run_part(of.audio), "normalize": of.normalize}) for of in (theirs.settings, settings))
+        )
         return
     _compare(_heard(theirs.settings, {}), _heard(settings, {}))
     own = flat({"backbone": model.backbone.portable()})  # of a fusion what each branch must have, and no more
@@ -137,7 +139,7 @@ def _heard(settings: Settings, weights: Weights) -> dict[str, object]:
     return flat(
         {
             "inputs": plain(settings.inputs),
-            "audio": plain(settings.audio),
+            "audio": run_part(settings.audio),
             "normalize": settings.normalize,
             "weights": weights,
         }

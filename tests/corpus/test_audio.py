@@ -242,15 +242,86 @@ def test_an_mp3_whose_length_is_a_guess_is_not_called_cut_short(tmp_path: Path) 
     assert 159_000 < len(audio.decode(path, "a")[0]) < 163_000
 
 
+@pytest.mark.parametrize(("name", "seconds"), [("a.rf64", 0.62), ("a.w64", 0.62), ("a.sph", 0.62)])
+def test_other_formats_cut_short_are_refused_with_both_lengths(tmp_path: Path, name: str, seconds: float) -> None:
+    path = tmp_path / name
+    soundfile.write(path, 0.1 * np.ones(16000), RATE, subtype="PCM_16", format={"a.sph": "NIST"}.get(name))
+    assert len(audio.decode(path, "a")[0]) == 16000
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-12000])  # 6000 samples, 0.375 s
+    assert refusal(path).endswith(
+        f"is cut short: its header states 1.00 s, and {seconds} s are there. Obtain it again."
+    )
+    assert len(audio.decode(path, "a", 0.25, 0.25)[0]) == 4000  # all of this cut is there
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.caf"])
+def test_a_file_whose_form_is_known_and_that_cannot_be_read_is_called_damaged(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    soundfile.write(path, noise(16000).data[0].numpy() / 9, RATE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert refusal(path).endswith(
+        f"{name} is damaged or cut short: its format is known, and its samples cannot be read. Obtain it again."
+    )
+
+
+def stated(path: Path, mark: bytes, size: int) -> Path:
+    """A file with another size behind a mark."""
+    raw = bytearray(path.read_bytes())
+    place = raw.index(mark) + 4
+    raw[place : place + 4] = size.to_bytes(4, "little")
+    path.write_bytes(raw)
+    return path
+
+
+def unstated(path: Path) -> Path:
+    """A FLAC whose header says 0 samples, as a writer into a pipe leaves it."""
+    raw = bytearray(path.read_bytes())
+    place = slice(18, 26)  # rate 20 bits, channels 3, bits 5, samples 36
+    raw[place] = (int.from_bytes(raw[place], "big") & ~(2**36 - 1)).to_bytes(8, "big")
+    path.write_bytes(raw)
+    return path
+
+
+def test_a_flac_that_does_not_state_its_length_is_read_whole_and_in_cuts(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.arange(-7000, 7000).reshape(7000, 2) / 32768, RATE, subtype="PCM_16")
+    whole, _ = audio.decode(path, "a")
+    read, rate = audio.decode(unstated(path), "a")
+    assert rate == RATE
+    np.testing.assert_array_equal(read, whole)
+    np.testing.assert_array_equal(audio.decode(path, "a", 0.125)[0], whole[2000:])
+    np.testing.assert_array_equal(audio.decode(path, "a", 0.125, 0.25)[0], whole[2000:6000])
+    assert len(audio.decode(path, "a", 0.125, 9.0)[0]) == 5000
+
+
+def test_a_flac_that_does_not_state_its_length_is_not_counted_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros((50_000, 2)), RATE)
+    monkeypatch.setattr(audio, "MOST", 60_000)
+    monkeypatch.setattr(audio, "BLOCK", 20_000)
+    # two blocks were counted, 40000 / 16000 / 3600 hours, and not the rest
+    assert "states 0.0006944 hours of 2 channels, and 60000 samples are read at once" in refusal(unstated(path))
+
+
+@pytest.mark.parametrize("riff", [0, 0xFFFFFFFF])
+def test_a_header_without_a_length_and_samples_behind_it_is_no_empty_file(tmp_path: Path, riff: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.1 * np.ones(4000), RATE, subtype="PCM_16")
+    stated(stated(path, b"data", 0), b"RIFF", riff)
+    assert (
+        "a.wav states that it has no samples, and is 8044 bytes long: it is cut short, or was written to a"
+        in refusal(path)
+    )
+
+
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
 def test_a_header_written_before_the_length_was_known_is_no_cut_file(tmp_path: Path, size: int) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, 0.1 * np.ones(4000), RATE, subtype="PCM_16")
-    raw = bytearray(path.read_bytes())
-    place = raw.index(b"data") + 4
-    raw[place : place + 4] = size.to_bytes(4, "little")
-    path.write_bytes(raw)
-    assert len(audio.decode(path, "a")[0]) == 4000
+    assert len(audio.decode(stated(path, b"data", size), "a")[0]) == 4000
 
 
 def test_a_header_that_claims_absurdly_much_is_refused_before_memory_is_asked_for_it(tmp_path: Path) -> None:
@@ -321,7 +392,7 @@ def test_a_file_without_the_right_to_read_it_is_not_called_no_audio(
     path.chmod(0)
     if os.geteuid() == 0:  # root reads everything
         failed = soundfile.LibsndfileError(2, "Error opening: ")
-        monkeypatch.setattr(soundfile, "SoundFile", lambda _: (_ for _ in ()).throw(failed))
+        monkeypatch.setattr(audio, "Sound", lambda _: (_ for _ in ()).throw(failed))
         monkeypatch.setattr(os, "access", lambda *_: False)
     assert refusal(path).endswith("a.wav cannot be read: you have no right to. Mend its rights: chmod +r FILE.")
 

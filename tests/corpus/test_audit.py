@@ -14,6 +14,7 @@ from sertk.cli.app import app
 from sertk.core import PAIRS, SertkError, UsageError, Utterance
 from sertk.core.files import read_json
 from sertk.core.utterance import words
+from sertk.corpus.audio import read_facts
 from sertk.corpus.audit import audit_folds, duplicates, recordings, shares, undeclared
 from sertk.corpus.audit_page import page
 from sertk.corpus.folding import Fold
@@ -80,7 +81,47 @@ def test_a_copy_under_another_speakers_name_fails_prepare_and_loses_nothing(
     assert "share 1 recording in fold" in text
     assert "03-01-05-01-01-01-01 = 03-01-05-01-01-01-08" in text
     assert "`overlaps`" in text
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert [path.read_bytes() for path in before] == [*before.values()]
+    (kept,) = (path for path in out.rglob("*") if path.is_file() and path not in before)
+    assert [*read_facts(kept)] == ["03-01-05-01-01-01-08"]  # what was read now need not be read again
+
+
+@pytest.mark.parametrize(
+    ("how", "says", "which"),
+    [
+        (
+            "duplicates: keep_first",
+            "a copy of a recording that is kept (keep_first)",
+            "03-01-05-01-01-01-01 = 03-01-05-01-01-01-08",
+        ),
+        ("drop: [03-01-05-01-01-01-08]", "the protocol drops it by its id", "03-01-05-01-01-01-08"),
+    ],
+)
+def test_a_corpus_with_copies_under_other_speakers_is_used_by_a_protocol_that_drops_them(
+    tmp_path: Path, corpus: Path, how: str, says: str, which: str
+) -> None:
+    shutil.copy(clip(corpus, "03-01-05-01-01-01-01"), clip(corpus, "03-01-05-01-01-01-08"))
+    rules = (
+        "labels: {anger: anger, calm: calm}\ntest: {rule: leave_one_out}\n"
+        "overlaps: {text: [train+dev, train+test, dev+test]}\n"
+    )
+    mine = tmp_path / "mine.yaml"
+    words = ("prepare", "ravdess", "--root", corpus, "--out", tmp_path / "data", "--min-seconds", "0.05")
+    mine.write_text(rules)
+    done = cli(*words, "--protocol", mine)
+    assert done.exit_code == 1
+    assert "`duplicates: keep_first` or `drop: [ids]` leaves copies of a recording out" in done.stderr
+    mine.write_text(f"{rules}{how}\n")
+    done = cli(*words, "--protocol", mine)
+    assert done.exit_code == 0, done.stderr
+    assert f"  1 dropped: {says}, the first: {which}" in done.stderr
+    content = read_json(tmp_path / "data" / "protocols" / "mine.json", "")
+    assert [one["id"] for one in content["dropped"] if one["reason"] == says] == ["03-01-05-01-01-01-08"]
+    assert f"| {says} | 1 | {which} |" in (tmp_path / "data" / "protocols" / "mine.md").read_text()
+    mine.write_text(f"{rules}drop: [03-01-05-01-01-01-99]\n")
+    done = cli(*words, "--protocol", mine)
+    assert done.exit_code == 1
+    assert "drops 1 ids that ravdess has not, the first '03-01-05-01-01-01-99'; did you mean" in done.stderr
 
 
 def test_a_copy_within_a_part_is_told_and_kept(tmp_path: Path, corpus: Path) -> None:

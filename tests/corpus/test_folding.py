@@ -541,6 +541,11 @@ def test_a_protocol_may_be_a_file(tmp_path: Path) -> None:
         ("labels: {a: b}\ntest: {x: [s1]}\noverlaps: {speakers: [train+test]}", "did you mean 'speaker'"),
         ("labels: {a: b}\ntest: {x: [s1]}\noverlaps: {speaker: [test+train]}", "overlaps is"),
         ("labels: {a: b}\ntest: {x: [s1]}\ngroup: sentence", "group is 'sentence'; it takes speaker or session"),
+        (
+            "labels: {a: b}\ntest: {x: [s1]}\nduplicates: keep",
+            "duplicates is 'keep'; it takes keep_first, drop_all or e",
+        ),
+        ("labels: {a: b}\ntest: {x: [s1]}\ndrop: utt1", "drop is 'utt1'; it takes .id, "),
         ("labels: {a: 1}\ntest: {x: [s1]}", "it takes {label: class}, both text"),
         ("labels: {a: b}\ntest: {rule: disjoint, k: 0}", "k is 0; there are at least 2 folds"),
         ("labels: {a: b}\ntest: {rule: disjoint, k: 1}", "k is 1; there are at least 2 folds"),
@@ -566,6 +571,12 @@ def test_a_protocol_may_be_a_file(tmp_path: Path) -> None:
 def test_a_file_that_is_no_protocol_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         from_file(written(tmp_path / "p.yaml", text))
+
+
+def test_a_file_may_drop_ids_and_copies_in_letters_of_any_system(tmp_path: Path) -> None:
+    text = "labels: {a: b}\ntest: {x: [s1]}\ndrop: [bo\u0308se, u2]\nduplicates: drop_all\n"
+    read = from_file(written(tmp_path / "p.yaml", text))
+    assert (read.drop, read.duplicates) == (["b\u00f6se", "u2"], "drop_all")
 
 
 def test_a_file_may_state_auxiliary_tasks(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -214,6 +215,53 @@ def test_what_no_fold_holds_is_listed_with_the_reason() -> None:
         "f1_None_1": "it has no label",
     }
     assert folds == make("toy", "p", replace(EVERYONE), spoken)[0]
+
+
+def test_ids_that_a_protocol_drops_are_in_no_part_and_change_its_hash() -> None:
+    made = make("toy", "p", replace(PROTOCOL, drop=["f1_joy_2", "broken"]), corpus(), {}, ["broken"])
+    assert made.folds.labels.keys() == folds_of().labels.keys() - {"f1_joy_2"}
+    assert made.folds.hash != folds_of().hash
+    assert made.dropped == [{"id": "f1_joy_2", "reason": "the protocol drops it by its id"}]
+
+
+def test_an_id_that_a_protocol_drops_and_nobody_knows_is_an_error_with_the_nearest() -> None:
+    says = "protocol 'p' drops 2 ids that toy has not, the first 'f1_joy_3'; did you mean 'f1_joy_[12]'?"
+    with pytest.raises(SertkError, match=says.replace("?", r"\?")):
+        make("toy", "p", replace(PROTOCOL, drop=["f1_joy_3", "f1_joy_2", "g"]), corpus())
+
+
+SOUNDS = {"m6_joy_1": "s", "f1_joy_1": "s", "f2_anger_1": "s", "f3_joy_1": "t", "f3_joy_2": "t", "f4_awe_1": "t"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "lost", "reason"),
+    [
+        ("keep_first", ["f2_anger_1", "f3_joy_2", "m6_joy_1"], "a copy of a recording that is kept (keep_first)"),
+        (
+            "drop_all",
+            ["f1_joy_1", "f2_anger_1", "f3_joy_1", "f3_joy_2", "m6_joy_1"],
+            "one recording under several ids (drop_all)",
+        ),
+    ],
+)
+def test_copies_are_dropped_as_the_protocol_says(
+    rule: Literal["keep_first", "drop_all"], lost: list[str], reason: str
+) -> None:
+    people = [*reversed(corpus()), utterance("f4", "awe")]  # awe is in no label map: it is nobody's first copy
+    made = make("toy", "p", replace(PROTOCOL, duplicates=rule), people, SOUNDS)
+    assert made.folds.labels.keys() == folds_of().labels.keys() - {*lost}
+    told = [one for one in made.dropped if one["reason"] == reason]
+    assert sorted(one["id"] for one in told) == lost
+    pairs = {"f1_joy_1 = f2_anger_1", "f1_joy_1 = m6_joy_1", "f3_joy_1 = f3_joy_2"}
+    assert {one["copies"] for one in told} - {"f1_joy_1", "f3_joy_1"} == pairs
+    assert made.folds.hash != folds_of().hash
+
+
+def test_copies_are_an_error_where_the_protocol_says_so_and_kept_where_it_says_nothing() -> None:
+    assert folds_of() == make("toy", "p", PROTOCOL, corpus(), SOUNDS).folds
+    with pytest.raises(SertkError, match=r"2 recordings of toy come under .* first f1_joy_1 = f2_anger_1, and"):
+        make("toy", "p", replace(PROTOCOL, duplicates="error"), corpus(), SOUNDS)
+    assert make("toy", "p", replace(PROTOCOL, duplicates="error"), corpus()).folds == folds_of()
 
 
 def test_utterances_are_kept_by_their_own_fields_too() -> None:

@@ -90,6 +90,16 @@ def test_a_second_run_does_nothing_and_says_so(work: Path, recipe: Path, corpus:
         assert f"{stage}: " in again.stderr
 
 
+def test_a_recipe_that_allows_ffmpeg_tells_prepare_so_and_keeps_its_runs(
+    work: Path, recipe: Path, corpus: Path
+) -> None:
+    words = ("recipe", recipe, "--root", corpus, "--work", work, "--set", "audio.ffmpeg=true", "--dry-run")
+    first, *_ = cli(*words).stdout.splitlines()
+    assert shlex.split(first)[1] == "prepare"
+    assert "--ffmpeg" in first
+    assert "train" not in {shlex.split(line)[1] for line in cli(*words, "--stage", "featurize").stdout.splitlines()}
+
+
 def test_what_was_changed_and_what_follows_from_it_is_done_again(
     work: Path, recipe: Path, corpus: Path, tmp_path: Path
 ) -> None:

@@ -211,7 +211,7 @@ def test_a_full_disk_in_prepare_leaves_no_half_file(root: Path, tmp_path: Path) 
             prepare("ravdess", root, tmp_path / "out", [], 0.1, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
 def test_a_typo_names_line_and_nearest_key(tmp_path: Path) -> None:

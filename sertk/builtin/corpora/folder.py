@@ -59,16 +59,14 @@ class Folder(Corpus):
         return self._notes
 
     def _utterance(self, path: Path, relative: Path) -> Utterance | Rejected:
-        if relative.suffix.lower() in UNREAD:
-            how = f"libsndfile does not read {relative.suffix} files. Convert it: ffmpeg -i IN OUT.wav"
-            return Rejected(path, f"{relative}: {how}", relative.as_posix())
         if len(relative.parts) == 1:
             return Rejected(path, f"{relative} is in no class folder; expected: {LAYOUT}")
         found = self._speaker.search(relative.as_posix()) if self._speaker else None
         if self._speaker and not (found and found[1]):
             return Rejected(path, f"{relative}: speaker={self._speaker.pattern} finds no speaker in it")
         return Utterance(
-            id=relative.with_suffix("").as_posix(),
+            # what libsndfile does not read may have the name of another form that it does not read
+            id=(relative if relative.suffix.lower() in UNREAD else relative.with_suffix("")).as_posix(),
             path=relative.as_posix(),
             speaker=found[1] if found else "unknown",
             label=relative.parts[0],

@@ -8,6 +8,8 @@ import io
 import json
 import math
 import posixpath
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
@@ -19,6 +21,20 @@ from sertk.core.walk import READ, UNREAD, below
 
 DELIMITERS: Final = {".csv": (",", ";", "\t"), ".tsv": ("\t", ",", ";")}  # where two do alike, the first
 NEEDED: Final = ("path", "label", "speaker")
+OTHERS: Final[Mapping[str, Sequence[str]]] = {
+    "id": ("key",),
+    "path": ("file", "file_name", "filename", "wav", "audio", "audio_path", "wav_path"),
+    "speaker": ("spk", "speaker_id"),
+    "label": ("emotion", "emo"),
+    "gender": ("sex",),
+    "text": ("transcript", "transcription"),
+}
+"""What other tools call a column: audformat, Nkululeko, EmoBox, Hugging Face."""
+TIMES: Final = ("offset", "onset", "begin", "stop", "start_time", "end_time")
+"""Columns that may be times, and of which nobody knows which: some tools have a start as `offset`, others an end."""
+SPAN: Final = re.compile(r"(?:(\d+) days? )?\+?(\d+):([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
+"""A time as pandas writes it: 0 days 00:00:01.500000."""
+FILES: Final = "Write the audio to files below --root, and their paths into the list."
 MEND: Final = "Save the list as UTF-8, or convert it: iconv -f LATIN1 -t UTF-8 OLD > NEW."
 
 Row = Mapping[str, str]
@@ -28,19 +44,20 @@ Notes = list[str]  # `list` is a setting of the class below
 class Table(Corpus):
     """Anybody's corpus as a list, a row an utterance; the settings name the columns.
 
-    A column with the name of its setting need not be given. `path`, `label` and `speaker` are needed, the rest is not;
-    columns that no setting names go to `aux` as they are.
+    A column with the name of its setting need not be given, nor one with the name that audformat, Nkululeko, EmoBox or
+    Hugging Face use. `path`, `label` and `speaker` are needed, the rest is not; columns that no setting names go to
+    `aux` as they are.
 
     Args:
         list: The list, .csv, .tsv or .jsonl; relative to --root, or to the current folder.
-        id: Column of the ids; the path without its suffix where there is none.
+        id: Column of the ids; without one the path without its suffix, and the times where a file has several rows.
         path: Column of the audio files, relative to --root.
         speaker: Column of the speakers.
         label: Column of the emotions; an empty one is no label.
         gender: Column of the genders: f, female, w, woman, m, male, man.
         session: Column of the recording sessions.
         text: Column of the transcripts.
-        start: Column of the offsets in the file, s.
+        start: Column of the offsets in the file, s; or as `0 days 00:00:01.5`, NaT or empty where there is none.
         duration: Column of the durations, s; an empty one is to the end of the file.
         end: Column of the ends in the file, s, in the place of durations.
         title: What the corpus is called in folders and scores.
@@ -93,24 +110,28 @@ class Table(Corpus):
         path = self._find(root)
         rows = list(_rows(path))
         columns = self._map([*dict.fromkeys(column for _, row in rows for column in row)], path)
-        here = _audio(root)
+        here, often = _audio(root), Counter(row.get(columns["path"], "") for _, row in rows)
         seen: dict[str, str] = {}
         named = set()
         for where, row in rows:
-            one = _utterance(row, columns, where, root, here)
+            one = _utterance(row, columns, where, root, here, cut=often[row.get(columns["path"], "")] > 1)
             if isinstance(one, Utterance):
                 _once(one.id, where, seen)
                 named.add(one.path)
             yield one
-        self._notes = some(sorted({*here.values()} - named), f"audio files below {root} are not in {path.name}")
+        self._notes = [f"{field} is column {name!r}" for field, name in columns.items() if self._unnamed(field, name)]
+        self._notes += some(sorted({*here.values()} - named), f"audio files below {root} are not in {path.name}")
 
     def reads(self, root: Path) -> list[Path]:
         """The list."""
         return [self._find(root)]
 
     def notes(self) -> list[str]:
-        """Audio below the corpus folder that the list does not name."""
+        """Columns that were known by another tool's name, and audio that the list does not name."""
         return self._notes
+
+    def _unnamed(self, field: str, column: str) -> bool:
+        return column != field and not self._columns[field]
 
     def _find(self, root: Path) -> Path:
         for path in (root / self._list, Path(self._list)):
@@ -119,14 +140,36 @@ class Table(Corpus):
         raise SertkError(f"the list {self._list} is neither below {root} nor here. Give table:list=FILE.")
 
     def _map(self, header: Sequence[str], path: Path) -> dict[str, str]:
-        """Column by field: those that are given, and those that have the name of the field."""
+        """Column by field: those that are given, that have the name of the field, or that of another tool.
+
+        Raises:
+            UsageError: Where one is lacking that is given or needed, or two could be meant.
+        """
         if not header:
             raise SertkError(f"{path} has no row. Write a header and a row for each utterance.")
-        names = {field: column or field for field, column in self._columns.items()}
+        names = {field: self._column(field, header, path) for field in self._columns}
         for field, name in names.items():
             if name not in header and (self._columns[field] or field in NEEDED):
-                raise UsageError(f"{path} has no column {name!r}{nearest(name, header)}. Name it: {field}=COLUMN")
-        return {field: name for field, name in names.items() if name in header}
+                raise UsageError(
+                    f"{path} has no column {name!r}{nearest(name, header)}. Name it: {field}=COLUMN, or add it."
+                )
+        mapped = {field: name for field, name in names.items() if name in header}
+        unsure = [one for one in TIMES if one in header and one not in mapped.values()]
+        if unsure and not {"start", "duration", "end"} & mapped.keys():
+            raise UsageError(
+                f"{path} has the column {unsure[0]!r}, which may be a time, and no start, duration or end. Name it: "
+                f"start={unsure[0]}, duration={unsure[0]} or end={unsure[0]}; or rename it if it is no time."
+            )
+        return mapped
+
+    def _column(self, field: str, header: Sequence[str], path: Path) -> str:
+        """The column of a field: the one that is given, that has its name, or that another tool calls so."""
+        if self._columns[field] or field in header:
+            return self._columns[field] or field
+        known = [one for one in OTHERS.get(field, ()) if one in header and one not in self._columns.values()]
+        if len(known) > 1:
+            raise UsageError(f"{path} has the columns {' and '.join(known)}: which is the {field}? {field}={known[0]}")
+        return known[0] if known else field
 
 
 def _audio(root: Path) -> dict[str, str]:
@@ -148,17 +191,25 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
     """("file:line", text by column) of each row, lines without any text left out."""
     if path.suffix.lower() == ".jsonl":
         for where, line in read_jsonl(path, MEND):
-            yield where, {word: _text(value, f"{where}, {word!r}") for word, value in line.items()}
+            yield where, {word: _text(word, value, where) for word, value in line.items()}
     elif path.suffix.lower() in DELIMITERS:
         yield from _separated(path, DELIMITERS[path.suffix.lower()])
     else:
         raise UsageError(f"the list {path} is neither {', '.join(DELIMITERS)} nor .jsonl. Rename or convert it.")
 
 
-def _text(value: object, where: str) -> str:
-    """A JSON value as a CSV would have it."""
+def _text(word: str, value: object, where: str) -> str:
+    """A JSON value as a CSV would have it; of Hugging Face's {"path": ..., "bytes": null} the path."""
+    if isinstance(value, dict) and {"path", "bytes"} & value.keys():
+        inside = sorted(key for key, one in value.items() if key not in ("path", "sampling_rate") and one is not None)
+        if inside or not isinstance(value.get("path"), str):
+            raise InputError(
+                f"{where}, {word!r}: the audio lies in the list ({', '.join(inside) or 'no path'}). {FILES}"
+            )
+        return str(value["path"])
     if isinstance(value, dict | list):
-        raise InputError(f"{where}: {json.dumps(value)} is neither text nor a number. Write it as text.")
+        given = json.dumps(value)[:200]
+        raise InputError(f"{where}, {word!r}: {given} is neither text nor a number. Write it as text.")
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
@@ -220,22 +271,25 @@ def _header(cells: list[str], where: str) -> list[str]:
 
 
 def _utterance(
-    row: Row, columns: Mapping[str, str], where: str, root: Path, here: Mapping[str, str]
+    row: Row, columns: Mapping[str, str], where: str, root: Path, here: Mapping[str, str], *, cut: bool
 ) -> Utterance | Rejected:
+    """The utterance of a row; `cut` where its file has other rows too."""
     cells = {field: row.get(column, "") for field, column in columns.items()}
     for field in ("id", "path", "speaker"):
         if field in cells and not cells[field]:
             raise InputError(f"{where}: no {field} (column {columns[field]!r}). Fill it in, or remove the row.")
+    if cells["path"].startswith("{") and "bytes" in cells["path"]:
+        raise InputError(f"{where}: {cells['path'][:80]!r} is no path (column {columns['path']!r}). {FILES}")
+    start, duration = _cut(cells, where)
     given = Path(cells["path"])
     place = relative(given, root) if given.is_absolute() else posixpath.normpath(given.as_posix())
     place = here.get(composed(place), place)
     path = root / cells["path"]
-    name = composed(cells.get("id") or PurePosixPath(cells["path"]).with_suffix("").as_posix())
+    name = composed(cells.get("id") or _name(cells["path"], *((start, duration) if cut else ())))
     if path.name.startswith("._"):
         return Rejected(path, f"{where}: {cells['path']} is a companion file of macOS, no audio", name)
     if composed(place) not in here and not path.is_file():
         return Rejected(path, f"{where}: {cells['path']} is missing: there is no file {path}", name)
-    start, duration = _cut(cells, where)
     return Utterance(
         id=name,
         path=place,
@@ -248,6 +302,13 @@ def _utterance(
         text=cells.get("text") or None,
         aux=_others(row, columns),
     )
+
+
+def _name(path: str, start: float = 0.0, duration: float | None = None) -> str:
+    """The id of a row that has none: its path without the suffix, and the times of its part of the file."""
+    end = [] if duration is None else [start + duration]
+    times = "-".join(f"{one:.3f}" for one in [start, *end]) if start or end else ""
+    return PurePosixPath(path).with_suffix("").as_posix() + (times and f"_{times}")
 
 
 def _others(row: Row, columns: Mapping[str, str]) -> Record:
@@ -269,10 +330,12 @@ def _cut(cells: Mapping[str, str], where: str) -> tuple[float, float | None]:
 
 def _seconds(cells: Mapping[str, str], field: str, where: str) -> float | None:
     text = cells.get(field, "")
-    if not text:
+    if text in ("", "NaT"):
         return None
+    span = SPAN.fullmatch(text)
+    days, hours, minutes, rest = span.groups("0") if span else ("0", "0", "0", text)
     try:
-        seconds = float(text)
+        seconds = round(((int(days) * 24 + int(hours)) * 60 + int(minutes)) * 60 + float(rest), 9)
     except ValueError:
         seconds = math.nan
     if not (0 <= seconds < math.inf) or (field == "duration" and not seconds):

@@ -83,11 +83,10 @@ def test_what_has_no_class_or_no_speaker_is_rejected(tmp_path: Path) -> None:
         (tmp_path / "joy" / name).touch()
     corpus = Folder(speaker="([a-z]+)_")
     found, rejected = read(corpus, tmp_path)
-    assert [one.id for one in found] == ["joy/ann_1"]
+    # what libsndfile does not read is no copy of each other: which of them ffmpeg reads is not known here
+    assert [one.id for one in found] == ["joy/ann_1", "joy/ann_2.M4A", "joy/ann_2.raw"]
     assert [one.reason for one in rejected] == [
         "joy/7.wav: speaker=([a-z]+)_ finds no speaker in it",
-        "joy/ann_2.M4A: libsndfile does not read .M4A files. Convert it: ffmpeg -i IN OUT.wav",
-        "joy/ann_2.raw: libsndfile does not read .raw files. Convert it: ffmpeg -i IN OUT.wav",
         "loose.wav is in no class folder; expected: a folder for each class, such as anger/ann_01.wav",
     ]
     assert corpus.notes() == [
@@ -284,22 +283,119 @@ def test_a_latin_1_file_of_json_lines_is_refused_too(tmp_path: Path) -> None:
         of(tmp_path, line.encode("latin-1"), "list.jsonl")
 
 
+# --- other tools' lists ----------------------------------------------------------------------------------------------
+
+
+def test_audformats_segmented_index_is_read_with_its_times(tmp_path: Path) -> None:
+    text = (
+        "file,start,end,emotion,speaker\n"
+        "a.wav,0 days 00:00:00,0 days 00:00:01.500000,joy,ann\n"
+        "a.wav,0 days 00:00:01.500000,0 days 00:01:02.250000,anger,ann\n"
+        "b.wav,1 days 00:00:03,NaT,joy,ben\n"
+    )
+    found = of(tmp_path, text)
+    assert [(one.path, one.start, one.duration, one.label, one.speaker) for one in found] == [
+        ("a.wav", 0.0, 1.5, "joy", "ann"),
+        ("a.wav", 1.5, 60.75, "anger", "ann"),
+        ("b.wav", 86403.0, None, "joy", "ben"),
+    ]
+    assert [one.id for one in found] == ["a_0.000-1.500", "a_1.500-62.250", "b"]
+    assert [dict(one.aux) for one in found] == [{}] * 3
+
+
+@pytest.mark.parametrize("time", ["0 days", "0 days 00:00", "-1 days +23:59:59", "00:61:00", "1.5 s", "nan"])
+def test_a_time_in_another_form_is_refused(tmp_path: Path, time: str) -> None:
+    with pytest.raises(InputError, match=r"list\.csv:2: end .* is not a number of seconds"):
+        of(tmp_path, f"file,start,end,emotion,speaker\na.wav,0 days 00:00:00,{time},joy,ann\n")
+
+
+def test_nkululekos_list_is_read_and_it_is_said_what_its_columns_are_taken_for(tmp_path: Path) -> None:
+    corpus = Table("list.csv")
+    text = "file,speaker,gender,emotion,age\na.wav,ann,female,joy,30\nb.wav,ben,male,anger,40\n"
+    found, _ = read(corpus, listed(tmp_path, text))
+    assert found[0] == Utterance("a", "a.wav", "ann", "joy", gender="female", aux={"age": "30"})
+    assert corpus.notes() == ["path is column 'file'", "label is column 'emotion'"]
+
+
+def test_emoboxs_list_is_read_where_it_says_who_speaks_and_refused_with_the_way_where_not(tmp_path: Path) -> None:
+    line = {"key": "toy-a", "dataset": "toy", "wav": "a.wav", "type": "raw", "sample_rate": 16000, "num_frame": 70312.0}
+    line |= {"task": "category", "length": 4.3945, "emo": "neu", "channel": 1}
+    (one,) = of(tmp_path, json.dumps({**line, "spk": "ann"}), "list.jsonl")
+    assert (one.id, one.path, one.speaker, one.label, one.duration) == ("toy-a", "a.wav", "ann", "neu", None)
+    with pytest.raises(UsageError, match=r"has no column 'speaker'.*Name it: speaker=COLUMN, or add it\."):
+        of(tmp_path, json.dumps(line), "list.jsonl")
+
+
+def test_the_audio_column_of_hugging_face_is_a_path_or_a_mapping_with_one(tmp_path: Path) -> None:
+    lines = [
+        {"audio": {"path": "a.wav", "bytes": None}, "label": 0, "speaker_id": 7, "transcription": "hi"},
+        {"audio": "b.wav", "label": 1, "speaker_id": 8, "transcription": "ho"},
+    ]
+    found = of(tmp_path, "\n".join(map(json.dumps, lines)), "list.jsonl")
+    assert [(one.path, one.label, one.speaker, one.text) for one in found] == [
+        ("a.wav", "0", "7", "hi"),
+        ("b.wav", "1", "8", "ho"),
+    ]
+    (one,) = of(tmp_path, "file_name,label,speaker\na.wav,joy,ann\n")
+    assert one.path == "a.wav"
+
+
+@pytest.mark.parametrize(
+    ("audio", "says"),
+    [
+        ({"path": "a.wav", "bytes": "UklGRg=="}, r"the audio lies in the list \(bytes\)\. Write the audio to files"),
+        ({"path": "a.wav", "array": [0.0], "sampling_rate": 16000}, r"the audio lies in the list \(array\)"),
+        ({"path": None, "bytes": None}, r"the audio lies in the list \(no path\)"),
+        ({"src": "http://x"}, "is neither text nor a number"),
+    ],
+)
+def test_audio_in_the_list_itself_is_refused(tmp_path: Path, audio: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=rf"list\.jsonl:1, 'audio': .*{says}"):
+        of(tmp_path, json.dumps({"audio": audio, "label": 0, "speaker": "ann"}), "list.jsonl")
+
+
+def test_a_mapping_in_a_cell_is_no_path(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"list\.csv:2: .* is no path \(column 'audio'\)\. Write the audio to files"):
+        of(tmp_path, "audio,label,speaker\n\"{'bytes': None, 'path': 'a.wav'}\",joy,ann\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("file,wav,label,speaker", "has the columns file and wav: which is the path. path=file"),
+        ("path,emotion,emo,speaker", "has the columns emotion and emo: which is the label. label=emotion"),
+        ("path,label,speaker,offset", "has the column 'offset', which may be a time, and no start, duration or end"),
+    ],
+)
+def test_columns_that_could_be_meant_otherwise_are_asked_for(tmp_path: Path, header: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        of(tmp_path, f"{header}\na.wav,joy,ann,1\n")
+
+
+def test_a_column_that_is_named_or_has_the_name_of_the_field_goes_before_another_tools(tmp_path: Path) -> None:
+    (one,) = of(tmp_path, "path,file,emotion,label,speaker,offset\na.wav,b.wav,x,joy,ann,0.5\n", start="offset")
+    assert (one.path, one.label, one.start) == ("a.wav", "joy", 0.5)
+    assert dict(one.aux) == {"file": "b.wav", "emotion": "x"}
+    (one,) = of(tmp_path, "file,wav,emotion,speaker\na.wav,b.wav,joy,ann\n", path="wav")
+    assert (one.path, dict(one.aux)) == ("b.wav", {"file": "a.wav"})
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
         (
-            {"label": "emotoin"},
-            r"has no column 'emotoin'; did you mean 'emotion'\? Known: emotion, path, speaker.*label=",
+            {"label": "feelign"},
+            r"has no column 'feelign'; did you mean 'feeling'\? Known: feeling, path, speaker.*label=",
         ),
-        ({}, r"has no column 'label'\. Known: emotion, path, speaker\. Name it: label=COLUMN"),
-        ({"label": "emotion", "gender": "sex"}, "has no column 'sex'"),
+        ({}, r"has no column 'label'\. Known: feeling, path, speaker\. Name it: label=COLUMN, or add it\."),
+        ({"label": "feeling", "gender": "sex"}, "has no column 'sex'"),
     ],
 )
 def test_a_missing_column_is_wrong_use_and_the_columns_are_named(
     tmp_path: Path, columns: dict[str, str], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        of(tmp_path, TWO.replace("label", "emotion"), **columns)
+        of(tmp_path, TWO.replace("label", "feeling"), **columns)
 
 
 def test_a_list_that_is_none_is_an_error(tmp_path: Path) -> None:
