@@ -22,8 +22,9 @@ import pluggy
 import sertk
 from sertk import core, hookspecs
 from sertk.core import SertkError, UsageError, nearest
+from sertk.core.forms import fits, type_words
 from sertk.settings.schema import Component
-from sertk.settings.values import component_parts, fits, type_words
+from sertk.settings.values import component_parts
 
 
 class Kind(NamedTuple):

@@ -38,6 +38,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint} Known: {', '.join(names) or 'none'}"
 
 
+def some(names: Iterable[object], most: int = 10, joint: str = ", ") -> str:
+    """Names in one text, the first of them where there are many: "a, b, c and 97 more"."""
+    every = list(map(str, names))
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return joint.join(every[:most]) + more
+
+
 class Bounds(TypedDict, total=False):
     """The range of a setting, and how it is spelled.
 

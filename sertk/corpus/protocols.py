@@ -32,9 +32,9 @@ from sertk.core import (
     nearest,
 )
 from sertk.core.files import Document, Record, read_json
+from sertk.core.forms import fits
 from sertk.corpus.folding import Fold, absent, check_rules, make_folds, read_table
 from sertk.settings.merge import read
-from sertk.settings.values import fits
 
 Shares = Mapping[str, list[str]]  # the PAIRS of parts that share it, by "speaker", "session", "text" and "audio"
 

@@ -11,8 +11,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from sertk.core import SertkError, UsageError, nearest, out_of_range
+from sertk.core.forms import fits, type_words
 from sertk.settings.schema import Component, Note, Segments, Settings, fields_of, given_at, note
-from sertk.settings.values import component_of, fits, type_words
+from sertk.settings.values import component_of
 
 T = TypeVar("T")
 MOST = 2**63 - 1  # the largest whole number that torch can hold
