@@ -32,13 +32,16 @@ from torch import Tensor, nn
 import sertk
 from sertk.console.progress import say
 from sertk.core import Feature, HeadSpec, Padded, SertkError, UsageError
+from sertk.core.errors import some
 from sertk.core.files import Document, digest, link, read_bytes, read_json, size_of, write_json, writing
 from sertk.core.forms import fits
 from sertk.corpus.features import cached
 from sertk.modeling import build
 from sertk.modeling.borders import inside
+from sertk.modeling.build import Body
 from sertk.modeling.decide import Decider, make_decider, resolve_decision
 from sertk.modeling.frontend import Frontend
+from sertk.modeling.limits import check_size
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.settings.check import settings_of
@@ -353,8 +356,8 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = 
         described = {name: found.features[name] for name in cached(found.settings, plugins)}
     try:
         settings = build.joined(plugins, found.settings) if whole else found.settings
-        body = build.make_body(plugins, settings, shared=described)
-        model = build.make_model(plugins, settings, body, found.heads)
+        check_size(lambda: _make(plugins, settings, described, found.heads)[1:], _size(folder))
+        body, model, *_ = _make(plugins, settings, described, found.heads)
         decider = make_decider(plugins, settings, body.dims)
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
@@ -365,6 +368,28 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = 
                 feature.restore(_learned(folder, about, name))
     model.to(torch.device(device)).eval()
     return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
+
+
+def _make(
+    plugins: Plugins, settings: Settings, described: Mapping[str, Feature], heads: Mapping[str, HeadSpec]
+) -> tuple[Body, Model, *tuple[Feature, ...]]:
+    """The front end with the rest of the body, the model, and what else has weights.
+
+    Raises:
+        UsageError: On settings that no model can have.
+    """
+    body = build.make_body(plugins, settings, shared=described)
+    try:
+        model = build.make_model(plugins, settings, body, heads)
+    except (KeyError, TypeError) as error:  # a name that torch takes for no module
+        raise UsageError(f"no model has the heads {some(heads)} ({error})") from None
+    return body, model, *body.frontend.features.values()
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a bundle; its weights are a file."""
+    size_of(folder / WEIGHTS, OBTAIN)
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 class Outline(NamedTuple):
@@ -398,6 +423,7 @@ def outline(folder: Path, plugins: Plugins | None = None) -> Outline:
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
     for path, prefix in _weight_files(folder, about, joined=settings.inputs != given.inputs):
+        size_of(path, OBTAIN)
         try:
             with safe_open(str(path), "pt") as file:
                 shapes |= {prefix + name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
