@@ -35,7 +35,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
-    return f"{hint} Known: {', '.join(names) or 'none'}"
+    return f"{hint} Known: {some(names, 50) or 'none'}"
 
 
 def some(names: Iterable[object], most: int = 10, joint: str = ", ") -> str:

@@ -218,6 +218,14 @@ def _finite(value: object) -> bool:
     return True
 
 
+def bytes_text(count: float) -> str:
+    """A number of bytes as it is shown: "812 bytes", "3.4 MB"."""
+    for power, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= power:
+            return f"{count / power:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
 def size_of(path: Path, mend: str) -> int:
     """Bytes of a file that is to be read.
 

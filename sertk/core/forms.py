@@ -33,6 +33,8 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401
 def _check_of(hint: Any) -> Callable[[object], bool]:  # noqa: ANN401, PLR0911 - a table of cases
     """The check of an annotation, made once: a file may have a million lines."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(hint, Form):
+        return lambda value: not hint.fault(value)
     if hint is Any:  # a class since Python 3.11, but not one to check against
         return lambda value: True
     if origin is Literal:
@@ -85,7 +87,7 @@ class Form:
     """What the keys of a document must be; keys that it does not name are let through.
 
     Args:
-        needed: Types by key.
+        needed: Types by key; a form is one too.
         optional: Types of keys that may be lacking.
     """
 
@@ -103,6 +105,8 @@ class Form:
                 if word in self._needed:
                     return f"it lacks {word}"
             elif not check(content[word]):
+                if isinstance(self._hints[word], Form):
+                    return f"{word}: {self._hints[word].fault(content[word])}"
                 return f"{word} is {shown(content[word])}; it must be {type_words(self._hints[word])}"
         return ""
 

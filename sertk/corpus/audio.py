@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sertk.core import InputError, Utterance
 from sertk.core.files import read_jsonl
+from sertk.core.forms import Form
 from sertk.settings.schema import AudioSettings
 
 Samples = npt.NDArray[np.float32]
@@ -72,7 +73,7 @@ class Facts(NamedTuple):
 
 def read_facts(path: Path) -> dict[str, Facts]:
     """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
-    lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`."))
+    lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`.", Form({}, get_type_hints(Facts))))
     needed = set(Facts._fields) - set(Facts._field_defaults)
     return {x["id"]: Facts(**{f: x[f] for f in Facts._fields if f in x}) for x in lines if x.keys() >= needed}
 

@@ -34,7 +34,7 @@ from sertk.console.progress import say
 from sertk.core import Feature, HeadSpec, Padded, SertkError, UsageError
 from sertk.core.errors import some
 from sertk.core.files import Document, digest, link, read_bytes, read_json, size_of, write_json, writing
-from sertk.core.forms import fits
+from sertk.core.forms import Form, fits
 from sertk.corpus.features import cached
 from sertk.modeling import build
 from sertk.modeling.borders import inside
@@ -58,6 +58,7 @@ KEYS = {
 WEIGHTS = "model.safetensors"
 STORED = re.compile(r"[0-9a-f]{16}(\.safetensors)?")  # the name of a file in files/
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
+TRAINING = Form({}, {"seed": int | None, "seen": list[str] | None})
 PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
 
 
@@ -527,6 +528,10 @@ def _check(about: Document, where: Path) -> None:
         "training, plugins or versions is no dict": any(
             not isinstance(about.get(name), dict | None) for name in ("training", "plugins", "versions")
         ),
+        "seed or seen of training is wrong": bool(TRAINING.fault(about.get("training") or {})),
+        "a value of protocol is no text": not all(
+            isinstance(about["protocol"].get(word), str | None) for word in PROTOCOL
+        ),
         "a head is no dict": not all(isinstance(spec, dict) for spec in heads.values()),
         "heads has no emotion": "emotion" not in heads,
         "classes are not different texts": len(set(map(str, classes))) < len(classes)
@@ -550,8 +555,8 @@ def _check_sums(about: Document, where: Path) -> None:
     Raises:
         SertkError: Where one of its keys was changed, or has no checksum; a note of somebody's need not have one.
     """
-    sums = about.get("checksums")
-    if sums is None and about["schema"] < BUNDLE_SCHEMA:
+    sums: Document = about.get("checksums") or {}
+    if "checksums" not in about and about["schema"] < BUNDLE_SCHEMA:
         return
     if not fits(sums, Mapping[str, str]) or WEIGHTS not in sums:
         raise _refused(about, where, UsageError("checksums is lacking or wrong: it was changed or damaged"))

@@ -25,7 +25,11 @@ class _Counted(TorchFunctionMode):
         self.most, self.values = LEAST[0] + size // PER_CALL, max(LEAST[1], size)
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         self.calls += 1
         made = func(*args, **(kwargs or {}))
@@ -39,7 +43,9 @@ class _Counted(TorchFunctionMode):
             UsageError: There.
         """
         if self.calls > self.most or values > self.values:
-            raise UsageError(f"its components make a model far larger than its weights, of {self.values} values at most")
+            raise UsageError(
+                f"its components make a model far larger than its weights, of {self.values} values at most"
+            )
 
 
 def check_size(make: Callable[[], Iterable[nn.Module | Feature]], size: int) -> None:

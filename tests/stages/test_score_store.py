@@ -19,6 +19,7 @@ from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.stages.featurize import featurize
 from sertk.stages.score import score, score_runs
+from sertk.testing import signed
 
 SIZES = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 24, "num_mel_bins": 40}
 WIDTH = 16 * 3 * 2  # mean and deviation of what two layers read and the last one gives
@@ -68,6 +69,7 @@ class Place:
         """Changes what a bundle says."""
         path = self.run(fold) / "model/bundle.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        signed(path.parent)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,7 @@ def test_a_bundle_that_does_not_describe_its_features_is_scored_from_audio(
     about = json.loads((place.run() / "model/bundle.json").read_text())
     del about["features"]
     (place.run() / "model/bundle.json").write_text(json.dumps(about))
+    signed(place.run() / "model")
     assert len(scored(place, "old")) == 32
     assert "from audio (an older sertk wrote the bundle" in capsys.readouterr().err
 
