@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, get_type_hints
 from sertk.core import (
     OVERLAPS,
     PAIRS,
+    PARTS,
     AuxTask,
     Crossed,
     Disjoint,
@@ -344,9 +345,11 @@ def load(path: Path) -> Folds:
     mend = "Run `sertk prepare CORPUS --root FOLDER --out DATA`, with --protocol for one of several."
     content = read_json(path, mend, FILE)
     fault = next((fault for fault in map(FOLD.fault, content["folds"].values()) if fault), "")
-    strange = {i for fold in content["folds"].values() for part in fold.values() if part != REST for i in part}
-    if fault or not strange <= content["labels"].keys():
-        raise SertkError(f"{path}: {fault or 'its folds have ids without a label'}. {mend}")
+    if not fault:
+        ids = {i for fold in content["folds"].values() for word in PARTS if fold[word] != REST for i in fold[word]}
+        fault = "" if ids <= content["labels"].keys() else "its folds have ids without a label"
+    if fault:
+        raise SertkError(f"{path}: {fault}. {mend}")
     folds = Folds(
         content["corpus"],
         content["name"],
