@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from sertk.core import Feature, SertkError, UsageError
 
-LEAST = (20_000, 20_000_000)
+LEAST = (8_000, 20_000_000)
 """Calls of torch and values that any model may be made of: its filters and positions are not among its weights."""
 PER_CALL = 10_000
 """Bytes of weights for one more call: Whisper-tiny takes 2,000 calls and has 33 MB."""

@@ -29,7 +29,7 @@ from sertk.settings.values import component_of
 CONF = Path(__file__).with_name("conf")
 LATER = {"plugins", "head", "sampler", "class_weights"}
 """Settings that came after the first saved configs, which have all others."""
-YAML_BYTES, NESTED, VALUES = 2**22, 50, 100_000
+YAML_BYTES, NESTED, VALUES = 2**20, 50, 20_000
 """Bytes of a file of settings that is read, how deep it may be, and values that it may have, aliases written out."""
 TAGS = ("!ref", "!copy")
 """Of HyperPyYAML's tags those that make values of values; the others run code."""
