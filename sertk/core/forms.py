@@ -91,7 +91,7 @@ class Form:
         optional: Types of keys that may be lacking.
     """
 
-    def __init__(self, needed: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, needed: Mapping[str, object], optional: Mapping[str, object] | None = None) -> None:
         self._hints = {**needed, **(optional or {})}
         self._needed = needed.keys()
         self._checks = {word: _check_of(hint) for word, hint in self._hints.items()}

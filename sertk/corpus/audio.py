@@ -320,7 +320,7 @@ def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:
     path = root / utterance.path
     try:
         now = path.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a root with a NUL
         raise InputError(f"{utterance.id}: {_why(path, error)}") from None
     if (now.st_size, now.st_mtime_ns) != (facts.size, facts.mtime):
         raise InputError(f"{utterance.id}: {path} changed since it was prepared. Run `sertk prepare` again.")

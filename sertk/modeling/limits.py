@@ -29,7 +29,7 @@ class _Counted(TorchFunctionMode):
         func: Callable[..., Any],
         types: object,
         args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
     ) -> Any:  # noqa: ANN401
         self.calls += 1
         made = func(*args, **(kwargs or {}))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from pathlib import Path
 from typing import IO
 
 import torch
 
 from sertk.core import SertkError
-from sertk.core.files import Record, read_bytes, writing
+from sertk.core.files import Record, size_of, writing
 
 State = Record
 MARK = b"sertk-sha256:"
@@ -18,6 +17,8 @@ MARK = b"sertk-sha256:"
 TAIL = len(MARK) + 64
 END = 22
 """Bytes that a ZIP archive ends with."""
+PART = 2**20
+"""Bytes that are hashed at once."""
 
 
 class Checkpoints:
@@ -71,19 +72,26 @@ class Checkpoints:
         return state
 
 
-def _checked(path: Path) -> IO[bytes]:
-    """The archive of a checkpoint, whose hash behind it was compared; an older one ends with the archive.
+def _checked(path: Path) -> Path:
+    """A checkpoint whose hash, which stands behind its archive, was compared; an older one ends with the archive.
 
     Raises:
+        SertkError: Where it is no file.
         ValueError: Where it is damaged.
     """
-    content = read_bytes(path, "Delete it to go on from the one before.")
-    archive, mark, said = content[:-TAIL], content[-TAIL : len(MARK) - TAIL], content[len(MARK) - TAIL :]
-    if mark == MARK and hashlib.sha256(archive).hexdigest().encode() == said:
-        return io.BytesIO(archive)
-    if content[-END:].startswith(b"PK\5\6"):
-        return io.BytesIO(content)
-    raise ValueError("it is not what was written: it was changed or damaged")
+    left = max(0, size_of(path, "Delete it to go on from the one before.") - TAIL)
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(left)
+        tail = file.read()
+        file.seek(0)
+        while left and (part := file.read(min(left, PART))):
+            found.update(part)
+            left -= len(part)
+    older = tail[-END:].startswith(b"PK\5\6")
+    if not older and tail != MARK + found.hexdigest().encode():
+        raise ValueError("it is not what was written: it was changed or damaged")
+    return path
 
 
 def _interrupt(error: BaseException) -> BaseException | None:
