@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import sys
 import types
 import typing
@@ -20,6 +21,8 @@ WORDS = {
     type(None): ("null", "null"),
 }
 """Types in words, one and several."""
+PLAIN = {str, bool, dict, list, type(None)}
+"""Types that `isinstance` tells as YAML and JSON mean them; true is no number."""
 SHOWN = 80
 """Characters of a value that an error shows."""
 
@@ -40,6 +43,8 @@ def _check_of(hint: Any) -> Callable[[object], bool]:  # noqa: ANN401, PLR0911 -
     if origin is Literal:
         return lambda value: any(value == x and isinstance(value, bool) == isinstance(x, bool) for x in arguments)
     if origin in (typing.Union, types.UnionType):
+        if PLAIN.issuperset(arguments):
+            return lambda value: isinstance(value, arguments)
         either = [_check_of(one) for one in arguments]
         return lambda value: any(check(value) for check in either)
     if hint is float:
@@ -52,9 +57,17 @@ def _check_of(hint: Any) -> Callable[[object], bool]:  # noqa: ANN401, PLR0911 -
         inner = _check_of(arguments[1])
         return lambda value: isinstance(value, Mapping) and all(map(inner, value.values()))
     if inspect.isclass(origin) and issubclass(origin, Sequence):
+        if arguments[0] is float:
+            return _are_numbers
         item = _check_of(arguments[0])
         return lambda value: isinstance(value, list | tuple) and all(map(item, value))
     return lambda value: not inspect.isclass(hint) or isinstance(value, hint)
+
+
+def _are_numbers(value: object) -> bool:
+    if not isinstance(value, list | tuple):
+        return False
+    return ({*map(type, value)} == {float} and math.isfinite(sum(value))) or all(map(_is_number, value))
 
 
 def _is_number(value: object) -> bool:
