@@ -113,11 +113,10 @@ class Form:
         """What is wrong with a document, in words; empty where nothing is."""
         if not isinstance(content, Mapping):
             return f"it is {shown(content)}, and not an object"
+        if not self._needed <= content.keys():
+            return f"it lacks {', '.join(word for word in self._needed if word not in content)}"
         for word, check in self._checks.items():
-            if word not in content:
-                if word in self._needed:
-                    return f"it lacks {word}"
-            elif not check(content[word]):
+            if word in content and not check(content[word]):
                 if isinstance(self._hints[word], Form):
                     return f"{word}: {self._hints[word].fault(content[word])}"
                 return f"{word} is {shown(content[word])}; it must be {type_words(self._hints[word])}"
@@ -126,7 +125,8 @@ class Form:
 
 def shown(value: object) -> str:
     """A value as an error shows it: its beginning."""
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > SHOWN:
-        return f"a whole number of {value.bit_length()} bits"  # Python refuses to spell very long ones
-    text = repr(value) if isinstance(value, str | int | float | None) else f"{type(value).__name__} {value!a}"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or deep nesting
+        return "a value that is too large to show"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

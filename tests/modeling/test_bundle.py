@@ -132,7 +132,7 @@ def test_a_bundle_without_it_is_refused(kind: dict[str, Any], tmp_path: Path) ->
     folder = write(tmp_path / "model", kind)
     path = only(folder)
     path.unlink()
-    with pytest.raises(SertkError, match=rf"{path}: No such file or directory\. Give the `model` folder"):
+    with pytest.raises(SertkError, match=rf"{path} is missing\. Give the `model` folder"):
         bundle.read(folder, PLUGINS)
 
 
@@ -161,7 +161,7 @@ def test_every_file_of_weights_is_read_once(
     folder, plain, read = write(tmp_path / "model", kind), Path.read_bytes, list[str]()
     monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.name) or plain(self))
     bundle.read(folder, PLUGINS)
-    assert sorted(read) == sorted(["model.safetensors", only(folder).name])
+    assert sorted(read) == sorted(["bundle.json", "model.safetensors", only(folder).name])
 
 
 def test_the_files_of_a_feature_that_runs_share_are_written_once(

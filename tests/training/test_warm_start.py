@@ -177,6 +177,7 @@ def change(bundle: Path) -> None:
     changed = weights(bundle)
     changed["heads.emotion.layer.1.bias"] += 1
     save_file(changed, bundle / "model.safetensors")
+    signed(bundle)
 
 
 def test_a_changed_bundle_makes_another_run(mine: Path, data: Path, tmp_path: Path) -> None:
