@@ -117,9 +117,10 @@ class Form:
             return f"it lacks {', '.join(word for word in self._needed if word not in content)}"
         for word, check in self._checks.items():
             if word in content and not check(content[word]):
-                if isinstance(self._hints[word], Form):
-                    return f"{word}: {self._hints[word].fault(content[word])}"
-                return f"{word} is {shown(content[word])}; it must be {type_words(self._hints[word])}"
+                hint = self._hints[word]
+                if isinstance(hint, Form):
+                    return f"{word}: {hint.fault(content[word])}"
+                return f"{word} is {shown(content[word])}; it must be {type_words(hint)}"
         return ""
 
 

@@ -559,11 +559,11 @@ def _check_sums(about: Document, where: Path) -> None:
     if "checksums" not in about and about["schema"] < BUNDLE_SCHEMA:
         return
     if not fits(sums, Mapping[str, str]) or WEIGHTS not in sums:
-        raise _refused(about, where, UsageError("checksums is lacking or wrong: it was changed or damaged"))
+        raise SertkError(f"{where}: checksums is lacking or wrong: it was changed or damaged. {OBTAIN}")
     own = (KEYS & about.keys() | sums.keys()) - {"checksums", WEIGHTS}
     odd = sorted(word for word in own if word not in about or sums.get(word) != digest(about[word]))
     if odd:
-        raise _refused(about, where, UsageError(f"{odd[0]} is not what was written: it was changed or damaged"))
+        raise SertkError(f"{where}: {odd[0]} is not what was written: it was changed or damaged. {OBTAIN}")
 
 
 def _names_files(about: Document) -> bool:

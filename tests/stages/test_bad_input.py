@@ -395,6 +395,7 @@ def test_a_newer_schema_is_read_unless_it_says_what_is_not_known_here(mine: Path
             inner = inner[word]
         inner["tempo"] = 3
         path.write_text(json.dumps(content))
+        signed(mine)
         name = inside.get(place, f"'{place}.tempo'".replace("'.", "'"))
         assert "was written by a newer sertk (schema 3, this one reads 2)" in refusal(mine)
         assert name in refusal(mine)

@@ -350,7 +350,7 @@ def test_a_run_that_is_broken_ends_only_itself_and_is_named(place: Place) -> Non
     shutil.rmtree(place.run("1", 3) / "model")
     done = invoke(place.system, place.data)
     assert done.exit_code == 3
-    assert f"{place.run('1', 0)} is not scored: {weights} is not safetensors" in done.output
+    assert f"{place.run('1', 0)} is not scored: {weights} is not what it was" in done.output
     assert f"{place.run('1', 3)} is not scored: {place.run('1', 3) / 'model'} is not a folder" in done.output
     assert "2 of 3 runs are not scored, see above" in done.output
     assert [(place.run(*one) / "scores.jsonl").exists() for one in RUNS] == [False, False, True]
