@@ -355,7 +355,7 @@ def test_a_run_that_is_broken_ends_only_itself_and_is_named(place: Place) -> Non
     assert "2 of 3 runs are not scored, see above" in done.output
     assert [(place.run(*one) / "scores.jsonl").exists() for one in RUNS] == [False, False, True]
     told = json.loads((place.run("1", 0) / "failed.json").read_text())
-    assert (told["stage"], "is not safetensors" in told["error"]) == ("score", True)
+    assert (told["stage"], "is not what it was" in told["error"]) == ("score", True)
     assert [(place.run(*one) / "failed.json").exists() for one in RUNS] == [True, False, False]
 
 
