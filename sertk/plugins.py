@@ -24,8 +24,9 @@ import sertk
 from sertk import core, hookspecs
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
+from sertk.core.forms import fits, type_words
 from sertk.settings.schema import Component
-from sertk.settings.values import component_parts, fits, type_words
+from sertk.settings.values import component_parts
 
 
 class Kind(NamedTuple):

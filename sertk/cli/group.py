@@ -113,4 +113,5 @@ def _complain(message: str) -> None:
 def _escaped(message: str) -> str:
     from rich.markup import escape
 
-    return escape(message)
+    # a name in a hostile file may hold what a terminal takes for a command
+    return escape("".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in message))

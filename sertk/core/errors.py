@@ -35,7 +35,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
-    return f"{hint} Known: {', '.join(names) or 'none'}"
+    return f"{hint} Known: {some(names, 50) or 'none'}"
+
+
+def some(names: Iterable[object], most: int = 10, joint: str = ", ") -> str:
+    """Names in one text, the first of them where there are many: "a, b, c and 97 more"."""
+    every = list(map(str, names))
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return joint.join(every[:most]) + more
 
 
 class Bounds(TypedDict, total=False):

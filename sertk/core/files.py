@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sertk.core.errors import InputError, SertkError
+from sertk.core.forms import Form, shown
 
 SCHEMA = 1
 Document = Mapping[str, Any]
@@ -25,6 +27,10 @@ NEW = ".new"
 """How a hidden file ends that is being written."""
 STALE = 3600.0
 """Seconds after which a file that is being written, and has not grown, is what a killed run left."""
+LINE = 2**24
+"""Characters of a line that is read: 16 million, as the votes of no utterance are."""
+DOCUMENT = 2**30
+"""Bytes of a JSON document that is read: 1 GB, as the folds of ten million utterances."""
 
 
 def part_of(name: str) -> str:
@@ -48,7 +54,7 @@ def beside(scores: Path, what: str, suffix: str) -> Path:
 
 
 def explain(error: OSError, path: Path) -> SertkError:
-    """An operating system's error as a sentence with the next step."""
+    """An operating system's error about a file that is written, as a sentence with the next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return SertkError(
             f"No room to write {path} ({error.strerror}). Nothing written before is lost: free space and rerun."
@@ -62,6 +68,18 @@ def explain(error: OSError, path: Path) -> SertkError:
     )
 
 
+def unreadable(error: OSError | ValueError, path: Path, mend: str) -> SertkError:
+    """An error about a file that is read, as a sentence with the next step."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return SertkError(f"{path} is missing. {mend}")
+    if isinstance(error, PermissionError):
+        return SertkError(
+            f"Cannot read {path} ({error.strerror}). Mend its rights, and those of its folders: chmod u+rX PATH."
+        )
+    why = error.strerror if isinstance(error, OSError) else error
+    return SertkError(f"Cannot read {str(path)!a} ({why}). {mend}")
+
+
 def sentence(error: Exception) -> str:
     """Any error as a sentence with the next step."""
     if isinstance(error, SertkError):
@@ -69,7 +87,10 @@ def sentence(error: Exception) -> str:
     if type(error).__name__ == "OutOfMemoryError":
         return "the GPU has no memory left. Lower train.batch (and raise train.accumulate), or score's --batch."
     if isinstance(error, OSError):
-        return str(explain(error, Path(str(error.filename or "a file"))))
+        path = Path(str(error.filename or "a file"))
+        if error.errno in (errno.EACCES, errno.EPERM):  # what is written says so itself, see `writing`
+            return f"No right to use {path} ({error.strerror}). Mend its rights (chmod), or choose another."
+        return str(explain(error, path))
     return (
         f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."
     )
@@ -237,44 +258,110 @@ def _finite(value: object) -> bool:
     return True
 
 
-def read_json(path: Path, mend: str, *, newer: bool = False) -> Record:
+def bytes_text(count: float) -> str:
+    """A number of bytes as it is shown: "812 bytes", "3.4 MB"."""
+    for power, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= power:
+            return f"{count / power:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def size_of(path: Path, mend: str) -> int:
+    """Bytes of a file that is to be read.
+
+    Raises:
+        SertkError: Where it cannot be read, or is none: a pipe would be waited for, a device may never end.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise unreadable(error, path, mend) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise SertkError(f"{path} is a folder, a pipe or a device, and not a file. {mend}")
+    return found.st_size
+
+
+def read_bytes(path: Path, mend: str, most: int | None = None) -> bytes:
+    """The content of a file.
+
+    Args:
+        path: The file.
+        mend: The next step, for the error.
+        most: Bytes that it may have; None for any number.
+
+    Raises:
+        SertkError: Where it cannot be read, see `size_of`, or has more.
+    """
+    size = size_of(path, mend)
+    if most is not None and size > most:
+        raise SertkError(f"{path} has {size} bytes, and {most} are read at most. {mend}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(error, path, mend) from None
+
+
+def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """What a JSON text says.
+
+    Raises:
+        ValueError: Where it is none, is nested too deeply, or has a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json(path: Path, mend: str, form: Form | None = None, *, newer: bool = False) -> Record:
     """Reads a JSON document of this schema.
 
     Args:
         path: The file.
         mend: The next step, for the error.
+        form: What its keys must be.
         newer: Whether a newer schema is read too: the caller knows which keys it may have.
 
     Raises:
-        SertkError: Where it is missing, not JSON, or of a newer schema.
+        SertkError: Where it is missing, no file, too large, not JSON, of a newer schema, or of another form.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SertkError(f"{path} is missing. {mend}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = parse_json(read_bytes(path, mend, DOCUMENT).decode())
+    except ValueError as error:
         raise SertkError(f"{path} is not JSON ({error}). {mend}") from None
     number = content.get("schema") if isinstance(content, dict) else None
-    if number != SCHEMA and not (newer and isinstance(number, int) and number > SCHEMA):
+    known = isinstance(number, int) and (number == SCHEMA or (newer and number > SCHEMA))
+    if not known or isinstance(number, bool):
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise SertkError(f"{path} has schema {found!r}; this sertk reads schema {SCHEMA}. {mend}")
+        raise SertkError(f"{path} has schema {shown(found)}; this sertk reads schema {SCHEMA}. {mend}")
+    fault = form.fault(content) if form else ""
+    if fault:
+        raise SertkError(f"{path}: {fault}. {mend}")
     return content  # type: ignore[no-any-return] # looked at above
 
 
-def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, Record]]:
+def read_jsonl(path: Path, mend: str, form: Form | None = None) -> Iterator[tuple[str, Record]]:
     """Yields ("file:line", object) of a JSON-lines file.
 
+    Args:
+        path: The file.
+        mend: The next step, for the error.
+        form: What the keys of each line must be.
+
     Raises:
-        SertkError: Where the file is missing.
-        InputError: On a line that is not a JSON object.
+        SertkError: Where the file is missing, or no file.
+        InputError: On a line that is not a JSON object, or of another form.
     """
     for number, line in enumerate(_each_line(path, mend), 1):
         try:
-            content = json.loads(line)
-        except json.JSONDecodeError as error:
+            content = parse_json(line)
+        except ValueError as error:
             raise InputError(f"{path}:{number}: not JSON ({error}). {mend}") from None
         if not isinstance(content, dict):
             raise InputError(f"{path}:{number}: not a JSON object. {mend}")
+        fault = form.fault(content) if form else ""
+        if fault:
+            raise InputError(f"{path}:{number}: {fault}. {mend}")
         yield f"{path}:{number}", content
 
 
@@ -282,18 +369,22 @@ def read_lines(path: Path, mend: str) -> list[str]:
     """The lines of a UTF-8 file, with a mark or without, cut at line feeds alone: a text may hold other separators.
 
     Raises:
-        SertkError: Where it is missing or not UTF-8.
+        SertkError: Where it is missing, no file, or not UTF-8, or a line is too long.
     """
     return list(_each_line(path, mend))
 
 
 def _each_line(path: Path, mend: str) -> Iterator[str]:
     """The lines that `read_lines` gives, one at a time: a file may have millions."""
+    size_of(path, mend)
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from (line.removesuffix("\n") for line in file)
-    except FileNotFoundError:
-        raise SertkError(f"{path} is missing. {mend}") from None
+            for number, line in enumerate(iter(lambda: file.readline(LINE), ""), 1):
+                if len(line) == LINE:
+                    raise SertkError(f"{path}:{number}: the line is longer than {LINE} characters. {mend}")
+                yield line.removesuffix("\n")
+    except OSError as error:
+        raise unreadable(error, path, mend) from None
     except UnicodeDecodeError as error:
         raise SertkError(f"{path} is not UTF-8 ({error}). {mend}") from None
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 from sertk.core.errors import InputError
 from sertk.core.files import Document, Record
+from sertk.core.forms import Form
 
 NOTHING: Document = {}
 """What most utterances have as votes and aux: one for all of them."""
@@ -83,12 +85,22 @@ class Utterance:
             raise InputError(
                 f"{where}: schema {line.get('schema')!r}; this sertk reads schema 1. Prepare the corpus again."
             )
-        try:
-            return cls(**{"label": None, **fields})
-        except TypeError as error:
-            raise InputError(
-                f"{where}: not an utterance ({error}); fields are {', '.join(cls.__annotations__)}."
-            ) from None
+        known = cls.__annotations__
+        odd = (
+            "" if fields.keys() <= known.keys() else f"{next(iter(fields.keys() - known.keys()))!r} is no field of one"
+        )
+        fault = odd or _form().fault(fields)
+        if fault:
+            raise InputError(f"{where}: not an utterance ({fault}); fields are {', '.join(known)}.")
+        return cls(**{"label": None, **fields})
+
+
+@functools.cache
+def _form() -> Form:
+    """Of a manifest line."""
+    hints = get_type_hints(Utterance)
+    needed = {word: hints.pop(word) for word in ("id", "path", "speaker")}
+    return Form(needed, hints)
 
 
 def words(text: str | None) -> str | None:

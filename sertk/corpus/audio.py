@@ -10,7 +10,7 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sertk.core import InputError, Utterance
 from sertk.core.files import SCHEMA, Record, read_jsonl
+from sertk.core.forms import Form
 from sertk.core.walk import FFMPEG
 from sertk.corpus.ffmpeg import decoded
 from sertk.settings.schema import AudioSettings
@@ -94,7 +95,7 @@ def to_json(facts: Facts) -> Record:
 
 def read_facts(path: Path) -> dict[str, Facts]:
     """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
-    lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`."))
+    lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`.", Form({}, get_type_hints(Facts))))
     needed = set(Facts._fields) - set(Facts._field_defaults)
     return {x["id"]: Facts(**{f: x[f] for f in Facts._fields if f in x}) for x in lines if x.keys() >= needed}
 
@@ -415,7 +416,7 @@ def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:
     path = root / utterance.path
     try:
         now = path.stat()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a root with a NUL
         raise InputError(f"{utterance.id}: {_why(path, error)}") from None
     if (now.st_size, now.st_mtime_ns) != (facts.size, facts.mtime):
         raise InputError(f"{utterance.id}: {path} changed since it was prepared. Run `sertk prepare` again.")

@@ -8,6 +8,7 @@ from itertools import chain, combinations
 from typing import NamedTuple
 
 from sertk.core import OVERLAPS, PAIRS, PARTS, Utterance
+from sertk.core.errors import some
 from sertk.core.files import Document, Record
 from sertk.corpus.folding import Fold
 from sertk.corpus.protocols import Folds, Shares
@@ -82,7 +83,7 @@ def undeclared(report: Document, declared: Mapping[str, Sequence[str]]) -> list[
                 found.append(
                     f"{first} and {second} share {amount(len(values), what)} in fold {folds[0]}"
                     + (f" and {len(folds) - 1} more" if len(folds) > 1 else "")
-                    + f", the first {values[0]!r}"
+                    + f", the first {some(values[0].split(' = '), joint=' = ')!r}"
                 )
     return found
 

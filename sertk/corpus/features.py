@@ -15,12 +15,13 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from sertk.core import Backbone, Feature, Padded, SertkError, UsageError, Utterance
-from sertk.core.files import SCHEMA, digest, read_jsonl, write_jsonl, writing
+from sertk.core.files import SCHEMA, digest, read_jsonl, size_of, write_jsonl, writing
+from sertk.core.forms import Form
 from sertk.corpus.audio import Facts
 from sertk.plugins import Plugins
 from sertk.settings.plain import plain, run_part
@@ -29,6 +30,8 @@ from sertk.settings.values import component_of
 
 COMPUTE = ("sertk", "soxr", "tokenizers", "torch", "torchaudio", "transformers")
 """What reads the audio and computes the features; a part that computes with another library has it in `weights`."""
+INDEX = Form({"sha256": str, "shard": str})
+"""A line of index.jsonl."""
 IN_MEMORY = 1e9
 """Bytes of an input's features that a process keeps in memory: the statistics of 60,000 utterances over all layers of
 Whisper-tiny, and less than training an encoder takes. More than these are read as they come."""
@@ -182,15 +185,16 @@ class Store:
 
     def __init__(self, folder: Path, reads: str = "wave", width: int = 0) -> None:
         self.folder, self.reads, self.width = folder, reads, width
+        self._sound = set[str]()  # content hashes whose features were compared with their checksums
 
     @cached_property
     def _shards(self) -> dict[str, str]:
         """The shard of each audio content hash, as they are when it is first asked for."""
         here = {path.name for path in self.folder.glob("*.safetensors")}
-        lines = read_jsonl(self.folder / "index.jsonl", "Delete it: it is made again.") if self.indexed else ()
+        lines = read_jsonl(self.folder / "index.jsonl", "Delete it: it is made again.", INDEX) if self.indexed else ()
         shards: dict[str, str] = {x["sha256"]: x["shard"] for _, x in lines if x["shard"] in here}
         for name in here - set(shards.values()):
-            shards.update(dict.fromkeys(_open(str(self.folder / name)).keys(), name))
+            shards.update(dict.fromkeys(_open(str(self.folder / name))[0].keys(), name))
         return shards
 
     def __contains__(self, sha: object) -> bool:
@@ -207,7 +211,16 @@ class Store:
         if sha not in self._shards:
             what = f"the feature of {'audio' if self.reads == 'wave' else self.reads} {sha[:12]}"
             raise SertkError(f"{self.folder} lacks {what}. Run `sertk featurize` again.")
-        tensor: Tensor = _open(str(self.folder / self._shards[sha])).get_tensor(sha)
+        path = self.folder / self._shards[sha]
+        shard, sums = _open(str(path))
+        try:
+            tensor: Tensor = shard.get_tensor(sha)
+        except SafetensorError as error:
+            raise _damaged(path, error) from None
+        if sha not in self._sound:
+            if sums is not None and sums.get(sha) != checksum(sha, tensor):
+                raise _damaged(path, f"the feature of {sha[:12]} is not what was written")
+            self._sound.add(sha)
         return tensor
 
     def stack(self, shas: Sequence[str]) -> Padded:
@@ -269,14 +282,33 @@ class Loaded:
 
 
 def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes one shard of a store, whole or not at all."""
+    """Writes one shard of a store with a checksum of each feature, whole or not at all."""
+    sums = {sha: checksum(sha, tensor) for sha, tensor in tensors.items()}
     with writing(folder / f"{digest(sorted(tensors))}.safetensors") as file:
-        file.write(save(dict(tensors)))
+        file.write(save(dict(tensors), {"schema": "2", **sums}))
+
+
+def checksum(sha: str, tensor: Tensor) -> str:
+    """16 hex digits of a feature as it lies in its shard: its name, its type, its shape and its values."""
+    found = hashlib.sha256(f"{sha} {tensor.dtype} {[*tensor.shape]}\n".encode())
+    found.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
+
+
+def _damaged(path: Path, why: object) -> SertkError:
+    return SertkError(f"feature shard {path}: {why}. Delete its folder and run `sertk featurize` again.")
 
 
 @functools.lru_cache(maxsize=256)
-def _open(path: str) -> Any:  # noqa: ANN401 - safetensors has no types
+def _open(path: str) -> tuple[Any, Mapping[str, str] | None]:
+    """A shard, and the checksums of its features; None in a shard of an older sertk, which has none.
+
+    Raises:
+        SertkError: Where it cannot be read.
+    """
+    size_of(Path(path), "Delete its folder and run `sertk featurize` again.")
     try:
-        return safe_open(path, "pt")
-    except (OSError, ValueError) as error:
-        raise SertkError(f"feature shard {path}: {error}. Delete its folder and run `sertk featurize` again.") from None
+        shard = safe_open(path, "pt")
+        return shard, shard.metadata()  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _damaged(Path(path), error) from None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sertk.core import PARTS, SertkError, UsageError
-from sertk.core.files import read_lines
+from sertk.core.files import parse_json, read_lines
 from sertk.corpus.folding import Fold, read_table
 from sertk.corpus.prepared import Data
 
@@ -72,8 +71,8 @@ def _ids_of_json(text: str, where: str) -> tuple[str, ...]:
 
 def _parsed(text: str, where: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise SertkError(f"{where} is not JSON ({error}). {FORMS}") from None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sertk.core import Utterance
+from sertk.core.errors import some
 from sertk.core.files import Document
 from sertk.corpus.audit import lacking_classes, stamped
 from sertk.corpus.protocols import COPIES, NAMED
@@ -37,7 +38,7 @@ def corpus_messages(
             found.append(f"  {label}: {_compared(count['here'], count['published'])}")
     if twins:
         more = f", and {len(twins) - 1} more such groups, see corpus.json" if len(twins) > 1 else ""
-        found.append(f"  the same recording under several names: {' = '.join(twins[0])}{more}")
+        found.append(f"  the same recording under several names: {some(twins[0], joint=' = ')}{more}")
     if silent:
         found.append(
             f"  {len(silent)} silent (all zeros, or channels that cancel), the first: {silent[0]}; see corpus.json"
@@ -86,9 +87,7 @@ def case_messages(utterances: Iterable[Utterance]) -> list[str]:
         for one in whole:
             name = getattr(one, what) or ""
             names.setdefault((what, name.casefold()), set()).add(name)
-    return [
-        f"the {what}s {', '.join(sorted(own))} count as different" for (what, _), own in names.items() if len(own) > 1
-    ]
+    return [f"the {what}s {some(sorted(own))} count as different" for (what, _), own in names.items() if len(own) > 1]
 
 
 def _some_folds(folds: Sequence[str], every: Sequence[str]) -> str:

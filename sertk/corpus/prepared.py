@@ -8,11 +8,14 @@ from pathlib import Path
 
 from sertk.core import Corpus, InputError, SertkError, UsageError, Utterance
 from sertk.core.files import SCHEMA, Record, read_json, read_jsonl
+from sertk.core.forms import Form
 from sertk.corpus import audio, protocols
 from sertk.corpus.protocols import Folds
 
 PREPARED = ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl")
 """What `prepare` writes into the folder of a corpus, beside its protocols."""
+CORPUS = Form({"corpus": str, "root": str}, {"notes": list[str]})
+"""What corpus.json says."""
 PREPARE = "Run `sertk prepare CORPUS --root FOLDER --out DATA`."
 
 
@@ -41,7 +44,7 @@ class Data:
 
     def __init__(self, folder: Path, root: Path | None = None) -> None:
         self.folder = folder
-        about = read_json(folder / "corpus.json", PREPARE)
+        about = read_json(folder / "corpus.json", PREPARE, CORPUS)
         self.corpus: str = about["corpus"]
         self.root = root or Path(about["root"])
         self._protocols: dict[str, Folds] = {}

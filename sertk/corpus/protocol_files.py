@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import NamedTuple
 
 from sertk.console.progress import say
 from sertk.core import Corpus, Protocol, SertkError, UsageError, Utterance, nearest
-from sertk.core.files import Document, Record
+from sertk.core.files import Document, Record, read_json
+from sertk.core.forms import Form
 from sertk.corpus.audit import audit_folds, recordings, shares, undeclared
 from sertk.corpus.protocols import YAML, Folds, expected, from_file, make, to_json
 
@@ -64,8 +64,8 @@ def earlier(corpus: str, reader: Corpus, folder: Path, chosen: Collection[str]) 
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(SertkError, ValueError):  # `prepare` removes it and says so
-            old = json.loads(path.read_text(encoding="utf-8"))
+        with contextlib.suppress(SertkError):  # `prepare` removes it and says so
+            old = read_json(path, "", Form({"name": str}, {"file": str}))
             name, one = _look_up(corpus, reader, old.get("file") or old["name"])
             found[name] = one
     return {name: one for name, one in found.items() if name not in chosen}

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, get_type_hints
 from sertk.core import (
     OVERLAPS,
     PAIRS,
+    PARTS,
     AuxTask,
     Crossed,
     Disjoint,
@@ -36,9 +37,9 @@ from sertk.core import (
     nearest,
 )
 from sertk.core.files import Document, Record, read_json
+from sertk.core.forms import Form, fits
 from sertk.corpus.folding import Fold, absent, check_rules, make_folds, read_table
 from sertk.settings.merge import read
-from sertk.settings.values import fits
 
 Shares = Mapping[str, list[str]]  # the PAIRS of parts that share it, by "speaker", "session", "text" and "audio"
 
@@ -394,15 +395,33 @@ def _read_fold(parts: Document, labels: Mapping[str, str]) -> Fold:
     return Fold(tuple(i for i in labels if i not in held), dev, test)
 
 
+FILE = Form(
+    {
+        **dict.fromkeys(("corpus", "name", "hash"), str),
+        "classes": list[str],
+        "labels": Mapping[str, str],
+        "folds": Mapping[str, Mapping[str, Any]],
+    },
+    {"shares": Mapping[str, list[str]], "aux": Mapping[str, Mapping[str, list[str | float]]]},
+)
+FOLD = Form({"train": Literal["all others"] | list[str], "dev": list[str], "test": list[str]})
+"""What a protocol file says, and each of its folds."""
+
+
 def load(path: Path) -> Folds:
     """Reads a protocol file.
 
     Raises:
         SertkError: Where it is missing, of a newer schema, or its folds are not what its hash says.
     """
-    content = read_json(
-        path, "Run `sertk prepare CORPUS --root FOLDER --out DATA`, with --protocol for one of several."
-    )
+    mend = "Run `sertk prepare CORPUS --root FOLDER --out DATA`, with --protocol for one of several."
+    content = read_json(path, mend, FILE)
+    fault = next((fault for fault in map(FOLD.fault, content["folds"].values()) if fault), "")
+    if not fault:
+        ids = {i for fold in content["folds"].values() for word in PARTS if fold[word] != REST for i in fold[word]}
+        fault = "" if ids <= content["labels"].keys() else "its folds have ids without a label"
+    if fault:
+        raise SertkError(f"{path}: {fault}. {mend}")
     folds = Folds(
         content["corpus"],
         content["name"],

@@ -32,26 +32,33 @@ from torch import Tensor, nn
 import sertk
 from sertk.console.progress import say
 from sertk.core import Feature, HeadSpec, Padded, SertkError, UsageError
-from sertk.core.files import SCHEMA, Document, link, read_json, write_json, writing
+from sertk.core.errors import some
+from sertk.core.files import Document, digest, link, read_bytes, read_json, size_of, write_json, writing
+from sertk.core.forms import Form, fits
 from sertk.corpus.features import cached
 from sertk.modeling import build
 from sertk.modeling.borders import inside
+from sertk.modeling.build import Body
 from sertk.modeling.decide import Decider, make_decider, resolve_decision
 from sertk.modeling.frontend import Frontend
+from sertk.modeling.limits import check_size
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.settings.check import settings_of
 from sertk.settings.plain import BUNDLED, bundled
 from sertk.settings.schema import Component, Settings
-from sertk.settings.values import fits
 
 OBTAIN = "Give the `model` folder that `sertk train` wrote, or copy it again."
+BUNDLE_SCHEMA = 2
+"""Of bundle.json: 2 has `checksums`, which schema 1 does not know."""
 KEYS = {
-    *("schema", "classes", "components", "features", "files", "frozen"),
+    *("schema", "checksums", "classes", "components", "features", "files", "frozen"),
     *("heads", "plugins", "protocol", "training", "versions"),
 }
+WEIGHTS = "model.safetensors"
 STORED = re.compile(r"[0-9a-f]{16}(\.safetensors)?")  # the name of a file in files/
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
+TRAINING = Form({}, {"seed": int | None, "seen": list[str] | None})
 PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
 
 
@@ -167,13 +174,15 @@ def write(
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     trained, frozen = _weights(model)
-    with writing(fresh / "model.safetensors") as file:
-        file.write(save(trained))
+    weights = save(trained)
+    with writing(fresh / WEIGHTS) as file:
+        file.write(weights)
     before = kept or {}
     learned = {
         name: _put_files(fresh, feature, beside, before.get(name) or {}) for name, feature in frontend.features.items()
     }
     content = {
+        "schema": BUNDLE_SCHEMA,
         **about,
         "frozen": _put(fresh, save(frozen), ".safetensors", beside) if frozen else None,
         "files": {name: stored for name, stored in learned.items() if stored},
@@ -183,12 +192,17 @@ def write(
         "plugins": _offered(plugins, settings, model.specs),
         "versions": {"sertk": sertk.__version__, **{name: version(name) for name in STACK}},
     }
-    write_json(fresh / "bundle.json", content)
+    write_json(fresh / "bundle.json", {**content, "checksums": checksums(content, weights)})
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     for name, stored in learned.items():
         if name in before:
             before[name] = {word: _Seen.of(folder / "files" / file) for word, file in stored.items()}
+
+
+def checksums(content: Document, weights: bytes) -> dict[str, str]:
+    """What bundle.json says of its own keys and of model.safetensors, so that damage is seen: 16 hex digits of each."""
+    return {**{word: digest(value) for word, value in content.items()}, WEIGHTS: _hash(weights)}
 
 
 def _weights(model: Model) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -255,7 +269,7 @@ def _hash(content: bytes) -> str:
 
 def files(folder: Path) -> list[Path]:
     """The files of a bundle: bundle.json, model.safetensors, and those that bundle.json names, where it can be read."""
-    own = [folder / "bundle.json", folder / "model.safetensors"]
+    own = [folder / "bundle.json", folder / WEIGHTS]
     try:
         return [*own, *(folder / "files" / name for name in _stored(read_about(folder)))]
     except SertkError:
@@ -263,19 +277,14 @@ def files(folder: Path) -> list[Path]:
 
 
 def identity(folder: Path) -> str:
-    """Digest of what a bundle is, the same for every copy; what lies in files/ is in bundle.json by its hash.
+    """Digest of what a bundle is, the same for every copy; its weights are in bundle.json by their hashes.
 
     Raises:
         SertkError: If it cannot be read.
     """
-    found = hashlib.sha256()
-    for name in ("bundle.json", "model.safetensors"):
-        try:
-            with (folder / name).open("rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise SertkError(f"{folder / name} cannot be read ({error.strerror}). {OBTAIN}") from None
-    return found.hexdigest()[:16]
+    own = read_bytes(folder / "bundle.json", OBTAIN)
+    older = "checksums" not in read_about(folder)
+    return _hash(own + (read_bytes(folder / WEIGHTS, OBTAIN) if older else b""))
 
 
 def _stored(about: Document) -> list[str]:
@@ -348,8 +357,8 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = 
         described = {name: found.features[name] for name in cached(found.settings, plugins)}
     try:
         settings = build.joined(plugins, found.settings) if whole else found.settings
-        body = build.make_body(plugins, settings, shared=described)
-        model = build.make_model(plugins, settings, body, found.heads)
+        check_size(lambda: _make(plugins, settings, described, found.heads)[1:], _size(folder))
+        body, model, *_ = _make(plugins, settings, described, found.heads)
         decider = make_decider(plugins, settings, body.dims)
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
@@ -360,6 +369,28 @@ def read(folder: Path, plugins: Plugins, device: str = "cpu", *, stored: bool = 
                 feature.restore(_learned(folder, about, name))
     model.to(torch.device(device)).eval()
     return Bundle(tuple(about["classes"]), settings, model, body.frontend, decider, about)
+
+
+def _make(
+    plugins: Plugins, settings: Settings, described: Mapping[str, Feature], heads: Mapping[str, HeadSpec]
+) -> tuple[Body, Model, *tuple[Feature, ...]]:
+    """The front end with the rest of the body, the model, and what else has weights.
+
+    Raises:
+        UsageError: On settings that no model can have.
+    """
+    body = build.make_body(plugins, settings, shared=described)
+    try:
+        model = build.make_model(plugins, settings, body, heads)
+    except (KeyError, TypeError) as error:  # a name that torch takes for no module
+        raise UsageError(f"no model has the heads {some(heads)} ({error})") from None
+    return body, model, *body.frontend.features.values()
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a bundle; its weights are a file."""
+    size_of(folder / WEIGHTS, OBTAIN)
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 class Outline(NamedTuple):
@@ -393,6 +424,7 @@ def outline(folder: Path, plugins: Plugins | None = None) -> Outline:
     except UsageError as error:
         raise _refused(about, folder / "bundle.json", error) from None
     for path, prefix in _weight_files(folder, about, joined=settings.inputs != given.inputs):
+        size_of(path, OBTAIN)
         try:
             with safe_open(str(path), "pt") as file:
                 shapes |= {prefix + name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
@@ -428,9 +460,9 @@ def read_about(folder: Path) -> Document:
 def _refused(about: Document, where: Path, error: UsageError) -> SertkError:
     """What is wrong with a bundle, as a sentence; of a newer one it is most likely what this sertk does not know."""
     what = str(error).rstrip(".")
-    if about["schema"] > SCHEMA:
+    if about["schema"] > BUNDLE_SCHEMA:
         return SertkError(
-            f"{where} was written by a newer sertk (schema {about['schema']}, this one reads {SCHEMA}): {what}. "
+            f"{where} was written by a newer sertk (schema {about['schema']}, this one reads {BUNDLE_SCHEMA}): {what}. "
             "Upgrade: pip install -U sertk"
         )
     return SertkError(f"{where}: {what}. {OBTAIN}")
@@ -441,7 +473,7 @@ def _load(model: Model, folder: Path, about: Document, *, joined: bool) -> None:
     weights: dict[str, Tensor] = {}
     for path, prefix in _weight_files(folder, about, joined=joined):
         try:
-            weights |= {prefix + name: value for name, value in load(_read(path)).items()}
+            weights |= {prefix + name: value for name, value in load(_read(path, about)).items()}
         except SafetensorError as error:
             raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
@@ -457,31 +489,30 @@ def _weight_files(folder: Path, about: Document, *, joined: bool) -> list[tuple[
     """
     frozen = [about["frozen"]] if about.get("frozen") else []
     below = about["files"]["frozen"].values() if joined else ()
-    own = [folder / "model.safetensors", *(folder / "files" / name for name in frozen)]
+    own = [folder / WEIGHTS, *(folder / "files" / name for name in frozen)]
     return [*((path, "") for path in own), *((folder / "files" / name, "backbone.") for name in below)]
 
 
 def _learned(folder: Path, about: Document, name: str) -> dict[str, bytes]:
     """What a feature's `files` gave the bundle, by file name."""
     if "files" not in about:  # a bundle from before files were named by their hashes
-        return {path.name: path.read_bytes() for path in sorted((folder / "files" / name).glob("*"))}
-    return {word: _read(folder / "files" / stored) for word, stored in about["files"].get(name, {}).items()}
+        return {path.name: _read(path, about) for path in sorted((folder / "files" / name).glob("*"))}
+    return {word: _read(folder / "files" / stored, about) for word, stored in about["files"].get(name, {}).items()}
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, about: Document) -> bytes:
     """The content of model.safetensors, or of a file that is named by its hash.
 
     Raises:
         SertkError: Where it cannot be read, or the hash is another one.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SertkError(f"{path}: {error.strerror}. {OBTAIN}") from None
-    if STORED.fullmatch(path.name) and not path.name.startswith(found := _hash(content)):
+    content = read_bytes(path, OBTAIN)
+    sums: Mapping[str, str] = about.get("checksums") or {}
+    was = sums.get(WEIGHTS, "") if path.name == WEIGHTS else path.stem if STORED.fullmatch(path.name) else ""
+    if was and was != (found := _hash(content)):
         raise SertkError(
-            f"{path} is not what it was: it is named by the hash of its content, which is {found} now. It was changed "
-            f"or damaged. {OBTAIN}"
+            f"{path} is not what it was: the hash of its content is {found}, and was {was}. It was changed or damaged. "
+            f"{OBTAIN}"
         )
     return content
 
@@ -497,6 +528,10 @@ def _check(about: Document, where: Path) -> None:
         "training, plugins or versions is no dict": any(
             not isinstance(about.get(name), dict | None) for name in ("training", "plugins", "versions")
         ),
+        "seed or seen of training is wrong": bool(TRAINING.fault(about.get("training") or {})),
+        "a value of protocol is no text": not all(
+            isinstance(about["protocol"].get(word), str | None) for word in PROTOCOL
+        ),
         "a head is no dict": not all(isinstance(spec, dict) for spec in heads.values()),
         "heads has no emotion": "emotion" not in heads,
         "classes are not different texts": len(set(map(str, classes))) < len(classes)
@@ -511,6 +546,24 @@ def _check(about: Document, where: Path) -> None:
     if len(classes) != heads["emotion"].get("out"):
         raise _refused(about, where, UsageError("classes are not as many as the emotion head's outputs"))
     _check_keys(about, where)
+    _check_sums(about, where)
+
+
+def _check_sums(about: Document, where: Path) -> None:
+    """Refuses a bundle.json that was changed since it was written; one of schema 1 does not say what it was.
+
+    Raises:
+        SertkError: Where one of its keys was changed, or has no checksum; a note of somebody's need not have one.
+    """
+    sums: Document = about.get("checksums") or {}
+    if "checksums" not in about and about["schema"] < BUNDLE_SCHEMA:
+        return
+    if not fits(sums, Mapping[str, str]) or WEIGHTS not in sums:
+        raise SertkError(f"{where}: checksums is lacking or wrong: it was changed or damaged. {OBTAIN}")
+    own = (KEYS & about.keys() | sums.keys()) - {"checksums", WEIGHTS}
+    odd = sorted(word for word in own if word not in about or sums.get(word) != digest(about[word]))
+    if odd:
+        raise SertkError(f"{where}: {odd[0]} is not what was written: it was changed or damaged. {OBTAIN}")
 
 
 def _names_files(about: Document) -> bool:
@@ -528,7 +581,7 @@ def _check_keys(about: Document, where: Path) -> None:
         *(f"components.{word}" for word in sorted(about["components"].keys() - BUNDLED)),
         *(f"heads.{name}.{word}" for name, spec in about["heads"].items() for word in sorted(spec.keys() - _HEAD)),
     ]
-    if odd and about["schema"] > SCHEMA:
+    if odd and about["schema"] > BUNDLE_SCHEMA:
         raise _refused(about, where, UsageError(f"unknown key {odd[0]!r}"))
     inner = [name for name in odd if "." in name]  # at the top a note of somebody's does no harm
     if inner:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sertk.core.files import beside, read_json
+from sertk.core.forms import Form
 from sertk.recipe.freshness import Step, stale
 from sertk.settings.several import seeds_text
 
@@ -33,7 +34,7 @@ def _own(step: Step) -> int:
     folder = step.stamp.parent
     broken = folder / "failed.json"
     if any(not path.exists() for path in step.makes) or (
-        broken.exists() and read_json(broken, "Delete it.")["stage"] == step.stage
+        broken.exists() and read_json(broken, "Delete it.", Form({"stage": str}))["stage"] == step.stage
     ):
         return 1
     return 3 if step.stage == "score" and beside(step.makes[0], "failed", ".jsonl").exists() else 0

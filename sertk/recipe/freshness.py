@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from sertk.core import SertkError
-from sertk.core.files import Document, digest, write_json
+from sertk.core.files import Document, digest, read_json, write_json
+from sertk.core.forms import Form
 from sertk.modeling import bundle
 from sertk.recipe.look import facts_of, installed, listing
 
@@ -111,10 +111,9 @@ def _same(old: Document, now: Fingerprint) -> bool:
 def _stamp(step: Step) -> Document:
     """What was written down when a step was done; nothing where it was not."""
     try:
-        found: Document = json.loads(step.stamp.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return read_json(step.stamp, "", Form({"makes": list[str]}, {"known": Mapping[str, str]}))
+    except SertkError:
         return {}
-    return found
 
 
 def _hashes(paths: Iterable[Path], known: Mapping[str, str] = NOTHING) -> list[str]:

@@ -14,7 +14,7 @@ from sertk.core import AuxTask, Corpus, FoldTable, Protocol, SertkError, UsageEr
 from sertk.core.files import beside, digest, part_of, read_json, scores_file
 from sertk.corpus import folding, protocols
 from sertk.corpus.features import Store, reads_of, stores
-from sertk.corpus.prepared import title_of
+from sertk.corpus.prepared import CORPUS, title_of
 from sertk.modeling.build import with_frozen
 from sertk.plugins import Plugins, file_hash
 from sertk.recipe.find import home
@@ -200,7 +200,7 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What the corpus's reading found that the user should know, as `prepare` wrote it down."""
-        found: list[str] = read_json(self._data / "corpus.json", "Run `sertk prepare`.").get("notes") or []
+        found: list[str] = read_json(self._data / "corpus.json", "Run `sertk prepare`.", CORPUS).get("notes") or []
         return found
 
     def _nj(self) -> list[str]:

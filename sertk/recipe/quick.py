@@ -46,14 +46,17 @@ def nothing_to_do(record: Path) -> bool:
     """Says what the ordinary way would say, where all looks as in the record; gives whether it does."""
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    if content.get("schema") != 1 or content["installed"] != _installed():
+    if not isinstance(content, dict) or content.get("schema") != 1 or content.get("installed") != _installed():
         return False
-    if any(look(Path(path)) != seen for path, seen in content["looks"].items()):
+    looked, says = content.get("looks"), content.get("says")
+    if not isinstance(looked, dict) or not isinstance(says, list):
         return False
-    for line in content["says"]:
-        say(line)
+    if any(look(Path(path)) != seen for path, seen in looked.items()):
+        return False
+    for line in says:
+        say(str(line))
     return True
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sertk.core.files import read_json
+from sertk.core.forms import Form
 from sertk.recipe.freshness import Step, fresh
 from sertk.recipe.sweep import SweepPlan
 from sertk.training import run_folder
@@ -62,7 +63,7 @@ def _seconds(folders: Mapping[Path, str]) -> Iterator[float]:
     """What the training of each run took that was trained."""
     for folder in folders:
         if (folder / "cost.json").exists():
-            yield read_json(folder / "cost.json", AGAIN)["seconds"]
+            yield read_json(folder / "cost.json", AGAIN, Form({"seconds": float}))["seconds"]
 
 
 def _duration(left: Sequence[float | None], jobs: int) -> str:

@@ -14,9 +14,14 @@ from torch import Tensor
 
 from sertk.core import InputError, Prediction, Scores, Target
 from sertk.core.files import Document, read_jsonl
+from sertk.core.forms import Form
 
 SCORE = "Run `sertk score RUN/model DATA --out RUN/scores.jsonl` again (of a recipe: --stage score --force)."
-NEEDED = ("id", "label", "decision", "posterior", "logits")
+LINE = Form(
+    {"id": str, "label": str | None, "decision": str, "posterior": list[float], "logits": list[float]},
+    {"seconds": float, **dict.fromkeys(("speaker", "gender", "session"), str | None)},
+)
+"""A score line."""
 
 
 class Columns:
@@ -93,7 +98,7 @@ def read_scores(path: Path, classes: Sequence[str]) -> Scores:
 def read_counted(path: Path, classes: Sequence[str]) -> tuple[Scores, dict[str, int]]:
     """What `read_scores` gives, and how many lines there are of each other label."""
     columns, others, ids = Columns(classes), Counter[str](), array("q")
-    for where, line in read_jsonl(path, SCORE):
+    for where, line in read_jsonl(path, SCORE, LINE):
         _check(line, classes, where)
         ids.append(hash(line["id"]))
         if line["label"] in classes:
@@ -105,9 +110,6 @@ def read_counted(path: Path, classes: Sequence[str]) -> tuple[Scores, dict[str, 
 
 
 def _check(line: Document, classes: Sequence[str], where: str) -> None:
-    missing = [name for name in NEEDED if name not in line]
-    if missing:
-        raise InputError(f"{where}: the score line lacks {', '.join(missing)}. {SCORE}")
     for word in ("posterior", "logits"):
         if len(line[word]) != len(classes):
             raise InputError(f"{where}: {word} has {len(line[word])} values for {len(classes)} classes. {SCORE}")

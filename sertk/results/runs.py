@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -14,11 +14,36 @@ from torch import Tensor
 
 from sertk.core import Scores, SertkError
 from sertk.core.files import Document, Record, read_json
+from sertk.core.forms import Form
 from sertk.corpus.audit import stamped
 from sertk.results.lines import SCORE, read_scores
 
 SYSTEM = ("corpus", "protocol", "hash", "system", "settings")
 """What of `trained` is the same in all runs of a system."""
+_NAMES = ("corpus", "name", "fold", "hash", "part")
+TRAINED = Form({**dict.fromkeys((*SYSTEM, "fold"), str | None), "seed": int | str | None})
+"""What `trained` says, see `trained_as`."""
+FORM = Form(
+    {
+        "classes": list[str],
+        "confusion": list[list[int]],
+        "protocol": Form({"stamp": str}, {**dict.fromkeys(_NAMES, str), "shares": Mapping[str, list[str]]}),
+        "utterances": int,
+    },
+    {
+        **dict.fromkeys(("failed", "inputs", "without_transcript"), int),
+        "trained": TRAINED,
+        "took": Form({"seconds": float}, {"from": str, "batch": int}),
+        "left_out": Mapping[str, int],
+        "metrics": Mapping[str, float | None],
+    },
+)
+"""What metrics.json says."""
+BUNDLE = Form(
+    {"protocol": Form(dict.fromkeys(("corpus", "name", "fold", "hash"), str))},
+    {"training": Form({}, {**dict.fromkeys(("system", "settings"), str | None), "seed": int | str | None})},
+)
+"""What `trained_as` reads of bundle.json."""
 METRICS = {"train": "train.metrics.json", "dev": "dev.metrics.json", "test": "metrics.json"}
 """The metrics that a run folder has of each part of its fold."""
 
@@ -161,15 +186,18 @@ def run_of(path: Path) -> Run:
     Raises:
         SertkError: If neither says of which fold and seed the run is.
     """
-    metrics, bundle = read_json(path, SCORE), path.parent / "model" / "bundle.json"
+    metrics, bundle = read_json(path, SCORE, FORM), path.parent / "model" / "bundle.json"
     trained: Document | None = metrics.get("trained")
     if trained is None and bundle.exists():
-        trained = trained_as(read_json(bundle, SCORE, newer=True))
+        trained = trained_as(read_json(bundle, SCORE, BUNDLE, newer=True))
     if trained is None or trained["fold"] is None or trained["seed"] is None:
         raise SertkError(
             f"{path} does not say of which fold and seed its run is, and no bundle beside it does ({bundle} is missing "
             f"or says neither). {SCORE}"
         )
+    wide = len(metrics["classes"])
+    if len({*metrics["classes"]}) < wide or [len(row) for row in metrics["confusion"]] != [wide] * wide:
+        raise SertkError(f"{path}: its confusion counts are not those of its {wide} classes. {SCORE}")
     lines = "scores.jsonl" if path.name == METRICS["test"] else path.name.replace(".metrics.json", ".jsonl")
     return Run(path.parent, metrics, trained, lines)
 

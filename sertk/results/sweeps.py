@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sertk.core import SertkError
 from sertk.core.files import Document, part_of, read_json, read_jsonl
+from sertk.core.forms import Form
 from sertk.results.lines import SCORE
 from sertk.results.runs import METRICS, Run, check_one_hash, check_one_system, protocol_of, run_of
 from sertk.results.systems import System
@@ -18,6 +19,11 @@ from sertk.settings.sweep import swept_text
 
 Place = tuple[str, str]
 """Fold and seed."""
+
+FAILED = Form({"error": str})
+COST = Form({"seconds": float, "parameters": float, "trained": float})
+BUNDLE = Form({}, {"training": Mapping[str, Any]})
+"""What failed.json, cost.json and bundle.json say of a run."""
 
 
 class Line(NamedTuple):
@@ -121,12 +127,12 @@ def _outcome(line: Line, parts: Sequence[str]) -> Outcome:
         run = _folder(line, place)
         bundle, cost, wrong = run / "model" / "bundle.json", run / "cost.json", run / "failed.json"
         if wrong.exists():
-            failed[place] = first_sentence(str(read_json(wrong, SCORE)["error"]))
+            failed[place] = first_sentence(str(read_json(wrong, SCORE, FAILED)["error"]))
             continue
         if bundle.exists():
-            training[place] = read_json(bundle, SCORE, newer=True).get("training") or {}
+            training[place] = read_json(bundle, SCORE, BUNDLE, newer=True).get("training") or {}
         if cost.exists():
-            costs[place] = read_json(cost, SCORE)
+            costs[place] = read_json(cost, SCORE, COST)
         for part, own in runs.items():
             if (run / METRICS[part]).exists():
                 own.append(_placed(run / METRICS[part], place))

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import Document, Record, beside, read_json, read_jsonl, write_json
+from sertk.core.forms import Form
 from sertk.scoring.parts import FIELDS
 
 MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
+FORM = Form(
+    {
+        **dict.fromkeys(("number", "of", "scored", "failed"), int),
+        **dict.fromkeys(("inputs", "sha256", "bundle"), str),
+        **dict.fromkeys(("protocol", "trained"), Mapping[str, Any]),
+        "took": Form({"seconds": float}),
+        "classes": list[str],
+        "labelled": bool,
+    },
+    {"without_transcript": int},
+)
+"""What a shard says of itself."""
 SAME = {"of": "numbers of shards", "bundle": "bundles", "inputs": "lists of inputs", "protocol": "folds"}
 """What all shards of one scoring have in common, and what it is called where they differ."""
 
@@ -102,7 +115,7 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
     files = [one for one in paths if not f".{one.name}".endswith(".failed.jsonl") or sidecar(one).exists()]
     if not files:
         raise UsageError("--merge needs the score lines of all shards, for example out/scores.*.jsonl.")
-    shards = [Shard(one, read_json(sidecar(one), f"{one} is no shard. {MEND}")) for one in files]
+    shards = [Shard(one, read_json(sidecar(one), f"{one} is no shard. {MEND}", FORM)) for one in files]
     _check_same(shards)
     places: dict[int, Shard] = {}
     for one in shards:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sertk.core import SertkError, UsageError
 from sertk.core.files import Document, name_of_part, part_of, read_json, sentence, write_json
+from sertk.core.forms import Form
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
 from sertk.settings.several import folds_of, seeds_of
@@ -35,7 +36,7 @@ def note(run: Path, part: str, error: Exception | None) -> None:
     """
     path = run / "failed.json"
     trained = (run / "model" / "bundle.json").exists()
-    there = read_json(path, "Delete it.") if path.exists() else {"stage": "score"}
+    there = read_json(path, "Delete it.", Form({"stage": str})) if path.exists() else {"stage": "score"}
     if not trained or there["stage"] != "score":
         return
     if error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -11,10 +12,13 @@ from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from sertk.core import SertkError, UsageError, nearest, out_of_range
+from sertk.core.forms import fits, type_words
 from sertk.settings.schema import Component, Note, Segments, Settings, fields_of, given_at, note
-from sertk.settings.values import component_of, fits, type_words
+from sertk.settings.values import component_of
 
 T = TypeVar("T")
+HOUR = 3600.0  # the longest crop, s: it is padded to its length
+NAME = re.compile(r"\w[\w-]*")  # of an input: it is a part of paths, and of dotted names
 MOST = 2**63 - 1  # the largest whole number that torch can hold
 
 
@@ -78,13 +82,15 @@ def _refuse_contradictions(s: Settings) -> None:
         UsageError: There.
     """
     t, crop = s.train, s.crop
+    odd = next((name for name in s.inputs if not NAME.fullmatch(name)), None)
     wrong = {
+        "inputs": odd is not None and f"{odd!r} is no name of an input: it has letters, digits, '_' and '-'.",
         "folds": not s.folds and "folds is empty, so nothing would be run. Name folds, or write all.",
         "seeds": not s.seeds and "seeds is empty, so nothing would be run. Give at least one.",
         "losses": not s.losses and "losses is empty, so nothing would be trained. Name one, for example ce.",
         "crop": crop is not None
-        and not (crop.length > 0 and (crop.hop is None or crop.hop > 0))
-        and f"crop has length {crop.length} s and hop {crop.hop} s. Both must be above 0.",
+        and not (0 < crop.length <= HOUR and (crop.hop is None or 0 < crop.hop <= HOUR))
+        and f"crop has length {crop.length} s and hop {crop.hop} s. Both must be above 0, and {HOUR} s at most.",
         "train.select": t.select == "last"
         and t.patience > 0
         and "train.select last takes the last epoch, so there is nothing to wait for. Set train.patience: 0.",

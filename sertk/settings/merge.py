@@ -15,10 +15,11 @@ from hyperpyyaml import resolve_references
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from sertk.core import UsageError, nearest
-from sertk.core.files import write_text
+from sertk.core import SertkError, UsageError, nearest
+from sertk.core.files import read_bytes, write_text
 from sertk.settings.check import check_part, settings_of
 from sertk.settings.packaged import egs
 from sertk.settings.plain import plain
@@ -28,6 +29,8 @@ from sertk.settings.values import component_of
 CONF = Path(__file__).with_name("conf")
 LATER = {"plugins", "head", "sampler", "class_weights"}
 """Settings that came after the first saved configs, which have all others."""
+YAML_BYTES, NESTED, VALUES = 2**20, 50, 20_000
+"""Bytes of a file of settings that is read, how deep it may be, and values that it may have, aliases written out."""
 TAGS = ("!ref", "!copy")
 """Of HyperPyYAML's tags those that make values of values; the others run code."""
 
@@ -70,13 +73,12 @@ def read(path: Path) -> CommentedMap:
         UsageError: Where it is missing, not YAML, not a mapping, or has a tag that could run code.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, "Give an existing YAML file.", YAML_BYTES).decode()
         _refuse_tags(path, text)
         tree = YAML().load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot read settings {path}: {why}. Give an existing YAML file.") from None
-    except YAMLError as error:
+    except SertkError as error:
+        raise error if isinstance(error, UsageError) else UsageError(f"cannot read settings: {error}") from None
+    except (YAMLError, ValueError) as error:
         raise UsageError(f"{path} is not YAML: {error}") from None
     if tree is None:
         return CommentedMap()
@@ -87,17 +89,38 @@ def read(path: Path) -> CommentedMap:
 
 
 def _refuse_tags(path: Path, text: str) -> None:
-    """Refuses tags before anything acts on one.
+    """Refuses tags before anything acts on one, and what is small to write and large to read.
 
     Raises:
-        UsageError: On any but `TAGS`, with file and line.
+        UsageError: On any tag but `TAGS`, on nesting, and on aliases that repeat each other; with file and line.
     """
+    open_, sizes = [("", 0)], dict[str, int]()  # what is not closed yet: its anchor, and how many values it has
     for event in YAML().parse(text):
-        tag = getattr(event, "tag", None)
+        line, tag = f"{path}:{event.start_mark.line + 1}", getattr(event, "tag", None)
         if tag is not None and str(tag) not in TAGS:
             raise UsageError(
-                f"{path}:{event.start_mark.line + 1}: the tag {tag} is refused: settings are data, and tags can run "
+                f"{line}: the tag {tag} is refused: settings are data, and tags can run "
                 f"code. Allowed are {' and '.join(TAGS)}. A class of your own comes as a plugin file (plugins: [FILE])."
+            )
+        if tag is not None and "**" in str(getattr(event, "value", "")):
+            raise UsageError(
+                f"{line}: '**' in a reference is refused, for its value may fill the memory. Write it out."
+            )
+        anchor = getattr(event, "anchor", None) or ""
+        if isinstance(event, CollectionStartEvent):
+            open_.append((anchor, 1))
+            own = None
+        elif isinstance(event, CollectionEndEvent):
+            anchor, own = open_.pop()
+        else:
+            own = sizes.get(anchor, 1) if isinstance(event, AliasEvent) else 1
+        if own is not None:
+            sizes[anchor] = own
+            open_[-1] = open_[-1][0], open_[-1][1] + own
+        if len(open_) > NESTED or open_[-1][1] > VALUES:
+            raise UsageError(
+                f"{line}: settings are nested {NESTED} times at most, and have {VALUES} values, aliases written out. "
+                "Write what is needed."
             )
 
 

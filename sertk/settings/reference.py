@@ -9,10 +9,11 @@ from dataclasses import Field, is_dataclass
 from itertools import pairwise
 from typing import Any
 
+from sertk.core.forms import type_words
 from sertk.settings.merge import dumped
 from sertk.settings.plain import plain
 from sertk.settings.schema import SECTIONS, Component, Segments, Settings, fields_of, note
-from sertk.settings.values import component_text, type_words
+from sertk.settings.values import component_text
 
 HEAD = """\
 # Every setting of sertk with its default: generated from sertk/settings/schema.py by `python tools/docs.py`.

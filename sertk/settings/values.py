@@ -1,15 +1,11 @@
-"""Values as YAML and the command line give them: read, spelled, and compared with a type."""
+"""Values as YAML and the command line give them: read and spelled."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
-import sys
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -25,14 +21,6 @@ PAIR = re.compile(
     re.VERBOSE,
 )
 """SETTING=VALUE: up to a comma that begins another one, but none inside quotes or a list."""
-WORDS = {
-    bool: ("true or false", "true or false"),
-    int: ("a whole number", "whole numbers"),
-    float: ("a number", "numbers"),
-    str: ("text", "text"),
-    type(None): ("null", "null"),
-}
-"""Types in words, one and several."""
 
 
 def value_of(text: str) -> Any:  # noqa: ANN401 - whatever the user typed
@@ -95,47 +83,3 @@ def _is_plain(text: str) -> bool:
         return value_of(text) == text and PAIR.findall(f"x={text}") == [f"x={text}"]
     except UsageError:
         return False
-
-
-def fits(value: object, hint: Any) -> bool:  # noqa: ANN401, PLR0911 - a table of cases
-    """Whether a value read from YAML or the command line suits an annotation; a number is finite."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:  # a class since Python 3.11, but not one to check against
-        return True
-    if origin is Literal:
-        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, one) for one in arguments)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (None, type(None)):
-        return value is None
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
-    if inspect.isclass(origin) and issubclass(origin, Sequence):
-        return isinstance(value, list | tuple) and all(fits(v, arguments[0]) for v in value)
-    return not inspect.isclass(hint) or isinstance(value, hint)
-
-
-def type_words(hint: Any, *, several: bool = False) -> str:  # noqa: ANN401, PLR0911 - a table of cases
-    """An annotation in words: "a whole number", "last | all | weighted", "a number or null", "a list of components"."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return " | ".join(map(str, arguments))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(type_words(one, several=several) for one in arguments)
-    if origin is tuple or (inspect.isclass(origin) and issubclass(origin, Sequence)):
-        return f"{'lists' if several else 'a list'} of {type_words(arguments[0], several=True)}"
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return f"{'mappings' if several else 'a mapping'} of names to {type_words(arguments[1], several=True)}"
-    if inspect.isclass(origin):  # what makes a component: the component
-        return type_words(arguments[-1], several=several)
-    if hint is Any or hint is object:
-        return "anything"
-    if hint in WORDS:
-        return WORDS[hint][several]
-    name = hint.__name__.lower() if inspect.isclass(hint) else str(hint)
-    words: tuple[str, str] = getattr(hint, "words", (f"a {name}", f"{name}s"))
-    return words[several]

@@ -21,7 +21,7 @@ from torch import Tensor
 from sertk.console.progress import say, track
 from sertk.core import Feature, Padded, SertkError, Utterance, code_points
 from sertk.core.errors import without_frames
-from sertk.core.files import SCHEMA, Record, sentence, write_jsonl
+from sertk.core.files import SCHEMA, Record, bytes_text, sentence, write_jsonl
 from sertk.corpus import audio
 from sertk.corpus.features import Store, address, cached, make_feature, make_features, store, write_shard
 from sertk.corpus.prepared import Data
@@ -152,14 +152,12 @@ def _announce(name: str, feature: Feature, data: Data, todo: Sequence[str], stor
     frames = sum(max(1, math.ceil(data.facts[i].seconds / feature.frame_seconds)) for i in todo)  # of a text 1
     size = frames * feature.width * 4
     what = "utterances" if store.reads == "wave" else "different texts"
-    say(
-        f"{name}: {len(todo)} {what}, about {frames} frames of {feature.width}, {size / 1e6:.0f} MB into {store.folder}"
-    )
+    say(f"{name}: {len(todo)} {what}, about {frames} frames of {feature.width}, {bytes_text(size)} into {store.folder}")
     above = next(folder for folder in store.folder.parents if folder.exists())
     free = shutil.disk_usage(above).free
     if size > free:
         raise SertkError(
-            f"{name} needs {size / 1e9:.1f} GB and {above} has {free / 1e9:.1f} GB free. Make room, cache less (one "
+            f"{name} needs {bytes_text(size)} and {above} has {bytes_text(free)} free. Make room, cache less (one "
             "layer, or pool: mean_std), or give another --out to prepare and --work to the recipe."
         )
 

@@ -13,7 +13,7 @@ A broken contract raises AssertionError with one sentence; what a part itself ra
 is checked with a folder: `contracts("corpus", "mine", root=FOLDER)`. Nothing here needs pytest.
 """
 
-from sertk.testing.cases import ALLOWED, Case, Check, Subject
+from sertk.testing.cases import ALLOWED, Case, Check, Subject, signed
 from sertk.testing.contracts import contracts
 from sertk.testing.corpora import ACTORS, EMOTIONS, tone_corpus, tree
 from sertk.testing.losses import DIMS, TASK, Scene, scene, views
@@ -33,6 +33,7 @@ __all__ = [
     "contracts",
     "official",
     "scene",
+    "signed",
     "tone_corpus",
     "tree",
     "views",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import IO
 
 import torch
 
 from sertk.core import SertkError
-from sertk.core.files import Record, writing
+from sertk.core.files import Record, size_of, writing
 
 State = Record
+MARK = b"sertk-sha256:"
+"""What stands behind the archive of a checkpoint, in front of its hash."""
+TAIL = len(MARK) + 64
+END = 22
+"""Bytes that a ZIP archive ends with."""
+PART = 2**20
+"""Bytes that are hashed at once."""
 
 
 class Checkpoints:
@@ -41,6 +49,7 @@ class Checkpoints:
                 torch.save(state, stream)  # type: ignore[arg-type] # it only writes
             except (OSError, RuntimeError) as error:
                 raise stream.error or _interrupt(error) or error from None
+            file.write(MARK + stream.found.hexdigest().encode())
         for old in files[: max(0, len(files) + 1 - self._keep)]:
             old.unlink()
 
@@ -55,12 +64,34 @@ class Checkpoints:
             return None
         try:
             # weights_only: a checkpoint is resumed on one's own machine, yet even here no code is loaded
-            state: State = torch.load(files[-1], map_location="cpu", weights_only=True)
+            state: State = torch.load(_checked(files[-1]), map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises whatever the damaged part provokes
             raise SertkError(
                 f"checkpoint {files[-1]} cannot be read ({error}). Delete it to go on from the one before."
             ) from error
         return state
+
+
+def _checked(path: Path) -> Path:
+    """A checkpoint whose hash, which stands behind its archive, was compared; an older one ends with the archive.
+
+    Raises:
+        SertkError: Where it is no file.
+        ValueError: Where it is damaged.
+    """
+    left = max(0, size_of(path, "Delete it to go on from the one before.") - TAIL)
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(left)
+        tail = file.read()
+        file.seek(0)
+        while left and (part := file.read(min(left, PART))):
+            found.update(part)
+            left -= len(part)
+    older = tail[-END:].startswith(b"PK\5\6")
+    if not older and tail != MARK + found.hexdigest().encode():
+        raise ValueError("it is not what was written: it was changed or damaged")
+    return path
 
 
 def _interrupt(error: BaseException) -> BaseException | None:
@@ -72,16 +103,19 @@ def _interrupt(error: BaseException) -> BaseException | None:
 
 
 class _Stream:
-    """A file to write to that remembers what ended it: torch turns it into a riddle about its own archive.
+    """A file to write to that hashes what is written, and remembers what ended it.
+
+    torch turns that into a riddle about its own archive.
 
     "No space left" is such an end, and so is a signal, which may come while something is written.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+        self._file, self.found = file, hashlib.sha256()
         self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
+        self.found.update(data)
         try:
             return self._file.write(data)
         except (OSError, KeyboardInterrupt) as error:

@@ -11,6 +11,7 @@ from typing import IO
 
 from sertk.core import SertkError, UsageError
 from sertk.core.files import Document, explain, read_json, sentence, write_json
+from sertk.core.forms import shown
 from sertk.settings.merge import dump, load
 from sertk.settings.plain import identity
 from sertk.settings.schema import Settings
@@ -139,6 +140,6 @@ def claim_data(out: Path, now: Mapping[str, object]) -> None:
     for name, value in now.items():
         if old.get(name) != value and not (name not in old and not value):  # a key that an older run lacks
             raise SertkError(
-                f"{out} began with {name} {old.get(name)}, and now it is {value}. "
+                f"{out} began with {name} {shown(old.get(name))}, and now it is {shown(value)}. "
                 "Choose another --out or --tag, or --force to delete it."
             )

@@ -59,7 +59,7 @@ def test_a_line_that_cannot_be_is_named(tmp_path: Path, line: dict[str, object],
 
 def test_a_line_that_lacks_something_and_a_file_that_is_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "s").write_text('{"id": "u1", "label": "a", "decision": "a"}\n')
-    with pytest.raises(InputError, match="s:1: the score line lacks posterior, logits"):
+    with pytest.raises(InputError, match="s:1: it lacks posterior, logits"):
         read_scores(tmp_path / "s", list("abc"))
     with pytest.raises(SertkError, match=r"none is missing\. Run `sertk score"):
         read_scores(tmp_path / "none", list("abc"))

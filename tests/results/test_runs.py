@@ -10,13 +10,14 @@ from sertk.core import SertkError
 from sertk.results.runs import check_one_hash, find, lacking, protocol_of, stated, trained_as
 
 ABOUT = {"corpus": "c", "name": "p", "hash": "h", "part": "test", "stamp": "speaker-independent"}
+FIGURES = {"classes": ["a", "b"], "confusion": [[1, 0], [2, 3]], "utterances": 6}
 TRAINED = {"corpus": "c", "protocol": "p", "fold": "1", "hash": "h", "system": "s", "settings": "x", "seed": 0}
 
 
 def scored(folder: Path, trained: dict[str, Any] | None = None, **about: str) -> Path:
     """A run whose metrics.json says what it is; TRAINED but for `trained`."""
     folder.mkdir(parents=True)
-    content = {"schema": 1, "protocol": ABOUT | about, "trained": TRAINED | (trained or {})}
+    content = {"schema": 1, **FIGURES, "protocol": ABOUT | about, "trained": TRAINED | (trained or {})}
     (folder / "metrics.json").write_text(json.dumps(content))
     return folder
 
@@ -24,7 +25,7 @@ def scored(folder: Path, trained: dict[str, Any] | None = None, **about: str) ->
 def older(folder: Path, fold: str, seed: int | None, **training: str) -> Path:
     """A run of an older sertk: metrics.json does not say what it is, and the bundle beside it says less."""
     (folder / "model").mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps({"schema": 1, "protocol": ABOUT}))
+    (folder / "metrics.json").write_text(json.dumps({"schema": 1, **FIGURES, "protocol": ABOUT}))
     protocol = {"corpus": "c", "name": "p", "fold": fold, "hash": "h", "stamp": "speaker-independent"}
     bundle = {"schema": 1, "protocol": protocol, "training": {"system": "s", "seed": seed, **training}}
     (folder / "model/bundle.json").write_text(json.dumps(bundle))

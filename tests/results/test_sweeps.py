@@ -55,7 +55,11 @@ def scored(run: Path, fold: str, seed: str, decisions: str, part: str = "test", 
     write_jsonl(run / ("scores.jsonl" if part == "test" else f"{part}.jsonl"), lines)
     protocol = {"corpus": "c", "name": "p", "hash": "h", "part": part, "stamp": "speaker-independent", "fold": fold}
     trained = {"corpus": "c", "protocol": "p", "hash": "h", "system": "s", "settings": "x"}
-    content = {"classes": ["a", "b", "c"], "confusion": scores_of(lines, "abc").confusion.tolist()}
+    content = {
+        "classes": ["a", "b", "c"],
+        "utterances": len(lines),
+        "confusion": scores_of(lines, "abc").confusion.tolist(),
+    }
     content |= {"protocol": {**protocol, **about}, "trained": {**trained, "fold": fold, "seed": int(seed)}}
     content |= {"took": {"seconds": 2.0 * len(lines) + int(seed), "from": "store", "batch": 5}}
     write_json(run / ("metrics.json" if part == "test" else f"{part}.metrics.json"), content)

@@ -25,7 +25,7 @@ from sertk.settings.schema import DecisionSpec, Settings
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score
-from sertk.testing import tree
+from sertk.testing import signed, tree
 
 ONE = "Actor_01/03-01-05-01-01-01-01.wav"
 
@@ -252,10 +252,13 @@ def edit(folder: Path, key: str, value: object) -> None:
     content = json.loads(path.read_text())
     content["components"][key] = value
     path.write_text(json.dumps(content))
+    signed(folder)
 
 
 def test_a_pickle_under_the_name_of_the_weights_is_not_loaded(mine: Path) -> None:
     torch.save({"a": torch.ones(1)}, mine / "model.safetensors")
+    assert "model.safetensors is not what it was" in refusal(mine)
+    signed(mine)
     assert "is not safetensors" in refusal(mine)
 
 
@@ -299,6 +302,7 @@ def test_what_an_older_bundle_lacks_has_its_default(mine: Path) -> None:
         del content[key]
     del content["heads"]["emotion"]["output"]
     path.write_text(json.dumps(content))
+    signed(mine)
     old = bundle.read(mine, Plugins())
     assert old.settings.decision == DecisionSpec("mean", at="whole")
     assert old.model.specs == now.model.specs
@@ -310,6 +314,7 @@ def test_a_missing_plugin_is_named_with_the_distribution_to_install(mine: Path) 
     content["components"]["pooling"] = {"name": "clever"}
     content["plugins"]["pooling clever"] = "sertk-clever 1.2"
     path.write_text(json.dumps(content))
+    signed(mine)
     text = refusal(mine)
     assert "needs the pooling 'clever', which no installed plugin offers." in text
     assert "pip install sertk-clever==1.2" in text
@@ -317,6 +322,8 @@ def test_a_missing_plugin_is_named_with_the_distribution_to_install(mine: Path) 
 
 def test_damaged_weights_are_refused(mine: Path) -> None:
     (mine / "model.safetensors").write_bytes(b"\x00" * 100)
+    assert "model.safetensors is not what it was" in refusal(mine)
+    signed(mine)
     assert "is not safetensors" in refusal(mine)
 
 
@@ -348,12 +355,14 @@ def test_what_no_bundle_of_ours_can_hold_is_refused_with_its_file(
         inner = inner[word]
     inner[last] = value
     path.write_text(json.dumps(content))
+    signed(mine)
     if not says:  # odd, and harmless
         assert bundle.seen(bundle.read(mine, Plugins()).about) is not None
         return
     assert says in refusal(mine)
     assert str(path) in refusal(mine)
-    path.write_text(json.dumps({**content, "schema": 2}))
+    path.write_text(json.dumps({**content, "schema": 3}))
+    signed(mine)
     assert "pip install -U sertk" in refusal(mine)
 
 
@@ -364,13 +373,15 @@ def test_an_old_bundle_that_does_not_say_what_it_has_seen_scores_a_corpus(
     content = json.loads(path.read_text())
     del content["training"]
     path.write_text(json.dumps(content))
+    signed(mine)
     assert score(mine, [str(data)], tmp_path / "scores.jsonl") == 0
 
 
 def test_a_newer_schema_is_read_unless_it_says_what_is_not_known_here(mine: Path) -> None:
     path = mine / "bundle.json"
-    newer = json.loads(path.read_text()) | {"schema": 2}
+    newer = json.loads(path.read_text()) | {"schema": 3}
     path.write_text(json.dumps(newer))
+    signed(mine)
     assert bundle.read(mine, Plugins()).classes
     inside = {
         "components.audio": "'audio.tempo'",
@@ -384,8 +395,9 @@ def test_a_newer_schema_is_read_unless_it_says_what_is_not_known_here(mine: Path
             inner = inner[word]
         inner["tempo"] = 3
         path.write_text(json.dumps(content))
+        signed(mine)
         name = inside.get(place, f"'{place}.tempo'".replace("'.", "'"))
-        assert "was written by a newer sertk (schema 2, this one reads 1)" in refusal(mine)
+        assert "was written by a newer sertk (schema 3, this one reads 2)" in refusal(mine)
         assert name in refusal(mine)
         assert "pip install -U sertk" in refusal(mine)
 

@@ -19,6 +19,7 @@ from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.stages.featurize import featurize
 from sertk.stages.score import score, score_runs
+from sertk.testing import signed
 
 SIZES = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 24, "num_mel_bins": 40}
 WIDTH = 16 * 3 * 2  # mean and deviation of what two layers read and the last one gives
@@ -68,6 +69,7 @@ class Place:
         """Changes what a bundle says."""
         path = self.run(fold) / "model/bundle.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+        signed(path.parent)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,7 @@ def test_a_bundle_that_does_not_describe_its_features_is_scored_from_audio(
     about = json.loads((place.run() / "model/bundle.json").read_text())
     del about["features"]
     (place.run() / "model/bundle.json").write_text(json.dumps(about))
+    signed(place.run() / "model")
     assert len(scored(place, "old")) == 32
     assert "from audio (an older sertk wrote the bundle" in capsys.readouterr().err
 
@@ -347,12 +350,12 @@ def test_a_run_that_is_broken_ends_only_itself_and_is_named(place: Place) -> Non
     shutil.rmtree(place.run("1", 3) / "model")
     done = invoke(place.system, place.data)
     assert done.exit_code == 3
-    assert f"{place.run('1', 0)} is not scored: {weights} is not safetensors" in done.output
+    assert f"{place.run('1', 0)} is not scored: {weights} is not what it was" in done.output
     assert f"{place.run('1', 3)} is not scored: {place.run('1', 3) / 'model'} is not a folder" in done.output
     assert "2 of 3 runs are not scored, see above" in done.output
     assert [(place.run(*one) / "scores.jsonl").exists() for one in RUNS] == [False, False, True]
     told = json.loads((place.run("1", 0) / "failed.json").read_text())
-    assert (told["stage"], "is not safetensors" in told["error"]) == ("score", True)
+    assert (told["stage"], "is not what it was" in told["error"]) == ("score", True)
     assert [(place.run(*one) / "failed.json").exists() for one in RUNS] == [True, False, False]
 
 

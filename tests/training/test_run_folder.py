@@ -106,9 +106,9 @@ def test_what_a_run_began_with_must_stay(out: Path) -> None:
     claim_data(out, {"audio": "a1", "init": None})
     assert json.loads((out / "run.json").read_text()).items() >= {("audio", "a1"), ("init", None)}
     claim_data(out, {"audio": "a1", "init": None})
-    with pytest.raises(SertkError, match="began with audio a1, and now it is b2"):
+    with pytest.raises(SertkError, match="began with audio 'a1', and now it is 'b2'"):
         claim_data(out, {"audio": "b2", "init": None})
-    with pytest.raises(SertkError, match="began with init None, and now it is c3"):
+    with pytest.raises(SertkError, match="began with init None, and now it is 'c3'"):
         claim_data(out, {"audio": "a1", "init": "c3"})
 
 
@@ -124,7 +124,7 @@ def test_before_anything_was_trained_a_run_may_begin_with_something_else(tmp_pat
     claim_data(tmp_path, {"audio": "b2"})
     begin(tmp_path)
     claim_data(tmp_path, {"audio": "b2"})
-    with pytest.raises(SertkError, match="began with audio b2"):
+    with pytest.raises(SertkError, match="began with audio 'b2'"):
         claim_data(tmp_path, {"audio": "a1"})
 
 

@@ -20,6 +20,7 @@ from sertk.corpus import protocols
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.stages.score import score
+from sertk.testing import signed
 from sertk.training import warm_start
 
 
@@ -55,11 +56,14 @@ def test_the_hash_of_a_bundle_to_begin_with_covers_its_frozen_weights(mine: Path
     for name in ("0123456789abcdef.safetensors", "fedcba9876543210.safetensors"):
         (mine / "files" / name).write_bytes(b"")
         write_json(mine / "bundle.json", {**about, "frozen": name})
+        signed(mine)
         found.append(warm_start.digest(str(mine)))
     write_json(mine / "bundle.json", {**about, "training": {}})  # which are no weights
+    signed(mine)
     assert len({*found, warm_start.digest(str(mine))}) == 3
     (mine / "files" / name).unlink()
     write_json(mine / "bundle.json", {**about, "frozen": name})
+    signed(mine)
     with pytest.raises(UsageError, match=rf"there is no {mine / 'files' / name}\. Give the `model` folder"):
         warm_start.files(str(mine))
 
@@ -173,6 +177,7 @@ def change(bundle: Path) -> None:
     changed = weights(bundle)
     changed["heads.emotion.layer.1.bias"] += 1
     save_file(changed, bundle / "model.safetensors")
+    signed(bundle)
 
 
 def test_a_changed_bundle_makes_another_run(mine: Path, data: Path, tmp_path: Path) -> None:

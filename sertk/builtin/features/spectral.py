@@ -11,6 +11,8 @@ from torch import Tensor
 from sertk.core import Feature, Padded, check_range
 
 FLOAT = torch.finfo(torch.float32)
+MOST = 2**26
+"""Values of mel filters or of an FFT: 130 MB of filters, more than 10 s of 384 kHz."""
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
 
 
@@ -112,6 +114,7 @@ class Mel(_Spectral):
         check_range(self._who, "pre_emphasis", pre_emphasis, at_least=0, at_most=1)
         self.width, self._pre = n_mels, pre_emphasis
         points = n_fft or 2 ** (win - 1).bit_length()
+        check_range(self._who, "n_mels * n_fft", n_mels * points, at_most=MOST)
         self._stft = self._windows(points, win, window)
         with torch.device("cpu"):  # small, and torchaudio looks at its values
             self._bank = torchaudio.functional.melscale_fbanks(
@@ -162,6 +165,7 @@ class Spectrogram(_Spectral):
         win = self._samples(rate, "win_ms", win_ms)
         check_range(self._who, "n_fft", n_fft, at_least=win, unit="samples, the window", null=True)
         points = n_fft or max(win, rate // 10)
+        check_range(self._who, "n_fft", points, at_most=MOST)
         check_range(self._who, "bins", bins, at_least=1, at_most=points // 2 + 1)
         self.width = bins
         self._stft = self._windows(points, win, window)
