@@ -15,6 +15,7 @@ COMMANDS = (
     "featurize",
     "train",
     "score",
+    "timeline",
     "report",
     "compare",
     "audit",
