@@ -139,7 +139,7 @@ def blocks(
         _check_header(file, 0, path)
         if left / file.samplerate > LONGEST:
             raise InputError(
-                f"{path} states {left / file.samplerate / 3600:.4g} hours, and {LONGEST / 3600:g} are read. Cut it, "
+                f"{path} states {left / file.samplerate / 3600:.4g} hours, and {LONGEST / 3600:g} hours are read. Cut it, "
                 "or, if it is shorter, write it again: its header is wrong."
             )
         while left > 0:

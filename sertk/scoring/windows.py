@@ -21,7 +21,7 @@ WHOLE = 60.0
 OLDER = 10.0
 """Seconds of a window where a bundle says nothing of a length, as one of an older sertk."""
 NUMBER = r"(\d+\.?\d*)"
-AT_ONCE = 60.0
+AT_ONCE = 30.0
 """Seconds of audio that go through the model at once, or one window: what bounds the memory."""
 
 
