@@ -139,8 +139,8 @@ def blocks(
         _check_header(file, 0, path)
         if left / file.samplerate > LONGEST:
             raise InputError(
-                f"{path} states {left / file.samplerate / 3600:.4g} hours, and {LONGEST / 3600:g} hours are read. Cut it, "
-                "or, if it is shorter, write it again: its header is wrong."
+                f"{path} states {left / file.samplerate / 3600:.4g} hours, and {LONGEST / 3600:g} hours are read. "
+                "Cut it, or, if it is shorter, write it again: its header is wrong."
             )
         while left > 0:
             samples = _samples(file, first, min(size, left))

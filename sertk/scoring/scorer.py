@@ -139,7 +139,7 @@ class Scorer:
         """
         read = audio.blocks(root / one.path, one.id, one.start, one.duration)
         blocks = audio.resampled(read, self.bundle.settings.audio.rate)
-        windows, values, silent, first = list[Window](), list[Tensor](), 0, None
+        windows, values, silent, first = list[Window](), list[list[float]](), 0, None
         for piece in self.cut(blocks, batch):
             first = first or piece.take(slice(1))
             loud = are_loud(piece.samples, self._cutting.silence)
@@ -151,7 +151,9 @@ class Scorer:
             self.score_windows(one, first, windows, values)
         with torch.inference_mode():
             output = self.bundle.model.specs["emotion"].output
-            posterior, logits = self.bundle.decider.together(torch.cat(values), output, self._rng([one.id], [0]))
+            posterior, logits = self.bundle.decider.together(
+                torch.tensor(values).to(self._device), output, self._rng([one.id], [0])
+            )
         return Scored(posterior.cpu(), logits.cpu(), windows, silent)
 
     def cut(self, blocks: Iterable[audio.Samples], batch: int) -> Iterator[Piece]:
@@ -160,14 +162,15 @@ class Scorer:
         length, hop = round(windows.length * rate), round(windows.hop * rate)
         return cut(blocks, length, hop, max(1, min(batch, int(AT_ONCE / max(windows)))))
 
-    def score_windows(self, one: Utterance, piece: Piece, windows: list[Window], values: list[Tensor]) -> None:
+    def score_windows(self, one: Utterance, piece: Piece, windows: list[Window], values: list[list[float]]) -> None:
         """Scores windows of a recording, each as a file of its length is.
 
         Args:
             one: The recording.
             piece: Some of its windows.
             windows: Gets them.
-            values: Gets (N, C) logits of what the decision is made of: the crops or segments of each, in their order.
+            values: Gets the C logits of each of what the decision is made of: their crops or segments, in order. As
+                tensors they would lie scattered over the memory that the next windows need.
 
         Raises:
             InputError: Where one has values that are not finite.
@@ -184,7 +187,7 @@ class Scorer:
                 "Look at its audio."
             )
         ends = [start + piece.size / settings.rate for start in starts]
-        values.append(view.logits)
+        values += view.logits.tolist()
         windows += map(Window, starts, ends, posterior.argmax(1).tolist(), posterior.tolist())
 
     def _text(self, one: Utterance) -> Inputs:
