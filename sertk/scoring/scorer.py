@@ -180,10 +180,10 @@ class Scorer:
         inputs = [{"wave": wave, **text} for wave in waves]
         posterior, logits, view = self._seen([one.id] * len(inputs), piece.start.tolist(), inputs)
         starts = (one.start + piece.start / settings.rate).tolist()
-        odd = (~(posterior.isfinite() & logits.isfinite()).all(1)).nonzero()
-        if len(odd):
+        fine = _are_finite(posterior, logits)
+        if not all(fine):
             raise InputError(
-                f"{one.id}: the model gives its window at {starts[int(odd[0])]:g} s values that are not finite. "
+                f"{one.id}: the model gives its window at {starts[fine.index(False)]:g} s values that are not finite. "
                 "Look at its audio."
             )
         ends = [start + piece.size / settings.rate for start in starts]
@@ -259,7 +259,7 @@ class Scorer:
                 raise
             failure = None if len(inputs) > 1 else error
         else:
-            fine = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
+            fine = _are_finite(posterior, logits)
             for row, name in enumerate(inputs):
                 if not fine[row]:
                     _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
@@ -310,6 +310,12 @@ def _each(made: Mapping[str, Callable[[], T]], failed: list[Record]) -> dict[str
             if is_lost(error):
                 raise
             _fail(failed, name, error)
+    return found
+
+
+def _are_finite(posterior: Tensor, logits: Tensor) -> list[bool]:
+    """Of each row, whether both are."""
+    found: list[bool] = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
     return found
 
 

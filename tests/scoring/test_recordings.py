@@ -208,13 +208,15 @@ def test_a_window_whose_values_are_not_finite_is_named(root: Path, monkeypatch: 
     ]
 
 
-def test_at_most_a_minute_of_audio_goes_through_the_model_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_half_a_minute_of_audio_goes_through_the_model_at_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = []
-    scorer = Scorer(BUNDLES / "mini-cnn", cutting=Cutting(Windows(20.0, 1.0)))
+    scorer = Scorer(BUNDLES / "mini-cnn", cutting=Cutting(Windows(9.0, 1.0)))
     seen = scorer._seen
     monkeypatch.setattr(scorer, "_seen", lambda ids, copies, inputs: rows.append(len(ids)) or seen(ids, copies, inputs))
     monkeypatch.setattr(audio, "decode", lambda *_: pytest.fail("a whole file was read"))
-    assert lines(scorer, of("minute"), root, 32)[0]["windows"] == 41
+    assert lines(scorer, of("minute"), root, 32)[0]["windows"] == 52
     assert max(rows) == 3
 
 

@@ -127,6 +127,16 @@ def test_a_models_own_windows_are_its_crop_its_segments_its_limit_or_its_longest
     assert limit(made) == (np.inf if name == "mini-cnn" else 2.0)
 
 
+@pytest.mark.parametrize(("crop", "most"), [(None, 4.0), ({"length": 3.0}, np.inf)])
+def test_what_an_encoder_takes_is_no_limit_behind_a_crop(
+    tmp_path: Path, crop: dict[str, object] | None, most: float
+) -> None:
+    made = of(tmp_path / "model", "mini-cnn", WHOLE | {"crop": crop}, 7.0)
+    made.model.backbone.longest = 4.0
+    assert limit(made) == most
+    assert own_windows(made) == ((4.0, 4.0) if crop is None else (3.0, 3.0))
+
+
 @pytest.mark.parametrize("longest", ["7", 0, -1.0, True, [], float("inf"), float("nan")])
 def test_a_longest_utterance_that_is_no_length_is_refused(tmp_path: Path, longest: object) -> None:
     with pytest.raises(SertkError, match=r"training\.longest is no number of seconds"):
