@@ -189,12 +189,10 @@ def read(path: Path) -> tuple[list[str], dict[str, list[Window]]]:
     classes, found = list[str](), dict[str, list[Window]]()
     for where, line in _lines(path):
         try:
-            names = [*line["posterior"]]
+            names, window = [*line["posterior"]], _window(line)
             classes = classes or names
-            values = [float(value) for value in line["posterior"].values()]
-            window = Window(float(line["start"]), float(line["end"]), names.index(line["decision"]), values)
             found.setdefault(line["id"], []).append(window)
-            fine = names == classes and all(map(math.isfinite, (window.start, window.end, *values)))
+            fine = names == classes and all(map(math.isfinite, (window.start, window.end, *window.posterior)))
         except (KeyError, TypeError, ValueError, AttributeError):
             fine = False
         if not fine:
@@ -202,6 +200,11 @@ def read(path: Path) -> tuple[list[str], dict[str, list[Window]]]:
     if not found:
         raise SertkError(f"{path} has no windows. {GIVE}")
     return classes, found
+
+
+def _window(line: Document) -> Window:
+    number = [*line["posterior"]].index(line["decision"])
+    return Window(float(line["start"]), float(line["end"]), number, [*map(float, line["posterior"].values())])
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Document]]:
