@@ -171,6 +171,27 @@ def score(
         typer.Option(help="Transcripts: Kaldi's ID TEXT lines, or .jsonl lines with id and text; ids of score lines."),
     ] = None,
     ffmpeg: Ffmpeg = False,
+    windows: Annotated[
+        str | None,
+        typer.Option(
+            help="Cut every recording into windows, LENGTH:HOP in seconds, 4s:2s. By default only what is over 60 s or "
+            "over what the model takes, into windows of the model's own length."
+        ),
+    ] = None,
+    over_time: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a line a window too: FILE.jsonl, FILE.csv, or a FOLDER for Praat TextGrids, one a recording."
+        ),
+    ] = None,
+    skip_silence: Annotated[
+        float | None,
+        typer.Option(help="Leave out windows whose power is below, dB relative to full scale, for example -50."),
+    ] = None,
+    stream: Annotated[
+        int | None,
+        typer.Option(help="- is raw audio of this rate (Hz; 16-bit, little-endian, one channel): a line a window."),
+    ] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known.
@@ -181,17 +202,25 @@ def score(
     from sertk.scoring.system import is_system, refuse
     from sertk.stages import score as stage
 
+    given = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed, "--shard": shard, "--text": text}
+    cut = {"--windows": windows, "--over-time": over_time, "--skip-silence": skip_silence, "--stream": stream}
     if merge:
         if out is None:
             raise typer.BadParameter("--merge needs --out: the file for the lines of all shards.")
-        given = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed}
-        refuse({**given, "--shard": shard, "--text": text}, "--merge; it was said when the shards were scored.")
+        refuse({**given, **cut}, "--merge; it was said when the shards were scored.")
         failed = stage.merge([bundle, *map(Path, inputs)], out, files=plugin)
     elif not inputs:
         raise typer.BadParameter("Missing argument 'INPUTS...'.")
+    elif stream is not None:
+        from sertk.stages.stream import stream as listen
+
+        refuse({**given, "--over-time": over_time}, "--stream, which gives a line a window and nothing else.")
+        if inputs != ["-"]:
+            raise typer.BadParameter("--stream reads standard input: give - as the only input.")
+        failed = listen(bundle, stream, out, windows=windows, skip_silence=skip_silence, device=device, files=plugin)
     elif is_system(bundle):
         refuse(
-            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text},
+            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text, **cut},
             "a folder of runs; give one RUN/model.",
         )
         failed = stage.score_runs(
@@ -223,8 +252,26 @@ def score(
             source=source,
             text=text,
             ffmpeg=ffmpeg,
+            windows=windows,
+            skip_silence=skip_silence,
+            over_time=over_time,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
+@app.command()
+def timeline(
+    windows: Annotated[Path, typer.Argument(help="FILE.jsonl or FILE.csv that score --over-time wrote.")],
+    recording: Annotated[Path, typer.Argument(metavar="AUDIO", help="The recording.")],
+    out: Annotated[Path, typer.Option(help="FILE.png or FILE.svg.")],
+    name: Annotated[
+        str | None, typer.Option("--id", help="Which of several recordings; the one whose id is AUDIO by default.")
+    ] = None,
+) -> None:
+    """Draw the posterior over time under the waveform."""
+    from sertk.stages.timeline import timeline as stage
+
+    stage(windows, recording, out, name)
 
 
 @app.command()

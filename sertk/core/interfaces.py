@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -95,6 +96,7 @@ class Feature(Part, ABC):
         frame_seconds: Seconds between two frames; infinite where an utterance is one frame.
         silence: The frame of digital silence, (width,) or one value for all, for padding.
         layers: Equal parts of its width, the layers of an encoder.
+        longest: Seconds of audio that it takes at most.
         symbols: How many symbols there are where a frame is the number of one, int64; 0 where frames are values.
         weights: Hash of the pretrained weights that it computes with. A feature that computes with a library other than
             torch, torchaudio and transformers has the name and version of it here.
@@ -113,6 +115,7 @@ class Feature(Part, ABC):
     frame_seconds: float
     silence: float | Tensor = 0.0
     layers: int = 1
+    longest: float = math.inf
     symbols: int = 0
     weights: str = ""
 
@@ -173,6 +176,7 @@ class Backbone(nn.Module, Part, ABC):
         branches: Slices of its width by branch, where it joins several: side by side, from the first column to the
             last. Each is pooled by itself.
         layers: Equal parts of its width, where it gives several layers side by side.
+        longest: Seconds of audio that it takes at most; what is longer is cut into windows when it is scored.
         weights: Hash of the pretrained weights that it begins with, empty where there are none.
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
         revision: Raise it whenever the code, or a default, changes what comes out: what is frozen is cached, see
@@ -191,6 +195,7 @@ class Backbone(nn.Module, Part, ABC):
     frames: int | None = None
     branches: Mapping[str, slice] = MappingProxyType({})
     layers: int = 1
+    longest: float = math.inf
     weights: str = ""
 
     @abstractmethod

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
@@ -36,6 +36,14 @@ PEAK = 10.0
 """The largest sample that is taken for sound, 20 dB above full scale; more are integers as floats, or damage."""
 MOST = 2**29
 """Samples of all channels that are read at once: 2 GB, 9 hours of 16 kHz in one channel."""
+LONGEST = 24 * 3600.0
+"""Seconds that are read in blocks: a day."""
+BLOCK = 10
+"""Seconds of a block."""
+CHUNK = 2**16
+"""Bytes of a stream that are read at most before they are looked at."""
+QUALITY = "VHQ"
+"""Of soxr."""
 RATES = (1_000, 1_000_000)
 """Sampling rates that are believed, Hz."""
 CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -53,7 +61,7 @@ HEADER = 4096
 """Bytes that a file may have and no samples; larger ones have a header that does not state their samples."""
 MALFORMED = 3
 """libsndfile's number for a file of a known format that it cannot make sense of."""
-BLOCK = 2**20
+COUNTING = 2**20
 """Frames that are read at once where they are only counted."""
 
 
@@ -112,7 +120,9 @@ class Sound(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
         self._counted: int | None = None
         if super().frames == UNKNOWN:
             self._counted = 0
-            while self._counted * self.channels <= MOST and (block := self.read(BLOCK, "int16", always_2d=True)).size:
+            while (
+                self._counted * self.channels <= MOST and (block := self.read(COUNTING, "int16", always_2d=True)).size
+            ):
                 self._counted += len(block)
             self.close()
             super().__init__(name, closefd=False)
@@ -143,33 +153,121 @@ def decode(
         InputError: On a file that is missing, empty, cut short, not audio, without samples, or too long; and on samples
             that are no numbers or absurdly large.
     """
-    if not (0 <= start < math.inf and (duration is None or 0 < duration < math.inf)):
-        raise InputError(f"{who}: start {start} and duration {duration} are no seconds of a cut. Mend them.")
-    try:
-        with _opened(path, ffmpeg=ffmpeg) as file:
-            rate, first = file.samplerate, min(round(start * file.samplerate), file.frames)
-            frames = file.frames - first if duration is None else min(round(duration * rate), file.frames - first)
-            _check_header(file, frames, path)
-            samples = _samples(file, first, frames)
-            _check_whole(file, first + len(samples), start, duration, path)
-    except InputError as error:
-        raise InputError(f"{who}: {error}") from None
-    except Exception as error:  # whatever a decoder raises, MemoryError too, is about this file
-        raise InputError(f"{who}: {_why(path, error)}") from None
+    with _opened(path, who, ffmpeg=ffmpeg) as file:
+        first, frames = _cut(file, start, duration)
+        _check_header(file, frames, path)
+        samples = _samples(file, first, frames)
+        _check_whole(file, first + len(samples), start, duration, path)
+        rate = file.samplerate
     _check_samples(samples, who, path)
     return samples, rate
 
 
+def form(
+    path: Path, who: str, start: float = 0.0, duration: float | None = None, *, ffmpeg: bool = False
+) -> tuple[int, int]:
+    """The rate of a file and the frames of a cut of it, as its header states them; see `decode`."""
+    with _opened(path, who, ffmpeg=ffmpeg) as file:
+        _check_header(file, 0, path)
+        return file.samplerate, _cut(file, start, duration)[1]
+
+
+def blocks(
+    path: Path,
+    who: str,
+    start: float = 0.0,
+    duration: float | None = None,
+    frames: int | None = None,
+    *,
+    ffmpeg: bool = False,
+) -> Iterator[tuple[Samples, int]]:
+    """(S,) samples of a file of any length and their rate, a block at a time, averaged over channels.
+
+    Args:
+        path: See `decode`.
+        who: Likewise.
+        start: Likewise.
+        duration: Likewise.
+        frames: Samples of a block; 10 s when None.
+        ffmpeg: See `decode`.
+
+    Raises:
+        InputError: See `decode`.
+    """
+    with _opened(path, who, ffmpeg=ffmpeg) as file:
+        first, left = _cut(file, start, duration)
+        begin = end = first
+        size = frames or BLOCK * file.samplerate
+        _check_header(file, 0, path)
+        if left / file.samplerate > LONGEST:
+            raise InputError(
+                f"{path} states {left / file.samplerate / 3600:.4g} hours, and {LONGEST / 3600:g} hours are read. "
+                "Cut it, or, if it is shorter, write it again: its header is wrong."
+            )
+        while left > 0:
+            samples = _samples(file, first, min(size, left))
+            first, left = 0, left - len(samples) if len(samples) else 0  # it is read on; at its end no more
+            end += len(samples)
+            if len(samples):
+                _check_samples(samples, who, path)
+                yield _mono(samples), file.samplerate
+        _check_whole(file, end, start, duration, path)
+        if end == begin:
+            _check_samples(np.zeros((0, 1), np.float32), who, path)
+
+
+def pcm(read: Callable[[int], bytes], rate: int) -> Iterator[tuple[Samples, int]]:
+    """(S,) samples of raw signed 16-bit little-endian audio of one channel and their rate, as they come.
+
+    Args:
+        read: Gives at most so many bytes, those that are there by now; none at the end.
+        rate: Hz.
+    """
+    odd = b""
+    while data := read(CHUNK):
+        data = odd + data
+        even = len(data) // 2 * 2
+        odd = data[even:]
+        yield np.frombuffer(data[:even], "<i2").astype(np.float32) / np.float32(2**15), rate
+
+
+def resampled(found: Iterable[tuple[Samples, int]], rate: int) -> Iterator[Samples]:
+    """Blocks of (S,) samples with their rate -> blocks at another rate, as if they were resampled in one piece."""
+    stream = None
+    for samples, own in found:
+        if own == rate:
+            yield samples
+            continue
+        stream = stream or soxr.ResampleStream(own, rate, 1, dtype="float32", quality=QUALITY)
+        yield stream.resample_chunk(samples)
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
 @contextlib.contextmanager
-def _opened(path: Path, *, ffmpeg: bool) -> Iterator[Sound]:
-    """An audio file, or what ffmpeg makes of it."""
-    name = _openable(path)
-    if ffmpeg and path.suffix.lower() in FFMPEG:
-        with decoded(path, 4 * MOST) as wav, Sound(wav.fileno()) as file:
-            yield file
-    else:
-        with Sound(name) as file:
-            yield file
+def _opened(path: Path, who: str, *, ffmpeg: bool) -> Iterator[Sound]:
+    """A file, or what ffmpeg makes of it; whatever fails in it, or while it is read, is an error of this file."""
+    try:
+        name = _openable(path)
+        if ffmpeg and path.suffix.lower() in FFMPEG:
+            with decoded(path, 4 * MOST) as wav, Sound(wav.fileno()) as file:
+                yield file
+        else:
+            with Sound(name) as file:
+                yield file
+    except InputError as error:
+        raise error if str(error).startswith(f"{who}: ") else InputError(f"{who}: {error}") from None
+    except Exception as error:  # whatever a decoder raises, MemoryError too, is about this file
+        raise InputError(f"{who}: {_why(path, error)}") from None
+
+
+def _cut(file: Sound, start: float, duration: float | None) -> tuple[int, int]:
+    """The first frame of a cut, and how many there are."""
+    if not (0 <= start < math.inf and (duration is None or 0 < duration < math.inf)):
+        raise InputError(f"start {start} and duration {duration} are no seconds of a cut. Mend them.")
+    first = min(round(start * file.samplerate), file.frames)
+    rest = file.frames - first
+    return first, rest if duration is None else min(round(duration * file.samplerate), rest)
 
 
 def _openable(path: Path) -> bytes:
@@ -330,7 +428,7 @@ def wave_of(samples: Samples, rate: int, who: str, settings: AudioSettings) -> T
     if settings.trim_db is not None:
         mono = trim(mono, settings.trim_db)
     if rate != settings.rate:
-        mono = soxr.resample(mono, rate, settings.rate, quality="VHQ")
+        mono = soxr.resample(mono, rate, settings.rate, quality=QUALITY)
     return torch.from_numpy(np.ascontiguousarray(mono))
 
 

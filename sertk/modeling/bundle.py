@@ -438,6 +438,12 @@ def seen(about: Document) -> frozenset[str]:
     return frozenset((about.get("training") or {}).get("seen") or ())
 
 
+def longest(about: Document) -> float | None:
+    """Seconds of the longest training utterance; an old bundle does not say."""
+    found: float | None = (about.get("training") or {}).get("longest")
+    return found
+
+
 def _seed(about: Document) -> int:
     """The seed of the run; an old bundle does not say."""
     training: Document = about.get("training") or {}
@@ -532,6 +538,7 @@ def _check(about: Document, where: Path) -> None:
         "a value of protocol is no text": not all(
             isinstance(about["protocol"].get(word), str | None) for word in PROTOCOL
         ),
+        "training.longest is no number of seconds": not _is_length(about.get("training")),
         "a head is no dict": not all(isinstance(spec, dict) for spec in heads.values()),
         "heads has no emotion": "emotion" not in heads,
         "classes are not different texts": len(set(map(str, classes))) < len(classes)
@@ -564,6 +571,12 @@ def _check_sums(about: Document, where: Path) -> None:
     odd = sorted(word for word in own if word not in about or sums.get(word) != digest(about[word]))
     if odd:
         raise SertkError(f"{where}: {odd[0]} is not what was written: it was changed or damaged. {OBTAIN}")
+
+
+def _is_length(training: object) -> bool:
+    """Whether what is said of the longest training utterance, if anything, is a length."""
+    found = training.get("longest", 1.0) if isinstance(training, dict) else 1.0
+    return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found < math.inf
 
 
 def _names_files(about: Document) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sertk.core import WHOLE, Batch, Decision, Dims, Rng, Span, UsageError, View, Views
+from sertk.core import WHOLE, Batch, Decision, Dims, Output, Padded, Rng, Span, UsageError, View, Views
 from sertk.modeling.borders import check_posterior, inside
 from sertk.plugins import Plugins
 from sertk.settings.schema import DecisionSpec, Settings
@@ -29,14 +29,33 @@ class Decider:
 
     def __call__(self, views: Views, batch: Batch, utterances: int, rng: Rng) -> tuple[Tensor, Tensor]:
         """(U, C) posterior and (U, C) logits, the mean over windows, of U utterances."""
+        return self.decide(self.merged(views, batch, utterances), utterances, rng)
+
+    def merged(self, views: Views, batch: Batch, utterances: int) -> View:
+        """The windows of all crops of each of U utterances, in one view whose rows are the utterances."""
         view = views[self.span].float()
         owner = batch.owner[view.owner]
         count = torch.bincount(owner, minlength=utterances)
-        merged = View(view.frames, view.embedding, view.heads, owner, count[owner], view.output)
-        logits = view.logits.new_zeros(utterances, view.logits.shape[1]).index_add(0, owner, view.logits)
+        return View(view.frames, view.embedding, view.heads, owner, count[owner], view.output)
+
+    def decide(self, view: View, utterances: int, rng: Rng) -> tuple[Tensor, Tensor]:
+        """See `__call__`; of windows that are merged."""
+        count = torch.bincount(view.owner, minlength=utterances)
+        logits = view.logits.new_zeros(utterances, view.logits.shape[1]).index_add(0, view.owner, view.logits)
         with inside(self.who):
-            found = self.decision(merged, utterances, rng)
+            found = self.decision(view, utterances, rng)
         return check_posterior(self.who, found, utterances, logits.shape[1]), logits / count[:, None]
+
+    def together(self, logits: Tensor, output: Output, rng: Rng) -> tuple[Tensor, Tensor]:
+        """(C,) posterior and logits of one utterance from the (N, C) values of its windows, in their order.
+
+        It is for recordings of any length: a decision gets no frames and no embeddings there, for they were not kept.
+        """
+        owner, nothing = torch.zeros(len(logits), dtype=torch.int64, device=logits.device), logits[:, :0]
+        frames = Padded(nothing[:, None], owner)
+        view = View(frames, nothing, {"emotion": logits}, owner, owner + len(owner), output)
+        posterior, mean = self.decide(view, 1, rng)
+        return posterior[0], mean[0]
 
 
 def resolve_decision(settings: Settings) -> DecisionSpec:

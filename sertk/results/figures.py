@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -75,4 +77,63 @@ def draw_curves(path: Path, plot: Plot) -> None:
     axes.grid(alpha=0.3)
     with writing(path) as file:
         figure.savefig(file, format="png", dpi=150)
+    plt.close(figure)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is drawn of a recording.
+
+    Attributes:
+        title: Of the drawing.
+        classes: C names.
+        step: Seconds of a stretch of the waveform.
+        low: Its lowest sample, by stretch.
+        high: Its highest.
+        borders: Seconds; one more than there are intervals.
+        posterior: C values by interval; None where nothing was scored.
+    """
+
+    title: str
+    classes: Sequence[str]
+    step: float
+    low: Sequence[float]
+    high: Sequence[float]
+    borders: Sequence[float]
+    posterior: Sequence[Sequence[float] | None]
+
+
+def draw_timeline(path: Path, found: Timeline) -> None:
+    """Draws the waveform of a recording, and below it the posterior of each stretch of time, stacked.
+
+    Args:
+        path: FILE.png or FILE.svg.
+        found: The recording.
+
+    Raises:
+        SertkError: If the file cannot be written.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = [one if one is not None else [math.nan] * len(found.classes) for one in found.posterior]
+    heights = torch.tensor([*rows, rows[-1]], dtype=torch.float64).T  # a step reaches to the next border
+    tops = torch.cat([torch.zeros(1, heights.shape[1], dtype=torch.float64), heights.cumsum(0)]).numpy()
+    colors = mpl.colormaps["tab10" if len(found.classes) <= 10 else "tab20"]
+    figure, (wave, areas) = plt.subplots(2, 1, figsize=(12, 5), sharex=True, layout="constrained", height_ratios=[1, 2])
+    times = [found.step * number for number in range(len(found.low))]
+    wave.fill_between(times, found.low, found.high, color="0.35", linewidth=0, step="post")
+    peak = max(map(abs, (*found.low, *found.high, 1e-3)))
+    wave.set(ylabel="amplitude", title=found.title, ylim=(-peak, peak))
+    for number, name in enumerate(found.classes):
+        color = colors(number % colors.N)
+        areas.fill_between(
+            found.borders, tops[number], tops[number + 1], step="post", label=name, color=color, linewidth=0
+        )
+    areas.set(xlabel="time, s", ylabel="posterior", ylim=(0, 1), xlim=(found.borders[0], found.borders[-1]))
+    figure.legend(*areas.get_legend_handles_labels(), loc="outside right center")
+    with writing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=150)
     plt.close(figure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from sertk.core import Batch, InputError, Padded, Rng, Utterance, code_points
+from sertk.core import Batch, InputError, Padded, Rng, UsageError, Utterance, View, code_points
 from sertk.core.files import SCHEMA, Record, json_bytes, sentence
 from sertk.corpus import audio
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
+from sertk.scoring import over_time
+from sertk.scoring.over_time import Window
 from sertk.scoring.stored import Stored
+from sertk.scoring.windows import AT_ONCE, WHOLE, Cutting, Piece, are_loud, cut, limit, own_windows
 
 WINDOW = 256
 T = TypeVar("T")
@@ -30,12 +33,28 @@ class Read(NamedTuple):
     Attributes:
         seconds: Of its audio, before trimming: the same for every system.
         size: By which it is batched with others of its length.
-        inputs: Gives its inputs.
+        inputs: Gives its inputs; None where it is cut into windows, which are read as they come.
     """
 
     seconds: float
     size: float
-    inputs: Callable[[], Inputs]
+    inputs: Callable[[], Inputs] | None
+
+
+class Scored(NamedTuple):
+    """What an utterance came to.
+
+    Attributes:
+        posterior: (C,).
+        logits: (C,).
+        windows: Those that it was cut into and scored in; None where it was scored whole.
+        silent: Windows that were left out.
+    """
+
+    posterior: Tensor
+    logits: Tensor
+    windows: Sequence[Window] | None = None
+    silent: int = 0
 
 
 class Scorer:
@@ -46,10 +65,12 @@ class Scorer:
         device: cpu, cuda, cuda:N.
         plugins: The registry; a new one by default.
         stored: The features of the utterances; None computes them from audio.
+        cutting: How recordings are cut into windows.
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
 
     Raises:
         SertkError: Where the bundle cannot be read.
+        UsageError: On windows that the model cannot take.
     """
 
     def __init__(
@@ -58,16 +79,24 @@ class Scorer:
         device: str = "cpu",
         plugins: Plugins | None = None,
         stored: Stored | None = None,
+        cutting: Cutting = Cutting(),  # noqa: B008 - it is never changed
         *,
         ffmpeg: bool = False,
     ) -> None:
         self.bundle = bundle.read(folder, plugins or Plugins(), device, stored=stored is not None)
-        self._device, self._stored = device, stored
+        self._device, self._stored, self._cutting = device, stored, cutting
         own = self.bundle.settings.audio
         self._audio = replace(own, ffmpeg=own.ffmpeg or ffmpeg)
         features = self.bundle.frontend.features
         reads = {features[name].reads for name in self.bundle.model.backbone.inputs}
-        self.reads_text, self._text_alone = "text" in reads, reads == {"text"}
+        self.reads_text, self.text_alone = "text" in reads, reads == {"text"}
+        self.windows = cutting.windows or own_windows(self.bundle)
+        least, most = self.bundle.settings.audio.min_seconds, limit(self.bundle)
+        self._whole = min(WHOLE, most)
+        if cutting.windows and not least <= self.windows.length <= most:
+            raise UsageError(
+                f"--windows has windows of {self.windows.length:g} s; this model takes {least:g} to {most:g} s."
+            )
 
     def __call__(self, path: str | Path, text: str | None = None) -> dict[str, float]:
         """The posterior of an audio file, by class.
@@ -79,22 +108,93 @@ class Scorer:
         Raises:
             InputError: Where the file cannot be read, or the model reads nothing but a transcript that is lacking.
         """
-        wave = audio.read(Path(path), str(path), self._audio)
-        one = Utterance(str(path), str(path), "unknown", None, text=text)
-        posterior, _ = self._forward([str(path)], [{"wave": wave, **self._text(one)}])
-        return dict(zip(self.bundle.classes, posterior[0].tolist(), strict=True))
+        name = str(path)
+        one = Utterance(name, name, "unknown", None, text=text)
+        read = self._read(one, Path())
+        if read.inputs is None:
+            posterior = self._recording(one, Path(), 1).posterior
+        else:
+            posterior = self._forward([name], [read.inputs()])[0][0]
+        return dict(zip(self.bundle.classes, posterior.tolist(), strict=True))
 
-    @torch.inference_mode()
     def _forward(self, ids: Sequence[str], inputs: Sequence[Inputs]) -> tuple[Tensor, Tensor]:
         """(B, C) posterior and logits."""
+        posterior, logits, _ = self._seen(ids, [0] * len(ids), inputs)
+        return posterior, logits
+
+    @torch.inference_mode()
+    def _seen(self, ids: Sequence[str], copies: Sequence[int], inputs: Sequence[Inputs]) -> tuple[Tensor, Tensor, View]:
+        """(B, C) posterior and logits, and what they were made of; `copies` tells rows of one utterance apart."""
         rows = torch.arange(len(ids))
         stacked = {name: Padded.stack([one[name] for one in inputs]) for name in inputs[0]}
-        batch = Batch(tuple(ids), stacked, None, torch.zeros_like(rows), rows).to(self._device)
+        batch = Batch(tuple(ids), stacked, None, torch.tensor(copies), rows).to(self._device)
         ready = self.bundle.frontend(batch)
         views = self.bundle.model(ready.inputs, [self.bundle.decider.span])
-        rng = Rng.for_rows(self.bundle.settings.seed, ids, [0] * len(ids), 0, "decision").to(self._device)
-        posterior, logits = self.bundle.decider(views, ready, len(ids), rng)
-        return posterior.cpu(), logits.cpu()
+        view = self.bundle.decider.merged(views, ready, len(ids))
+        posterior, logits = self.bundle.decider.decide(view, len(ids), self._rng(ids, copies))
+        return posterior.cpu(), logits.cpu(), view
+
+    def _rng(self, ids: Sequence[str], copies: Sequence[int]) -> Rng:
+        return Rng.for_rows(self.bundle.settings.seed, ids, copies, 0, "decision").to(self._device)
+
+    def _recording(self, one: Utterance, root: Path, batch: int) -> Scored:
+        """A recording in windows, and the one decision that is made of them.
+
+        Raises:
+            InputError: Where it cannot be read, or a window has values that are not finite.
+        """
+        read = audio.blocks(root / one.path, one.id, one.start, one.duration, ffmpeg=self._audio.ffmpeg)
+        blocks = audio.resampled(read, self.bundle.settings.audio.rate)
+        windows, values, silent, first = list[Window](), list[list[float]](), 0, None
+        for piece in self.cut(blocks, batch):
+            first = first or piece.take(slice(1))
+            loud = are_loud(piece.samples, self._cutting.silence)
+            silent += int((~loud).sum())
+            if loud.any():
+                self.score_windows(one, piece.take(loud), windows, values)
+        if not windows and first is not None:  # all are silent, and every recording has its line
+            silent -= 1
+            self.score_windows(one, first, windows, values)
+        with torch.inference_mode():
+            output = self.bundle.model.specs["emotion"].output
+            posterior, logits = self.bundle.decider.together(
+                torch.tensor(values).to(self._device), output, self._rng([one.id], [0])
+            )
+        return Scored(posterior.cpu(), logits.cpu(), windows, silent)
+
+    def cut(self, blocks: Iterable[audio.Samples], batch: int) -> Iterator[Piece]:
+        """The windows of a recording at the run's rate, so many at once at most."""
+        rate, windows = self.bundle.settings.audio.rate, self.windows
+        length, hop = round(windows.length * rate), round(windows.hop * rate)
+        return cut(blocks, length, hop, max(1, min(batch, int(AT_ONCE / max(windows)))))
+
+    def score_windows(self, one: Utterance, piece: Piece, windows: list[Window], values: list[list[float]]) -> None:
+        """Scores windows of a recording, each as a file of its length is.
+
+        Args:
+            one: The recording.
+            piece: Some of its windows.
+            windows: Gets them.
+            values: Gets the C logits of each of what the decision is made of: their crops or segments, in order. As
+                tensors they would lie scattered over the memory that the next windows need.
+
+        Raises:
+            InputError: Where one has values that are not finite.
+        """
+        settings, text = self.bundle.settings.audio, self._text(one)
+        waves = (audio.wave_of(samples[:, None], settings.rate, one.id, settings) for samples in piece.samples)
+        inputs = [{"wave": wave, **text} for wave in waves]
+        posterior, logits, view = self._seen([one.id] * len(inputs), piece.start.tolist(), inputs)
+        starts = (one.start + piece.start / settings.rate).tolist()
+        fine = _are_finite(posterior, logits)
+        if not all(fine):
+            raise InputError(
+                f"{one.id}: the model gives its window at {starts[fine.index(False)]:g} s values that are not finite. "
+                "Look at its audio."
+            )
+        ends = [start + piece.size / settings.rate for start in starts]
+        values += view.logits.tolist()
+        windows += map(Window, starts, ends, posterior.argmax(1).tolist(), posterior.tolist())
 
     def _text(self, one: Utterance) -> Inputs:
         """The code points of the transcript, where the model reads it.
@@ -102,7 +202,7 @@ class Scorer:
         Raises:
             InputError: Where it is lacking and nothing else is read.
         """
-        if self._text_alone and not one.transcript:
+        if self.text_alone and not one.transcript:
             raise InputError(
                 f"{one.id}: it has no transcript, and the model reads nothing else. Give one: --text FILE, or `text` "
                 "in the manifest."
@@ -126,15 +226,18 @@ class Scorer:
     ) -> Iterator[Record]:
         """A stretch of utterances: batched by length, given back in their order."""
         ready = _each({one.id: partial(self._read, one, root) for one in utterances}, failed)
-        ids = sorted(ready, key=lambda i: ready[i].size)
-        scores: dict[str, tuple[Tensor, Tensor]] = {}
+        whole = {name: read.inputs for name, read in ready.items() if read.inputs is not None}
+        ids = sorted(whole, key=lambda i: ready[i].size)
+        scores: dict[str, Scored] = {}
         for first in range(0, len(ids), batch):
-            part = _each({i: ready[i].inputs for i in ids[first : first + batch]}, failed)
+            part = _each({i: whole[i] for i in ids[first : first + batch]}, failed)
             if part:
                 scores |= self._scores(part, failed)
+        rest = [one for one in utterances if one.id in ready and one.id not in whole]
+        scores |= _each({one.id: partial(self._recording, one, root, batch) for one in rest}, failed)
         scored = (one for one in utterances if one.id in scores)
         yield from _each(
-            {one.id: partial(self._line, one, ready[one.id].seconds, *scores[one.id]) for one in scored}, failed
+            {one.id: partial(self._line, one, ready[one.id].seconds, scores[one.id]) for one in scored}, failed
         ).values()
 
     def _read(self, one: Utterance, root: Path) -> Read:
@@ -143,36 +246,43 @@ class Scorer:
         if self._stored is not None:
             seconds = self._stored.facts[one.id].seconds
             return Read(seconds, seconds, partial(self._stored.inputs, one))
+        rate, frames = audio.form(root / one.path, one.id, one.start, one.duration, ffmpeg=self._audio.ffmpeg)
+        stated = frames / rate
+        if self._cutting.windows or stated > self._whole:
+            # of a model of texts alone there is nothing to cut
+            unread = {"wave": torch.zeros(1), **text}
+            return Read(stated, stated, (lambda: unread) if self.text_alone else None)
         samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration, ffmpeg=self._audio.ffmpeg)
         wave = audio.wave_of(samples, rate, one.id, self._audio)
         return Read(len(samples) / rate, len(wave), lambda: {"wave": wave, **text})
 
-    def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, tuple[Tensor, Tensor]]:
-        """(C,) posterior and logits of each utterance of a batch, by id; where the batch fails, of each alone."""
+    def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, Scored]:
+        """What each utterance of a batch comes to, by id; where the batch fails, of each alone."""
         try:
             posterior, logits = self._forward([*inputs], [*inputs.values()])
         except Exception as error:  # memory, an encoder's limit, a guest's fault: only the guilty one is lost
-            if _lost(error):
+            if is_lost(error):
                 raise
             failure = None if len(inputs) > 1 else error
         else:
-            fine = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
+            fine = _are_finite(posterior, logits)
             for row, name in enumerate(inputs):
                 if not fine[row]:
                     _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
-            return {name: (posterior[row], logits[row]) for row, name in enumerate(inputs) if fine[row]}
+            return {name: Scored(posterior[row], logits[row]) for row, name in enumerate(inputs) if fine[row]}
         # here the error is let go, and the memory that its frames held
         if failure is not None:
             _fail(failed, next(iter(inputs)), failure)
             return {}
-        found: dict[str, tuple[Tensor, Tensor]] = {}
+        found: dict[str, Scored] = {}
         for name, one in inputs.items():
             found |= self._scores({name: one}, failed)
         return found
 
-    def _line(self, one: Utterance, seconds: float, posterior: Tensor, logits: Tensor) -> Record:
+    def _line(self, one: Utterance, seconds: float, scored: Scored) -> Record:
         """The score line; SertkError where what is told of the utterance is no JSON, such as a label that is NaN."""
-        line = {
+        decision = int(scored.posterior.argmax())
+        line: Record = {
             "schema": SCHEMA,
             "id": one.id,
             "label": one.label,
@@ -180,10 +290,18 @@ class Scorer:
             "gender": one.gender,
             "session": one.session,
             "seconds": round(seconds, 6),
-            "decision": self.bundle.classes[int(posterior.argmax())],
-            "posterior": [round(value, 6) for value in posterior.tolist()],
-            "logits": [round(value, 6) for value in logits.tolist()],
+            "decision": self.bundle.classes[decision],
+            "posterior": [round(value, 6) for value in scored.posterior.tolist()],
+            "logits": [round(value, 6) for value in scored.logits.tolist()],
         }
+        if scored.windows is not None:
+            line["windows"] = len(scored.windows)
+        if scored.windows is not None and self._cutting.silence is not None:
+            line["silent"] = scored.silent
+        if self._cutting.keep:
+            end = one.start + seconds
+            windows = scored.windows or [Window(one.start, end, decision, scored.posterior.tolist())]
+            line |= over_time.carried(one.start, end, windows)
         json_bytes(line, one.id)
         return line
 
@@ -195,13 +313,19 @@ def _each(made: Mapping[str, Callable[[], T]], failed: list[Record]) -> dict[str
         try:
             found[name] = make()
         except Exception as error:  # a decoder or a guest can fail in any way, and it costs this input alone
-            if _lost(error):
+            if is_lost(error):
                 raise
             _fail(failed, name, error)
     return found
 
 
-def _lost(error: Exception) -> bool:
+def _are_finite(posterior: Tensor, logits: Tensor) -> list[bool]:
+    """Of each row, whether both are."""
+    found: list[bool] = (posterior.isfinite() & logits.isfinite()).all(1).tolist()
+    return found
+
+
+def is_lost(error: Exception) -> bool:
     """Whether the device is lost: nothing that comes after can be scored by this process, and nobody is guilty."""
     return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
 

@@ -35,12 +35,14 @@ from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.outputs import check_audio, check_out
+from sertk.scoring.over_time import check_path, split
 from sertk.scoring.parts import Parts, key_of, name_of
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
+from sertk.scoring.windows import WHOLE, Cutting, Windows
 from sertk.training import distributed
 
 Part = Literal["train", "dev", "test"]
@@ -58,6 +60,8 @@ class _Shared(NamedTuple):
         source: "store" reads features that are stored, where all of them are.
         files: Plugin files.
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
+        cutting: How recordings are cut into windows.
+        over_time: Where their windows go; None for nowhere.
     """
 
     plugins: Plugins
@@ -67,6 +71,8 @@ class _Shared(NamedTuple):
     source: Source
     files: Sequence[Path]
     ffmpeg: bool = False
+    cutting: Cutting = Cutting()
+    over_time: Path | None = None
 
 
 class _Made(NamedTuple):
@@ -118,6 +124,9 @@ def score(
     source: Source = "store",
     text: Path | None = None,
     ffmpeg: bool = False,
+    windows: str | None = None,
+    skip_silence: float | None = None,
+    over_time: Path | None = None,
 ) -> int:
     """Scores with a bundle.
 
@@ -136,6 +145,9 @@ def score(
         source: "store" reads the features of a prepared corpus that are stored, where all of them are.
         text: Transcripts, see `with_texts`; else those of the inputs.
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, whatever the bundle says.
+        windows: "4s:2s" cuts every recording into such windows; None those that the model does not take whole.
+        skip_silence: Windows below this power are left out, dB relative to full scale.
+        over_time: FILE.jsonl, FILE.csv or a folder for TextGrids, which gets the windows.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.
@@ -146,9 +158,14 @@ def score(
     """
     check_splittable(inputs, shard)
     share: Share | None = None
+    given = [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])]
     if out is not None:
-        check_out(out, [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])])
-    shared, failed = _shared(files, device, batch, source)._replace(ffmpeg=ffmpeg), list[Record]()
+        check_out(out, given)
+    if over_time is not None:
+        check_path(over_time, [*given, *([out] if out else [])])
+    cutting = Cutting(Windows.parse(windows) if windows else None, skip_silence, keep=over_time is not None)
+    shared = _shared(files, device, batch, source)._replace(ffmpeg=ffmpeg, cutting=cutting, over_time=over_time)
+    failed: list[Record] = []
     opened = bundle.opened(model, shared.plugins)
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
     if out is not None:
@@ -231,22 +248,22 @@ def _score(
     share: Share | None = None,
 ) -> int:
     """Scores inputs with a bundle, see `score`."""
-    asked = shelf is not None and shared.source == "store"
-    stored, where = shelf.find(opened, found.utterances) if shelf and asked else (None, "from audio")
-    scorer = Scorer(opened.folder, shared.device, shared.plugins, stored, ffmpeg=shared.ffmpeg)
+    stored, where = None, "from audio"
+    if shelf and shared.source == "store" and not _are_cut(found, shared.cutting):
+        stored, where = shelf.find(opened, found.utterances)
+    scorer = Scorer(opened.folder, shared.device, shared.plugins, stored, shared.cutting, ffmpeg=shared.ffmpeg)
     total = len(found.utterances) + len(failed)
     without = sum(not one.transcript for one in found.utterances)
     if scorer.reads_text and without:
         say(f"the model reads transcripts, and {without} of {total} utterances have none")
     if out is None:
-        scored = _print(scorer, found, shared.batch, failed)
+        scored = _print(scorer, found, shared, failed)
         if shelf:
             say(f"{scored} utterances {where}")
         return _told(scored, len(failed), failed)
     origin = "store" if stored else "audio"
-    key = key_of(
-        opened.folder, shared.device, shared.batch, shared.files, str(found.root.resolve()), found.stamp, origin
-    )
+    more = (str(found.root.resolve()), found.stamp, origin, shared.cutting)
+    key = key_of(opened.folder, shared.device, shared.batch, shared.files, *more)
     parts = Parts(out, key)
     for _ in track(_windows(scorer, found, parts, shared.batch), len(found.utterances), "scoring"):
         pass
@@ -256,13 +273,21 @@ def _score(
     classes: Sequence[str] = opened.about["classes"]
     known = any(one.label in classes for one in found.utterances)
     made = _Made(classes, about, parts.count.scored, len(failed) + parts.count.failed, known)
-    values = _write(out, parts.scored(), made, None if share else shared.measures)
+    lines = split(parts.scored(), shared.over_time, classes)
+    values = _write(out, lines, made, None if share else shared.measures)
     say(f"wrote {out}: {made.scored} utterances {where}, {values}{stamped(found.stamp)}")
     first = _write_failed(out, chain(failed, parts.failed()), made)
     if share:
         write_shard(out, share, {"bundle": bundle.identity(opened.folder), **about, **made.counted})
     parts.clear()
     return _told(made.scored, made.failed, first)
+
+
+def _are_cut(found: Inputs, cutting: Cutting) -> bool:
+    """Whether prepared recordings, some of them, are cut into windows: the store has what is made of whole ones."""
+    facts = found.data.facts if found.data else {}
+    longest = max((facts[one.id].seconds for one in found.utterances if one.id in facts), default=0.0)
+    return cutting.windows is not None or longest > WHOLE
 
 
 def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> int:
@@ -315,11 +340,15 @@ def _windows(scorer: Scorer, found: Inputs, parts: Parts, batch: int) -> Iterato
         yield from repeat(None, len(window))
 
 
-def _print(scorer: Scorer, found: Inputs, batch: int, failed: list[Record]) -> int:
+def _print(scorer: Scorer, found: Inputs, shared: _Shared, failed: list[Record]) -> int:
     """Prints score lines, says each failure, and gives the number of lines."""
     count = 0
-    for line in scorer.lines(found.utterances, found.root, batch, failed):
-        sys.stdout.write(json_bytes({**line, "stamp": found.stamp["stamp"]}, line["id"]).decode())
+    lines = (
+        json_bytes({**line, "stamp": found.stamp["stamp"]}, line["id"])
+        for line in scorer.lines(found.utterances, found.root, shared.batch, failed)
+    )
+    for line in split(lines, shared.over_time, scorer.bundle.classes):
+        sys.stdout.write(line.decode())
         count += 1
     for one in failed:
         say(f"failed: {one['reason']}")

@@ -74,6 +74,7 @@ def write(setup: Setup, final: Training, best: Document, seconds: float) -> None
             "ranks": distributed.world_size(),
             "init": setup.shared.init,
             "seen": _seen(setup),
+            "longest": max(setup.shared.data.facts[i].seconds for i in setup.fold.train),
         },
     }
     beside, shared = run_folder.bundles_beside(setup.out), setup.shared

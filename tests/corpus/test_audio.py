@@ -399,3 +399,66 @@ def test_a_file_without_the_right_to_read_it_is_not_called_no_audio(
 
 def test_a_path_that_is_too_long_is_named(tmp_path: Path) -> None:
     assert "cannot be looked at" in refusal(tmp_path / ("a" * 300 + ".wav"))
+
+
+# --- in blocks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [16_000, 8_000, 44_100, 44_101, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_file_in_blocks_is_to_the_bit_what_it_is_in_one_piece(tmp_path: Path, rate: int, channels: int) -> None:
+    wave = np.random.default_rng(0).normal(0, 0.1, (3 * rate + 7, channels))
+    soundfile.write(tmp_path / "a.wav", wave, rate)
+    for start, duration in ((0.0, None), (0.5, 1.25)):
+        whole = audio.read(tmp_path / "a.wav", "a", AudioSettings(), start, duration).numpy()
+        found = audio.blocks(tmp_path / "a.wav", "a", start, duration, frames=1_111)
+        pieces = list(audio.resampled(found, RATE))
+        assert len(pieces) > 5
+        np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_the_form_of_a_cut_is_that_of_its_header(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros((4_000, 2)), 8_000)
+    assert audio.form(tmp_path / "a.wav", "a") == (8_000, 4_000)
+    assert audio.form(tmp_path / "a.wav", "a", 0.125) == (8_000, 3_000)
+    assert audio.form(tmp_path / "a.wav", "a", 0.125, 0.25) == (8_000, 2_000)
+    assert audio.form(tmp_path / "a.wav", "a", 0.375, 9.0) == (8_000, 1_000)  # no more than there is
+
+
+def in_blocks(path: Path, frames: int = 1_000) -> str:
+    """Why a file cannot be read in blocks."""
+    with pytest.raises(InputError) as caught:
+        list(audio.blocks(path, "u1", frames=frames))
+    assert str(caught.value).startswith("u1: ")
+    assert str(caught.value).count("u1: ") == 1
+    return str(caught.value)
+
+
+def test_what_is_wrong_in_a_late_block_is_found(tmp_path: Path) -> None:
+    wave = np.zeros(4_000, np.float32)
+    wave[3_500] = np.nan
+    soundfile.write(tmp_path / "nan.wav", wave, RATE, subtype="FLOAT")
+    assert "samples that are no numbers" in in_blocks(tmp_path / "nan.wav")
+    soundfile.write(tmp_path / "short.wav", np.zeros(4_000), RATE)
+    content = (tmp_path / "short.wav").read_bytes()
+    (tmp_path / "short.wav").write_bytes(content[: len(content) // 2])
+    assert "is cut short: its header states 0.25 s" in in_blocks(tmp_path / "short.wav")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
+    assert "holds no samples" in in_blocks(tmp_path / "empty.wav")
+    assert "is missing" in in_blocks(tmp_path / "nothing.wav")
+
+
+def test_more_than_a_day_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(4_000), RATE)
+    monkeypatch.setattr(audio, "LONGEST", 0.2)
+    monkeypatch.setattr(audio, "_samples", lambda *_: pytest.fail("read"))
+    assert "hours are read. Cut it" in in_blocks(tmp_path / "a.wav")
+
+
+def test_raw_samples_come_as_they_are_whatever_their_pieces() -> None:
+    bytes_of = [b"\x00\x40", b"\x00", b"\xc0\xff", b"\xff\x01\x00\x7f", b""]  # 16384, -16384, -1, 1; half a sample
+    given = iter(bytes_of)
+    blocks = list(audio.pcm(lambda _: next(given), 8_000))
+    assert {rate for _, rate in blocks} == {8_000}
+    assert np.concatenate([wave for wave, _ in blocks]).tolist() == [0.5, -0.5, -1 / 32768, 1 / 32768]
+    assert blocks[0][0].dtype == np.float32

@@ -122,6 +122,26 @@ def took(path: Path) -> dict[str, Any]:
     return found
 
 
+def test_what_is_cut_into_windows_comes_from_audio(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(place, "whole")
+    assert took(place.data.parent / "whole/metrics.json")["from"] == "store"
+    assert {line["windows"] for line in scored(place, "cut", windows="0.2s:0.1s")} >= {2}
+    assert took(place.data.parent / "cut/metrics.json")["from"] == "audio"
+    # one is longer than what is scored whole
+    seconds = sorted(line["seconds"] for line in lines(place.data.parent / "whole/scores.jsonl"))
+    for name, longest in (("store", seconds[-1]), ("audio", seconds[-2])):
+        monkeypatch.setattr("sertk.stages.score.WHOLE", longest)
+        scored(place, name)
+        assert took(place.data.parent / name / "metrics.json")["from"] == name
+
+
+def test_a_bundle_keeps_the_length_of_the_longest_utterance_that_it_was_trained_on(place: Place) -> None:
+    data = Data(place.data)
+    about = json.loads((place.run() / "model/bundle.json").read_text())
+    train = data.protocol("emobox").folds[TESTED].train
+    assert about["training"]["longest"] == max(data.facts[one].seconds for one in train)
+
+
 def test_scores_from_the_store_are_those_from_audio(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -289,3 +289,26 @@ def test_a_regression_is_fitted_and_applied_for_each_run(
     way.run(tmp_path)
     # one of two of class a, and the one of class b
     assert {name: value.tolist() for name, value in way.read(tmp_path).items()} == {"runs": 6, "UA": 0.75}
+
+
+# --- windows of a recording -------------------------------------------------------------------------------------------
+
+
+def test_the_cost_of_windows_is_counted_by_window_and_by_run(harness: ModuleType, tmp_path: Path) -> None:
+    from sertk.scoring.scorer import Scorer
+    from sertk.scoring.windows import Cutting, Windows
+
+    sys.modules["harness"] = harness
+    windows = load("windows")
+    clip(tmp_path / "a.flac", 0, 0.4)
+    made = windows.recording(tmp_path, 1.1)
+    assert len(made) == 17_600
+    np.testing.assert_array_equal(made[:6_400], made[6_400:12_800])
+    windows.soundfile.write(tmp_path / "long.wav", made, 16_000)
+    bundle = Path(__file__).parents[1] / "modeling/bundles/schema-1/mini-cnn"
+    scorer = Scorer(bundle, cutting=Cutting(Windows(0.5, 0.25)))
+    found = windows.cost(scorer, tmp_path / "long.wav", 2)
+    assert (len(found.latency), len(found.factor)) == (2 * 4, 2)  # at 0, 0.25, 0.5 and 0.6 s
+    assert windows.row("m", "w", windows.Cost([0.02, 0.01, 0.03], [0.5, 0.25])).startswith(
+        "| m | w | 2 | 20.0 | 29.0 | **0.375** | 0.25–0.5 |"
+    )

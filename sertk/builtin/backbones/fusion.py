@@ -69,6 +69,7 @@ class Fusion(Backbone):
         self.lacking = nn.ParameterDict({name: nn.Parameter(torch.zeros(widths[name])) for name in lacking})
         self.weights = ", ".join(f"{name} {one.weights}" for name, one in branches.items() if one.weights)
         self.width, self.frame_seconds, self.frames = sum(widths.values()), math.inf, 1
+        self.longest = min(one.longest for one in branches.values())
         self.fixed = next((one.fixed for one in branches.values() if one.fixed is not None), None)
 
     def groups(self) -> Sequence[Sequence[nn.Parameter]]:

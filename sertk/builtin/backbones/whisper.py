@@ -138,7 +138,9 @@ class Whisper(Backbone):
         self.sum = LayerSum(self._last + 1) if layers == "weighted" else None
         self.layers = self._last + 1 if layers == "all" else 1
         self.width, self.frame_seconds = sizes.d_model * self.layers, 2 * HOP / RATE
-        if start is not None:
+        if start is None:
+            self.longest = sizes.max_source_positions * 2 * HOP / RATE
+        else:
             below = start + 1 if self._every else 1
             self.frames = check_frames("whisper", inputs[self.inputs[0]], sizes.d_model, below)
         self._remove()

@@ -39,6 +39,7 @@ class Frozen(Feature):
         self.reads = reads
         self._backbone, self._pool = made.eval().requires_grad_(False), pool
         self.width, self.layers = made.width * (2 if pool == "mean_std" else 1), made.layers
+        self.longest = made.longest
         self.frame_seconds = math.inf if pool else made.frame_seconds  # one frame, however long the wave
         self.weights = hash_of(self._backbone.state_dict())
 
