@@ -228,7 +228,7 @@ def read_jsonl(path: Path, mend: str) -> Iterator[tuple[str, Record]]:
         SertkError: Where the file is missing.
         InputError: On a line that is not a JSON object.
     """
-    for number, line in enumerate(_each_line(path, mend), 1):
+    for number, line in enumerate(each_line(path, mend), 1):
         try:
             content = json.loads(line)
         except json.JSONDecodeError as error:
@@ -244,10 +244,10 @@ def read_lines(path: Path, mend: str) -> list[str]:
     Raises:
         SertkError: Where it is missing or not UTF-8.
     """
-    return list(_each_line(path, mend))
+    return list(each_line(path, mend))
 
 
-def _each_line(path: Path, mend: str) -> Iterator[str]:
+def each_line(path: Path, mend: str) -> Iterator[str]:
     """The lines that `read_lines` gives, one at a time: a file may have millions."""
     try:
         with path.open(encoding="utf-8-sig") as file:

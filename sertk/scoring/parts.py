@@ -11,10 +11,8 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from glob import escape
 from importlib.metadata import version
-from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +25,9 @@ from sertk.corpus.audio import Facts
 from sertk.corpus.features import COMPUTE
 from sertk.modeling import bundle
 from sertk.scoring import scorer
+from sertk.scoring.packed import FIELDS
 
 PARTS = ".parts"
-FIELDS = attrgetter(*(field.name for field in fields(Utterance)))
 
 
 class Count(NamedTuple):

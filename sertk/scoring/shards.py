@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import Document, Record, beside, read_json, read_jsonl, write_json
-from sertk.scoring.parts import FIELDS
+from sertk.scoring.packed import FIELDS
 
 MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
 SAME = {"of": "numbers of shards", "bundle": "bundles", "inputs": "lists of inputs", "protocol": "folds"}
