@@ -162,6 +162,7 @@ def score(
             "--from", help="store: the features of data/NAME that are stored, if none is lacking; audio: compute them."
         ),
     ] = "store",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read audio ahead.")] = 1,
     text: Annotated[
         Path | None,
         typer.Option(help="Transcripts: Kaldi's ID TEXT lines, or .jsonl lines with id and text; ids of score lines."),
@@ -200,6 +201,7 @@ def score(
             batch=batch,
             files=plugin,
             source=source,
+            workers=workers,
         )
     else:
         refuse({"--seed": seed}, "one bundle; give the folder of its system, which holds fold=F/seed=N.")
@@ -217,6 +219,7 @@ def score(
             files=plugin,
             source=source,
             text=text,
+            workers=workers,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
 

@@ -66,18 +66,19 @@ class Parts:
         self.count = Count()
         self.again = 0
 
-    def take(self, name: str) -> bool:
-        """Adds a window that is finished already, and says whether it is: not where an input failed, which may pass."""
+    def find(self, name: str) -> Count | None:
+        """What a window came to that is finished already: none where an input failed, which may pass."""
         try:
             with (self._folder / name).open(encoding="utf-8") as file:
                 count = Count(*json.loads(file.readline()))
         except FileNotFoundError:
-            return False
-        if count.failed:
-            return False
+            return None
+        return None if count.failed else count
+
+    def take(self, name: str, count: Count) -> None:
+        """Adds a window that is finished already."""
         self._add(name, count)
         self.again += count.scored + count.failed
-        return True
 
     def put(self, name: str, lines: Sequence[Document], failed: Sequence[Document], seconds: float) -> None:
         """Writes a window, and adds it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -15,7 +15,9 @@ from sertk.core.files import SCHEMA, Record, json_bytes, sentence
 from sertk.corpus import audio
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
+from sertk.scoring.ahead import ahead
 from sertk.scoring.stored import Stored
+from sertk.settings.schema import AudioSettings
 
 WINDOW = 256
 T = TypeVar("T")
@@ -35,6 +37,22 @@ class Read(NamedTuple):
     seconds: float
     size: float
     inputs: Callable[[], Inputs]
+
+
+class Sound(NamedTuple):
+    """The audio of an utterance.
+
+    Attributes:
+        seconds: Before trimming.
+        wave: (S,) samples at the run's rate.
+    """
+
+    seconds: float
+    wave: audio.Samples
+
+
+Sounds = Mapping[str, Sound | str]
+"""Of a window by id; why there is none, where there is none."""
 
 
 class Scorer:
@@ -109,13 +127,27 @@ class Scorer:
             failed: Gets {"id", "reason"} of each that cannot be read, or that the model fails on.
         """
         for first in range(0, len(utterances), WINDOW):
-            yield from self._window(utterances[first : first + WINDOW], root, batch, failed)
+            window = utterances[first : first + WINDOW]
+            (sounds,) = self.sounds([window], root)
+            yield from self.window(window, sounds, batch, failed)
 
-    def _window(
-        self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record]
+    def sounds(self, windows: Iterable[Sequence[Utterance]], root: Path, workers: int = 0) -> Iterator[Sounds]:
+        """The audio of windows of utterances, none where features are read from the store; see `ahead`.
+
+        Args:
+            windows: They are asked for as they are wanted.
+            root: Paths are relative to it.
+            workers: Processes that read ahead.
+        """
+        if self._stored is not None:
+            return ({} for _ in windows)
+        return ahead(partial(_sounds, root, self.bundle.settings.audio), windows, workers)
+
+    def window(
+        self, utterances: Sequence[Utterance], sounds: Sounds, batch: int, failed: list[Record]
     ) -> Iterator[Record]:
-        """A stretch of utterances: batched by length, given back in their order."""
-        ready = _each({one.id: partial(self._read, one, root) for one in utterances}, failed)
+        """A stretch of utterances, batched by length, given back in their order; see `lines`."""
+        ready = _each({one.id: partial(self._read, one, sounds) for one in utterances}, failed)
         ids = sorted(ready, key=lambda i: ready[i].size)
         scores: dict[str, tuple[Tensor, Tensor]] = {}
         for first in range(0, len(ids), batch):
@@ -127,15 +159,17 @@ class Scorer:
             {one.id: partial(self._line, one, ready[one.id].seconds, *scores[one.id]) for one in scored}, failed
         ).values()
 
-    def _read(self, one: Utterance, root: Path) -> Read:
+    def _read(self, one: Utterance, sounds: Sounds) -> Read:
         """An utterance; a feature is read when it is wanted, for those of a window may fill the memory."""
         text = self._text(one)
         if self._stored is not None:
             seconds = self._stored.facts[one.id].seconds
             return Read(seconds, seconds, partial(self._stored.inputs, one))
-        samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
-        wave = audio.wave_of(samples, rate, one.id, self.bundle.settings.audio)
-        return Read(len(samples) / rate, len(wave), lambda: {"wave": wave, **text})
+        sound = sounds[one.id]
+        if isinstance(sound, str):
+            raise InputError(sound)
+        wave = torch.from_numpy(sound.wave)
+        return Read(sound.seconds, len(wave), lambda: {"wave": wave, **text})
 
     def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, tuple[Tensor, Tensor]]:
         """(C,) posterior and logits of each utterance of a batch, by id; where the batch fails, of each alone."""
@@ -176,6 +210,19 @@ class Scorer:
         }
         json_bytes(line, one.id)
         return line
+
+
+def _sounds(root: Path, settings: AudioSettings, window: Sequence[Utterance]) -> Sounds:
+    """The audio of a window; a process of its own may run it."""
+    failed: list[Record] = []
+    found = _each({one.id: partial(_sound, one, root, settings) for one in window}, failed)
+    return {**found, **{one["id"]: one["reason"] for one in failed}}
+
+
+def _sound(one: Utterance, root: Path, settings: AudioSettings) -> Sound:
+    samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
+    wave = audio.wave_of(samples, rate, one.id, settings).numpy()
+    return Sound(len(samples) / rate, wave)
 
 
 def _each(made: Mapping[str, Callable[[], T]], failed: list[Record]) -> dict[str, T]:

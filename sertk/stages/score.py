@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, repeat
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sertk.console.progress import say, track
-from sertk.core import SertkError, UsageError
+from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.errors import without_frames
 from sertk.core.files import (
     Document,
@@ -35,7 +36,7 @@ from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.outputs import check_audio, check_out
-from sertk.scoring.parts import Parts, key_of, name_of
+from sertk.scoring.parts import Count, Parts, key_of, name_of
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.stored import Shelf
@@ -57,6 +58,7 @@ class _Shared(NamedTuple):
         batch: Utterances at once.
         source: "store" reads features that are stored, where all of them are.
         files: Plugin files.
+        workers: Processes that read audio ahead.
     """
 
     plugins: Plugins
@@ -65,6 +67,7 @@ class _Shared(NamedTuple):
     batch: int
     source: Source
     files: Sequence[Path]
+    workers: int
 
 
 class _Made(NamedTuple):
@@ -95,9 +98,9 @@ class _Made(NamedTuple):
         return f"{self.failed} of {self.scored + self.failed}" if self.failed else ""
 
 
-def _shared(files: Sequence[Path], device: str, batch: int, source: Source) -> _Shared:
+def _shared(files: Sequence[Path], device: str, batch: int, source: Source, workers: int) -> _Shared:
     plugins = Plugins(files=files)
-    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source, files)
+    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source, files, workers)
 
 
 def score(
@@ -115,6 +118,7 @@ def score(
     files: Sequence[Path] = (),
     source: Source = "store",
     text: Path | None = None,
+    workers: int = 0,
 ) -> int:
     """Scores with a bundle.
 
@@ -132,6 +136,7 @@ def score(
         files: Plugin files.
         source: "store" reads the features of a prepared corpus that are stored, where all of them are.
         text: Transcripts, see `with_texts`; else those of the inputs.
+        workers: Processes that read audio ahead; with `out` alone.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.
@@ -144,7 +149,7 @@ def score(
     share: Share | None = None
     if out is not None:
         check_out(out, [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])])
-    shared, failed = _shared(files, device, batch, source), list[Record]()
+    shared, failed = _shared(files, device, batch, source, workers), list[Record]()
     opened = bundle.opened(model, shared.plugins)
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
     if out is not None:
@@ -172,6 +177,7 @@ def score_runs(
     batch: int = 32,
     files: Sequence[Path] = (),
     source: Source = "store",
+    workers: int = 0,
 ) -> int:
     """Scores runs of a system, each on its own fold and into its own folder.
 
@@ -186,6 +192,7 @@ def score_runs(
         batch: Utterances at once.
         files: Plugin files.
         source: See `score`.
+        workers: Likewise.
 
     Returns:
         Runs and inputs that could not be scored.
@@ -196,7 +203,7 @@ def score_runs(
     """
     if len(inputs) > 1:
         raise UsageError("the runs of a system are scored on one prepared corpus: give data/NAME alone.")
-    shared, data = _shared(files, device, batch, source), Data(Path(inputs[0]), root)
+    shared, data = _shared(files, device, batch, source, workers), Data(Path(inputs[0]), root)
     runs, shelf = runs_of(system, data, folds, seeds), Shelf(data, shared.plugins)
     left, errors = 0, list[Exception]()
     for run in runs:
@@ -244,7 +251,7 @@ def _score(
         opened.folder, shared.device, shared.batch, shared.files, str(found.root.resolve()), found.stamp, origin
     )
     parts = Parts(out, key)
-    for _ in track(_windows(scorer, found, parts, shared.batch), len(found.utterances), "scoring"):
+    for _ in track(_windows(scorer, found, parts, shared), len(found.utterances), "scoring"):
         pass
     took = {"seconds": round(parts.count.seconds, 4), "from": origin, "batch": shared.batch}
     about: Record = {"protocol": dict(found.stamp), "trained": trained_as(opened.about), "took": took}
@@ -293,22 +300,33 @@ def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> i
     return _told(scored, failed, first)
 
 
-def _windows(scorer: Scorer, found: Inputs, parts: Parts, batch: int) -> Iterator[None]:
+def _windows(scorer: Scorer, found: Inputs, parts: Parts, shared: _Shared) -> Iterator[None]:
     """Scores the windows that no earlier run has finished, and yields for each utterance."""
-    total, facts, said = len(found.utterances), found.data.facts if found.data else None, False
-    for first in range(0, total, scoring.WINDOW):
-        window = found.utterances[first : first + scoring.WINDOW]
-        name = name_of(window, found.root, facts)
-        if not parts.take(name):
+    total, facts = len(found.utterances), found.data.facts if found.data else None
+    asked = deque[tuple[Sequence[Utterance], str, Count | None]]()  # for, and not scored yet
+
+    def unfinished() -> Iterator[Sequence[Utterance]]:
+        for first in range(0, total, scoring.WINDOW):
+            window = found.utterances[first : first + scoring.WINDOW]
+            name = name_of(window, found.root, facts)
+            asked.append((window, name, parts.find(name)))
+            yield () if asked[-1][-1] else window
+
+    said, began = False, time.perf_counter()
+    workers = shared.workers if total > scoring.WINDOW else 0  # there is nothing to read ahead
+    for sounds in scorer.sounds(unfinished(), found.root, workers):
+        window, name, done = asked.popleft()
+        if done:
+            parts.take(name, done)
+        else:
             if parts.again and not said:
                 said = True
                 say(f"{parts.again} of {total} inputs were done before: goes on behind them")
-            failed, began = list[Record](), time.perf_counter()
-            lines = [
-                {**line, "stamp": found.stamp["stamp"]} for line in scorer.lines(window, found.root, batch, failed)
-            ]
+            failed, stamp = list[Record](), found.stamp["stamp"]
+            lines = [{**line, "stamp": stamp} for line in scorer.window(window, sounds, shared.batch, failed)]
             parts.put(name, lines, failed, time.perf_counter() - began)
         yield from repeat(None, len(window))
+        began = time.perf_counter()
 
 
 def _print(scorer: Scorer, found: Inputs, batch: int, failed: list[Record]) -> int:
