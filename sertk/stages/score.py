@@ -36,7 +36,7 @@ from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.outputs import check_audio, check_out
-from sertk.scoring.parts import Count, Parts, key_of, name_of
+from sertk.scoring.parts import Count, Parts, name_of, way
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.stored import Shelf
@@ -57,7 +57,6 @@ class _Shared(NamedTuple):
         device: cpu, cuda, cuda:N.
         batch: Utterances at once.
         source: "store" reads features that are stored, where all of them are.
-        files: Plugin files.
         workers: Processes that read audio ahead.
     """
 
@@ -66,7 +65,6 @@ class _Shared(NamedTuple):
     device: str
     batch: int
     source: Source
-    files: Sequence[Path]
     workers: int
 
 
@@ -100,7 +98,7 @@ class _Made(NamedTuple):
 
 def _shared(files: Sequence[Path], device: str, batch: int, source: Source, workers: int) -> _Shared:
     plugins = Plugins(files=files)
-    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source, files, workers)
+    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source, workers)
 
 
 def score(
@@ -247,10 +245,8 @@ def _score(
             say(f"{scored} utterances {where}")
         return _told(scored, len(failed), failed)
     origin = "store" if stored else "audio"
-    key = key_of(
-        opened.folder, shared.device, shared.batch, shared.files, str(found.root.resolve()), found.stamp, origin
-    )
-    parts = Parts(out, key)
+    how = way(opened, shared.plugins, shared.device, shared.batch, origin)
+    parts = Parts(out, how, bundle.identity(opened.folder), str(found.root.resolve()), found.stamp)
     for _ in track(_windows(scorer, found, parts, shared), len(found.utterances), "scoring"):
         pass
     took = {"seconds": round(parts.count.seconds, 4), "from": origin, "batch": shared.batch}
@@ -263,7 +259,8 @@ def _score(
     say(f"wrote {out}: {made.scored} utterances {where}, {values}{stamped(found.stamp)}")
     first = _write_failed(out, chain(failed, parts.failed()), made)
     if share:
-        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **about, **made.counted})
+        share = share if scorer.reads_text else share._replace(text="")
+        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **how, **about, **made.counted})
     parts.clear()
     return _told(made.scored, made.failed, first)
 
