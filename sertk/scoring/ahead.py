@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Generic, TypeVar
-
-import torch
-from torch.utils.data import DataLoader, Dataset
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
 from sertk.core import SertkError
 from sertk.core.processes import tie
@@ -17,22 +19,17 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class _Calls(Dataset[T], Generic[S, T]):
-    """What a function makes of an item, as a loader wants it."""
-
-    def __init__(self, make: Callable[[S], T]) -> None:
-        self._make = make
-
-    def __getitem__(self, item: S) -> T:
-        return self._make(item)
-
-
-def _same(made: T) -> T:
-    return made
+def _begin(parent: int) -> None:
+    tie(parent)
+    for one in (signal.SIGINT, signal.SIGTERM):  # the parent hears them too, and it is the one that says so
+        signal.signal(one, signal.SIG_DFL)
 
 
 def ahead(make: Callable[[S], T], items: Iterable[S], workers: int) -> Iterator[T]:
     """What a function makes of each item, in order, one item a worker ahead of time.
+
+    torch's loader is not used: where one of its workers dies it raises in the middle of whatever runs, which may be the
+    scoring of an utterance that is not to blame.
 
     Args:
         make: It gives no tensors: those would go through /dev/shm, which is 64 MB in many containers.
@@ -45,22 +42,20 @@ def ahead(make: Callable[[S], T], items: Iterable[S], workers: int) -> Iterator[
     if not workers:
         yield from map(make, items)
         return
-    loader = DataLoader(
-        _Calls(make),
-        sampler=items,  # any iterable will do
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=1,
-        collate_fn=_same,
-        worker_init_fn=partial(tie, os.getpid()),
-        generator=torch.Generator(),  # which is asked for a seed that nobody reads
-    )
+    fork = multiprocessing.get_context("fork" if sys.platform == "linux" else None)  # it imports nothing once more
+    pool = ProcessPoolExecutor(workers, fork, initializer=_begin, initargs=(os.getpid(),))
+    asked = deque[Future[T]]()
     try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
+        for item in items:
+            asked.append(pool.submit(make, item))
+            if len(asked) > workers:
+                yield asked.popleft().result()
+        while asked:
+            yield asked.popleft().result()
+    except BrokenProcessPool:
         raise SertkError(
             "a process that reads audio ended without saying why (killed, or out of memory). What was finished counts: "
             "run the same command again, with --workers 0 if it comes again."
         ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
