@@ -162,7 +162,7 @@ def score(
             "--from", help="store: the features of data/NAME that are stored, if none is lacking; audio: compute them."
         ),
     ] = "store",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read audio ahead.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 1,
     text: Annotated[
         Path | None,
         typer.Option(help="Transcripts: Kaldi's ID TEXT lines, or .jsonl lines with id and text; ids of score lines."),

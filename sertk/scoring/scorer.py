@@ -48,7 +48,7 @@ class Sound(NamedTuple):
     """
 
     seconds: float
-    wave: audio.Samples
+    wave: Tensor
 
 
 Sounds = Mapping[str, Sound | str]
@@ -137,7 +137,7 @@ class Scorer:
         Args:
             windows: They are asked for as they are wanted.
             root: Paths are relative to it.
-            workers: Processes that read ahead.
+            workers: Threads that read ahead.
         """
         if self._stored is not None:
             return ({} for _ in windows)
@@ -168,8 +168,7 @@ class Scorer:
         sound = sounds[one.id]
         if isinstance(sound, str):
             raise InputError(sound)
-        wave = torch.from_numpy(sound.wave)
-        return Read(sound.seconds, len(wave), lambda: {"wave": wave, **text})
+        return Read(sound.seconds, len(sound.wave), lambda: {"wave": sound.wave, **text})
 
     def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, tuple[Tensor, Tensor]]:
         """(C,) posterior and logits of each utterance of a batch, by id; where the batch fails, of each alone."""
@@ -213,7 +212,7 @@ class Scorer:
 
 
 def _sounds(root: Path, settings: AudioSettings, window: Sequence[Utterance]) -> Sounds:
-    """The audio of a window; a process of its own may run it."""
+    """The audio of a window; a thread of its own may run it."""
     failed: list[Record] = []
     found = _each({one.id: partial(_sound, one, root, settings) for one in window}, failed)
     return {**found, **{one["id"]: one["reason"] for one in failed}}
@@ -221,7 +220,7 @@ def _sounds(root: Path, settings: AudioSettings, window: Sequence[Utterance]) ->
 
 def _sound(one: Utterance, root: Path, settings: AudioSettings) -> Sound:
     samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration)
-    wave = audio.wave_of(samples, rate, one.id, settings).numpy()
+    wave = audio.wave_of(samples, rate, one.id, settings)
     return Sound(len(samples) / rate, wave)
 
 

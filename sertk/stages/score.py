@@ -57,7 +57,7 @@ class _Shared(NamedTuple):
         device: cpu, cuda, cuda:N.
         batch: Utterances at once.
         source: "store" reads features that are stored, where all of them are.
-        workers: Processes that read audio ahead.
+        workers: Threads that read audio ahead.
     """
 
     plugins: Plugins
@@ -134,7 +134,7 @@ def score(
         files: Plugin files.
         source: "store" reads the features of a prepared corpus that are stored, where all of them are.
         text: Transcripts, see `with_texts`; else those of the inputs.
-        workers: Processes that read audio ahead; with `out` alone.
+        workers: Threads that read audio ahead; with `out` alone.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from sertk.core import SertkError
 from sertk.core.processes import tie
 from sertk.scoring.ahead import ahead
 from sertk.scoring.scorer import Scorer
@@ -64,25 +63,34 @@ def test_a_run_with_workers_goes_on_where_one_was_killed(
     assert out.read_bytes() == (tmp_path / "whole/scores.jsonl").read_bytes()
 
 
-def end(item: int) -> int:
-    if item == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def test_items_are_made_in_order_and_a_worker_that_is_killed_is_told() -> None:
-    asked: list[int] = []
+def test_items_are_made_in_order_while_the_one_before_is_used_and_no_further_ahead() -> None:
+    asked, made, go = list[int](), list[int](), threading.Event()
 
     def items() -> Iterator[int]:
-        for item in (5, 4, 3):
+        for item in (5, 4, 3, 2):
             asked.append(item)
             yield item
 
-    made = ahead(end, items(), 1)
+    def make(item: int) -> int:
+        made.append(item)
+        if item == 4:
+            go.set()
+        return item
+
+    found = ahead(make, items(), 1)
     assert asked == []
-    assert [next(made), next(made)] == [5, 4]
-    with pytest.raises(SertkError, match=r"a process that reads audio ended .* with --workers 0"):
-        next(made)
+    assert next(found) == 5
+    assert go.wait(10)  # nobody has asked for it yet
+    assert asked == [5, 4]
+    assert list(found) == [4, 3, 2]
+    assert made == [5, 4, 3, 2]
+
+
+def test_what_making_an_item_raises_comes_at_its_turn() -> None:
+    found = ahead(lambda item: 6 // item, [2, 0, 1], 2)
+    assert next(found) == 3
+    with pytest.raises(ZeroDivisionError):
+        next(found)
 
 
 # --- killed by kill -9 -----------------------------------------------------------------------------------------------
@@ -90,7 +98,7 @@ def test_items_are_made_in_order_and_a_worker_that_is_killed_is_told() -> None:
 PARENT = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
-import sertk.stages.featurize as featurize, sertk.scoring.ahead as scoring, sertk.training.loading as training
+import sertk.stages.featurize as featurize, sertk.training.loading as training
 from pathlib import Path
 
 def note(*_):
@@ -98,9 +106,7 @@ def note(*_):
     time.sleep(600)
 
 if __name__ == "__main__":
-    if sys.argv[1] == "score":
-        next(scoring.ahead(note, [1, 2], 2))
-    elif sys.argv[1] == "train":
+    if sys.argv[1] == "train":
         class Rows:
             __getitem__ = note
         next(iter(training.Loader(Rows(), [1, 2], 2, "rows")))
@@ -111,7 +117,7 @@ if __name__ == "__main__":
 
 
 @LINUX
-@pytest.mark.parametrize("stage", ["score", "train", "featurize"])
+@pytest.mark.parametrize("stage", ["train", "featurize"])
 def test_workers_end_when_the_stage_is_killed(stage: str, tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
     (tmp_path / "pids").mkdir()
