@@ -166,6 +166,7 @@ def score(
             "--from", help="store: the features of data/NAME that are stored, if none is lacking; audio: compute them."
         ),
     ] = "store",
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 1,
     text: Annotated[
         Path | None,
         typer.Option(help="Transcripts: Kaldi's ID TEXT lines, or .jsonl lines with id and text; ids of score lines."),
@@ -234,6 +235,7 @@ def score(
             batch=batch,
             files=plugin,
             source=source,
+            workers=workers,
         )
     else:
         refuse({"--seed": seed}, "one bundle; give the folder of its system, which holds fold=F/seed=N.")
@@ -255,6 +257,7 @@ def score(
             windows=windows,
             skip_silence=skip_silence,
             over_time=over_time,
+            workers=workers,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
 

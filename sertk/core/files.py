@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
+import platform
+import re
 import stat
 import tempfile
 import time
@@ -25,6 +28,8 @@ Record = dict[str, Any]
 """A document that is being made."""
 NEW = ".new"
 """How a hidden file ends that is being written."""
+WRITTEN = re.compile(r"\.(?P<home>[0-9a-f]{8})-(?P<process>\d+)-\w+\.new$")
+"""How its name says who writes it."""
 STALE = 3600.0
 """Seconds after which a file that is being written, and has not grown, is what a killed run left."""
 LINE = 2**24
@@ -100,7 +105,7 @@ def sentence(error: Exception) -> str:
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Opens a hidden sibling for writing and, when all went well, makes it durable and renames it to `path`.
 
-    What killed runs left of the same file is swept.
+    What killed runs left in its folder is swept, see `abandoned`.
 
     Raises:
         SertkError: Where the file cannot be written (rights, space); what was there before stays.
@@ -108,7 +113,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=NEW, dir=path.parent)
+        prefix = f".{path.name}.{_home()}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=NEW, dir=path.parent)
     except OSError as error:
         raise explain(error, path) from error
     try:
@@ -125,15 +131,51 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         Path(name).unlink(missing_ok=True)
 
 
+@functools.cache
+def _home() -> str:
+    """This machine since it was started, and its space of process numbers: containers have one each; 8 hex digits."""
+    try:
+        started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")
+        return digest([started, Path("/proc/self/ns/pid").stat().st_ino], 8)
+    except OSError:  # no Linux
+        return digest(platform.node(), 8)
+
+
 def _sweep(path: Path) -> None:
-    """Deletes hidden siblings that were to become `path` and that nobody has written to for an hour."""
-    start, old = f".{path.name}.", time.time() - STALE
+    """Deletes hidden siblings that killed runs left: any of an ended process, and those of `path` after an hour."""
     with os.scandir(path.parent) as entries:
-        left = [one for one in entries if one.name.startswith(start) and one.name.endswith(NEW)]
+        left = [Path(one.path) for one in entries if one.name.startswith(".") and one.name.endswith(NEW)]
+    start = f".{path.name}."
     for one in left:
         with contextlib.suppress(OSError):  # another run has swept it, or it is not ours
-            if one.name.count(".", len(start)) == 1 and one.stat(follow_symlinks=False).st_mtime < old:
-                Path(one.path).unlink()
+            if abandoned(one, aged=one.name.startswith(start) and one.name.count(".", len(start)) == 1):
+                one.unlink()
+
+
+def abandoned(path: Path, *, aged: bool = True) -> bool:
+    """Whether nobody writes to a hidden file any more.
+
+    Of a file of this machine the process that wrote it tells. Another one may be somebody's work until it has not
+    grown for an hour.
+
+    Args:
+        path: The file.
+        aged: Whether the hour counts.
+    """
+    own = WRITTEN.search(path.name)
+    if own and own["home"] == _home():
+        return not _runs(int(own["process"]))
+    return aged and path.lstat().st_mtime < time.time() - STALE
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
 
 
 def link(there: Path, path: Path) -> bool:
@@ -352,7 +394,7 @@ def read_jsonl(path: Path, mend: str, form: Form | None = None) -> Iterator[tupl
         SertkError: Where the file is missing, or no file.
         InputError: On a line that is not a JSON object, or of another form.
     """
-    for number, line in enumerate(_each_line(path, mend), 1):
+    for number, line in enumerate(each_line(path, mend), 1):
         try:
             content = parse_json(line)
         except ValueError as error:
@@ -371,10 +413,10 @@ def read_lines(path: Path, mend: str) -> list[str]:
     Raises:
         SertkError: Where it is missing, no file, or not UTF-8, or a line is too long.
     """
-    return list(_each_line(path, mend))
+    return list(each_line(path, mend))
 
 
-def _each_line(path: Path, mend: str) -> Iterator[str]:
+def each_line(path: Path, mend: str) -> Iterator[str]:
     """The lines that `read_lines` gives, one at a time: a file may have millions."""
     size_of(path, mend)
     try:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sertk.core.batch import Target
+from sertk.core.rows import Chained, Chosen, numbers
 from sertk.core.utterance import Utterance
+
+Column = Literal["posterior", "logits"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,92 @@ class Prediction:
         """Some rows, in the order asked for."""
         return Prediction(self.posterior[rows], self.logits[rows])
 
+    def column(self, name: Column) -> Tensor:
+        """(B, C) one of the two, not kept where it had to be read."""
+        return self.posterior if name == "posterior" else self.logits
+
+    def own(self) -> Prediction:
+        """The same in tensors of its own."""
+        return Prediction(self.posterior.clone(), self.logits.clone())
+
+
+class Later(Prediction):
+    """A prediction that is read when it is asked for: that of millions of utterances would fill the memory.
+
+    Args:
+        read: Gives (B, C) values in a tensor of their own, each time that it is called.
+    """
+
+    _read: Callable[[Column], Tensor]
+
+    def __init__(self, read: Callable[[Column], Tensor]) -> None:
+        object.__setattr__(self, "_read", read)
+
+    def column(self, name: Column) -> Tensor:
+        """(B, C) one of the two, read anew."""
+        return self._read(name)
+
+    @cached_property
+    def posterior(self) -> Tensor:
+        """(B, C)."""
+        return self._read("posterior")
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """(B, C)."""
+        return self._read("logits")
+
+    def take(self, rows: Tensor) -> Prediction:
+        """Some rows, in the order asked for."""
+        return Later(lambda name: self._read(name)[rows])
+
+    def own(self) -> Prediction:
+        """The same, read again."""
+        return Later(self._read)
+
+
+class Labels(Target):
+    """Labels that are one class each: their shares are made when they are asked for.
+
+    Args:
+        number: (B,) class numbers, any integers.
+        classes: C.
+    """
+
+    _number: Tensor
+    _classes: int
+
+    def __init__(self, number: Tensor, classes: int) -> None:
+        for name, value in (("_number", number), ("_classes", classes), ("aux", {})):
+            object.__setattr__(self, name, value)  # it is frozen
+
+    @property
+    def soft(self) -> Tensor:
+        """(B, C) float32, made anew."""
+        return torch.nn.functional.one_hot(self.hard, self._classes).float()
+
+    @property
+    def weight(self) -> Tensor:
+        """(B,) ones."""
+        return torch.ones(len(self._number))
+
+    @property
+    def hard(self) -> Tensor:
+        """(B,) int64, made anew."""
+        return self._number.long()
+
+    def take(self, rows: Tensor) -> Target:
+        """Some rows, in the order asked for."""
+        return Labels(self._number[rows], self._classes)
+
+    @classmethod
+    def join(cls, parts: Sequence[Target], classes: int) -> Target:
+        """Labels one after another."""
+        own = [one._number for one in parts if isinstance(one, Labels)]
+        if len(own) == len(parts):
+            return cls(torch.cat(own), classes)
+        return Target(torch.cat([one.soft for one in parts]), torch.cat([one.weight for one in parts]))
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -39,7 +129,8 @@ class Scores:
         ids: N ids. Of several folds together one may come twice.
         classes: The C class names, in the order of every column and class number.
         target: The labels of the N utterances.
-        prediction: (N, C) posterior and logits, float64; in score lines they are rounded to 6 digits.
+        prediction: (N, C) posterior and logits, float64; in score lines they are rounded to 6 digits. Those of a file
+            are read when they are asked for.
         decision: (N,) int64 the class that was decided for, as the score line says it: a rounded posterior may tie.
         speaker: N speakers, None where it is unknown.
         gender: N of "female", "male", None.
@@ -85,32 +176,43 @@ class Scores:
     def take(self, rows: Tensor) -> Scores:
         """Some utterances, by (M,) row numbers or an (N,) bool mask, in the order asked for."""
         places = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
-        chosen = places.tolist()
+        chosen = numbers(places)
         return Scores(
-            ids=tuple(self.ids[row] for row in chosen),
+            ids=Chosen(self.ids, chosen),
             classes=self.classes,
             target=self.target.take(places),
             prediction=self.prediction.take(places),
             decision=self.decision[places],
-            speaker=tuple(self.speaker[row] for row in chosen),
-            gender=tuple(self.gender[row] for row in chosen),
-            session=tuple(self.session[row] for row in chosen),
+            speaker=Chosen(self.speaker, chosen),
+            gender=Chosen(self.gender, chosen),
+            session=Chosen(self.session, chosen),
             seconds=self.seconds[places],
         )
 
     @classmethod
     def join(cls, parts: Sequence[Scores]) -> Scores:
         """The utterances of several scores of the same classes, one after another; at least one."""
-        soft, weight = ([getattr(one.target, name) for one in parts] for name in ("soft", "weight"))
-        posterior, logits = ([getattr(one.prediction, name) for one in parts] for name in ("posterior", "logits"))
+        first, *others = parts
+        if not others:
+            return first
         return cls(
-            ids=tuple(name for one in parts for name in one.ids),
-            classes=parts[0].classes,
-            target=Target(torch.cat(soft), torch.cat(weight)),
-            prediction=Prediction(torch.cat(posterior), torch.cat(logits)),
+            ids=Chained(one.ids for one in parts),
+            classes=first.classes,
+            target=Labels.join([one.target for one in parts], len(first.classes)),
+            prediction=Later(lambda name: torch.cat([one.prediction.column(name) for one in parts])),
             decision=torch.cat([one.decision for one in parts]),
-            speaker=tuple(name for one in parts for name in one.speaker),
-            gender=tuple(name for one in parts for name in one.gender),
-            session=tuple(name for one in parts for name in one.session),
+            speaker=Chained(one.speaker for one in parts),
+            gender=Chained(one.gender for one in parts),
+            session=Chained(one.session for one in parts),
             seconds=torch.cat([one.seconds for one in parts]),
+        )
+
+    def own(self) -> Scores:
+        """The same in tensors of their own: who writes to them changes nothing here."""
+        return replace(
+            self,
+            target=self.target.take(torch.arange(len(self.ids))),
+            prediction=self.prediction.own(),
+            decision=self.decision.clone(),
+            seconds=self.seconds.clone(),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sertk.core import Backbone, Feature, Padded, SertkError, UsageError, Utterance
-from sertk.core.files import SCHEMA, digest, read_jsonl, size_of, write_jsonl, writing
+from sertk.core.files import SCHEMA, abandoned, digest, read_jsonl, size_of, write_jsonl, writing
 from sertk.core.forms import Form
 from sertk.corpus.audio import Facts
 from sertk.plugins import Plugins
@@ -244,11 +243,11 @@ class Store:
         lines = ({"schema": SCHEMA, "sha256": sha, "shard": shard} for sha, shard in sorted(self._shards.items()))
         write_jsonl(self.folder / "index.jsonl", lines)
 
-    def sweep(self, hours: float = 1.0) -> None:
-        """Deletes what a killed process left unfinished; what is younger may be somebody's work."""
+    def sweep(self) -> None:
+        """Deletes what a killed process left unfinished."""
         for path in self.folder.glob(".*"):
             with contextlib.suppress(FileNotFoundError):  # its writer was quicker
-                if time.time() - path.stat().st_mtime > 3600 * hours:
+                if abandoned(path):
                     path.unlink()
 
 

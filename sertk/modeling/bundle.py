@@ -316,6 +316,15 @@ def _offered(plugins: Plugins, settings: Settings, heads: Mapping[str, HeadSpec]
     return {name: f"{entry.distribution} {entry.version}" for name, entry in entries.items()}
 
 
+def computed_by(found: Opened, plugins: Plugins) -> dict[str, str]:
+    """Who offers each component of a bundle here and now, with version and revision."""
+    factories = {
+        f"{kind} {name}": plugins.factory(kind, name) for kind, name in _needed(found.settings, found.heads, plugins)
+    }
+    offered = _offered(plugins, found.settings, found.heads)
+    return {name: f"{who} revision {getattr(factories[name], 'revision', 1)}" for name, who in offered.items()}
+
+
 def opened(folder: Path, plugins: Plugins) -> Opened:
     """Reads bundle.json.
 

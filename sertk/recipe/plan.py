@@ -351,6 +351,7 @@ class Plan:
         s = self.settings
         root = ["--root", str(self.ask.root.resolve())] if self.ask.root else []
         how = [*root, "--batch", str(s.score.batch), "--device", s.train.device, "--from", s.score.inputs]
+        how += ["--workers", str(s.score.workers)]
         how += self._files()
         for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
             scores = out / scores_file(part)

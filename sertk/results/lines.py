@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sertk.core import InputError, Prediction, Scores, Target
+from sertk.core import InputError, Scores, SertkError
 from sertk.core.files import Document, read_jsonl
 from sertk.core.forms import Form
+from sertk.core.rows import Coded, Texts, first_twice
+from sertk.core.scores import Column, Labels, Later
 
 SCORE = "Run `sertk score RUN/model DATA --out RUN/scores.jsonl` again (of a recipe: --stage score --force)."
 LINE = Form(
@@ -24,61 +26,67 @@ LINE = Form(
 """A score line."""
 
 
-class Columns:
-    """Score lines as they come, each kept in numbers: there may be millions.
+class _Columns:
+    """Score lines as they come, without posterior and logits, in numbers: there may be millions.
 
     Args:
+        path: Of the lines.
         classes: C names.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = tuple(classes)
+    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+        self._path, self._state, self._classes = path, _state(path), tuple(classes)
         self._place = {name: number for number, name in enumerate(classes)}
-        self._ids = list[str]()
-        self._label, self._decision = array("q"), array("q")
-        self._posterior, self._logits, self._seconds = array("d"), array("d"), array("d")
-        self._who: dict[str, list[str | None]] = {"speaker": [], "gender": [], "session": []}
-        self._same: dict[str | None, str | None] = {}  # one text for all lines that say the same
+        self._ids, self._label, self._decision, self._seconds = Texts(), array("h"), array("q"), array("d")
+        self._who = {word: Coded[str | None]() for word in ("speaker", "gender", "session")}
 
     def add(self, line: Document) -> None:
         """Takes a line whose label and decision are classes; what an older one does not say is unknown."""
         self._ids.append(line["id"])
         self._label.append(self._place[line["label"]])
         self._decision.append(self._place[line["decision"]])
-        self._posterior.extend(line["posterior"])
-        self._logits.extend(line["logits"])
         self._seconds.append(line.get("seconds", math.nan))
         for word, column in self._who.items():
-            value = line.get(word)
-            column.append(self._same.setdefault(value, value))
+            column.append(line.get(word))
 
     def scores(self) -> Scores:
         """The scores of the lines, in their order."""
-        size = (len(self._ids), len(self._classes))
-        speaker, gender, session = map(tuple, self._who.values())
         return Scores(
-            ids=tuple(self._ids),
+            ids=self._ids,
             classes=self._classes,
-            target=Target.of(_tensor(self._label), size[1]),
-            prediction=Prediction(_tensor(self._posterior).view(size), _tensor(self._logits).view(size)),
+            target=Labels(_tensor(self._label), len(self._classes)),
+            prediction=Later(self._read),
             decision=_tensor(self._decision),
-            speaker=speaker,
-            gender=gender,
-            session=session,
+            **self._who,
             seconds=_tensor(self._seconds),
         )
+
+    def _read(self, name: Column) -> Tensor:
+        """(N, C) posterior or logits, read once more.
+
+        Raises:
+            SertkError: If the file has changed meanwhile.
+        """
+        values = array("d")
+        for _, line in read_jsonl(self._path, SCORE):
+            if line["label"] in self._place:
+                values.extend(line[name])
+        if _state(self._path) != self._state:
+            raise SertkError(f"{self._path} changed while it was read. Run the command again.")
+        return _tensor(values).view(-1, len(self._classes))
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None where it is missing, which reading it tells."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _tensor(values: array[int] | array[float]) -> Tensor:
     return torch.from_numpy(np.asarray(values))
-
-
-def scores_of(lines: Iterable[Document], classes: Sequence[str]) -> Scores:
-    """The scores that lines say whose labels and decisions are classes."""
-    columns = Columns(classes)
-    for line in lines:
-        columns.add(line)
-    return columns.scores()
 
 
 def read_scores(path: Path, classes: Sequence[str]) -> Scores:
@@ -97,7 +105,7 @@ def read_scores(path: Path, classes: Sequence[str]) -> Scores:
 
 def read_counted(path: Path, classes: Sequence[str]) -> tuple[Scores, dict[str, int]]:
     """What `read_scores` gives, and how many lines there are of each other label."""
-    columns, others, ids = Columns(classes), Counter[str](), array("q")
+    columns, others, ids = _Columns(path, classes), Counter[str](), array("q")
     for where, line in read_jsonl(path, SCORE, LINE):
         _check(line, classes, where)
         ids.append(hash(line["id"]))
@@ -118,13 +126,8 @@ def _check(line: Document, classes: Sequence[str], where: str) -> None:
 
 
 def _check_ids(path: Path, hashes: array[int]) -> None:
-    """Refuses an id that comes twice; only those whose hashes do are looked at again."""
-    values, counts = np.unique(np.asarray(hashes), return_counts=True)
-    twice, seen = set(values[counts > 1].tolist()), set[str]()
-    for where, line in read_jsonl(path, SCORE) if twice else ():
-        if line["id"] in seen:
-            raise InputError(
-                f"{where}: id {line['id']!r} comes twice, as where shards that overlap are put together. {SCORE}"
-            )
-        if hash(line["id"]) in twice:
-            seen.add(line["id"])
+    found = first_twice(hashes, lambda: ((where, line["id"]) for where, line in read_jsonl(path, SCORE)))
+    if found:
+        raise InputError(
+            f"{found[0]}: id {found[1]!r} comes twice, as where shards that overlap are put together. {SCORE}"
+        )

@@ -6,10 +6,7 @@ import inspect
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import groupby
-
-import torch
 
 from sertk.console.progress import say
 from sertk.core import Metric, Scores, SertkError, UsageError
@@ -77,7 +74,7 @@ class Measure:
             SertkError: If the metric fails or gives no finite float; it is named.
         """
         try:
-            found: object = self._metric(_copy(scores))
+            found: object = self._metric(scores.own())  # one that writes would change what the next reads
         except (Exception, SystemExit) as error:  # as above
             raise self._failed("fails", error) from error
         if not isinstance(found, float) or not math.isfinite(found):
@@ -116,18 +113,6 @@ class Measure:
         scale, digits = self.scale
         deviation = f" ± {scale * statistics.pstdev(known):.{digits}f}" if len(known) > 1 else ""
         return f"{scale * statistics.fmean(known):.{digits}f}{deviation}"
-
-
-def _copy(scores: Scores) -> Scores:
-    """The same scores in tensors of their own: a metric that writes to them would change what the next one reads."""
-    rows = torch.arange(len(scores.ids))
-    return replace(
-        scores,
-        target=scores.target.take(rows),
-        prediction=scores.prediction.take(rows),
-        decision=scores.decision[rows],
-        seconds=scores.seconds[rows],
-    )
 
 
 def _end(value: float) -> str:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sertk.core import Scores, SertkError, Target
+from sertk.core import Scores, SertkError
+from sertk.core.rows import hashes
+from sertk.core.scores import Labels
 from sertk.results.measures import Measure, Measures
 from sertk.results.runs import Run, protocol_of, stated
 
@@ -47,11 +50,6 @@ class System:
         """The scores of all folds together, by seed."""
         return {seed: Scores.join([run.scores for run in runs]) for seed, runs in self.by_seed.items()}
 
-    @cached_property
-    def keys(self) -> dict[str, list[tuple[str, str]]]:
-        """Fold and id of each utterance in `seeds`."""
-        return {seed: [(run.fold, i) for run in runs for i in run.scores.ids] for seed, runs in self.by_seed.items()}
-
     def values(
         self, measure: Measure, measures: Measures, where: Callable[[Scores], Tensor] | None = None
     ) -> list[float | None]:
@@ -78,10 +76,13 @@ def labelled_by(run: Run, truth: Run) -> Scores:
     Raises:
         SertkError: If the other has not scored one of the utterances, or has other classes.
     """
-    scores, decided = run.scores, dict(zip(truth.scores.ids, truth.scores.decision.tolist(), strict=True))
-    unknown = next((name for name in scores.ids if name not in decided), None)
-    if unknown is not None or scores.classes != truth.scores.classes:
-        what = f"{truth.folder} has no utterance {unknown!r}" if unknown else "their classes differ"
+    scores, other = run.scores, truth.scores
+    own, theirs = (torch.from_numpy(np.asarray(hashes(one.ids))) for one in (scores, other))
+    known, order = theirs.sort()
+    place = torch.searchsorted(known, own).clamp(max=max(0, len(known) - 1))
+    lacking = (known[place] != own).nonzero().flatten() if len(known) else torch.arange(len(own))
+    if len(lacking) or scores.classes != other.classes:
+        unknown = f"{truth.folder} has no utterance {scores.ids[int(lacking[0])]!r}" if len(lacking) else ""
+        what = unknown or "their classes differ"
         raise SertkError(f"{run.folder} cannot be compared with {truth.folder}: {what}. Score both on the same folds.")
-    labels = torch.tensor([decided[name] for name in scores.ids], dtype=torch.int64)
-    return replace(scores, target=Target.of(labels, len(scores.classes)))
+    return replace(scores, target=Labels(other.decision[order[place]], len(scores.classes)))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import SCHEMA, Document, Record, read_json, read_jsonl, read_lines
+from sertk.core.files import SCHEMA, Document, Record, each_line, read_json, read_jsonl
+from sertk.core.rows import Chosen, first_twice
 from sertk.core.walk import READ, UNREAD, below
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling import bundle
+from sertk.scoring.packed import Packed
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,9 @@ def find_inputs(
         raise UsageError(f"--protocol and --fold go with a prepared corpus (data/NAME); {names[0]} is none.")
     unaudited = {"stamp": "unaudited"}
     if len(names) == 1 and first.suffix == ".jsonl":
-        return Inputs(_of_manifest(first), root or _manifest_root(first), unaudited)
+        return Inputs(_listed(lambda: _of_manifest(first)), root or _manifest_root(first), unaudited)
     if len(names) == 1 and first.suffix == ".scp":
-        return Inputs(_of_scp(first), root or Path(), unaudited)
+        return Inputs(_listed(lambda: _of_scp(first)), root or Path(), unaudited)
     return Inputs(_of_paths(_paths(names, failed)), root or Path(), unaudited)
 
 
@@ -94,23 +96,32 @@ def shard_of(utterances: Sequence[Utterance], shard: str) -> Sequence[Utterance]
     if not (slash and k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
         raise UsageError(f"--shard {shard!r} is not K/N with 1 <= K <= N, for example 3/32")
     size = len(utterances)
-    return utterances[size * (int(k) - 1) // int(n) : size * int(k) // int(n)]
+    return Chosen(utterances, range(size * (int(k) - 1) // int(n), size * int(k) // int(n)))
 
 
-def _paths(names: Sequence[str], failed: list[Record]) -> list[str]:
+def _paths(names: Sequence[str], failed: list[Record]) -> Iterator[str]:
     if names == ["-"]:
-        return [line.strip() for line in sys.stdin if line.strip()]
-    return [path for name in names for path in _files(name, failed)]
+        return (line.strip() for line in sys.stdin if line.strip())
+    return (path for name in names for path in _files(name, failed))
 
 
-def _of_paths(paths: Sequence[str]) -> list[Utterance]:
-    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
-    if twice is not None:
-        raise UsageError(f"{twice} is given twice, and score lines go by their ids. Give every file once.")
-    return [Utterance(path, path, "unknown", None) for path in paths]
+def _of_paths(paths: Iterable[str]) -> Packed:
+    ids = array("q")
+    found = Packed(Utterance(path, path, "unknown", None) for path in _hashed(paths, ids))
+    twice = first_twice(ids, lambda: ((one.id, one.id) for one in found))
+    if twice:
+        raise UsageError(f"{twice[1]} is given twice, and score lines go by their ids. Give every file once.")
+    return found
 
 
-def _files(name: str, failed: list[Record]) -> list[str]:
+def _hashed(names: Iterable[str], ids: array[int]) -> Iterator[str]:
+    """The names, whose hashes are added to `ids`."""
+    for name in names:
+        ids.append(hash(name))
+        yield name
+
+
+def _files(name: str, failed: list[Record]) -> Sequence[str]:
     """A file, or the audio files below a folder, those too that cannot be read: scoring them says why."""
     if not name.strip():
         raise UsageError(
@@ -121,24 +132,38 @@ def _files(name: str, failed: list[Record]) -> list[str]:
         return [name]
     found = below(path)
     failed += [{"schema": SCHEMA, "id": str(folder), "reason": why} for folder, why in found.closed.items()]
-    audio = found.having((*READ, *UNREAD))
+    audio = found.names_having((*READ, *UNREAD))
     if not audio:
         raise SertkError(f"folder {name} holds no audio ({', '.join(READ[:2])}, ...). Give another, or the files.")
-    return [str(one) for one in audio]
+    return audio
 
 
-def _of_manifest(path: Path) -> list[Utterance]:
-    seen: dict[str, Utterance] = {}
+def _listed(read: Callable[[], Iterable[tuple[str, Utterance]]]) -> Packed:
+    """The utterances of a list.
+
+    Args:
+        read: Gives ("file:line", utterance) of its lines.
+
+    Raises:
+        SertkError: Where an id comes twice.
+    """
+    ids = array("q")
+
+    def each() -> Iterator[Utterance]:
+        for _, one in read():
+            ids.append(hash(one.id))
+            yield one
+
+    found = Packed(each())
+    twice = first_twice(ids, lambda: ((where, one.id) for where, one in read()))
+    if twice:
+        raise SertkError(f"{twice[0]}: id {twice[1]!r} comes twice. Ids must differ; rename one.")
+    return found
+
+
+def _of_manifest(path: Path) -> Iterator[tuple[str, Utterance]]:
     for where, line in read_jsonl(path, "Give a manifest.jsonl as `sertk prepare` writes it."):
-        one = Utterance.from_json(line, where)
-        _check_new(one.id, seen, where)
-        seen[one.id] = one
-    return list(seen.values())
-
-
-def _check_new(name: str, seen: Mapping[str, Utterance], where: str) -> None:
-    if name in seen:
-        raise SertkError(f"{where}: id {name!r} comes twice. Ids must differ; rename one.")
+        yield where, Utterance.from_json(line, where)
 
 
 def _manifest_root(path: Path) -> Path:
@@ -146,10 +171,9 @@ def _manifest_root(path: Path) -> Path:
     return Path(read_json(about, "")["root"]) if about.exists() else path.parent
 
 
-def _of_scp(path: Path) -> list[Utterance]:
+def _of_scp(path: Path) -> Iterator[tuple[str, Utterance]]:
     """The utterances of Kaldi's `ID PATH` lines."""
-    seen: dict[str, Utterance] = {}
-    for number, line in enumerate(read_lines(path, "Give Kaldi's ID PATH lines in UTF-8."), 1):
+    for number, line in enumerate(each_line(path, "Give Kaldi's ID PATH lines in UTF-8."), 1):
         name, file = (*line.split(maxsplit=1), "", "")[:2]  # blanks or tabs, as Kaldi
         if not name:
             continue
@@ -157,9 +181,7 @@ def _of_scp(path: Path) -> list[Utterance]:
         if not file or file.endswith("|"):
             what = "a pipe, which would run a command" if file else f"no path behind {name!r}"
             raise SertkError(f"{path}:{number}: {what}. Write ID and PATH of an audio file on each line.")
-        _check_new(name, seen, f"{path}:{number}")
-        seen[name] = Utterance(name, file, "unknown", None)
-    return list(seen.values())
+        yield f"{path}:{number}", Utterance(name, file, "unknown", None)
 
 
 def of_corpus(

@@ -11,10 +11,8 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from glob import escape
 from importlib.metadata import version
-from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +24,11 @@ from sertk.core.files import STALE, Document, Record, digest, json_bytes, writin
 from sertk.corpus.audio import Facts
 from sertk.corpus.features import COMPUTE
 from sertk.modeling import bundle
+from sertk.plugins import Plugins
 from sertk.scoring import scorer
+from sertk.scoring.packed import FIELDS
 
 PARTS = ".parts"
-FIELDS = attrgetter(*(field.name for field in fields(Utterance)))
 
 
 class Count(NamedTuple):
@@ -55,31 +54,33 @@ class Parts:
 
     Args:
         out: The file of score lines.
-        key: Digest of all that lines follow from but for the utterances.
+        key: All that lines follow from but for the utterances, anything that JSON can say.
 
     Attributes:
         count: What all windows came to.
         again: Utterances of windows that an earlier run finished.
     """
 
-    def __init__(self, out: Path, key: str) -> None:
-        self._out, self._folder = out, out.with_name(f".{out.name}.{key}{PARTS}")
+    def __init__(self, out: Path, *key: object) -> None:
+        self._out = out
+        self._folder = out.with_name(f".{out.name}.{digest(ascii([scorer.WINDOW, *key]))}{PARTS}")
         self._names = list[str]()
         self.count = Count()
         self.again = 0
 
-    def take(self, name: str) -> bool:
-        """Adds a window that is finished already, and says whether it is: not where an input failed, which may pass."""
+    def find(self, name: str) -> Count | None:
+        """What a window came to that is finished already: none where an input failed, which may pass."""
         try:
             with (self._folder / name).open(encoding="utf-8") as file:
                 count = Count(*json.loads(file.readline()))
         except FileNotFoundError:
-            return False
-        if count.failed:
-            return False
+            return None
+        return None if count.failed else count
+
+    def take(self, name: str, count: Count) -> None:
+        """Adds a window that is finished already."""
         self._add(name, count)
         self.again += count.scored + count.failed
-        return True
 
     def put(self, name: str, lines: Sequence[Document], failed: Sequence[Document], seconds: float) -> None:
         """Writes a window, and adds it."""
@@ -123,20 +124,27 @@ class Parts:
                 shutil.rmtree(one, ignore_errors=True)
 
 
-def key_of(model: Path, device: str, batch: int, files: Sequence[Path], *more: object) -> str:
-    """Digest of all that score lines follow from but for the utterances.
+def way(found: bundle.Opened, plugins: Plugins, device: str, batch: int, source: str) -> Record:
+    """What the figures of score lines follow from, beside the bundle and the inputs.
 
     Args:
-        model: The bundle.
+        found: The bundle.
+        plugins: The registry.
         device: cpu, cuda, cuda:N.
         batch: Utterances at once.
-        files: Plugin files.
-        more: What else there is, anything that JSON can say.
+        source: "store" or "audio".
     """
-    kind = device if device == "cpu" else torch.cuda.get_device_name(device)
-    code = [path.read_text(encoding="utf-8", errors="replace") for path in files]
-    versions = [*map(version, COMPUTE), soundfile.__libsndfile_version__, torch.get_float32_matmul_precision()]
-    return digest(ascii([bundle.identity(model), kind, batch, scorer.WINDOW, code, versions, *more]))
+    return {
+        "device": device if device == "cpu" else torch.cuda.get_device_name(device),
+        "batch": batch,
+        "from": source,
+        "plugins": bundle.computed_by(found, plugins),
+        "versions": {
+            **{name: version(name) for name in COMPUTE},
+            "libsndfile": soundfile.__libsndfile_version__,
+            "float32 products": torch.get_float32_matmul_precision(),
+        },
+    }
 
 
 def name_of(utterances: Sequence[Utterance], root: Path, facts: Mapping[str, Facts] | None) -> str:

@@ -17,6 +17,7 @@ from sertk.corpus import audio
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
 from sertk.scoring import over_time
+from sertk.scoring.ahead import ahead
 from sertk.scoring.over_time import Window
 from sertk.scoring.stored import Stored
 from sertk.scoring.windows import AT_ONCE, WHOLE, Cutting, Piece, are_loud, cut, limit, own_windows
@@ -55,6 +56,22 @@ class Scored(NamedTuple):
     logits: Tensor
     windows: Sequence[Window] | None = None
     silent: int = 0
+
+
+class Sound(NamedTuple):
+    """The audio of an utterance.
+
+    Attributes:
+        seconds: Before trimming.
+        wave: (S,) samples at the run's rate; None of a recording that is read in blocks.
+    """
+
+    seconds: float
+    wave: Tensor | None
+
+
+Sounds = Mapping[str, Sound | str]
+"""Of a window by id; why there is none, where there is none."""
 
 
 class Scorer:
@@ -110,7 +127,7 @@ class Scorer:
         """
         name = str(path)
         one = Utterance(name, name, "unknown", None, text=text)
-        read = self._read(one, Path())
+        read = self._read(one, {name: self._sound(Path(), one)})
         if read.inputs is None:
             posterior = self._recording(one, Path(), 1).posterior
         else:
@@ -219,13 +236,41 @@ class Scorer:
             failed: Gets {"id", "reason"} of each that cannot be read, or that the model fails on.
         """
         for first in range(0, len(utterances), WINDOW):
-            yield from self._window(utterances[first : first + WINDOW], root, batch, failed)
+            window = utterances[first : first + WINDOW]
+            (sounds,) = self.sounds([window], root)
+            yield from self.window(window, sounds, root, batch, failed)
 
-    def _window(
-        self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record]
+    def sounds(self, windows: Iterable[Sequence[Utterance]], root: Path, workers: int = 0) -> Iterator[Sounds]:
+        """The audio of windows of utterances, none where features are read from the store; see `ahead`.
+
+        Args:
+            windows: They are asked for as they are wanted.
+            root: Paths are relative to it.
+            workers: Threads that read ahead.
+        """
+        if self._stored is not None:
+            return ({} for _ in windows)
+        return ahead(partial(self._sounds, root), windows, workers)
+
+    def _sounds(self, root: Path, window: Sequence[Utterance]) -> Sounds:
+        """The audio of a window; a thread of its own may run it."""
+        failed: list[Record] = []
+        found = _each({one.id: partial(self._sound, root, one) for one in window}, failed)
+        return {**found, **{one["id"]: one["reason"] for one in failed}}
+
+    def _sound(self, root: Path, one: Utterance) -> Sound:
+        path, ffmpeg = root / one.path, self._audio.ffmpeg
+        rate, frames = audio.form(path, one.id, one.start, one.duration, ffmpeg=ffmpeg)
+        if self._cutting.windows or frames / rate > self._whole:
+            return Sound(frames / rate, None)
+        samples, rate = audio.decode(path, one.id, one.start, one.duration, ffmpeg=ffmpeg)
+        return Sound(len(samples) / rate, audio.wave_of(samples, rate, one.id, self._audio))
+
+    def window(
+        self, utterances: Sequence[Utterance], sounds: Sounds, root: Path, batch: int, failed: list[Record]
     ) -> Iterator[Record]:
-        """A stretch of utterances: batched by length, given back in their order."""
-        ready = _each({one.id: partial(self._read, one, root) for one in utterances}, failed)
+        """A stretch of utterances, batched by length, given back in their order; see `lines`."""
+        ready = _each({one.id: partial(self._read, one, sounds) for one in utterances}, failed)
         whole = {name: read.inputs for name, read in ready.items() if read.inputs is not None}
         ids = sorted(whole, key=lambda i: ready[i].size)
         scores: dict[str, Scored] = {}
@@ -240,21 +285,21 @@ class Scorer:
             {one.id: partial(self._line, one, ready[one.id].seconds, scores[one.id]) for one in scored}, failed
         ).values()
 
-    def _read(self, one: Utterance, root: Path) -> Read:
+    def _read(self, one: Utterance, sounds: Sounds) -> Read:
         """An utterance; a feature is read when it is wanted, for those of a window may fill the memory."""
         text = self._text(one)
         if self._stored is not None:
             seconds = self._stored.facts[one.id].seconds
             return Read(seconds, seconds, partial(self._stored.inputs, one))
-        rate, frames = audio.form(root / one.path, one.id, one.start, one.duration, ffmpeg=self._audio.ffmpeg)
-        stated = frames / rate
-        if self._cutting.windows or stated > self._whole:
+        sound = sounds[one.id]
+        if isinstance(sound, str):
+            raise InputError(sound)
+        if sound.wave is None:
             # of a model of texts alone there is nothing to cut
             unread = {"wave": torch.zeros(1), **text}
-            return Read(stated, stated, (lambda: unread) if self.text_alone else None)
-        samples, rate = audio.decode(root / one.path, one.id, one.start, one.duration, ffmpeg=self._audio.ffmpeg)
-        wave = audio.wave_of(samples, rate, one.id, self._audio)
-        return Read(len(samples) / rate, len(wave), lambda: {"wave": wave, **text})
+            return Read(sound.seconds, sound.seconds, (lambda: unread) if self.text_alone else None)
+        whole = {"wave": sound.wave, **text}
+        return Read(sound.seconds, len(sound.wave), lambda: whole)
 
     def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, Scored]:
         """What each utterance of a batch comes to, by id; where the batch fails, of each alone."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import Document, Record, beside, read_json, read_jsonl, write_json
 from sertk.core.forms import Form
-from sertk.scoring.parts import FIELDS
 
 MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
 FORM = Form(
@@ -23,11 +23,22 @@ FORM = Form(
         "classes": list[str],
         "labelled": bool,
     },
-    {"without_transcript": int},
+    {
+        "without_transcript": int,
+        "batch": int,
+        **dict.fromkeys(("text", "device", "from"), str),
+        **dict.fromkeys(("plugins", "versions"), Mapping[str, Any]),
+    },
 )
 """What a shard says of itself."""
-SAME = {"of": "numbers of shards", "bundle": "bundles", "inputs": "lists of inputs", "protocol": "folds"}
+SAME = {
+    **{"of": "numbers of shards", "bundle": "bundles", "inputs": "lists of inputs", "protocol": "folds"},
+    **{"text": "transcripts", "device": "devices", "batch": "batch sizes", "from": "sources of features"},
+    **{"plugins": "plugins", "versions": "versions"},
+}
 """What all shards of one scoring have in common, and what it is called where they differ."""
+
+LISTED = attrgetter(*(field.name for field in fields(Utterance) if field.name != "text"))
 
 
 class Share(NamedTuple):
@@ -36,21 +47,24 @@ class Share(NamedTuple):
     Attributes:
         number: From 1.
         of: How many there are.
-        inputs: Digest of all inputs as they are listed, in order, with their transcripts.
+        inputs: Digest of all inputs as they are listed, in order.
+        text: Digest of their transcripts.
     """
 
     number: int
     of: int
     inputs: str
+    text: str
 
 
 def share_of(shard: str, utterances: Sequence[Utterance]) -> Share:
     """The share that "k/n" means, of all utterances; "k/n" was checked by `shard_of`."""
     number, of = map(int, shard.split("/"))
-    found = hashlib.sha256()
+    found, texts = hashlib.sha256(), hashlib.sha256()
     for one in utterances:
-        found.update(ascii(FIELDS(one)).encode())
-    return Share(number, of, found.hexdigest()[:16])
+        found.update(ascii(LISTED(one)).encode())
+        texts.update(ascii(one.text).encode())
+    return Share(number, of, found.hexdigest()[:16], texts.hexdigest()[:16])
 
 
 @dataclass(frozen=True)
@@ -136,8 +150,12 @@ def _check_same(shards: Iterable[Shard]) -> None:
     first, *others = shards
     for one in others:
         for key, what in SAME.items():
-            if one.about[key] != first.about[key]:
-                raise SertkError(
-                    f"{first.path} and {one.path} are of different {what} ({first.about[key]} and {one.about[key]}). "
-                    f"Shards of one scoring go together. {MEND}"
-                )
+            mine, theirs = (shard.about.get(key) for shard in (first, one))  # an older sertk does not say them all
+            if mine == theirs:
+                continue
+            if isinstance(mine, dict) and isinstance(theirs, dict):
+                mine, theirs = ({n: x[n] for n in x if mine.get(n) != theirs.get(n)} for x in (mine, theirs))
+            raise SertkError(
+                f"{first.path} and {one.path} are of different {what} ({mine} and {theirs}). "
+                f"Shards of one scoring go together. {MEND}"
+            )

@@ -9,11 +9,12 @@ from pathlib import Path
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import read_jsonl, read_lines
+from sertk.scoring.packed import Packed
 
 NEXT = "Give Kaldi's ID TEXT lines in UTF-8, or a .jsonl whose lines have id and text."
 
 
-def with_texts(utterances: Sequence[Utterance], path: Path) -> list[Utterance]:
+def with_texts(utterances: Sequence[Utterance], path: Path) -> Sequence[Utterance]:
     """Utterances with the transcripts of a file; who is not in it keeps its own.
 
     Args:
@@ -32,7 +33,7 @@ def with_texts(utterances: Sequence[Utterance], path: Path) -> list[Utterance]:
             f"{next(iter(texts), None)!r}, theirs is {utterances[0].id!r}. Use the ids of the score lines."
         )
     say(f"{path}: transcripts of {found} of {len(utterances)} utterances")
-    return [replace(one, text=texts[one.id]) if one.id in texts else one for one in utterances]
+    return Packed(replace(one, text=texts[one.id]) if one.id in texts else one for one in utterances)
 
 
 def _of_jsonl(path: Path) -> dict[str, str]:

@@ -236,6 +236,7 @@ class ScoreSettings:
     """How a run is scored."""
 
     batch: int = setting(32, "utterances at once", low=1, role="how")
+    workers: int = setting(1, "threads that read audio ahead; 0 reads when a window is scored", low=0, role="how")
     inputs: Literal["store", "audio"] = setting(
         "store",
         "store: the features that `featurize` stored are read, if none is lacking; audio: they are computed; --from",

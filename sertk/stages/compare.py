@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
 from sertk.core.files import write_text
+from sertk.core.rows import hashes
 from sertk.plugins import Plugins
 from sertk.results.measures import Measures
 from sertk.results.runs import Run, failures, find, lacking
@@ -109,21 +113,33 @@ def _check_lines(systems: Sequence[System]) -> None:
     Raises:
         SertkError: Naming the first utterance that differs.
     """
-    known: dict[tuple[str, str], tuple[int, float]] | None = None
+    known: npt.NDArray[np.int64] | None = None
     for system in systems:
         for seed, runs in system.by_seed.items():
-            seconds = [length for run in runs for length in run.seconds.tolist()]
-            facts = zip(system.seeds[seed].target.hard.tolist(), seconds, strict=True)
-            own = dict(zip(system.keys[seed], facts, strict=True))
+            own = np.sort(hashes(_utterances(runs)))
             known = own if known is None else known
-            different = sorted({key for key, _ in own.items() ^ known.items()})
-            if different:
-                fold, name = different[0]
-                raise SertkError(
-                    f"{systems[0].folder} and {system.folder} (seed {seed}) have not scored the same utterances: "
-                    f"{len(different)} differ in id, label or duration, the first {name!r} of fold {fold}. "
-                    "Look for failed.jsonl beside the scores, and score both again on the same files."
-                )
+            if not np.array_equal(own, known):
+                _refuse_lines(systems[0], system, seed)
+
+
+def _utterances(runs: Sequence[Run]) -> Iterator[tuple[str, str, int, float]]:
+    """Fold, id, label and duration of each utterance."""
+    for run in runs:
+        labels, seconds = (one.numpy().data for one in (run.scores.target.hard, run.seconds))
+        for name, label, length in zip(run.scores.ids, labels, seconds, strict=True):
+            yield run.fold, name, label, length
+
+
+def _refuse_lines(first: System, other: System, seed: str) -> None:
+    """Names the first utterance in which a seed of a system differs from the first seed of another."""
+    here, there = (set(_utterances(runs)) for runs in (other.by_seed[seed], next(iter(first.by_seed.values()))))
+    different = sorted({(fold, name) for fold, name, *_ in here ^ there})
+    fold, name = different[0]
+    raise SertkError(
+        f"{first.folder} and {other.folder} (seed {seed}) have not scored the same utterances: "
+        f"{len(different)} differ in id, label or duration, the first {name!r} of fold {fold}. "
+        "Look for failed.jsonl beside the scores, and score both again on the same files."
+    )
 
 
 def _truth(systems: Sequence[System], name: str | None, measures: Measures) -> System:

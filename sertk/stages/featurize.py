@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import multiprocessing
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from sertk.console.progress import say, track
 from sertk.core import Feature, Padded, SertkError, Utterance, code_points
 from sertk.core.errors import without_frames
 from sertk.core.files import SCHEMA, Record, bytes_text, sentence, write_jsonl
+from sertk.core.processes import tie
 from sertk.corpus import audio
 from sertk.corpus.features import Store, address, cached, make_feature, make_features, store, write_shard
 from sertk.corpus.prepared import Data
@@ -173,8 +175,9 @@ def _run(work: Sequence[Job], jobs: int) -> Iterator[list[Record]]:
     if jobs < 2 or len(work) < 2:
         yield from map(_shard, work)
         return
+    spawn, tied = multiprocessing.get_context("spawn"), (os.getpid(),)
     try:
-        with ProcessPoolExecutor(min(jobs, len(work)), multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(min(jobs, len(work)), spawn, initializer=tie, initargs=tied) as pool:
             yield from pool.map(_shard, work)
     except BrokenProcessPool:
         raise SertkError(

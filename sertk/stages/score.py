@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, repeat
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sertk.console.progress import say, track
-from sertk.core import SertkError, UsageError
+from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.errors import without_frames
 from sertk.core.files import (
     Document,
@@ -36,7 +37,7 @@ from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.outputs import check_audio, check_out
 from sertk.scoring.over_time import check_path, split
-from sertk.scoring.parts import Parts, key_of, name_of
+from sertk.scoring.parts import Count, Parts, name_of, way
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.stored import Shelf
@@ -58,7 +59,7 @@ class _Shared(NamedTuple):
         device: cpu, cuda, cuda:N.
         batch: Utterances at once.
         source: "store" reads features that are stored, where all of them are.
-        files: Plugin files.
+        workers: Threads that read audio ahead.
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
         cutting: How recordings are cut into windows.
         over_time: Where their windows go; None for nowhere.
@@ -69,7 +70,7 @@ class _Shared(NamedTuple):
     device: str
     batch: int
     source: Source
-    files: Sequence[Path]
+    workers: int
     ffmpeg: bool = False
     cutting: Cutting = Cutting()
     over_time: Path | None = None
@@ -103,9 +104,9 @@ class _Made(NamedTuple):
         return f"{self.failed} of {self.scored + self.failed}" if self.failed else ""
 
 
-def _shared(files: Sequence[Path], device: str, batch: int, source: Source) -> _Shared:
+def _shared(files: Sequence[Path], device: str, batch: int, source: Source, workers: int) -> _Shared:
     plugins = Plugins(files=files)
-    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source, files)
+    return _Shared(plugins, Measures(plugins), distributed.device(device), batch, source, workers)
 
 
 def score(
@@ -127,6 +128,7 @@ def score(
     windows: str | None = None,
     skip_silence: float | None = None,
     over_time: Path | None = None,
+    workers: int = 0,
 ) -> int:
     """Scores with a bundle.
 
@@ -148,6 +150,7 @@ def score(
         windows: "4s:2s" cuts every recording into such windows; None those that the model does not take whole.
         skip_silence: Windows below this power are left out, dB relative to full scale.
         over_time: FILE.jsonl, FILE.csv or a folder for TextGrids, which gets the windows.
+        workers: Threads that read audio ahead; with `out` alone.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.
@@ -164,7 +167,9 @@ def score(
     if over_time is not None:
         check_path(over_time, [*given, *([out] if out else [])])
     cutting = Cutting(Windows.parse(windows) if windows else None, skip_silence, keep=over_time is not None)
-    shared = _shared(files, device, batch, source)._replace(ffmpeg=ffmpeg, cutting=cutting, over_time=over_time)
+    shared = _shared(files, device, batch, source, workers)._replace(
+        ffmpeg=ffmpeg, cutting=cutting, over_time=over_time
+    )
     failed: list[Record] = []
     opened = bundle.opened(model, shared.plugins)
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
@@ -193,6 +198,7 @@ def score_runs(
     batch: int = 32,
     files: Sequence[Path] = (),
     source: Source = "store",
+    workers: int = 0,
 ) -> int:
     """Scores runs of a system, each on its own fold and into its own folder.
 
@@ -207,6 +213,7 @@ def score_runs(
         batch: Utterances at once.
         files: Plugin files.
         source: See `score`.
+        workers: Likewise.
 
     Returns:
         Runs and inputs that could not be scored.
@@ -217,7 +224,7 @@ def score_runs(
     """
     if len(inputs) > 1:
         raise UsageError("the runs of a system are scored on one prepared corpus: give data/NAME alone.")
-    shared, data = _shared(files, device, batch, source), Data(Path(inputs[0]), root)
+    shared, data = _shared(files, device, batch, source, workers), Data(Path(inputs[0]), root)
     runs, shelf = runs_of(system, data, folds, seeds), Shelf(data, shared.plugins)
     left, errors = 0, list[Exception]()
     for run in runs:
@@ -262,10 +269,9 @@ def _score(
             say(f"{scored} utterances {where}")
         return _told(scored, len(failed), failed)
     origin = "store" if stored else "audio"
-    more = (str(found.root.resolve()), found.stamp, origin, shared.cutting)
-    key = key_of(opened.folder, shared.device, shared.batch, shared.files, *more)
-    parts = Parts(out, key)
-    for _ in track(_windows(scorer, found, parts, shared.batch), len(found.utterances), "scoring"):
+    how = way(opened, shared.plugins, shared.device, shared.batch, origin)
+    parts = Parts(out, how, bundle.identity(opened.folder), str(found.root.resolve()), found.stamp, shared.cutting)
+    for _ in track(_windows(scorer, found, parts, shared), len(found.utterances), "scoring"):
         pass
     took = {"seconds": round(parts.count.seconds, 4), "from": origin, "batch": shared.batch}
     about: Record = {"protocol": dict(found.stamp), "trained": trained_as(opened.about), "took": took}
@@ -278,7 +284,8 @@ def _score(
     say(f"wrote {out}: {made.scored} utterances {where}, {values}{stamped(found.stamp)}")
     first = _write_failed(out, chain(failed, parts.failed()), made)
     if share:
-        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **about, **made.counted})
+        share = share if scorer.reads_text else share._replace(text="")
+        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **how, **about, **made.counted})
     parts.clear()
     return _told(made.scored, made.failed, first)
 
@@ -322,22 +329,35 @@ def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> i
     return _told(scored, failed, first)
 
 
-def _windows(scorer: Scorer, found: Inputs, parts: Parts, batch: int) -> Iterator[None]:
+def _windows(scorer: Scorer, found: Inputs, parts: Parts, shared: _Shared) -> Iterator[None]:
     """Scores the windows that no earlier run has finished, and yields for each utterance."""
-    total, facts, said = len(found.utterances), found.data.facts if found.data else None, False
-    for first in range(0, total, scoring.WINDOW):
-        window = found.utterances[first : first + scoring.WINDOW]
-        name = name_of(window, found.root, facts)
-        if not parts.take(name):
+    total, facts = len(found.utterances), found.data.facts if found.data else None
+    asked = deque[tuple[Sequence[Utterance], str, Count | None]]()  # for, and not scored yet
+
+    def unfinished() -> Iterator[Sequence[Utterance]]:
+        for first in range(0, total, scoring.WINDOW):
+            window = found.utterances[first : first + scoring.WINDOW]
+            name = name_of(window, found.root, facts)
+            asked.append((window, name, parts.find(name)))
+            yield () if asked[-1][-1] else window
+
+    said, began = False, time.perf_counter()
+    workers = shared.workers if total > scoring.WINDOW else 0  # there is nothing to read ahead
+    for sounds in scorer.sounds(unfinished(), found.root, workers):
+        window, name, done = asked.popleft()
+        if done:
+            parts.take(name, done)
+        else:
             if parts.again and not said:
                 said = True
                 say(f"{parts.again} of {total} inputs were done before: goes on behind them")
-            failed, began = list[Record](), time.perf_counter()
+            failed, stamp = list[Record](), found.stamp["stamp"]
             lines = [
-                {**line, "stamp": found.stamp["stamp"]} for line in scorer.lines(window, found.root, batch, failed)
+                {**line, "stamp": stamp} for line in scorer.window(window, sounds, found.root, shared.batch, failed)
             ]
             parts.put(name, lines, failed, time.perf_counter() - began)
         yield from repeat(None, len(window))
+        began = time.perf_counter()
 
 
 def _print(scorer: Scorer, found: Inputs, shared: _Shared, failed: list[Record]) -> int:

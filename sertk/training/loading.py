@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sertk.console.progress import track
 from sertk.core import Batch, BatchSampler, Padded, Plan, Rng, SertkError, Target, Utterance, code_points
+from sertk.core.processes import tie
 from sertk.corpus import audio
 from sertk.corpus.features import Loaded, Store, address
 from sertk.corpus.prepared import Data
@@ -187,7 +190,8 @@ class Loader(DataLoader[Item]):
     """Loads planned batches in order, ahead of time where there are workers, and shows how far along it is."""
 
     def __init__(self, rows: Rows, order: Order | list[tuple[int, Plan]], workers: int, what: str) -> None:
-        super().__init__(rows, sampler=order, batch_size=None, num_workers=workers)
+        ended = partial(tie, os.getpid())
+        super().__init__(rows, sampler=order, batch_size=None, num_workers=workers, worker_init_fn=ended)
         self._what = what
 
     def __iter__(self) -> Iterator[Item]:  # type: ignore[override]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -44,6 +46,44 @@ def test_what_a_killed_run_left_an_hour_ago_is_swept_and_nothing_else(tmp_path: 
     (tmp_path / ".a.json.young.new").touch()  # of a run that goes on
     write_text(tmp_path / "a.json", "{}")
     assert {one.name for one in tmp_path.iterdir()} == {"a.json", ".a.json.young.new", *names[1:]}
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from sertk.core.files import writing
+with writing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("writes", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_of_this_machine_left_is_swept_at_once_and_never_what_a_living_one_writes(
+    tmp_path: Path,
+) -> None:
+    def begun(name: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / name)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writes\n"
+        return process
+
+    living, dead = begun("a.json"), begun("b.json")
+    dead.kill()
+    dead.communicate()
+    (theirs,) = tmp_path.glob(".a.json.*.new")
+    foreign = tmp_path / f".a.json.00000000-{dead.pid}-x1.new"  # of another machine
+    foreign.touch()
+    os.utime(theirs, (0, 0))
+    write_text(tmp_path / "a.json", "{}")
+    assert {one.name for one in tmp_path.iterdir()} == {"a.json", theirs.name, foreign.name}
+    living.communicate("")
+    assert (tmp_path / "a.json").read_text() == "half"
+    os.utime(foreign, (0, 0))
+    write_text(tmp_path / "a.json", "{}")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_lines_are_cut_at_line_feeds_alone_and_the_last_needs_none(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
+import torch
 
-from sertk.core import InputError, SertkError
+from sertk.core import InputError, Scores, SertkError
+from sertk.plugins import Plugins
 from sertk.results.lines import read_scores
+from sertk.results.measures import Measure
 
 LINE = {"schema": 1, "id": "u1", "label": "b", "speaker": "s1", "gender": "male", "session": None, "seconds": 1.5}
 LINE |= {"decision": "c", "posterior": [0.2, 0.4, 0.4], "logits": [-1.0, 0.5, 0.25]}
@@ -63,3 +67,43 @@ def test_a_line_that_lacks_something_and_a_file_that_is_missing_are_named(tmp_pa
         read_scores(tmp_path / "s", list("abc"))
     with pytest.raises(SertkError, match=r"none is missing\. Run `sertk score"):
         read_scores(tmp_path / "none", list("abc"))
+
+
+def test_posteriors_are_read_when_they_are_asked_for_and_only_of_the_file_that_was_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "s", {}, {"id": "u2", "label": "other"}, {"id": "u3", "posterior": [0.125, 0.25, 0.625]})
+    found = read_scores(path, list("abc"))
+    assert found.take(torch.tensor([1])).prediction.posterior.tolist() == [[0.125, 0.25, 0.625]]
+    both = Scores.join([found, found.take(torch.tensor([False, True]))])
+    assert both.prediction.posterior[:, 0].tolist() == [0.2, 0.125, 0.125]
+    written(path, {}, {"id": "u3"})
+    with pytest.raises(SertkError, match="s changed while it was read"):
+        found.take(torch.tensor([0])).prediction.logits.sum()
+
+
+def test_what_one_metric_writes_into_scores_the_next_does_not_see(tmp_path: Path) -> None:
+    found = read_scores(written(tmp_path / "s", {}), list("abc"))
+    for scores in (found, Scores.join([found, found])):
+        own = scores.own()
+        for values in (own.prediction.posterior, own.decision, own.seconds, own.target.soft):
+            values.zero_()
+        assert own.prediction.posterior.sum() == 0  # it is kept: a metric may read it twice
+        again = scores.own()
+        assert again.prediction.posterior[0].tolist() == [0.2, 0.4, 0.4]
+        assert (int(again.decision[0]), float(again.seconds[0]), again.target.soft[0, 1]) == (2, 1.5, 1)
+
+
+def peak(path: Path, lines: int) -> int:
+    """Bytes that reading lines and a figure of them takes at most."""
+    written(path, *({"id": f"clips/part-00001/recording-{n:07d}.wav", "speaker": f"s{n % 7}"} for n in range(lines)))
+    wa = Measure(Plugins(), "wa")
+    tracemalloc.start()
+    try:
+        wa(read_scores(path, list("abc")))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_score_lines_take_under_200_bytes_each(tmp_path: Path) -> None:
+    few, many = (peak(tmp_path / "s", lines) for lines in (1_000, 6_000))
+    assert (many - few) / 5_000 < 200

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from sertk.core import Scores
+from sertk.core import Prediction, Scores, Target
 from sertk.core.files import write_jsonl
 from sertk.plugins import Plugins
-from sertk.results.lines import scores_of
 from sertk.results.measures import Measure, Measures
 from sertk.results.runs import Run
 from sertk.results.statistics import summarize, total_confusion
@@ -28,9 +27,20 @@ PAIRS = [("a", "a")] * 3 + [("a", "b")] * 2 + [("b", "b"), ("b", "c")]
 
 def scores(pairs: list[tuple[str, str]], classes: str) -> Scores:
     """Of (label, decision)."""
-    flat = {"posterior": [1 / len(classes)] * len(classes), "logits": [0.0] * len(classes)}
-    lines = [{"id": f"u{row}", "label": label, "decision": own, **flat} for row, (label, own) in enumerate(pairs)]
-    return scores_of(lines, classes)
+    size, unknown = (len(pairs), len(classes)), (None,) * len(pairs)
+    label, decision = (torch.tensor([classes.index(pair[side]) for pair in pairs]) for side in (0, 1))
+    flat = torch.full(size, 1 / len(classes), dtype=torch.float64)
+    return Scores(
+        ids=tuple(f"u{row}" for row in range(len(pairs))),
+        classes=tuple(classes),
+        target=Target.of(label, len(classes)),
+        prediction=Prediction(flat, torch.zeros_like(flat)),
+        decision=decision,
+        speaker=unknown,
+        gender=unknown,
+        session=unknown,
+        seconds=torch.full((len(pairs),), math.nan, dtype=torch.float64),
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from sertk.core import SertkError, UsageError
 from sertk.core.files import part_of, write_json, write_jsonl
-from sertk.results.lines import scores_of
+from sertk.results.lines import read_scores
 from sertk.results.sweeps import Line
 from sertk.results.tables import markdown
 from sertk.settings.schema import Component
@@ -52,13 +52,14 @@ def scored(run: Path, fold: str, seed: str, decisions: str, part: str = "test", 
         {"schema": 1, "id": i, "label": label, "speaker": speaker, "seconds": seconds, "decision": own, **FLAT}
         for (i, label, speaker, seconds), own in zip(FOLDS[fold], decisions, strict=True)
     ]
-    write_jsonl(run / ("scores.jsonl" if part == "test" else f"{part}.jsonl"), lines)
+    path = run / ("scores.jsonl" if part == "test" else f"{part}.jsonl")
+    write_jsonl(path, lines)
     protocol = {"corpus": "c", "name": "p", "hash": "h", "part": part, "stamp": "speaker-independent", "fold": fold}
     trained = {"corpus": "c", "protocol": "p", "hash": "h", "system": "s", "settings": "x"}
     content = {
         "classes": ["a", "b", "c"],
         "utterances": len(lines),
-        "confusion": scores_of(lines, "abc").confusion.tolist(),
+        "confusion": read_scores(path, "abc").confusion.tolist(),
     }
     content |= {"protocol": {**protocol, **about}, "trained": {**trained, "fold": fold, "seed": int(seed)}}
     content |= {"took": {"seconds": 2.0 * len(lines) + int(seed), "from": "store", "batch": 5}}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sertk.cli.app import app
 from sertk.core.files import read_json, write_json, write_jsonl
-from sertk.results.lines import scores_of
+from sertk.results.lines import read_scores
 
 # id, label and duration of the utterances, by fold
 FOLDS = {
@@ -39,7 +39,7 @@ def scored(system: Path, decisions: str, seed: str = "0", **about: str) -> Path:
         ]
         write_jsonl(run / "scores.jsonl", lines)
         content = {"protocol": {**about, "fold": fold}, "utterances": len(lines), "classes": ["a", "b"]}
-        content |= {"confusion": scores_of(lines, "ab").confusion.tolist()}
+        content |= {"confusion": read_scores(run / "scores.jsonl", "ab").confusion.tolist()}
         content |= {"trained": {**trained, "fold": fold, "seed": int(seed)}}
         write_json(run / "metrics.json", content)
     return system

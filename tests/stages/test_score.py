@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,16 @@ def test_what_was_scored_in_another_way_or_of_a_changed_file_is_not_taken(
     assert found[1]["posterior"] == pytest.approx(found[3]["posterior"], abs=2e-5)
 
 
+def test_what_an_older_plugin_scored_is_not_joined_with_what_the_new_one_does(
+    manifest: Path, tmp_path: Path, scored: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(manifest, tmp_path / "scores.jsonl", scored)
+    monkeypatch.setattr("sertk.plugins._owner", lambda plugin, distribution: ("sertk-lab", "1.3"))  # upgraded
+    with pytest.raises(Killed):
+        score(BUNDLE, [str(manifest)], tmp_path / "scores.jsonl")
+    assert scored == ["u0", "u1", "u2", "u3"]  # from the start
+
+
 def test_windows_of_killed_runs_that_nobody_goes_on_with_are_swept_after_an_hour(
     manifest: Path, tmp_path: Path, scored: list[str]
 ) -> None:
@@ -266,6 +277,29 @@ def test_shards_of_another_model_or_of_other_inputs_are_refused(manifest: Path, 
     with pytest.raises(SertkError, match=r"scores\.2\.jsonl was changed or cut short"):
         merge([one, two], tmp_path / "all.jsonl")
     assert not (tmp_path / "all.jsonl").exists()
+
+
+def test_shards_that_were_scored_in_another_way_are_refused_and_what_differs_is_named(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, (one, two) = tmp_path / "text", sharded(manifest, tmp_path / "out", 2)
+    text.write_text("u4 a sentence\n")
+    score(BUNDLE, [str(manifest)], two, shard="2/2", text=text)
+    assert merge([one, two], tmp_path / "all.jsonl") == 0  # the model reads no transcripts
+    score(BUNDLE, [str(manifest)], two, shard="2/2", batch=4)
+    with pytest.raises(SertkError, match=r"of different batch sizes \(32 and 4\)"):
+        merge([one, two], tmp_path / "all.jsonl")
+    monkeypatch.setattr("sertk.scoring.parts.version", lambda name: "9.9" if name == "soxr" else version(name))
+    score(BUNDLE, [str(manifest)], two, shard="2/2")
+    with pytest.raises(SertkError, match=r"of different versions \({'soxr': '.*'} and {'soxr': '9\.9'}\)"):
+        merge([one, two], tmp_path / "all.jsonl")
+    monkeypatch.undo()
+    score(BUNDLE, [str(manifest)], two, shard="2/2")
+    for path, about in ((one, {"text": "a"}), (two, {"text": "b"})):
+        sidecar = path.with_name(f"{path.stem}.shard.json")
+        sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | about))
+    with pytest.raises(SertkError, match=r"of different transcripts \(a and b\)"):
+        merge([one, two], tmp_path / "all.jsonl")
 
 
 def test_a_share_of_nothing_is_a_share(manifest: Path, tmp_path: Path) -> None:
