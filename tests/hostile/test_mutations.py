@@ -27,7 +27,7 @@ from sertk.corpus.features import Store, write_shard
 from sertk.corpus.prepared import Data
 from sertk.modeling import build, bundle
 from sertk.plugins import Plugins
-from sertk.results.lines import scores_of
+from sertk.results.lines import read_scores as scores_of_file
 from sertk.results.measures import Measures
 from sertk.results.runs import failures, find, protocol_of
 from sertk.scoring.inputs import find_inputs
@@ -194,14 +194,15 @@ def _write_scores(out: Path) -> None:
     fold = {"corpus": "c", "name": "p", "hash": "h", "part": "test", "stamp": "speaker-independent", "fold": "1"}
     trained = {"corpus": "c", "protocol": "p", "hash": "h", "system": "s", "settings": "x", "fold": "1", "seed": 0}
     content = {"protocol": fold, "utterances": 7, "classes": ["a", "b"], "trained": trained, "failed": 1, "inputs": 8}
-    content |= {"confusion": scores_of(lines, "ab").confusion.tolist(), "took": {"seconds": 2.5}}
     write_jsonl(out / "scored" / "scores.jsonl", lines)
+    confusion = scores_of_file(out / "scored" / "scores.jsonl", "ab").confusion
+    content |= {"confusion": confusion.tolist(), "took": {"seconds": 2.5}}
     write_json(out / "scored" / "metrics.json", content)
     for number, name in ((1, "a"), (2, "b")):
         path = out / "shares" / f"{name}.jsonl"
         write_jsonl(path, lines)
         own = {"bundle": "x", "protocol": fold, "trained": trained, "took": {"seconds": 1.5}, "classes": ["a", "b"]}
-        write_share(path, Share(number, 2, "i"), {**own, "scored": 7, "failed": 0, "labelled": True})
+        write_share(path, Share(number, 2, "i", ""), {**own, "scored": 7, "failed": 0, "labelled": True})
 
 
 # --- mutations -----------------------------------------------------------------------------------------------------
