@@ -54,7 +54,7 @@ def options(
     """Options of every command; `debug` is read by the group."""
 
 
-@app.command()
+@app.command(epilog="Example: sertk prepare emodb --root EMODB_FOLDER --out data/emodb")
 def prepare(
     corpus: Annotated[
         str | None, typer.Argument(help="Corpus, NAME[:SETTING=VALUE,...]; --list shows the names.")
@@ -87,7 +87,7 @@ def prepare(
     raise typer.Exit(3 if failed else 0)
 
 
-@app.command()
+@app.command(epilog="Example: sertk featurize data/emodb --system whisper-probe")
 @with_choices
 def featurize(
     data: DataFolder,
@@ -104,7 +104,7 @@ def featurize(
     raise typer.Exit(3 if failed else 0)
 
 
-@app.command()
+@app.command(epilog="Example: sertk train data/emodb --system p1-ce --protocol loso --fold 03 --out exp/mine")
 @with_choices
 def train(
     data: DataFolder,
@@ -131,7 +131,7 @@ def train(
     raise typer.Exit(3 if failed else 0)
 
 
-@app.command()
+@app.command(epilog="Example: sertk score exp/mine/model recordings/ --out scores.jsonl")
 def score(
     bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
     inputs: Annotated[
@@ -262,7 +262,7 @@ def score(
     raise typer.Exit(3 if failed and not allow_failed else 0)
 
 
-@app.command()
+@app.command(epilog="Example: sertk timeline windows.jsonl talk.flac --out talk.png")
 def timeline(
     windows: Annotated[Path, typer.Argument(help="FILE.jsonl or FILE.csv that score --over-time wrote.")],
     recording: Annotated[Path, typer.Argument(metavar="AUDIO", help="The recording.")],
@@ -277,7 +277,7 @@ def timeline(
     stage(windows, recording, out, name)
 
 
-@app.command()
+@app.command(epilog="Example: sertk report exp/loso/p1-ce")
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders above them.")],
     command: Annotated[str | None, typer.Option(help="The command that made them, for the text.")] = None,
@@ -293,7 +293,7 @@ def report(
     stage(folders, out=out, command=command, publish=publish, files=plugin)
 
 
-@app.command()
+@app.command(epilog="Example: sertk compare exp/loso/p1-ce exp/loso/whisper-probe")
 def compare(
     folders: Annotated[
         list[Path], typer.Argument(help="System folders, exp/PROTOCOL/SYSTEM, run folders, or folders above them.")
@@ -311,7 +311,7 @@ def compare(
     stage(folders, seconds=seconds, truth=truth, out=out, files=plugin)
 
 
-@app.command()
+@app.command(epilog="Example: sertk audit data/emodb --protocol emobox")
 def audit(
     lists: Annotated[
         list[str],
@@ -341,7 +341,7 @@ def _unless_nothing_to_do(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@app.command()
+@app.command(epilog="Example: sertk recipe egs/ravdess --root RAVDESS_FOLDER --system whisper-probe --fold 1")
 @_unless_nothing_to_do
 @with_choices
 def recipe(
@@ -396,7 +396,7 @@ def recipe(
     raise typer.Exit(runner.run(path, ask, ctx.obj))
 
 
-@app.command()
+@app.command(epilog="Example: sertk sweep ravdess/p3-table1 --root RAVDESS_FOLDER --nj 2")
 @with_choices
 def sweep(
     name: Annotated[str, typer.Argument(help="A sweep's YAML file, RECIPE/NAME, or a NAME that several recipes have.")],
@@ -437,7 +437,7 @@ def sweep(
     raise typer.Exit(sweep_runner.sweep(name, ask, row, recipe, what))
 
 
-@app.command()
+@app.command(epilog="Example: sertk kaldi data/emodb kaldi/ --protocol loso --fold 03")
 def kaldi(
     data: DataFolder,
     out: Annotated[Path, typer.Argument(help="Where to write; with a protocol its train/, dev/ and test/.")],
@@ -456,7 +456,7 @@ guests = typer.Typer(cls=ListFirst, help="List the plugins; write a new one; che
 app.add_typer(guests, name="plugins")
 
 
-@guests.command("list")
+@guests.command("list", epilog="Example: sertk plugins loss triplet")
 def list_plugins(
     kind: Annotated[str | None, typer.Argument(help="A kind: loss, backbone, corpus, ...")] = None,
     name: Annotated[str | None, typer.Argument(help="One of that kind: its settings.")] = None,
@@ -468,30 +468,30 @@ def list_plugins(
     show.plugins(kind, name, plugin)
 
 
-@guests.command()
+@guests.command(epilog="Example: sertk plugins new loss smooth")
 def new(
     kind: Annotated[str, typer.Argument(help="A kind: loss, pooling, feature, ...")],
     name: Annotated[str, typer.Argument(help="What users will type.")],
     out: Annotated[Path, typer.Option(help="Where the folder sertk-NAME goes.")] = Path(),
 ) -> None:
-    """Write a distribution with a plugin, which works at once: sertk plugins new loss smooth."""
+    """Write a distribution with a plugin that works at once."""
     from sertk.cli.guests import new as write
 
     root = write(kind, name, out)
     typer.echo(f"wrote {root}. Next: pip install -e {root} && sertk plugins check {root.name}")
 
 
-@guests.command()
+@guests.command(epilog="Example: sertk plugins check sertk-smooth")
 def check(
     what: Annotated[str, typer.Argument(metavar="DISTRIBUTION|FILE.py", help="Whose plugins.")],
 ) -> None:
-    """Run the contracts of what a distribution or a file offers: sertk plugins check sertk-smooth."""
+    """Run the contracts of what a distribution or a file offers."""
     from sertk.cli.guests import check as run
 
     raise typer.Exit(run(what))
 
 
-@app.command()
+@app.command(epilog="Example: sertk doctor")
 def doctor() -> None:
     """Check the installation; each fault comes with its fix."""
     from sertk.cli.show import findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,7 +27,7 @@ from sertk.core.files import (
     text_bytes,
     write_jsonl,
 )
-from sertk.core.walk import FFMPEG, below
+from sertk.core.walk import FFMPEG, READ, below
 from sertk.corpus import audio
 from sertk.corpus.audit import duplicates, recordings
 from sertk.corpus.audit_page import page
@@ -87,8 +88,9 @@ def prepare(
     for note in [*reader.notes(), *case_messages(utterances)]:
         say(f"{name}: {note}")
     if not utterances:
-        first = f"; the first: {failed[0]['reason']}" if failed else ""
-        raise SertkError(f"{root} holds no file of {name}{first}. Give the corpus folder with --root: {reader.about}.")
+        first = f" The first of {len(failed)}: {failed[0]['reason']}." if failed else ""
+        where = _elsewhere(root) or f"Give the corpus folder with --root: {reader.about}."
+        raise SertkError(f"No audio of {name} was found in {root}.{first} {where}")
     shas = {i: fact.sha256 for i, fact in facts.items()}
     asked = set(chosen if protocols else ())
     made = contents(name, reader, {**others, **chosen}, asked, utterances, shas, failed)
@@ -139,6 +141,13 @@ def _write(
     renew(audios, lambda: lines_bytes(audios, map(audio.to_json, (facts[one.id] for one in utterances))), unfinished)
     _write_protocols(out / "protocols", made, there)  # what another call wrote meanwhile stays
     renew(whole, partial(document_bytes, whole, about))
+
+
+def _elsewhere(root: Path) -> str:
+    """Where the audio below the root lies, if that is one folder further down; as a question."""
+    folders = [str(path.parent) for path in below(root).having(READ)]
+    base = Path(os.path.commonpath(folders)) if folders else root
+    return "" if base == root else f"{len(folders):,} audio files are in {base}: is --root {base}?"
 
 
 def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:

@@ -150,6 +150,6 @@ def _compare(there: Mapping[str, object], here: Mapping[str, object]) -> None:
     odd = next((name for name in {**here, **there} if there.get(name) != here.get(name)), None)
     if odd is not None:
         raise UsageError(
-            f"train.init does not fit this run: {odd} is {there.get(odd, 'absent')} in the bundle and "
-            f"{here.get(odd, 'absent')} here. Give the run what bundle.json says, or another --init."
+            f"Cannot start from the bundle of train.init: it was trained with {odd} = {there.get(odd, 'nothing')}, "
+            f"this run has {odd} = {here.get(odd, 'nothing')}. Give the run what bundle.json says, or another --init."
         )

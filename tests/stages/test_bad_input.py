@@ -499,8 +499,22 @@ def test_a_run_folder_is_one_processes(data: Path, tmp_path: Path) -> None:
 
 def test_a_corpus_root_without_its_files_is_told_what_belongs_there(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "note.wav", noise(0.5), 16_000)
-    with pytest.raises(SertkError, match=r"holds no file of ravdess; the first: name 'note\.wav' is not .*Zenodo"):
+    with pytest.raises(
+        SertkError, match=r"No audio of ravdess was found in .*\. The first of 1: name 'note\.wav' is not .*Zenodo"
+    ):
         prepare("ravdess", tmp_path, tmp_path / "out", [], 0.1, 2)
+
+
+def test_a_list_whose_audio_lies_further_down_asks_for_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "samples" / "ann").mkdir(parents=True)
+    (tmp_path / "samples" / "bob").mkdir()
+    for name in ("ann/1.wav", "bob/2.wav", "bob/3.wav"):
+        soundfile.write(tmp_path / "samples" / name, noise(0.5), 16_000)
+    (tmp_path / "list.csv").write_text("path,speaker,label\nann/1.wav,ann,anger\nbob/2.wav,bob,neutral\n")
+    says = rf"No audio of .* was found in {tmp_path}\. The first of 2: .*3 audio files are in (.*): is --root \1\?"
+    with pytest.raises(SertkError, match=says) as caught:
+        prepare(f"table:list={tmp_path / 'list.csv'}", tmp_path, tmp_path / "out", [], 0.1, 2)
+    assert str(caught.value).endswith(f"is --root {tmp_path / 'samples'}?")
 
 
 def test_an_empty_input_is_not_the_working_folder(mine: Path) -> None:

@@ -28,7 +28,7 @@ def audio_files(root: Path, expected: str) -> list[Path]:
         SertkError: Where the folder is missing or holds no audio.
     """
     if not root.is_dir():
-        raise SertkError(f"{root} is not a folder. Give the corpus folder with --root; expected there: {expected}.")
+        raise SertkError(f"'{root}' is not a folder. Give the corpus folder with --root; expected there: {expected}.")
     paths = below(root).having(AUDIO)
     if not paths:
         raise SertkError(f"{root} holds no {' or '.join(AUDIO)} file. Give another --root; expected there: {expected}.")

@@ -35,7 +35,7 @@ class Folder(Corpus):
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
         """Every audio file below `root`; its first folder is its label."""
         if not root.is_dir():
-            raise SertkError(f"{root} is not a folder. Give the corpus folder with --root; expected there: {LAYOUT}.")
+            raise SertkError(f"'{root}' is not a folder. Give the corpus folder with --root; expected there: {LAYOUT}.")
         found = below(root)
         paths, copies = _chosen(found)
         if not paths:

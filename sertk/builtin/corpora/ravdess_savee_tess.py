@@ -82,7 +82,7 @@ def _member(one: Utterance, corpus: str, folder: Path) -> Utterance:
 def _folders(root: Path) -> dict[str, Path]:
     """The folder of each corpus that is there, by its name in any case."""
     if not root.is_dir():
-        raise SertkError(f"{root} is not a folder. Give the folder with --root; expected there: {LAYOUT}.")
+        raise SertkError(f"'{root}' is not a folder. Give the folder with --root; expected there: {LAYOUT}.")
     found: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
         name = path.name.lower()

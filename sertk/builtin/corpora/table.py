@@ -106,7 +106,7 @@ class Table(Corpus):
             InputError: On a row that cannot be read.
         """
         if not root.is_dir():
-            raise SertkError(f"{root} is not a folder. Give the folder that holds the audio with --root.")
+            raise SertkError(f"'{root}' is not a folder. Give the folder that holds the audio with --root.")
         path = self._find(root)
         rows = list(_rows(path))
         columns = self._map([*dict.fromkeys(column for _, row in rows for column in row)], path)

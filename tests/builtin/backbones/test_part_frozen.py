@@ -444,7 +444,7 @@ def test_what_does_not_fit_a_bundle_whose_frozen_part_was_cached_is_told_before_
     begun: Path, source: str, prepared: Data
 ) -> None:
     read = run_settings(source, **{"train.init": str(begun), "backbone.freeze": "none", "pooling": "mean_std"})
-    with pytest.raises(UsageError, match=r"train\.init does not fit this run"):
+    with pytest.raises(UsageError, match=r"Cannot start from the bundle of train"):
         rehearse(PLUGINS, with_frozen(PLUGINS, read), prepared.protocol("emobox").classes)
     fits = run_settings(source, **{"train.init": str(begun), "backbone.freeze": "none"})
     rehearse(PLUGINS, with_frozen(PLUGINS, fits), prepared.protocol("emobox").classes)
