@@ -21,8 +21,9 @@ def load(bundle: str | Path, device: str = "cpu", plugins: Sequence[str | Path] 
         device: cpu, cuda, cuda:N.
         plugins: The plugin files that the bundle was trained with, where there are any; they are run.
 
-    >>> sertk.load("model/")("a.wav")  # doctest: +SKIP
-    {'anger': 0.91, 'happiness': 0.05, 'neutral': 0.03, 'sadness': 0.01}
+    Examples:
+        >>> sertk.load("model/")("a.wav")  # doctest: +SKIP
+        {'anger': 0.91, 'happiness': 0.05, 'neutral': 0.03, 'sadness': 0.01}
     """
     from sertk.plugins import Plugins
     from sertk.scoring.scorer import Scorer  # here, so that `sertk --help` does not pay for torch

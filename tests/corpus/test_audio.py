@@ -301,7 +301,7 @@ def test_a_flac_that_does_not_state_its_length_is_not_counted_for_ever(
     path = tmp_path / "a.flac"
     soundfile.write(path, np.zeros((50_000, 2)), RATE)
     monkeypatch.setattr(audio, "MOST", 60_000)
-    monkeypatch.setattr(audio, "BLOCK", 20_000)
+    monkeypatch.setattr(audio, "COUNTING", 20_000)
     # two blocks were counted, 40000 / 16000 / 3600 hours, and not the rest
     assert "states 0.0006944 hours of 2 channels, and 60000 samples are read at once" in refusal(unstated(path))
 

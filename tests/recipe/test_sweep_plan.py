@@ -227,7 +227,7 @@ def test_a_fold_whose_name_has_a_comma_is_named_alone(tmp_path: Path) -> None:
 
 def test_a_forced_run_is_not_put_with_one_that_goes_on(tmp_path: Path) -> None:
     steps = [step(fold, "0", tmp_path) for fold in "abc"]
-    write_json(steps[1].stamp, {"settings": digest([{}])})  # of these settings, and something else changed
+    write_json(steps[1].stamp, {"settings": digest([{}]), "makes": []})  # of these settings, and something else changed
     made = commands(steps, 1, force=False)
     assert sorted((",".join(str(one.run) for one in x.steps), "--force" in x.words) for x in made) == [
         ("('a', '0'),('c', '0')", False),

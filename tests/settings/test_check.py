@@ -37,7 +37,7 @@ from sertk.settings.values import component_of, component_text, value_of
         ("normalize", "z", "normalize is 'z'. It must be dimension | scalar | none or a mapping of names"),
         ("crop", {"lenght": 3}, "unknown setting 'crop.lenght'; did you mean 'length'?"),
         ("crop", {"hop": 3}, "crop needs length"),
-        ("crop", {"length": 0}, "crop has length 0.0 s and hop None s. Both must be above 0."),
+        ("crop", {"length": 0}, "crop has length 0.0 s and hop None s. Both must be above 0, and 3600.0 s at most."),
         ("crop", {"length": 1, "train": "last"}, "crop.train is 'last'. It must be first | all | center | random."),
         ("crop", "3", "crop is '3'. It must be settings"),
         ("segments", "140", "segments '140' is not LENGTH:HOP"),

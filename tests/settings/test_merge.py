@@ -299,7 +299,7 @@ def test_plugin_files_on_the_command_line_come_after_the_documents(tmp_path: Pat
 
 
 def test_what_is_no_settings_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SertkError, match=r"cannot read settings .*absent\.yaml"):
+    with pytest.raises(SertkError, match=r"cannot read settings: .*absent\.yaml is missing"):
         merge.load(None, tmp_path / "absent.yaml")
     with pytest.raises(SertkError, match="holds a list, and not KEY: VALUE lines"):
         settings(tmp_path, "- 1\n")
