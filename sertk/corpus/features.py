@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from sertk.core import Backbone, Feature, Padded, SertkError, UsageError, Utterance
 from sertk.core.files import SCHEMA, abandoned, digest, read_jsonl, size_of, write_jsonl, writing
-from sertk.core.forms import Form
+from sertk.core.forms import Form, fits
 from sertk.corpus.audio import Facts
 from sertk.plugins import Plugins
 from sertk.settings.plain import plain, run_part
@@ -284,7 +285,8 @@ def write_shard(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes one shard of a store with a checksum of each feature, whole or not at all."""
     sums = {sha: checksum(sha, tensor) for sha, tensor in tensors.items()}
     with writing(folder / f"{digest(sorted(tensors))}.safetensors") as file:
-        file.write(save(dict(tensors), {"schema": "2", **sums}))
+        # one entry, for safetensors writes several in any order, and a shard has the same bytes in every run
+        file.write(save(dict(tensors), {"sums": json.dumps({"schema": "2", **sums}, sort_keys=True)}))
 
 
 def checksum(sha: str, tensor: Tensor) -> str:
@@ -308,6 +310,10 @@ def _open(path: str) -> tuple[Any, Mapping[str, str] | None]:
     size_of(Path(path), "Delete its folder and run `sertk featurize` again.")
     try:
         shard = safe_open(path, "pt")
-        return shard, shard.metadata()  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, SafetensorError) as error:
+        told = shard.metadata()  # type: ignore[no-untyped-call]
+        sums = None if told is None else json.loads(told["sums"])
+    except (KeyError, OSError, ValueError, SafetensorError) as error:
         raise _damaged(Path(path), error) from None
+    if sums is not None and not fits(sums, Mapping[str, str]):
+        raise _damaged(Path(path), "its checksums are no texts")
+    return shard, sums

@@ -141,3 +141,11 @@ def test_more_features_than_memory_is_given_are_read_as_they_come(tmp_path: Path
     assert store.loaded("abcde", first) is not store
     assert store.loaded("abcde", first - 1) is store
     assert store.loaded("cd", first - 1) is not store  # one shard of the two
+
+
+def test_a_shard_has_the_same_bytes_in_every_run(tmp_path: Path) -> None:
+    rows = {f"{place:016x}": torch.full((2, 3), float(place)) for place in range(40)}
+    for name in ("a", "b"):
+        write_shard(tmp_path / name, rows)
+    (one,), (other,) = ((tmp_path / name).glob("*.safetensors") for name in ("a", "b"))
+    assert one.read_bytes() == other.read_bytes()
