@@ -452,7 +452,7 @@ def _offered(implementation: pluggy.HookImpl, where: str) -> Mapping[str, Callab
     try:
         offered = implementation.function()
     except (Exception, SystemExit) as error:  # a body imports what it needs, so this is where most guests fail
-        raise SertkError(f"{where} fails: {type(error).__name__}: {error}. Mend or uninstall it.") from error
+        raise SertkError(f"{where} fails: {type(error).__name__}: {error}. Repair or uninstall it.") from error
     if not isinstance(offered, Mapping):
         raise SertkError(f"{where} gives {offered!r}; it gives names and what makes them, such as {{'poly': Poly}}.")
     return offered

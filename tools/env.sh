@@ -142,7 +142,7 @@ install() {
         say "uv failed. It does not read pip's configuration (an index, a certificate), so trying pip."
     fi
     say "installing into $venv with pip ($size)"
-    with_pip || die "pip failed, see above; mend the cause and run this again"
+    with_pip || die "pip failed, see above; remove the cause and run this again"
 }
 
 # Makes .venv or brings it up to date: one that is ours and unfinished, or broken, or moved, is made anew; one that

@@ -50,7 +50,7 @@ install() {
         with_uv "$1" && return
         say "uv failed; it does not read pip's configuration (an index, a certificate), so trying pip"
     fi
-    with_pip "$1" || die "neither uv nor pip could install $1, see above; mend the cause and run this again"
+    with_pip "$1" || die "neither uv nor pip could install $1, see above; remove the cause and run this again"
 }
 
 # A command of the second environment in the empty folder, without what would let it find this repository or ours.

@@ -60,7 +60,7 @@ class Functionals(Feature):
             )
         if not wave.isfinite().all():
             raise InputError(
-                f"{what} has samples that are no numbers; all must be finite. Mend the augmentation in front of it."
+                f"{what} has samples that are no numbers; all must be finite. Correct the augmentation in front of it."
             )
         # opensmile casts to 16 bits without a look: from full scale on, 1.0 included, samples would change their sign
         legal = wave.float().clamp(-1.0, 32767 / 32768)

@@ -89,7 +89,7 @@ def _load(name: str) -> Any:  # noqa: ANN401 - a function or a typer app
     except Exception as error:
         raise SertkError(
             f"command {name!r} of {who[0]} ({point.value}) does not load: {type(error).__name__}: {error}. "
-            "Mend or uninstall it."
+            "Repair or uninstall it."
         ) from error
 
 

@@ -79,7 +79,7 @@ def unreadable(error: OSError | ValueError, path: Path, mend: str) -> SertkError
         return SertkError(f"{path} is missing. {mend}")
     if isinstance(error, PermissionError):
         return SertkError(
-            f"Cannot read {path} ({error.strerror}). Mend its rights, and those of its folders: chmod u+rX PATH."
+            f"Cannot read {path} ({error.strerror}). Change its rights, and those of its folders: chmod u+rX PATH."
         )
     why = error.strerror if isinstance(error, OSError) else error
     return SertkError(f"Cannot read {str(path)!a} ({why}). {mend}")
@@ -94,7 +94,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         path = Path(str(error.filename or "a file"))
         if error.errno in (errno.EACCES, errno.EPERM):  # what is written says so itself, see `writing`
-            return f"No right to use {path} ({error.strerror}). Mend its rights (chmod), or choose another."
+            return f"No right to use {path} ({error.strerror}). Change its rights (chmod), or choose another."
         return str(explain(error, path))
     return (
         f"{type(error).__name__}: {error}. This is a bug of sertk or of a plugin: run again with `sertk --debug ...`."

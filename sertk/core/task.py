@@ -55,8 +55,8 @@ class AuxTask:
     def _place(self, who: str, value: object) -> float:
         if str(value) not in self.classes:
             raise InputError(
-                f"{who}: {value!r} is no class of the task; they are {', '.join(self.classes)}. Mend the manifest, or "
-                "state your classes in a protocol's `aux`."
+                f"{who}: {value!r} is no class of the task; they are {', '.join(self.classes)}. Correct the manifest, "
+                "or state your classes in a protocol's `aux`."
             )
         return float(self.classes.index(str(value)))
 
@@ -65,7 +65,7 @@ class AuxTask:
             return float(str(value))
         except ValueError:
             raise InputError(
-                f"{who}: the value {value!r} of a scale is no number. Mend the manifest, or name the classes in a "
+                f"{who}: the value {value!r} of a scale is no number. Correct the manifest, or name the classes in a "
                 "protocol's `aux`."
             ) from None
 

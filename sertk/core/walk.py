@@ -55,7 +55,7 @@ def below(root: Path) -> Below:
     found, closed, seen, links = list[str](), dict[Path, str](), set[str](), [root]
 
     def note(error: OSError) -> None:
-        closed[Path(error.filename)] = f"{error.filename} cannot be looked into ({error.strerror}). Mend its rights."
+        closed[Path(error.filename)] = f"{error.filename} cannot be looked into ({error.strerror}). Change its rights."
 
     # folders before links to them: a recording is found where it lies
     while links:

@@ -264,7 +264,7 @@ def _opened(path: Path, who: str, *, ffmpeg: bool) -> Iterator[Sound]:
 def _cut(file: Sound, start: float, duration: float | None) -> tuple[int, int]:
     """The first frame of a cut, and how many there are."""
     if not (0 <= start < math.inf and (duration is None or 0 < duration < math.inf)):
-        raise InputError(f"start {start} and duration {duration} are no seconds of a cut. Mend them.")
+        raise InputError(f"start {start} and duration {duration} are no seconds of a cut. Correct them.")
     first = min(round(start * file.samplerate), file.frames)
     rest = file.frames - first
     return first, rest if duration is None else min(round(duration * file.samplerate), rest)
@@ -290,7 +290,9 @@ def _check_header(file: Sound, frames: int, path: Path) -> None:
     """Refuses what a header claims and nobody recorded, before memory is asked for it."""
     rate = file.samplerate
     if not RATES[0] <= rate <= RATES[1]:
-        raise InputError(f"{path} states a rate of {rate} Hz; {RATES[0]} to {RATES[1]} Hz are read. Mend its header.")
+        raise InputError(
+            f"{path} states a rate of {rate} Hz; {RATES[0]} to {RATES[1]} Hz are read. Correct its header."
+        )
     size = path.stat().st_size
     if not file.frames and size > HEADER:
         raise InputError(
@@ -375,7 +377,7 @@ def _why(path: Path, error: Exception) -> str:
     except (OSError, ValueError) as found:
         return f"{path} cannot be looked at ({found}). Check the path, and the rights of its folders."
     if not os.access(path, os.R_OK):
-        return f"{path} cannot be read: you have no right to. Mend its rights: chmod +r FILE."
+        return f"{path} cannot be read: you have no right to. Change its rights: chmod +r FILE."
     if not size:
         return f"{path} is an empty file (0 bytes). Obtain it again."
     if isinstance(error, MemoryError):
@@ -486,7 +488,7 @@ def examine(root: Path, utterance: Utterance, least: float, *, ffmpeg: bool = Fa
     if lacking > OVERSHOOT:
         raise InputError(
             f"{utterance.id}: its cut of {path} ends {lacking:.2f} s behind the end of the file. "
-            "Mend its start and duration."
+            "Correct its start and duration."
         )
     file = path.stat()
     # equal samples at another rate, or dealt to other channels, are another sound

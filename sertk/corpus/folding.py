@@ -116,7 +116,7 @@ def make_folds(protocol: Protocol, kept: Kept, labels: Mapping[str, str]) -> dic
     check_rules(protocol)
     folds = _folds(protocol, kept, labels)
     if not folds:
-        raise SertkError("no fold has an utterance to test here. Complete the corpus, or mend the fold rule.")
+        raise SertkError("no fold has an utterance to test here. Complete the corpus, or correct the fold rule.")
     return folds
 
 
@@ -173,7 +173,7 @@ def read_table(path: Path) -> Lists:
         if "utterance" not in row or not {"test_folds", "part"} & row.keys():
             raise SertkError(f"fold table {path} has the columns {', '.join(map(str, row))}. {COLUMNS}")
         if None in row.values() or None in row:
-            raise SertkError(f"fold table {path}: row {number} has not as many cells as the header. Mend the row.")
+            raise SertkError(f"fold table {path}: row {number} has not as many cells as the header. Correct the row.")
     whole = bool(rows) and "part" in rows[0]
     places = [(row["utterance"], fold, part) for row in rows for fold, part in _places(row)]
     odd = next((part for _, _, part in places if part not in PARTS), None)

@@ -144,7 +144,7 @@ def _audited(folds: Folds, protocol: Protocol, utterances: Sequence[Utterance], 
     if found:
         raise OverlapError(
             f"protocol {folds.name!r} of {folds.corpus} does not declare what its parts share: "
-            f"{'; '.join(found)}. Mend the corpus folder, choose another "
+            f"{'; '.join(found)}. Correct the corpus folder, choose another "
             "with --protocol, or state a protocol of your own: `overlaps` declares it, and `duplicates: keep_first` or "
             "`drop: [ids]` leaves copies of a recording out."
         )

@@ -178,7 +178,7 @@ def _check_dropped(protocol: Protocol, name: str, corpus: str, known: Sequence[s
         close = get_close_matches(unknown[0], known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise SertkError(
-            f"protocol {name!r} drops {len(unknown)} ids that {corpus} has not, the first {unknown[0]!r}{hint} Mend "
+            f"protocol {name!r} drops {len(unknown)} ids that {corpus} has not, the first {unknown[0]!r}{hint} Correct "
             "its `drop`."
         )
 

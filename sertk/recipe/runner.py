@@ -129,7 +129,7 @@ def _skipped(stage: str, count: int, steps: Sequence[Step]) -> str:
 
 def _finish(step: Step, before: Fingerprint, code: int, *, allow_failed: bool) -> int:
     if code == 3 and not allow_failed:
-        say(f"{step.stage}: some inputs failed, listed above. Mend them, or go on without: --allow-failed")
+        say(f"{step.stage}: some inputs failed, listed above. Correct them, or go on without: --allow-failed")
     if code == 0 or (code == 3 and allow_failed):
         stamp(step, fingerprint(step) if step.folder else before)  # prepare may have made the corpus itself
         return 0

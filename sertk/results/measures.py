@@ -20,7 +20,7 @@ OURS = (
 )
 
 
-MEND = "Mend it, or leave it out."
+MEND = "Correct it, or leave it out."
 ROUNDING = 1e-9  # by which a figure may be beyond its range
 
 

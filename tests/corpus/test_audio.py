@@ -394,7 +394,7 @@ def test_a_file_without_the_right_to_read_it_is_not_called_no_audio(
         failed = soundfile.LibsndfileError(2, "Error opening: ")
         monkeypatch.setattr(audio, "Sound", lambda _: (_ for _ in ()).throw(failed))
         monkeypatch.setattr(os, "access", lambda *_: False)
-    assert refusal(path).endswith("a.wav cannot be read: you have no right to. Mend its rights: chmod +r FILE.")
+    assert refusal(path).endswith("a.wav cannot be read: you have no right to. Change its rights: chmod +r FILE.")
 
 
 def test_a_path_that_is_too_long_is_named(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_protocol_that_shares_speakers_without_saying_so_is_refused(
     ):
         prepare("ravdess", corpus, tmp_path / "data", [str(mixed)], 0.05, 1)
     mixed.write_text(MIXED.replace("train+dev, train+test, dev+test], text", "train+dev, train+test], text"))
-    with pytest.raises(OverlapError, match=r"what its parts share: dev and test share 7 speakers[^;]*\. Mend the"):
+    with pytest.raises(OverlapError, match=r"what its parts share: dev and test share 7 speakers[^;]*\. Correct the"):
         prepare("ravdess", corpus, tmp_path / "data", [str(mixed)], 0.05, 1)
 
 

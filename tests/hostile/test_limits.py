@@ -263,9 +263,9 @@ def test_a_list_a_shard_or_settings_that_are_no_file_are_refused(kind: str, tmp_
     for name in ("a.jsonl", "a.json", "a.yaml", "a.safetensors"):
         make(tmp_path / name, kind)
     with refused(r"a\.jsonl is a folder, a pipe or a device"):
-        list(read_jsonl(tmp_path / "a.jsonl", "Mend."))
+        list(read_jsonl(tmp_path / "a.jsonl", "Correct."))
     with refused(r"a\.json is a folder, a pipe or a device"):
-        read_json(tmp_path / "a.json", "Mend.")
+        read_json(tmp_path / "a.json", "Correct.")
     with refused(r"a\.yaml is a folder, a pipe or a device"):
         merge.read(tmp_path / "a.yaml")
     with refused(r"a\.safetensors is a folder, a pipe or a device"):
@@ -278,11 +278,11 @@ def test_a_line_of_a_gigabyte_is_refused(tmp_path: Path) -> None:
         file.write(b'{"id": "1"}\n')
         file.truncate(2**30)  # zeros, none of them on the disk
     with refused(r"a\.jsonl:2: the line is longer than 16777216 characters"):
-        list(read_jsonl(path, "Mend."))
+        list(read_jsonl(path, "Correct."))
     with path.open("ab") as file:
         file.truncate(2**31)
     with refused("bytes, and 1073741824 are read at most"):
-        read_json(path, "Mend.")
+        read_json(path, "Correct.")
 
 
 def test_deep_nesting_and_endless_numbers_are_refused(tmp_path: Path) -> None:
@@ -290,9 +290,9 @@ def test_deep_nesting_and_endless_numbers_are_refused(tmp_path: Path) -> None:
     for text, says in (("[" * 100_000 + "]" * 100_000, "nested too deeply"), ("1" * 10_000, "not JSON")):
         path.write_text(f'{{"schema": 1, "x": {text}}}\n')
         with refused(says):
-            read_json(path, "Mend.")
+            read_json(path, "Correct.")
         with refused(says):
-            list(read_jsonl(path, "Mend."))
+            list(read_jsonl(path, "Correct."))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "x: " + "{a: " * 100_000, "- " * 100_000])
@@ -333,11 +333,11 @@ def test_a_file_that_may_not_be_read_is_not_called_one_that_cannot_be_written(
 
     for word in ("open", "read_bytes"):
         monkeypatch.setattr(Path, word, refuse)
-    for read in (lambda: read_json(path, "Mend."), lambda: list(read_jsonl(path, "Mend."))):
-        with refused(r"Cannot read .*a\.json \(Permission denied\)\. Mend its rights"):
+    for read in (lambda: read_json(path, "Correct."), lambda: list(read_jsonl(path, "Correct."))):
+        with refused(r"Cannot read .*a\.json \(Permission denied\)\. Change its rights"):
             read()
     assert (
-        sentence(closed) == f"No right to use {path} (Permission denied). Mend its rights (chmod), or choose another."
+        sentence(closed) == f"No right to use {path} (Permission denied). Change its rights (chmod), or choose another."
     )
 
 

@@ -53,7 +53,7 @@ def test_a_folder_gives_all_that_looks_like_audio_and_names_what_is_closed(
     found = find_inputs([str(tmp_path)], {}, failed)
     assert [one.id for one in found.utterances] == [f"{tmp_path}/{name}" for name in ("b/1.caf", "b/2.OPUS", "c/3.m4a")]
     assert [(one["id"], one["reason"]) for one in failed] == [
-        (f"{tmp_path}/shut", f"{tmp_path}/shut cannot be looked into (Permission denied). Mend its rights.")
+        (f"{tmp_path}/shut", f"{tmp_path}/shut cannot be looked into (Permission denied). Change its rights.")
     ]
 
 

@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_looked_into_is_one_line(
 ) -> None:
     shut(root / "sadness")
     assert run(root, tmp_path / "out") == {
-        str(root / "sadness"): f"{root}/sadness cannot be looked into (Permission denied). Mend its rights."
+        str(root / "sadness"): f"{root}/sadness cannot be looked into (Permission denied). Change its rights."
     }
     assert len(Data(tmp_path / "out").utterances) == 36
 

@@ -152,7 +152,7 @@ def _read(path: Path) -> dict[str, Line]:
         where = f"{path}:{number}"
         key, *rest = BLANKS.split(text.strip(" \t"), maxsplit=1)
         if not key or (not rest and path.name != "text"):  # a transcript may be empty
-            raise InputError(f"{where}: {text!r} is not KEY VALUE. Mend or remove the line.")
+            raise InputError(f"{where}: {text!r} is not KEY VALUE. Correct or remove the line.")
         name = composed(key)
         if name in lines:
             raise InputError(f"{where}: {key} comes twice, first at {lines[name].where}. Remove one of the lines.")

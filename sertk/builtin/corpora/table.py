@@ -233,7 +233,7 @@ def _separated(path: Path, delimiters: Sequence[str]) -> Iterator[tuple[str, Row
             else:
                 yield where, dict(zip(header, (cell.strip() for cell in cells), strict=True))
     except csv.Error as error:
-        raise InputError(f"{path}:{lines.line_num}: {error}. Mend the quotes of that line.") from None
+        raise InputError(f"{path}:{lines.line_num}: {error}. Correct the quotes of that line.") from None
 
 
 def _decoded(path: Path) -> str:
@@ -322,9 +322,9 @@ def _cut(cells: Mapping[str, str], where: str) -> tuple[float, float | None]:
     if end is None:
         return start, duration
     if end <= start:
-        raise InputError(f"{where}: end {end:g} is not behind start {start:g}. Mend one of them.")
+        raise InputError(f"{where}: end {end:g} is not behind start {start:g}. Correct one of them.")
     if duration is not None and abs(end - start - duration) > 0.01:
-        raise InputError(f"{where}: {start:g} to {end:g} s are not {duration:g} s (start, end, duration). Mend one.")
+        raise InputError(f"{where}: {start:g} to {end:g} s are not {duration:g} s (start, end, duration). Correct one.")
     return start, round(end - start, 6)
 
 
