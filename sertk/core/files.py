@@ -20,6 +20,7 @@ from typing import IO, Any
 from sertk.core.errors import InputError, SertkError
 from sertk.core.forms import Form, shown
 
+BLANKS = re.compile(r"[ \t]+")
 SCHEMA = 1
 Document = Mapping[str, Any]
 """What a JSON file, or a line of one, says; its keys are fixed by what wrote it. Settings are no documents: they have
@@ -429,6 +430,23 @@ def each_line(path: Path, mend: str) -> Iterator[str]:
         raise unreadable(error, path, mend) from None
     except UnicodeDecodeError as error:
         raise SertkError(f"{path} is not UTF-8 ({error}). {mend}") from None
+
+
+def kaldi_lines(path: Path, mend: str) -> Iterator[tuple[str, str, str]]:
+    """The `KEY VALUE` lines of a file of Kaldi's, one at a time: where, key and value.
+
+    Spaces and tabs separate, as in Kaldi: a no-break space is a part of a word. A blank line has an empty key.
+
+    Args:
+        path: Of the file, in UTF-8.
+        mend: The next step, for the error.
+
+    Raises:
+        SertkError: See `each_line`.
+    """
+    for number, line in enumerate(each_line(path, mend), 1):
+        key, *rest = BLANKS.split(line.strip(" \t\r"), maxsplit=1)
+        yield f"{path}:{number}", key, "".join(rest)
 
 
 def digest(content: object, size: int = 16) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import SCHEMA, Document, Record, each_line, read_json, read_jsonl
+from sertk.core.files import SCHEMA, Document, Record, kaldi_lines, read_json, read_jsonl
 from sertk.core.rows import Chosen, first_twice
 from sertk.core.walk import READ, UNREAD, below
 from sertk.corpus.prepared import Data
@@ -173,15 +173,13 @@ def _manifest_root(path: Path) -> Path:
 
 def _of_scp(path: Path) -> Iterator[tuple[str, Utterance]]:
     """The utterances of Kaldi's `ID PATH` lines."""
-    for number, line in enumerate(each_line(path, "Give Kaldi's ID PATH lines in UTF-8."), 1):
-        name, file = (*line.split(maxsplit=1), "", "")[:2]  # blanks or tabs, as Kaldi
+    for where, name, file in kaldi_lines(path, "Give Kaldi's ID PATH lines in UTF-8."):
         if not name:
             continue
-        file = file.strip()
         if not file or file.endswith("|"):
             what = "a pipe, which would run a command" if file else f"no path behind {name!r}"
-            raise SertkError(f"{path}:{number}: {what}. Write ID and PATH of an audio file on each line.")
-        yield f"{path}:{number}", Utterance(name, file, "unknown", None)
+            raise SertkError(f"{where}: {what}. Write ID and PATH of an audio file on each line.")
+        yield where, Utterance(name, file, "unknown", None)
 
 
 def of_corpus(

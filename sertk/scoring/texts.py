@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import read_jsonl, read_lines
+from sertk.core.files import kaldi_lines, read_jsonl
 from sertk.scoring.packed import Packed
 
 NEXT = "Give Kaldi's ID TEXT lines in UTF-8, or a .jsonl whose lines have id and text."
@@ -48,10 +48,9 @@ def _of_jsonl(path: Path) -> dict[str, str]:
 
 def _of_kaldi(path: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, line in enumerate(read_lines(path, NEXT), 1):
-        if line.strip():
-            name, text = (*line.split(maxsplit=1), "")[:2]
-            _put(texts, name, text.strip(), f"{path}:{number}")
+    for where, name, text in kaldi_lines(path, NEXT):
+        if name:
+            _put(texts, name, text, where)
     return texts
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sertk.core import SertkError
-from sertk.core.files import read_jsonl, read_lines, write_json, write_jsonl, write_text
+from sertk.core.files import kaldi_lines, read_jsonl, read_lines, write_json, write_jsonl, write_text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, [0.5, -math.inf]])
@@ -91,3 +91,14 @@ def test_lines_are_cut_at_line_feeds_alone_and_the_last_needs_none(tmp_path: Pat
     for text, lines in (("", []), ("\n", [""]), ("a\u2028b\n\nc", ["a\u2028b", "", "c"]), ("a\r\nb\n", ["a", "b"])):
         path.write_bytes(text.encode())
         assert read_lines(path, "") == lines
+
+
+def test_lines_of_kaldi_are_divided_at_spaces_and_tabs_alone(tmp_path: Path) -> None:
+    path = tmp_path / "wav.scp"
+    path.write_text("\ufeffu1 \t a b.wav \r\n\nu\u00a02\tc.wav\nu3\n", encoding="utf-8", newline="")
+    assert [*kaldi_lines(path, "Give it.")] == [
+        (f"{path}:1", "u1", "a b.wav"),
+        (f"{path}:2", "", ""),
+        (f"{path}:3", "u\u00a02", "c.wav"),
+        (f"{path}:4", "u3", ""),
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import ClassVar, Final, NamedTuple
 
 from sertk.builtin.corpora.anybody import BY_SPEAKER, composed, gender_of, relative, some
 from sertk.core import Corpus, InputError, Protocol, Rejected, Utterance
-from sertk.core.files import digest, read_lines, writing
+from sertk.core.files import BLANKS, digest, kaldi_lines, writing
 
-BLANKS: Final = re.compile(r"[ \t]+")  # what Kaldi separates by; a no-break space is a part of a word
 SORT: Final = "Sort it as Kaldi does: LC_ALL=C sort FILE -o FILE, or utils/fix_data_dir.sh"
 UTF8: Final = "Give a Kaldi data directory with --root (wav.scp, utt2spk, utt2emo), its files in UTF-8."
 
@@ -148,18 +146,16 @@ def _read(path: Path) -> dict[str, Line]:
     """
     lines: dict[str, Line] = {}
     before = b""
-    for number, text in enumerate(read_lines(path, UTF8), 1):
-        where = f"{path}:{number}"
-        key, *rest = BLANKS.split(text.strip(" \t"), maxsplit=1)
-        if not key or (not rest and path.name != "text"):  # a transcript may be empty
-            raise InputError(f"{where}: {text!r} is not KEY VALUE. Correct or remove the line.")
+    for where, key, value in kaldi_lines(path, UTF8):
+        if not key or (not value and path.name != "text"):  # a transcript may be empty
+            raise InputError(f"{where}: {key!r} is not KEY VALUE. Correct or remove the line.")
         name = composed(key)
         if name in lines:
             raise InputError(f"{where}: {key} comes twice, first at {lines[name].where}. Remove one of the lines.")
         if key.encode() < before:
             raise InputError(f"{where}: {key} stands behind {before.decode()}. {SORT}")
         # composed letters, so that a name is one in all files; paths stay as the disk has them
-        lines[name] = Line("".join(rest if path.name == "wav.scp" else map(composed, rest)), where)
+        lines[name] = Line(value if path.name == "wav.scp" else composed(value), where)
         before = key.encode()
     return lines
 
