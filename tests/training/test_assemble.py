@@ -157,8 +157,8 @@ def test_a_bundle_that_does_not_fit_is_refused_before_the_first_stage(
     assert cli(*words, "--dry-run").exit_code == 0
     for option, says in (
         (["--set", "head=cosine"], "heads.emotion"),
-        (["--set", "inputs.mel.n_mels=20"], "inputs.mel.n_mels is 40 in the bundle and 20 here"),
-        (["--set", "backbone.channels=[16,32,64]"], "is (32, 32, 3, 3) in the bundle and (64, 32, 3, 3) here"),
+        (["--set", "inputs.mel.n_mels=20"], "inputs.mel.n_mels = 40, this run has inputs.mel.n_mels = 20"),
+        (["--set", "backbone.channels=[16,32,64]"], "= (32, 32, 3, 3), this run has "),
     ):
         done = cli(*words, *option)
         assert done.exit_code == 2

@@ -138,14 +138,14 @@ def test_the_head_starts_anew_for_other_classes(
     [
         (
             {"backbone.channels": [8, 32, 32]},
-            r"backbone\.\S+ is \(16, 1, 3, 3\) in the bundle and \(8, 1, 3, 3\) here\. Give the run what bundle",
+            r"backbone\.\S+ = \(16, 1, 3, 3\), this run has backbone\.\S+ = \(8, 1, 3, 3\)\. Give the run what bundle",
         ),
-        ({"backbone.layers": 2}, r"backbone\.\S+ is absent in the bundle and \(96, 32\) here"),
-        ({"inputs.mel.n_mels": 44}, r"inputs\.mel\.n_mels is 40 in the bundle and 44 here"),
-        ({"normalize": "scalar"}, r"normalize is dimension in the bundle and scalar here"),
-        ({"audio.min_seconds": 0.2}, r"audio\.min_seconds is 0\.1 in the bundle and 0\.2 here"),
-        ({"pooling.project": 8}, r"pooling\.\S+ is absent in the bundle and \(8, \d+\) here"),
-        ({"losses": [{"name": "arcface"}]}, r"heads\.emotion\.weight is absent in the bundle and \(8, \d+\) here"),
+        ({"backbone.layers": 2}, r"backbone\.\S+ = nothing, this run has backbone\.\S+ = \(96, 32\)"),
+        ({"inputs.mel.n_mels": 44}, r"inputs\.mel\.n_mels = 40, this run has inputs\.mel\.n_mels = 44"),
+        ({"normalize": "scalar"}, r"normalize = dimension, this run has normalize = scalar"),
+        ({"audio.min_seconds": 0.2}, r"audio\.min_seconds = 0\.1, this run has audio\.min_seconds = 0\.2"),
+        ({"pooling.project": 8}, r"pooling\.\S+ = nothing, this run has pooling\.\S+ = \(8, \d+\)"),
+        ({"losses": [{"name": "arcface"}]}, r"heads\.emotion\.weight = nothing, this run has \S+ = \(8, \d+\)"),
     ],
     ids=str,
 )
