@@ -165,7 +165,6 @@ make_venv() {
     fi
     echo unfinished >"$stamp"
     install
-    kill %% 2>/dev/null || true
     state >"$stamp"
     say "installed in $SECONDS s"
 }

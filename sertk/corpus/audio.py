@@ -154,22 +154,48 @@ def decode(
             that are no numbers or absurdly large.
     """
     with _opened(path, who, ffmpeg=ffmpeg) as file:
-        first, frames = _cut(file, start, duration)
-        _check_header(file, frames, path)
-        samples = _samples(file, first, frames)
-        _check_whole(file, first + len(samples), start, duration, path)
-        rate = file.samplerate
-    _check_samples(samples, who, path)
-    return samples, rate
+        return _decoded(file, path, who, start, duration), file.samplerate
 
 
-def form(
-    path: Path, who: str, start: float = 0.0, duration: float | None = None, *, ffmpeg: bool = False
-) -> tuple[int, int]:
-    """The rate of a file and the frames of a cut of it, as its header states them; see `decode`."""
+def decode_up_to(
+    seconds: float, path: Path, who: str, start: float = 0.0, duration: float | None = None, *, ffmpeg: bool = False
+) -> tuple[Samples | None, int, int]:
+    """(S, channels) float32 samples, their rate and their number; no samples where they would take longer.
+
+    Args:
+        seconds: What is read at most.
+        path: See `decode`.
+        who: Likewise.
+        start: Likewise.
+        duration: Likewise.
+        ffmpeg: Likewise.
+
+    Raises:
+        InputError: See `decode`.
+    """
     with _opened(path, who, ffmpeg=ffmpeg) as file:
         _check_header(file, 0, path)
-        return file.samplerate, _cut(file, start, duration)[1]
+        stated = _cut(file, start, duration)[1]
+        if stated > seconds * file.samplerate:
+            return None, file.samplerate, stated
+        samples = _decoded(file, path, who, start, duration)
+        return samples, file.samplerate, len(samples)
+
+
+def _decoded(file: Sound, path: Path, who: str, start: float, duration: float | None) -> Samples:
+    first, frames = _cut(file, start, duration)
+    _check_header(file, frames, path)
+    samples = _samples(file, first, frames)
+    _check_whole(file, first + len(samples), start, duration, path)
+    _check_samples(samples, who, path)
+    return samples
+
+
+def form(path: Path, who: str) -> tuple[int, int]:
+    """The rate of a file and its frames, as its header states them; see `decode`."""
+    with _opened(path, who, ffmpeg=False) as file:
+        _check_header(file, 0, path)
+        return file.samplerate, file.frames
 
 
 def blocks(

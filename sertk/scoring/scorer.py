@@ -259,12 +259,12 @@ class Scorer:
         return {**found, **{one["id"]: one["reason"] for one in failed}}
 
     def _sound(self, root: Path, one: Utterance) -> Sound:
-        path, ffmpeg = root / one.path, self._audio.ffmpeg
-        rate, frames = audio.form(path, one.id, one.start, one.duration, ffmpeg=ffmpeg)
-        if self._cutting.windows or frames / rate > self._whole:
-            return Sound(frames / rate, None)
-        samples, rate = audio.decode(path, one.id, one.start, one.duration, ffmpeg=ffmpeg)
-        return Sound(len(samples) / rate, audio.wave_of(samples, rate, one.id, self._audio))
+        most = -1.0 if self._cutting.windows else self._whole  # all are cut
+        samples, rate, frames = audio.decode_up_to(
+            most, root / one.path, one.id, one.start, one.duration, ffmpeg=self._audio.ffmpeg
+        )
+        wave = None if samples is None else audio.wave_of(samples, rate, one.id, self._audio)
+        return Sound(frames / rate, wave)
 
     def window(
         self, utterances: Sequence[Utterance], sounds: Sounds, root: Path, batch: int, failed: list[Record]

@@ -47,15 +47,17 @@ def contracts(
         inputs: What a backbone is offered; 40 bands at 100 frames a second where None. Give `frames` for one that takes
             crops of a fixed length only.
         root: A folder of the corpus; without it what the corpus reads is not checked.
-        plugins: The registry; every installed plugin where None.
+        plugins: The registry; every installed plugin where None. Not with a class.
 
     Raises:
-        UsageError: Where nothing has that kind or name, or settings are given for several.
+        UsageError: Where nothing has that kind or name, settings are given for several, or a class with a registry.
     """
     if name is None and settings:
         raise UsageError("settings go with one component: contracts('loss', 'poly', {'epsilon': 2.0}).")
     if kind is None and name is not None:
         raise UsageError(f"give the kind of {name!r} too, one of {', '.join(KINDS)}.")
+    if callable(name) and plugins is not None:
+        raise UsageError("give a class, or `plugins` in which one has a name, and not both.")
     registry = plugins or Plugins()
     word = name.__name__ if callable(name) else name
     if kind is not None and callable(name):

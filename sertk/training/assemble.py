@@ -23,6 +23,7 @@ from sertk.modeling import build, bundle
 from sertk.modeling.build import Body
 from sertk.modeling.decide import make_decider
 from sertk.modeling.frontend import Frontend
+from sertk.modeling.limits import asks_for_values
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.results.measures import Measure
@@ -385,9 +386,8 @@ def rehearse(
                 warm_start.foresee(Path(t.init), plugins, s, None, classes)
         return
     except SertkError as error:
-        # torch refuses to look at values there, as a guest's part may do when it is made; anything else is wrong
-        cause = error.__cause__
-        if not isinstance(cause, NotImplementedError | RuntimeError) or "meta" not in str(cause):
+        cause = asks_for_values(error)
+        if cause is None:
             raise
         say(f"the model is checked when it is made: a part of it cannot be made on torch's meta device ({cause})")
         return

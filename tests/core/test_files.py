@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sertk.core import SertkError
-from sertk.core.files import kaldi_lines, read_jsonl, read_lines, write_json, write_jsonl, write_text
+from sertk.core.files import kaldi_lines, read_jsonl, read_lines, renew, write_json, write_jsonl, write_text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, [0.5, -math.inf]])
@@ -102,3 +102,17 @@ def test_lines_of_kaldi_are_divided_at_spaces_and_tabs_alone(tmp_path: Path) -> 
         (f"{path}:3", "u\u00a02", "c.wav"),
         (f"{path}:4", "u3", ""),
     ]
+
+
+@pytest.mark.parametrize("was", [b"one\ntwo\nthree\n", b"one\n", b"one\ntwa\n", b"", None])
+def test_a_file_of_other_content_is_written_anew_and_an_equal_one_stays(tmp_path: Path, was: bytes | None) -> None:
+    path = tmp_path / "a.jsonl"
+    if was is not None:
+        path.write_bytes(was)
+    calls = list[str]()
+    renew(path, lambda: [b"one\n", b"two\n"], lambda: calls.append("before"))
+    place = path.stat().st_ino
+    renew(path, lambda: [b"one\n", b"two\n"], lambda: calls.append("again"))
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert calls == ["before"]
+    assert path.stat().st_ino == place

@@ -417,12 +417,17 @@ def test_a_file_in_blocks_is_to_the_bit_what_it_is_in_one_piece(tmp_path: Path, 
         np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 
-def test_the_form_of_a_cut_is_that_of_its_header(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.zeros((4_000, 2)), 8_000)
-    assert audio.form(tmp_path / "a.wav", "a") == (8_000, 4_000)
-    assert audio.form(tmp_path / "a.wav", "a", 0.125) == (8_000, 3_000)
-    assert audio.form(tmp_path / "a.wav", "a", 0.125, 0.25) == (8_000, 2_000)
-    assert audio.form(tmp_path / "a.wav", "a", 0.375, 9.0) == (8_000, 1_000)  # no more than there is
+def test_what_takes_longer_is_not_read_and_its_length_is_that_of_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros((4_000, 2)), 8_000)
+    assert audio.form(path, "a") == (8_000, 4_000)
+    assert audio.decode_up_to(0.4999, path, "a") == (None, 8_000, 4_000)
+    assert audio.decode_up_to(-1.0, path, "a", 0.125) == (None, 8_000, 3_000)
+    assert audio.decode_up_to(-1.0, path, "a", 0.125, 0.25) == (None, 8_000, 2_000)
+    assert audio.decode_up_to(-1.0, path, "a", 0.375, 9.0) == (None, 8_000, 1_000)  # no more than there is
+    samples, rate, frames = audio.decode_up_to(0.5, path, "a")  # 4000 / 8000 s are not longer
+    assert samples is not None
+    assert (samples.shape, rate, frames) == ((4_000, 2), 8_000, 4_000)
 
 
 def in_blocks(path: Path, frames: int = 1_000) -> str:

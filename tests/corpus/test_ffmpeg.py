@@ -18,6 +18,7 @@ from sertk.corpus import audio, ffmpeg
 from sertk.corpus.features import stores
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
+from sertk.scoring.scorer import Scorer
 from sertk.settings import merge
 from sertk.settings.plain import bundled, identity
 from sertk.settings.schema import AudioSettings
@@ -47,6 +48,13 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str = OUT) -
 def m4a(folder: Path, name: str = "a.m4a") -> Path:
     (folder / name).write_bytes(b"\0\0\0 ftypM4A and no more")
     return folder / name
+
+
+def test_a_file_that_is_scored_goes_through_ffmpeg_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = stand_in(tmp_path, monkeypatch, f'echo run >> "$0.runs"\n{OUT}')
+    posterior = Scorer(BUNDLE, ffmpeg=True)(m4a(tmp_path))
+    assert sum(posterior.values()) == pytest.approx(1)
+    assert words.with_name("ffmpeg.runs").read_text() == "run\n"
 
 
 def test_ffmpeg_is_run_where_it_is_allowed_and_its_wave_is_read(

@@ -22,6 +22,7 @@ from sertk.core.files import bytes_text, read_json, read_jsonl, sentence
 from sertk.corpus.audit import undeclared
 from sertk.corpus.features import Store, write_shard
 from sertk.modeling import bundle
+from sertk.modeling.limits import check_size
 from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.settings.check import settings_of
@@ -356,3 +357,12 @@ def test_an_overlap_of_ten_thousand_copies_is_told_in_a_line() -> None:
 
 def test_what_a_terminal_takes_for_a_command_is_spelled() -> None:
     assert _escaped("class '\x1b[2J' of a\nb") == "class '\\x1b[2J' of a\nb"
+
+
+def test_many_small_weights_are_counted_together() -> None:
+    def make() -> Iterator[torch.nn.Module]:
+        return (torch.nn.Linear(1_000, 1_000) for _ in range(30))  # 30 million values, of a million each
+
+    check_size(make, 40_000_000)
+    with pytest.raises(UsageError, match="far larger than its weights"):
+        check_size(make, 1_000)

@@ -47,7 +47,8 @@ def opensmile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(words: Sequence[str], site: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Runs Python where a folder of guests is installed."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    env = clean | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    # the code that is tested here, not the one that is installed
+    env = clean | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.run([sys.executable, *words], cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 

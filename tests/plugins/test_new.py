@@ -9,8 +9,8 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
-from sertk.core import FrameSpec, Pooled, Pooling
-from sertk.plugins import KINDS
+from sertk.core import FrameSpec, Pooled, Pooling, UsageError
+from sertk.plugins import KINDS, Plugins
 from sertk.testing import contracts
 
 ROOT = Path(__file__).parents[2]
@@ -104,3 +104,8 @@ def test_the_fitted_feature_of_the_page_keeps_the_contracts(tmp_path: Path) -> N
     (tmp_path / "fitted.py").write_text(head + source)
     code, said = run("plugins", "check", tmp_path / "fitted.py")
     assert code == 0, said
+
+
+def test_contracts_take_a_class_or_a_registry() -> None:
+    with pytest.raises(UsageError, match="give a class, or `plugins`"):
+        contracts("pooling", Pooling, plugins=Plugins())

@@ -295,11 +295,12 @@ def test_shards_that_were_scored_in_another_way_are_refused_and_what_differs_is_
         merge([one, two], tmp_path / "all.jsonl")
     monkeypatch.undo()
     score(BUNDLE, [str(manifest)], two, shard="2/2")
-    for path, about in ((one, {"text": "a"}), (two, {"text": "b"})):
-        sidecar = path.with_name(f"{path.stem}.shard.json")
-        sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | about))
-    with pytest.raises(SertkError, match=r"of different transcripts \(a and b\)"):
-        merge([one, two], tmp_path / "all.jsonl")
+    kept = {path: path.read_text() for path in (one.with_name(f"{it.stem}.shard.json") for it in (one, two))}
+    for word, what in {"text": "transcripts", "device": "devices", "from": "sources of features"}.items():
+        for (sidecar, about), value in zip(kept.items(), "ab", strict=True):
+            sidecar.write_text(json.dumps(json.loads(about) | {word: value}))
+        with pytest.raises(SertkError, match=rf"of different {what} \(a and b\)"):
+            merge([one, two], tmp_path / "all.jsonl")
 
 
 def test_a_share_of_nothing_is_a_share(manifest: Path, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class Mini(Corpus):
         """What a first user must know before the figures."""
         return [
             "synthetic voices: the scores mean nothing, they show that everything runs here. "
-            "Next: `sertk prepare --list` has the real corpora, with where to obtain them"
+            "Next: `sertk prepare --list` has the real corpora, with where to obtain them "
+            "(in a clone first `. tools/env.sh`, which puts sertk on the PATH)"
         ]
 
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
