@@ -208,8 +208,9 @@ def score(
     if merge:
         if out is None:
             raise typer.BadParameter("--merge needs --out: the file for the lines of all shards.")
+        del cut["--over-time"]  # this one is where the windows of all shards go
         refuse({**given, **cut}, "--merge; it was said when the shards were scored.")
-        failed = stage.merge([bundle, *map(Path, inputs)], out, files=plugin)
+        failed = stage.merge([bundle, *map(Path, inputs)], out, over_time=over_time, files=plugin)
     elif not inputs:
         raise typer.BadParameter("Missing argument 'INPUTS...'.")
     elif stream is not None:

@@ -125,6 +125,20 @@ def split(lines: Iterable[bytes], path: Path | None, classes: Sequence[str]) -> 
             yield json_bytes(content, content["id"])
 
 
+def is_table(path: Path) -> bool:
+    """Whether windows go to one file, and not to a folder of TextGrids."""
+    return path.suffix in (".jsonl", ".csv") and not path.is_dir()
+
+
+def join(parts: Iterable[Iterator[bytes]], path: Path) -> None:
+    """Writes the lines of several files of windows into one: a CSV has its header once."""
+    with writing(path) as file:
+        for number, lines in enumerate(parts):
+            if number and path.suffix == ".csv":
+                next(lines, None)
+            file.writelines(lines)
+
+
 def line_of(name: str, window: Window, classes: Sequence[str]) -> Record:
     """A window as a line of JSON."""
     return {
@@ -140,7 +154,7 @@ def line_of(name: str, window: Window, classes: Sequence[str]) -> Record:
 @contextmanager
 def _writer(path: Path, classes: Sequence[str]) -> Iterator[Callable[[Recording], None]]:
     """What writes recordings in the form that a path has."""
-    if path.suffix not in (".jsonl", ".csv") or path.is_dir():
+    if not is_table(path):
         yield lambda found: write_text(path / f"{part_of(found.id)}.TextGrid", text_grid(found, classes))
         return
     with writing(path) as file:

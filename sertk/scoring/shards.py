@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import Document, Record, beside, read_json, read_jsonl, write_json
+from sertk.core.files import Document, Record, beside, read_json, read_jsonl, size_of, write_json
 from sertk.core.forms import Form
 
 MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
@@ -25,6 +26,7 @@ FORM = Form(
     },
     {
         "without_transcript": int,
+        "windows": Form({"file": str, "sha256": str}),
         "batch": int,
         **dict.fromkeys(("text", "device", "from"), str),
         **dict.fromkeys(("plugins", "versions"), Mapping[str, Any]),
@@ -85,13 +87,29 @@ class Shard:
         Raises:
             SertkError: Where they are not those that were written.
         """
-        found = hashlib.sha256()
-        with self.path.open("rb") as file:
-            for line in file:
-                found.update(line)
-                yield line
-        if found.hexdigest() != self.about["sha256"]:
-            raise SertkError(f"{self.path} was changed or cut short since it was scored. {MEND}")
+        return _as_written(self.path, self.about["sha256"])
+
+    @property
+    def windows_file(self) -> Path | None:
+        """Where its windows are, if they are in one file."""
+        own = self.about.get("windows")
+        return self.path.parent / own["file"] if own else None
+
+    def windows(self, suffix: str) -> Iterator[bytes]:
+        """The lines of its windows.
+
+        Args:
+            suffix: What the name of their file must end in.
+
+        Raises:
+            SertkError: If there is no such file, it ends in another suffix, or it is not as it was written.
+        """
+        path = self.windows_file
+        if path is None:
+            raise SertkError(f"{self.path} was scored without --over-time FILE: it has no windows to join. {MEND}")
+        if path.suffix != suffix:
+            raise SertkError(f"the windows of {self.path} are in {path}. Give --over-time FILE{path.suffix}.")
+        return _as_written(path, self.about["windows"]["sha256"])
 
     def failed(self) -> Iterator[Record]:
         """Its failures.
@@ -107,20 +125,45 @@ class Shard:
             raise SertkError(f"{path} has {count} lines for {self.about['failed']} failures. {MEND}")
 
 
+def _as_written(path: Path, sha256: str) -> Iterator[bytes]:
+    """The lines of a file. Its checksum is known, and compared, behind the last one."""
+    found = hashlib.sha256()
+    size_of(path, MEND)  # raises if it is gone
+    with path.open("rb") as file:
+        for line in file:
+            found.update(line)
+            yield line
+    if found.hexdigest() != sha256:
+        raise SertkError(f"{path} was changed or cut short since it was scored. {MEND}")
+
+
 def sidecar(out: Path) -> Path:
     """The file in which a shard says what it is."""
     return beside(out, "shard", ".json")
 
 
-def write_shard(out: Path, share: Share, about: Document) -> None:
-    """Writes what a shard is, whose score lines are written."""
-    with out.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    write_json(sidecar(out), {**share._asdict(), "sha256": found, **about})
+def write_shard(out: Path, share: Share, about: Document, windows: Path | None = None) -> None:
+    """Writes what a shard is, once its score lines and its windows are written.
+
+    Args:
+        out: Its score lines.
+        share: Which share of the inputs.
+        about: What else is known of it.
+        windows: The file of its windows; None if there is none.
+    """
+    content: Record = {**share._asdict(), "sha256": _sha256(out), **about}
+    if windows:
+        content["windows"] = {"file": os.path.relpath(windows, out.parent), "sha256": _sha256(windows)}
+    write_json(sidecar(out), content)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_shards(paths: Sequence[Path]) -> list[Shard]:
-    """All shards of one scoring in their order; lists of failures among the files (out/*.jsonl) are left out.
+    """All shards of one scoring in their order; of out/*.jsonl the failures and the windows are left out.
 
     Raises:
         UsageError: If there is none.
@@ -129,7 +172,9 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
     files = [one for one in paths if not f".{one.name}".endswith(".failed.jsonl") or sidecar(one).exists()]
     if not files:
         raise UsageError("--merge needs the score lines of all shards, for example out/scores.*.jsonl.")
-    shards = [Shard(one, read_json(sidecar(one), f"{one} is no shard. {MEND}", FORM)) for one in files]
+    known = [_shard(one) for one in files if sidecar(one).exists()]
+    windows = {path.resolve() for one in known if (path := one.windows_file)}
+    shards = [_shard(one) for one in files if one.resolve() not in windows]
     _check_same(shards)
     places: dict[int, Shard] = {}
     for one in shards:
@@ -144,6 +189,10 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
         more = ", ..." if len(lacking) > 10 else ""
         raise SertkError(f"of {number} shards {len(lacking)} are missing: {', '.join(lacking[:10])}{more}. {MEND}")
     return [places[k] for k in sorted(places)]
+
+
+def _shard(path: Path) -> Shard:
+    return Shard(path, read_json(sidecar(path), f"{path} is no shard. {MEND}", FORM))
 
 
 def _check_same(shards: Iterable[Shard]) -> None:

@@ -36,10 +36,10 @@ from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.outputs import check_audio, check_out
-from sertk.scoring.over_time import check_path, split
+from sertk.scoring.over_time import check_path, is_table, join, split
 from sertk.scoring.parts import Count, Parts, name_of, way
 from sertk.scoring.scorer import Scorer
-from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
+from sertk.scoring.shards import Shard, Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
@@ -285,7 +285,8 @@ def _score(
     first = _write_failed(out, chain(failed, parts.failed()), made)
     if share:
         share = share if scorer.reads_text else share._replace(text="")
-        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **how, **about, **made.counted})
+        windows = shared.over_time if shared.over_time and is_table(shared.over_time) else None
+        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **how, **about, **made.counted}, windows)
     parts.clear()
     return _told(made.scored, made.failed, first)
 
@@ -297,12 +298,13 @@ def _are_cut(found: Inputs, cutting: Cutting) -> bool:
     return cutting.windows is not None or longest > WHOLE
 
 
-def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> int:
+def merge(shards: Sequence[Path], out: Path, *, over_time: Path | None = None, files: Sequence[Path] = ()) -> int:
     """Puts the shards of one scoring together: score lines, failures and metrics as one run would have written them.
 
     Args:
-        shards: The score lines of each; lists of failures among them are left out.
+        shards: The score lines of each; their failures and windows may be among them.
         out: scores.jsonl.
+        over_time: FILE.jsonl or FILE.csv, which gets the windows of all; None joins none.
         files: Plugin files.
 
     Returns:
@@ -314,6 +316,8 @@ def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> i
     """
     check_out(out, shards)
     found = read_shards(shards)
+    if over_time is not None:
+        _join_windows(found, over_time, [out, *shards])
     abouts = [one.about for one in found]
     one: Document = abouts[0]
     took = {**one["took"], "seconds": round(sum(about["took"]["seconds"] for about in abouts), 4)}
@@ -327,6 +331,18 @@ def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> i
     say(f"wrote {out}: {scored} utterances of {len(found)} shards, {values}{stamped(one['protocol'])}")
     first = _write_failed(out, chain.from_iterable(shard.failed() for shard in found), made)
     return _told(scored, failed, first)
+
+
+def _join_windows(shards: Sequence[Shard], path: Path, others: Sequence[Path]) -> None:
+    """Writes the windows of all shards into one file."""
+    if not is_table(path):
+        raise UsageError(
+            f"--over-time {path} does not go with --merge: only FILE.jsonl and FILE.csv are joined. "
+            "Of TextGrids each recording has its own."
+        )
+    check_path(path, [*others, *(own for one in shards if (own := one.windows_file))])
+    join((one.windows(path.suffix) for one in shards), path)
+    say(f"wrote {path}: the windows of {len(shards)} shards")
 
 
 def _windows(scorer: Scorer, found: Inputs, parts: Parts, shared: _Shared) -> Iterator[None]:

@@ -16,12 +16,12 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from sertk.cli.app import app
-from sertk.core import InputError, UsageError, Utterance
+from sertk.core import InputError, SertkError, UsageError, Utterance
 from sertk.core.files import write_jsonl
 from sertk.results import figures
 from sertk.scoring.over_time import read
 from sertk.scoring.scorer import Scorer
-from sertk.stages.score import score
+from sertk.stages.score import merge, score
 from sertk.stages.stream import stream
 from sertk.stages.timeline import timeline
 
@@ -109,6 +109,43 @@ def test_windows_are_written_beside_printed_lines_too(manifest: Path, tmp_path: 
     assert done.exit_code == 0
     assert [json.loads(line)["windows"] for line in done.stdout.splitlines()] == [2, 1, 2]
     assert sorted(path.name for path in (tmp_path / "grids").iterdir()) == [f"u{n}.TextGrid" for n in range(3)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_windows_of_shards_are_joined_to_what_one_run_writes(manifest: Path, tmp_path: Path, suffix: str) -> None:
+    whole, joined = tmp_path / f"whole{suffix}", tmp_path / f"joined{suffix}"
+    score(BUNDLE, [str(manifest)], tmp_path / "all.jsonl", windows="0.5s:0.25s", over_time=whole)
+    out = tmp_path / "out"
+    for k in (1, 2):  # of one recording and of two
+        windows = out / f"{k}.windows{suffix}"  # among out/*.jsonl, as one who merges gives them
+        score(BUNDLE, [str(manifest)], out / f"{k}.jsonl", windows="0.5s:0.25s", over_time=windows, shard=f"{k}/2")
+    assert merge(sorted(out.glob("*.jsonl")), tmp_path / "merged.jsonl", over_time=joined) == 0
+    assert joined.read_bytes() == whole.read_bytes()
+    assert (tmp_path / "merged.jsonl").read_bytes() == (tmp_path / "all.jsonl").read_bytes()
+
+
+def test_windows_that_cannot_be_joined_are_refused(manifest: Path, tmp_path: Path) -> None:
+    ones = [tmp_path / f"{k}.jsonl" for k in (1, 2)]
+    for k, one in enumerate(ones, 1):
+        score(BUNDLE, [str(manifest)], one, over_time=one.with_suffix(".csv"), shard=f"{k}/2")
+    for path, message in {
+        "all.jsonl": r"the windows of .*1\.jsonl are in .*1\.csv\. Give --over-time FILE\.csv\.",
+        "grids": r"--over-time .*grids does not go with --merge: only FILE\.jsonl and FILE\.csv",
+        "1.csv": r"--over-time would overwrite .*1\.csv",
+    }.items():
+        with pytest.raises(SertkError, match=message):
+            merge(ones, tmp_path / "merged.jsonl", over_time=tmp_path / path)
+    (tmp_path / "2.csv").write_text("id\n")
+    with pytest.raises(SertkError, match=r"2\.csv was changed or cut short"):
+        merge(ones, tmp_path / "merged.jsonl", over_time=tmp_path / "all.csv")
+    (tmp_path / "2.csv").unlink()
+    with pytest.raises(SertkError, match=r"2\.csv is missing"):
+        merge(ones, tmp_path / "merged.jsonl", over_time=tmp_path / "all.csv")
+    score(BUNDLE, [str(manifest)], ones[1], shard="2/2")
+    with pytest.raises(SertkError, match=r"2\.jsonl was scored without --over-time FILE"):
+        merge(ones, tmp_path / "merged.jsonl", over_time=tmp_path / "all.csv")
+    assert not (tmp_path / "all.csv").exists()
+    assert not (tmp_path / "merged.jsonl").exists()
 
 
 @pytest.mark.parametrize(
