@@ -1,6 +1,8 @@
-"""What `prepare` and `featurize` take on a corpus, beside what bounds them: limits.py --root RAVDESS.
+"""What `prepare`, `featurize` and `score` take on a corpus, beside what bounds them: limits.py --root RAVDESS.
 
 Reading and mel are timed alone, in one thread, on every file of the corpus; each figure is the median of some runs.
+With `--bundle MODEL` the files are scored too: if reading alone takes less than the rest of `score`, then reading ahead
+(`--workers`) hides it. A small model is the hard case.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from sertk.settings import merge
 from sertk.settings.schema import Settings
 from sertk.stages.featurize import featurize
 from sertk.stages.prepare import prepare
+from sertk.stages.score import score
 
 
 def main() -> None:
@@ -32,6 +35,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="the corpus folder")
     parser.add_argument("--corpus", default="ravdess", help="its name")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--bundle", type=Path, help="a model to score with")
     parser.add_argument("--runs", type=int, default=5)
     ask = parser.parse_args()
     print(harness.machine("sertk", "torch", "torchaudio", "numpy", "soundfile"))
@@ -39,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sertk-bench.") as folder:
         data = harness.prepared(ask.corpus, ask.root, Path(folder) / "data")
         sound = sum(fact.seconds for fact in Data(data).facts.values())
-        for name, run in works(ask.corpus, data, ask.jobs, Path(folder)):
+        for name, run in works(ask.corpus, data, ask.jobs, Path(folder), ask.bundle):
             took = sorted(_seconds(run) for _ in range(ask.runs))
             middle = statistics.median(took)
             print(
@@ -48,7 +52,9 @@ def main() -> None:
             )
 
 
-def works(corpus: str, data: Path, jobs: list[int], folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+def works(
+    corpus: str, data: Path, jobs: list[int], folder: Path, bundle: Path | None
+) -> Iterator[tuple[str, Callable[[], object]]]:
     """What is timed, by name."""
     root, paths = Data(data).root, [Data(data).root / one.path for one in Data(data).utterances.values()]
     waves = [torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in paths]
@@ -59,6 +65,9 @@ def works(corpus: str, data: Path, jobs: list[int], folder: Path) -> Iterator[tu
     yield "soundfile reads alone, 1 thread", lambda: [soundfile.read(path, dtype="float32") for path in paths]
     yield "torchaudio mel alone, file by file, 1 thread", lambda: [mel(wave) for wave in waves]
     torch.set_num_threads(threads)
+    for n in (0, 1, 2) if bundle else ():
+        names, out = [str(path) for path in paths], folder / "scores.jsonl"
+        yield f"score, workers={n}", partial(score, bundle, names, out, device="cpu", workers=n)
     for n in jobs:
         yield f"prepare, jobs={n}", partial(_prepare, corpus, root, folder / "prepare", n)
     for n in jobs:
