@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
 # what a configuration says of the sizes and the arithmetic; not all three encoders have all of them
 CONFIG = (
     "activation_dropout",
+    "adapter_attn_dim",
     "attention_dropout",
     "conv_bias",
     "conv_dim",
@@ -309,9 +310,14 @@ class SpeechEncoder(Backbone):
     def _load(self, source: str) -> Any:  # noqa: ANN401
         config, model = self._classes()
         # the vector that masked frames would get is not used: nothing is masked here
-        return pretrained(
+        found = pretrained(
             self.kind, source, config, lambda _: model, lambda name: "masked_spec_embed" not in name, self.example
         )
+        # a bundle holds the weights of `config`: that vector always, and never what comes behind the last layer
+        if not hasattr(found, "masked_spec_embed"):
+            found.masked_spec_embed = nn.Parameter(torch.zeros(found.config.hidden_size))
+        found.adapter = None
+        return found
 
     def _random(self, sizes: Mapping[str, object]) -> Any:  # noqa: ANN401
         config, model = self._classes()

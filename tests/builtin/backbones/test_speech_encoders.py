@@ -216,6 +216,28 @@ def test_a_checkpoint_for_recognition_gives_its_encoder_and_its_front_end(saved:
     assert Wav2Vec2(WAVE, source=str(saved), normalize=True).portable()["normalize"] is True
 
 
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        *(
+            (kind, {**BASE, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}) for kind in KINDS
+        ),  # has no vector for masks
+        *((kind, {**LARGE, "add_adapter": True}) for kind in ("wav2vec2", "wavlm")),
+        ("wav2vec2", {**LARGE, "adapter_attn_dim": 4}),
+    ],
+)
+def test_weights_of_any_checkpoint_fit_what_its_sizes_make(
+    tmp_path: Path, kind: str, form: Mapping[str, object]
+) -> None:
+    config, model = KINDS[kind]._classes()
+    torch.manual_seed(0)
+    model(config(**SIZES, **form)).save_pretrained(tmp_path)  # type: ignore[arg-type]
+    encoder, rows = KINDS[kind](WAVE, source=str(tmp_path), normalize=True).eval(), waves(4_000, 1_000)
+    again = KINDS[kind](WAVE, **encoder.portable()).eval()  # type: ignore[arg-type] # as a bundle makes it
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(frames(again, rows).data, frames(encoder, rows).data)
+
+
 def test_a_checkpoint_that_does_not_say_whether_waves_are_standardised_is_asked_about(
     saved: Path, tmp_path: Path
 ) -> None:
