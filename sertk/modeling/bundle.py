@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 import sertk
@@ -488,7 +488,11 @@ def _load(model: Model, folder: Path, about: Document, *, joined: bool) -> None:
     weights: dict[str, Tensor] = {}
     for path, prefix in _weight_files(folder, about, joined=joined):
         try:
-            weights |= {prefix + name: value for name, value in load(_read(path, about)).items()}
+            size_of(path, OBTAIN)  # raises if it is gone, or a pipe
+            with path.open("rb") as file:
+                _check_sum(path, about, hashlib.file_digest(file, "sha256").hexdigest()[:16])
+            # mapped and not read: an encoder's weights would be in memory three times
+            weights |= {prefix + name: value for name, value in load_file(path).items()}
         except SafetensorError as error:
             raise SertkError(f"{path} is not safetensors ({error}). {OBTAIN}") from None
     try:
@@ -522,14 +526,19 @@ def _read(path: Path, about: Document) -> bytes:
         SertkError: Where it cannot be read, or the hash is another one.
     """
     content = read_bytes(path, OBTAIN)
+    _check_sum(path, about, _hash(content))
+    return content
+
+
+def _check_sum(path: Path, about: Document, found: str) -> None:
+    """Compares the hash of a file with the one that the bundle says."""
     sums: Mapping[str, str] = about.get("checksums") or {}
     was = sums.get(WEIGHTS, "") if path.name == WEIGHTS else path.stem if STORED.fullmatch(path.name) else ""
-    if was and was != (found := _hash(content)):
+    if was and was != found:
         raise SertkError(
             f"{path} is not what it was: the hash of its content is {found}, and was {was}. It was changed or damaged. "
             f"{OBTAIN}"
         )
-    return content
 
 
 def _check(about: Document, where: Path) -> None:

@@ -155,13 +155,13 @@ def test_a_bundle_that_names_other_files_is_refused(wrong: dict[str, Any], tmp_p
 
 
 @pytest.mark.parametrize("kind", [PROBE, TUNED], ids=["feature", "lower layers"])
-def test_every_file_of_weights_is_read_once(
+def test_every_file_of_weights_is_checked_and_read_once(
     kind: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, plain, read = write(tmp_path / "model", kind), Path.read_bytes, list[str]()
-    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.name) or plain(self))
+    folder, check, checked = write(tmp_path / "model", kind), bundle._check_sum, list[str]()
+    monkeypatch.setattr(bundle, "_check_sum", lambda path, *more: checked.append(path.name) or check(path, *more))
     bundle.read(folder, PLUGINS)
-    assert sorted(read) == sorted(["bundle.json", "model.safetensors", only(folder).name])
+    assert sorted(checked) == sorted(["model.safetensors", only(folder).name])
 
 
 def test_the_files_of_a_feature_that_runs_share_are_written_once(
