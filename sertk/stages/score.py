@@ -26,6 +26,7 @@ from sertk.core.files import (
     write_jsonl,
     writing,
 )
+from sertk.corpus import ledger
 from sertk.corpus.audit import stamped
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
@@ -265,6 +266,7 @@ def _score(
         say(f"the model reads transcripts, and {without} of {total} utterances have none")
     if out is None:
         scored = _print(scorer, found, shared, failed)
+        _note_look(opened, found, None)
         if shelf:
             say(f"{scored} utterances {where}")
         return _told(scored, len(failed), failed)
@@ -280,7 +282,8 @@ def _score(
     known = any(one.label in classes for one in found.utterances)
     made = _Made(classes, about, parts.count.scored, len(failed) + parts.count.failed, known)
     lines = split(parts.scored(), shared.over_time, classes)
-    values = _write(out, lines, made, None if share else shared.measures)
+    values, ua = _write(out, lines, made, None if share else shared.measures)
+    _note_look(opened, found, ua)
     say(f"wrote {out}: {made.scored} utterances {where}, {values}{stamped(found.stamp)}")
     first = _write_failed(out, chain(failed, parts.failed()), made)
     if share:
@@ -327,7 +330,7 @@ def merge(shards: Sequence[Path], out: Path, *, over_time: Path | None = None, f
     scored, failed = (sum(about[word] for about in abouts) for word in ("scored", "failed"))
     made = _Made(one["classes"], about, scored, failed, any(about["labelled"] for about in abouts))
     lines = chain.from_iterable(shard.lines() for shard in found)
-    values = _write(out, lines, made, Measures(Plugins(files=files)))
+    values, _ = _write(out, lines, made, Measures(Plugins(files=files)))
     say(f"wrote {out}: {scored} utterances of {len(found)} shards, {values}{stamped(one['protocol'])}")
     first = _write_failed(out, chain.from_iterable(shard.failed() for shard in found), made)
     return _told(scored, failed, first)
@@ -391,19 +394,25 @@ def _print(scorer: Scorer, found: Inputs, shared: _Shared, failed: list[Record])
     return count
 
 
-def _write(out: Path, lines: Iterable[bytes], made: _Made, measures: Measures | None) -> str:
-    """Writes score lines and, if they have labels and are no shard's, metrics; gives these in words."""
+def _note_look(opened: bundle.Opened, found: Inputs, ua: float | None) -> None:
+    """Notes in the ledger of a prepared corpus that its test was looked at."""
+    if found.data and found.stamp["part"] == "test":
+        ledger.note(found.data.folder, found.stamp, trained_as(opened.about), ua)
+
+
+def _write(out: Path, lines: Iterable[bytes], made: _Made, measures: Measures | None) -> tuple[str, float | None]:
+    """Writes score lines and, if they have labels and are no shard's, metrics; gives these in words, and the UA."""
     metrics = beside(out, "metrics", ".json")
     with writing(out) as file:
         file.writelines(lines)
         for old in (metrics, sidecar(out)):  # now, and not where a line is wrong
             old.unlink(missing_ok=True)  # first: beside new scores they would pass for theirs
     if measures is None or not made.labelled:  # a shard's metrics would be taken for the whole's
-        return ""
+        return "", None
     # of the lines as they are written, rounded: whoever reads them again gets the same figures
     scores, left = read_counted(out, made.classes)
     if not scores.ids:
-        return ""
+        return "", None
     if left:
         which = ", ".join(f"{count} {label}" for label, count in left.items())
         say(f"the figures are without {which}: the bundle's classes are {', '.join(made.classes)}")
@@ -420,7 +429,7 @@ def _write(out: Path, lines: Iterable[bytes], made: _Made, measures: Measures | 
     }
     write_json(metrics, content)
     missing = f", of which {made.missing} inputs are missing" if made.failed else ""
-    return f"{measures.words(values)}{missing}, "
+    return f"{measures.words(values)}{missing}, ", values.get("ua")
 
 
 def _write_failed(out: Path, failed: Iterable[Record], made: _Made) -> list[Record]:

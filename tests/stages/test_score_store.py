@@ -233,6 +233,17 @@ def test_features_that_are_not_sound_are_that_utterances_failure(place: Place) -
         assert f"not finite frames of {WIDTH}. Delete that folder" in one["reason"]
 
 
+def test_a_look_at_the_test_of_a_corpus_is_in_its_ledger(place: Place) -> None:
+    scored(place, "dev", part="dev")
+    assert not (place.data / "ledger.jsonl").exists()  # dev may be looked at
+    scored(place, "one")
+    scored(place, "two")
+    (line,) = lines(place.data / "ledger.jsonl")
+    metrics = json.loads((place.data.parent / "one/metrics.json").read_text())
+    assert (line["hash"], line["fold"], line["ua"]) == (metrics["protocol"]["hash"], TESTED, metrics["metrics"]["ua"])
+    assert (line["settings"], line["seed"]) == (metrics["trained"]["settings"], 0)
+
+
 def test_files_that_changed_or_are_missing_fail_though_their_features_are_stored(place: Place, corpus: Path) -> None:
     before, own = scored(place, "before"), Path(shutil.copytree(corpus, place.data.parent / "corpus"))
     data = Data(place.data)
