@@ -102,6 +102,16 @@ def sentence(error: Exception) -> str:
     )
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuses to write to what is no file: a device or a pipe would be replaced by one.
+
+    Raises:
+        SertkError: If it is a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise SertkError(f"{path} is a folder, a pipe or a device, and not a file that is written. Give a FILE.")
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Opens a hidden sibling for writing and, when all went well, makes it durable and renames it to `path`.
@@ -112,6 +122,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         SertkError: Where the file cannot be written (rights, space); what was there before stays.
     """
     try:
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         prefix = f".{path.name}.{_home()}-{os.getpid()}-"

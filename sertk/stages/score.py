@@ -35,8 +35,8 @@ from sertk.results.measures import Measures
 from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
-from sertk.scoring.outputs import check_audio, check_out
-from sertk.scoring.over_time import check_path, split
+from sertk.scoring.outputs import check_audio, check_files, check_out
+from sertk.scoring.over_time import is_table, split
 from sertk.scoring.parts import Count, Parts, name_of, way
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
@@ -162,10 +162,8 @@ def score(
     check_splittable(inputs, shard)
     share: Share | None = None
     given = [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])]
-    if out is not None:
-        check_out(out, given)
-    if over_time is not None:
-        check_path(over_time, [*given, *([out] if out else [])])
+    check_out(out, given, over_time)
+    check_files(out, over_time if over_time and is_table(over_time) else None)
     cutting = Cutting(Windows.parse(windows) if windows else None, skip_silence, keep=over_time is not None)
     shared = _shared(files, device, batch, source, workers)._replace(
         ffmpeg=ffmpeg, cutting=cutting, over_time=over_time
@@ -313,6 +311,7 @@ def merge(shards: Sequence[Path], out: Path, *, files: Sequence[Path] = ()) -> i
         UsageError: If there are none, or `out` is one of them.
     """
     check_out(out, shards)
+    check_files(out)
     found = read_shards(shards)
     abouts = [one.about for one in found]
     one: Document = abouts[0]
