@@ -201,7 +201,8 @@ def read(path: Path) -> tuple[list[str], dict[str, list[Window]]]:
             names, window = [*line["posterior"]], _window(line)
             classes = classes or names
             found.setdefault(line["id"], []).append(window)
-            fine = names == classes and all(map(math.isfinite, (window.start, window.end, *window.posterior)))
+            times = 0 <= window.start < window.end < math.inf
+            fine = times and names == classes and all(0 <= value <= 1 for value in window.posterior)
         except (KeyError, TypeError, ValueError, AttributeError):
             fine = False
         if not fine:
@@ -224,6 +225,10 @@ def _lines(path: Path) -> Iterator[tuple[str, Document]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SertkError(f"{path} cannot be read ({error}). {GIVE}") from None
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
+    rows = csv.DictReader(io.StringIO(text))
+    names = rows.fieldnames or ()
+    if len({*names}) < len(names):
+        raise InputError(f"{path}:1: two columns have one name. {GIVE}")
+    for number, row in enumerate(rows, 2):
         own = {word: row.pop(word, None) for word in ("id", "start", "end", "decision")}
         yield f"{path}:{number}", {**own, "posterior": row}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import Document, Record, beside, read_json, read_jsonl, write_json
+from sertk.core.files import Document, Record, beside, kind_of, read_json, read_jsonl, size_of, write_json
 from sertk.core.forms import Form
 
 MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
@@ -83,9 +84,10 @@ class Shard:
         """Its score lines.
 
         Raises:
-            SertkError: Where they are not those that were written.
+            SertkError: Where they are missing, or not those that were written.
         """
         found = hashlib.sha256()
+        size_of(self.path, MEND)
         with self.path.open("rb") as file:
             for line in file:
                 found.update(line)
@@ -124,12 +126,19 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
 
     Raises:
         UsageError: If there is none.
-        SertkError: If a file is no shard, they are of different scorings, or one is missing or comes twice.
+        SertkError: If a file is no shard, they are of different scorings, one is missing or comes twice, or what failed
+            in one is not listed.
     """
     files = [one for one in paths if not f".{one.name}".endswith(".failed.jsonl") or sidecar(one).exists()]
     if not files:
         raise UsageError("--merge needs the score lines of all shards, for example out/scores.*.jsonl.")
-    shards = [Shard(one, read_json(sidecar(one), f"{one} is no shard. {MEND}", FORM)) for one in files]
+    other = next((one for one in files if not sidecar(one).exists()), None)
+    if other is not None:
+        raise SertkError(
+            f"{other} is no shard: it is {kind_of(other)}, and {sidecar(other).name} does not lie beside it. Give the "
+            f"files that shards were scored into, with those beside them. {MEND}"
+        )
+    shards = [Shard(one, read_json(sidecar(one), MEND, FORM)) for one in files]
     _check_same(shards)
     places: dict[int, Shard] = {}
     for one in shards:
@@ -143,6 +152,8 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
     if lacking:
         more = ", ..." if len(lacking) > 10 else ""
         raise SertkError(f"of {number} shards {len(lacking)} are missing: {', '.join(lacking[:10])}{more}. {MEND}")
+    for one in shards:  # before anything is written
+        deque(one.failed(), maxlen=0)
     return [places[k] for k in sorted(places)]
 
 

@@ -183,6 +183,8 @@ def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
     if twice:
         name, first, second = twice[0]
         whole = f" {len(twice)} ids do: is the corpus there twice? Give one of the two folders with --root."
+        if unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second):
+            first, second = ascii(first), ascii(second)  # they look the same
         raise SertkError(
             f"id {name!r} comes twice: {first} and {second}. Keep one of the two files.{whole * (len(twice) > 1)}"
         )

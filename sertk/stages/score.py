@@ -43,7 +43,7 @@ from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_sh
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
-from sertk.scoring.windows import WHOLE, Cutting, Windows
+from sertk.scoring.windows import WHOLE, Cutting
 from sertk.training import distributed
 
 Part = Literal["train", "dev", "test"]
@@ -164,7 +164,7 @@ def score(
     given = [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])]
     check_out(out, given, over_time)
     check_files(out, over_time if over_time and is_table(over_time) else None)
-    cutting = Cutting(Windows.parse(windows) if windows else None, skip_silence, keep=over_time is not None)
+    cutting = Cutting.of(windows, skip_silence, keep=over_time is not None)
     shared = _shared(files, device, batch, source, workers)._replace(
         ffmpeg=ffmpeg, cutting=cutting, over_time=over_time
     )

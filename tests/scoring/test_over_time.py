@@ -146,6 +146,9 @@ def test_a_recording_with_a_long_path_has_its_text_grid_under_a_short_name(tmp_p
     [
         {"start": "x"},
         {"start": float("inf")},
+        {"start": -1.0},
+        {"end": 0.0},
+        {"posterior": {"anger": 5.0, 'so "so"': -4.25, "fear": 0.25}},
         {"decision": "joy"},
         {"posterior": [0.1]},
         {"posterior": {"fear": 1.0}},
@@ -165,6 +168,9 @@ def test_a_line_that_is_none_of_a_window_is_refused(tmp_path: Path, wrong: dict[
 def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,path\n1,2\n")
     with pytest.raises(InputError, match=r"a\.csv:2: no line of a window"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("id,start,end,decision,joy,joy\na,0,1,joy,0.5,0.5\n")
+    with pytest.raises(InputError, match=r"a\.csv:1: two columns have one name"):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("id,start\n")
     with pytest.raises(SertkError, match="has no windows"):
