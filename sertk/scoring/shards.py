@@ -132,10 +132,10 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
     files = [one for one in paths if not f".{one.name}".endswith(".failed.jsonl") or sidecar(one).exists()]
     if not files:
         raise UsageError("--merge needs the score lines of all shards, for example out/scores.*.jsonl.")
-    other = next((one for one in files if not sidecar(one).exists()), None)
-    if other is not None:
+    odd = next((one for one in files if not sidecar(one).exists()), None)
+    if odd is not None:
         raise SertkError(
-            f"{other} is no shard: it is {kind_of(other)}, and {sidecar(other).name} does not lie beside it. Give the "
+            f"{odd} is no shard: it is {kind_of(odd)}, and {sidecar(odd).name} does not lie beside it. Give the "
             f"files that shards were scored into, with those beside them. {MEND}"
         )
     shards = [Shard(one, read_json(sidecar(one), MEND, FORM)) for one in files]
