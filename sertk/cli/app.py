@@ -271,11 +271,12 @@ def timeline(
     name: Annotated[
         str | None, typer.Option("--id", help="Which of several recordings; the one whose id is AUDIO by default.")
     ] = None,
+    ffmpeg: Ffmpeg = False,
 ) -> None:
     """Draw the posterior over time under the waveform."""
     from sertk.stages.timeline import timeline as stage
 
-    stage(windows, recording, out, name)
+    stage(windows, recording, out, name, ffmpeg=ffmpeg)
 
 
 @app.command(epilog="Example: sertk report exp/loso/p1-ce")

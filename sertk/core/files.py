@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sertk.core.errors import InputError, SertkError
-from sertk.core.forms import Form, shown
+from sertk.core.forms import SHOWN, Form, shown
 
 BLANKS = re.compile(r"[ \t]+")
 SCHEMA = 1
@@ -102,6 +102,16 @@ def sentence(error: Exception) -> str:
     )
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuses to write to what is no file: a device or a pipe would be replaced by one.
+
+    Raises:
+        SertkError: If it is a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        raise SertkError(f"{path} is a folder, a pipe or a device, and not a file that is written. Give a FILE.")
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Opens a hidden sibling for writing and, when all went well, makes it durable and renames it to `path`.
@@ -112,6 +122,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         SertkError: Where the file cannot be written (rights, space); what was there before stays.
     """
     try:
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         prefix = f".{path.name}.{_home()}-{os.getpid()}-"
@@ -127,6 +138,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         Path(name).replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        if error.filename not in (None, name, str(path.parent)):  # of what is read while this is written
+            raise unreadable(error, Path(os.fsdecode(error.filename)), "Then run the command again.") from error
         raise explain(error, path) from error
     finally:
         Path(name).unlink(missing_ok=True)
@@ -322,6 +335,32 @@ def size_of(path: Path, mend: str) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise SertkError(f"{path} is a folder, a pipe or a device, and not a file. {mend}")
     return found.st_size
+
+
+def kind_of(path: Path) -> str:
+    """What a file is, as an error says it: "JSON lines with schema, id, path", "a table with id,start,end"."""
+    if not path.exists():
+        return "missing"
+    if not path.is_file():
+        return "a folder, a pipe or a device"
+    with path.open("rb") as file:
+        head = file.read(2**16)
+    try:
+        first = head.partition(b"\n")[0].decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        return "no text"
+    try:
+        content = parse_json(first)
+    except ValueError:
+        words = (
+            "JSON" if first[:1] in ("{", "[") else f"a table with {first}" if "," in first or "\t" in first else "text"
+        )
+        return _short(words)
+    return _short(f"JSON lines with {', '.join(content)}" if isinstance(content, dict) else "JSON")
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= SHOWN else f"{words[:SHOWN]}..."
 
 
 def read_bytes(path: Path, mend: str, most: int | None = None) -> bytes:

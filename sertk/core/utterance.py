@@ -94,6 +94,13 @@ class Utterance:
             raise InputError(f"{where}: not an utterance ({fault}); fields are {', '.join(known)}.")
         return cls(**{"label": None, **fields})
 
+    @classmethod
+    def is_line(cls, line: Document) -> bool:
+        """Whether it is a manifest line of this schema with an id, whatever else is wrong with it."""
+        return (
+            line.get("schema") == 1 and isinstance(line.get("id"), str) and {*line} <= {*cls.__annotations__, "schema"}
+        )
+
 
 @functools.cache
 def _form() -> Form:

@@ -191,9 +191,9 @@ def _decoded(file: Sound, path: Path, who: str, start: float, duration: float | 
     return samples
 
 
-def form(path: Path, who: str) -> tuple[int, int]:
+def form(path: Path, who: str, *, ffmpeg: bool = False) -> tuple[int, int]:
     """The rate of a file and its frames, as its header states them; see `decode`."""
-    with _opened(path, who, ffmpeg=False) as file:
+    with _opened(path, who, ffmpeg=ffmpeg) as file:
         _check_header(file, 0, path)
         return file.samplerate, file.frames
 

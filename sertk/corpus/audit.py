@@ -71,21 +71,29 @@ def shares(report: Document) -> dict[str, list[str]]:
     return {what: pairs for what, pairs in found.items() if pairs}
 
 
-def undeclared(report: Document, declared: Mapping[str, Sequence[str]]) -> list[str]:
-    """A sentence for each overlap that a protocol does not declare, with its first fold and values."""
-    found = []
-    for what, pairs in shares(report).items():
-        for pair in pairs:
-            if pair not in declared.get(what, ()):
-                folds = [name for name, fold in report.items() if pair in fold["shared"][what]]
-                values = report[folds[0]]["shared"][what][pair]
-                first, second = pair.split("+")
-                found.append(
-                    f"{first} and {second} share {amount(len(values), what)} in fold {folds[0]}"
-                    + (f" and {len(folds) - 1} more" if len(folds) > 1 else "")
-                    + f", the first {some(values[0].split(' = '), joint=' = ')!r}"
-                )
-    return found
+def undeclared(report: Document, declared: Mapping[str, Sequence[str]]) -> list[Record]:
+    """What parts share and a protocol does not declare: what, the two parts, and all values by fold."""
+    return [
+        {
+            "what": what,
+            "parts": pair,
+            "folds": {n: fold["shared"][what][pair] for n, fold in report.items() if pair in fold["shared"][what]},
+        }
+        for what, pairs in shares(report).items()
+        for pair in pairs
+        if pair not in declared.get(what, ())
+    ]
+
+
+def overlap_in_words(overlap: Document) -> str:
+    """One of `undeclared` as a sentence, with its first fold and the first of its values."""
+    (fold, values), *others = overlap["folds"].items()
+    first, second = overlap["parts"].split("+")
+    return (
+        f"{first} and {second} share {amount(len(values), overlap['what'])} in fold {fold}"
+        + (f" and {len(others)} more" if others else "")
+        + f", the first {some(values[0].split(' = '), joint=' = ')!r}"
+    )
 
 
 def amount(count: int, what: str) -> str:

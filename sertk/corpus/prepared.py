@@ -12,7 +12,9 @@ from sertk.core.forms import Form
 from sertk.corpus import audio, protocols
 from sertk.corpus.protocols import Folds
 
-PREPARED = ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl")
+OVERLAP = "overlap.json"
+"""What parts share, where that ended `prepare`."""
+PREPARED = ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl", OVERLAP)
 """What `prepare` writes into the folder of a corpus, beside its protocols."""
 CORPUS = Form({"corpus": str, "root": str}, {"notes": list[str]})
 """What corpus.json says."""

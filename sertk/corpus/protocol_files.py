@@ -12,12 +12,22 @@ from sertk.console.progress import say
 from sertk.core import Corpus, Protocol, SertkError, UsageError, Utterance, nearest
 from sertk.core.files import Document, Record, read_json
 from sertk.core.forms import Form
-from sertk.corpus.audit import audit_folds, recordings, shares, undeclared
+from sertk.corpus.audit import audit_folds, overlap_in_words, recordings, shares, undeclared
 from sertk.corpus.protocols import YAML, Folds, expected, from_file, make, to_json
 
 
 class OverlapError(SertkError):
-    """Parts of a fold share what their protocol does not declare."""
+    """Parts of a fold share what their protocol does not declare.
+
+    Args:
+        message: A few of them, in words.
+        protocol: By name.
+        overlaps: All of them, see `undeclared`.
+    """
+
+    def __init__(self, message: str, protocol: str, overlaps: Sequence[Document]) -> None:
+        super().__init__(message)
+        self.protocol, self.overlaps = protocol, overlaps
 
 
 class Chosen(NamedTuple):
@@ -144,8 +154,10 @@ def _audited(folds: Folds, protocol: Protocol, utterances: Sequence[Utterance], 
     if found:
         raise OverlapError(
             f"protocol {folds.name!r} of {folds.corpus} does not declare what its parts share: "
-            f"{'; '.join(found)}. Correct the corpus folder, choose another "
+            f"{'; '.join(map(overlap_in_words, found))}. Correct the corpus folder, choose another "
             "with --protocol, or state a protocol of your own: `overlaps` declares it, and `duplicates: keep_first` or "
-            "`drop: [ids]` leaves copies of a recording out."
+            "`drop: [ids]` leaves copies of a recording out.",
+            folds.name,
+            found,
         )
     return report

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import Scores, SertkError
-from sertk.core.files import Document, Record, read_json
+from sertk.core.files import Document, Record, kind_of, read_json
 from sertk.core.forms import Form
 from sertk.corpus.audit import stamped
 from sertk.results.lines import SCORE, read_scores
@@ -149,8 +149,15 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
         the layout of recipes (SYSTEM/fold=F/seed=S) it is SYSTEM; else the deepest folder that holds all of them.
 
     Raises:
-        SertkError: If there is no scored run, one does not say what it is, two are the same, or systems are mixed.
+        SertkError: If one is a file, there is no scored run, one does not say what it is, two are the same, or systems
+            are mixed.
     """
+    file = next((path for path in folders if path.is_file()), None)
+    if file is not None:
+        raise SertkError(
+            f"{file} is a file ({kind_of(file)}), and not the folder of a scored run. Give the folder that has "
+            "metrics.json and scores.jsonl; `sertk score` writes both, where labels are known."
+        )
     runs = [run_of(path) for path in dict.fromkeys(_paths(folders))]
     if not runs:
         raise SertkError(

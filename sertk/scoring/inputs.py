@@ -6,9 +6,10 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from sertk.core import SertkError, UsageError, Utterance
+from sertk.core import InputError, SertkError, UsageError, Utterance
 from sertk.core.files import SCHEMA, Document, Record, kaldi_lines, read_json, read_jsonl
 from sertk.core.rows import Chosen, first_twice
 from sertk.core.walk import READ, UNREAD, below
@@ -50,8 +51,8 @@ def find_inputs(
     Args:
         names: A prepared corpus, a manifest, a wav.scp, folders and audio files, or "-" for paths on standard input.
         about: What the bundle says of itself.
-        failed: Gets {"id", "reason"} of each prepared utterance whose file is missing or changed, and of folders
-            that cannot be looked into.
+        failed: Gets {"id", "reason"} of each prepared utterance whose file is missing or changed, of folders that
+            cannot be looked into, and of lines of a manifest with a field that cannot be.
         root: Where relative paths start.
         protocol: Of a prepared corpus; None takes the bundle's own.
         fold: Likewise.
@@ -68,9 +69,10 @@ def find_inputs(
         raise UsageError(f"--protocol and --fold go with a prepared corpus (data/NAME); {names[0]} is none.")
     unaudited = {"stamp": "unaudited"}
     if len(names) == 1 and first.suffix == ".jsonl":
-        return Inputs(_listed(lambda: _of_manifest(first)), root or _manifest_root(first), unaudited)
+        listed = _listed(partial(_of_manifest, first), failed)
+        return Inputs(listed, root or _manifest_root(first), unaudited)
     if len(names) == 1 and first.suffix == ".scp":
-        return Inputs(_listed(lambda: _of_scp(first)), root or Path(), unaudited)
+        return Inputs(_listed(lambda _: _of_scp(first), failed), root or Path(), unaudited)
     return Inputs(_of_paths(_paths(names, failed)), root or Path(), unaudited)
 
 
@@ -93,7 +95,7 @@ def shard_of(utterances: Sequence[Utterance], shard: str) -> Sequence[Utterance]
         UsageError: If the shard is not of that form with 1 <= k <= n.
     """
     k, slash, n = shard.partition("/")
-    if not (slash and k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+    if not (slash and k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
         raise UsageError(f"--shard {shard!r} is not K/N with 1 <= K <= N, for example 3/32")
     size = len(utterances)
     return Chosen(utterances, range(size * (int(k) - 1) // int(n), size * int(k) // int(n)))
@@ -138,11 +140,12 @@ def _files(name: str, failed: list[Record]) -> Sequence[str]:
     return audio
 
 
-def _listed(read: Callable[[], Iterable[tuple[str, Utterance]]]) -> Packed:
+def _listed(read: Callable[[list[Record]], Iterable[tuple[str, Utterance]]], failed: list[Record]) -> Packed:
     """The utterances of a list.
 
     Args:
-        read: Gives ("file:line", utterance) of its lines.
+        read: Gives ("file:line", utterance) of its lines; its argument gets the others.
+        failed: See `find_inputs`.
 
     Raises:
         SertkError: Where an id comes twice.
@@ -150,20 +153,28 @@ def _listed(read: Callable[[], Iterable[tuple[str, Utterance]]]) -> Packed:
     ids = array("q")
 
     def each() -> Iterator[Utterance]:
-        for _, one in read():
+        for _, one in read(failed):
             ids.append(hash(one.id))
             yield one
 
     found = Packed(each())
-    twice = first_twice(ids, lambda: ((where, one.id) for where, one in read()))
+    twice = first_twice(ids, lambda: ((where, one.id) for where, one in read([])))
     if twice:
         raise SertkError(f"{twice[0]}: id {twice[1]!r} comes twice. Ids must differ; rename one.")
     return found
 
 
-def _of_manifest(path: Path) -> Iterator[tuple[str, Utterance]]:
+def _of_manifest(path: Path, failed: list[Record]) -> Iterator[tuple[str, Utterance]]:
+    """The utterances of a manifest; `failed` gets those of which a field cannot be, such as a start that is NaN."""
     for where, line in read_jsonl(path, "Give a manifest.jsonl as `sertk prepare` writes it."):
-        yield where, Utterance.from_json(line, where)
+        try:
+            one = Utterance.from_json(line, where)
+        except InputError as error:
+            if not Utterance.is_line(line):
+                raise
+            failed.append({"schema": SCHEMA, "id": line["id"], "reason": f"{line['id']}: {error}"})
+        else:
+            yield where, one
 
 
 def _manifest_root(path: Path) -> Path:

@@ -2,57 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sertk.core import UsageError
-from sertk.core.files import beside
+from sertk.core.files import beside, check_replaceable
 from sertk.corpus.prepared import PREPARED
 from sertk.scoring.inputs import Inputs
+from sertk.scoring.over_time import is_table
 from sertk.scoring.shards import sidecar
 
+Made = Mapping[tuple[str, str], str]
+"""The option of each file that is written, by its place."""
 
-def check_out(out: Path, inputs: Iterable[Path]) -> None:
+
+def check_out(out: Path | None, inputs: Iterable[Path], over_time: Path | None = None) -> None:
     """Refuses an output, or what is written beside it, in the place of a named input or of what `prepare` wrote.
 
     Args:
         out: scores.jsonl.
         inputs: Files; what is a folder is looked at in `check_audio`.
+        over_time: Where windows go.
 
     Raises:
-        UsageError: If it is.
+        UsageError: If it is, or if two outputs are one.
     """
     made = _made(out)
+    if over_time is not None and _place(over_time) in made:
+        raise UsageError(f"--over-time {over_time} is what --out, or a file beside it, is written to. Give another.")
+    made |= _made(None, over_time)
     for path in inputs:
         _refuse(made, path)
-    if (out.parent / "corpus.json").exists():
-        for name in PREPARED:
-            _refuse(made, out.parent / name)
+    for folder in {path.parent for path in (out, over_time) if path is not None}:
+        for name in PREPARED if (folder / "corpus.json").exists() else ():
+            _refuse(made, folder / name)
+
+
+def check_files(*paths: Path | None) -> None:
+    """Refuses outputs that are no files, before anything is scored.
+
+    Raises:
+        SertkError: See `check_replaceable`.
+    """
+    for path in paths:
+        if path is not None:
+            check_replaceable(path)
 
 
 def check_audio(out: Path, found: Inputs) -> None:
-    """Refuses an output in the place of an audio file that is to be read.
+    """Refuses an output in the place of an audio file that is to be read, by whatever name it is read.
 
     Raises:
         UsageError: If it is.
     """
-    made = _made(out)
-    names = {place[1] for place in made}
-    for one in found.utterances:
-        if one.path.rpartition("/")[2] in names:  # the rest is not looked up: there may be millions
-            _refuse(made, found.root / one.path)
+    there = {number for path in _paths(out) if (number := _number(path, follow=False))}
+    for one in found.utterances if there else ():  # there may be millions, and most often there is no output yet
+        if _number(found.root / one.path, follow=True) in there:
+            raise _refusal("--out", found.root / one.path)
 
 
-def _made(out: Path) -> set[tuple[Path, str]]:
-    paths = (out, beside(out, "metrics", ".json"), beside(out, "failed", ".jsonl"), sidecar(out))
-    return set(map(_place, paths))
+def _paths(out: Path) -> list[Path]:
+    return [out, beside(out, "metrics", ".json"), beside(out, "failed", ".jsonl"), sidecar(out)]
 
 
-def _place(path: Path) -> tuple[Path, str]:
+def _made(out: Path | None, over_time: Path | None = None) -> dict[tuple[str, str], str]:
+    made = {_place(path): "--out" for path in (_paths(out) if out else ())}
+    return made | ({_place(over_time): "--over-time"} if over_time and is_table(over_time) else {})
+
+
+def _place(path: Path) -> tuple[str, str]:
     """Where a file is, by any way there; a link is a place of its own, for it is what would be replaced."""
-    return path.parent.resolve(), path.name
+    return os.path.realpath(path.parent), path.name
 
 
-def _refuse(made: set[tuple[Path, str]], path: Path) -> None:
-    if _place(path) in made and not path.is_dir():
-        raise UsageError(f"--out would overwrite {path}, which is an input. Give another file, in a folder of its own.")
+def _number(path: Path, *, follow: bool) -> tuple[int, int] | None:
+    """What is the same of all names of a file."""
+    try:
+        found = path.stat(follow_symlinks=follow)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _refuse(made: Made, path: Path) -> None:
+    for place in (_place(path), _place(Path(os.path.realpath(path)))):
+        if place in made and not path.is_dir():
+            raise _refusal(made[place], path)
+
+
+def _refusal(option: str, path: Path) -> UsageError:
+    return UsageError(f"{option} would overwrite {path}, which is an input. Give another file, in a folder of its own.")

@@ -9,15 +9,18 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from sertk.core import InputError, SertkError, UsageError
-from sertk.core.files import SCHEMA, Document, Record, json_bytes, part_of, read_jsonl, write_text, writing
+from sertk.core.files import SCHEMA, Document, Record, digest, json_bytes, part_of, read_jsonl, write_text, writing
 
 KEY = "over_time"
+LONGEST_NAME = 190
+"""Bytes of the name of a TextGrid, which is written under a longer one first."""
 GIVE = "Give what `sertk score --over-time FILE.jsonl` (or .csv) wrote."
 
 
@@ -90,19 +93,17 @@ def intervals(found: Recording) -> list[Interval]:
     return [*made, Interval(at, found.end, None)] if at < found.end else made
 
 
-def check_path(path: Path, others: Iterable[Path]) -> None:
-    """Refuses a path of a form that there is not, or that of another file of the command.
+def is_table(path: Path) -> bool:
+    """Whether windows of all recordings go to one file; else each recording has its TextGrid in a folder.
 
     Raises:
-        UsageError: If it is one.
+        UsageError: On a path of another form.
     """
     if path.suffix not in ("", ".jsonl", ".csv") and not path.is_dir():
         raise UsageError(
             f"--over-time {path} is none of FILE.jsonl, FILE.csv and a FOLDER for TextGrids (its name has no suffix)."
         )
-    for other in others:
-        if path.resolve() == other.resolve() and not path.is_dir():
-            raise UsageError(f"--over-time would overwrite {other}. Give another file.")
+    return path.suffix != "" and not path.is_dir()
 
 
 def split(lines: Iterable[bytes], path: Path | None, classes: Sequence[str]) -> Iterator[bytes]:
@@ -123,11 +124,6 @@ def split(lines: Iterable[bytes], path: Path | None, classes: Sequence[str]) -> 
             windows = [Window(row[0], row[1], int(row[2]), row[3:]) for row in rows]
             write(Recording(content["id"], start, end, windows))
             yield json_bytes(content, content["id"])
-
-
-def is_table(path: Path) -> bool:
-    """Whether windows go to one file, and not to a folder of TextGrids."""
-    return path.suffix in (".jsonl", ".csv") and not path.is_dir()
 
 
 def join(parts: Iterable[Iterator[bytes]], path: Path) -> None:
@@ -151,11 +147,19 @@ def line_of(name: str, window: Window, classes: Sequence[str]) -> Record:
     }
 
 
+def _name(recording: str) -> str:
+    """An id as the name of a file; of one that is too long (255 bytes in most file systems) its end and a digest."""
+    name = part_of(recording)
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return name
+    return f"{digest(recording)}-{os.fsencode(name)[-LONGEST_NAME:].decode(errors='ignore')}"
+
+
 @contextmanager
 def _writer(path: Path, classes: Sequence[str]) -> Iterator[Callable[[Recording], None]]:
     """What writes recordings in the form that a path has."""
     if not is_table(path):
-        yield lambda found: write_text(path / f"{part_of(found.id)}.TextGrid", text_grid(found, classes))
+        yield lambda found: write_text(path / f"{_name(found.id)}.TextGrid", text_grid(found, classes))
         return
     with writing(path) as file:
         if path.suffix == ".csv":
@@ -206,7 +210,8 @@ def read(path: Path) -> tuple[list[str], dict[str, list[Window]]]:
             names, window = [*line["posterior"]], _window(line)
             classes = classes or names
             found.setdefault(line["id"], []).append(window)
-            fine = names == classes and all(map(math.isfinite, (window.start, window.end, *window.posterior)))
+            times = 0 <= window.start < window.end < math.inf
+            fine = times and names == classes and all(0 <= value <= 1 for value in window.posterior)
         except (KeyError, TypeError, ValueError, AttributeError):
             fine = False
         if not fine:
@@ -229,6 +234,10 @@ def _lines(path: Path) -> Iterator[tuple[str, Document]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SertkError(f"{path} cannot be read ({error}). {GIVE}") from None
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
+    rows = csv.DictReader(io.StringIO(text))
+    names = rows.fieldnames or ()
+    if len({*names}) < len(names):
+        raise InputError(f"{path}:1: two columns have one name. {GIVE}")
+    for number, row in enumerate(rows, 2):
         own = {word: row.pop(word, None) for word in ("id", "start", "end", "decision")}
         yield f"{path}:{number}", {**own, "posterior": row}

@@ -112,7 +112,7 @@ class Scorer:
         self._whole = min(WHOLE, most)
         if cutting.windows and not least <= self.windows.length <= most:
             raise UsageError(
-                f"--windows has windows of {self.windows.length:g} s; this model takes {least:g} to {most:g} s."
+                f"--windows has windows of {self.windows.length:g} s; this model takes {least:g} to {self._whole:g} s."
             )
 
     def __call__(self, path: str | Path, text: str | None = None) -> dict[str, float]:
@@ -199,6 +199,8 @@ class Scorer:
             InputError: Where one has values that are not finite.
         """
         settings, text = self.bundle.settings.audio, self._text(one)
+        audio.check_length(piece.size / settings.rate, one.id, settings.min_seconds)
+        settings = replace(settings, min_seconds=0.0)  # a window is given without its last sample
         waves = (audio.wave_of(samples[:, None], settings.rate, one.id, settings) for samples in piece.samples)
         inputs = [{"wave": wave, **text} for wave in waves]
         posterior, logits, view = self._seen([one.id] * len(inputs), piece.start.tolist(), inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import Document, Record, beside, read_json, read_jsonl, size_of, write_json
+from sertk.core.files import Document, Record, beside, kind_of, read_json, read_jsonl, size_of, write_json
 from sertk.core.forms import Form
 
 MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
@@ -85,7 +86,7 @@ class Shard:
         """Its score lines.
 
         Raises:
-            SertkError: Where they are not those that were written.
+            SertkError: Where they are missing, or not those that were written.
         """
         return _as_written(self.path, self.about["sha256"])
 
@@ -167,14 +168,22 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
 
     Raises:
         UsageError: If there is none.
-        SertkError: If a file is no shard, they are of different scorings, or one is missing or comes twice.
+        SertkError: If a file is no shard, they are of different scorings, one is missing or comes twice, or what failed
+            in one is not listed.
     """
     files = [one for one in paths if not f".{one.name}".endswith(".failed.jsonl") or sidecar(one).exists()]
     if not files:
         raise UsageError("--merge needs the score lines of all shards, for example out/scores.*.jsonl.")
     known = [_shard(one) for one in files if sidecar(one).exists()]
     windows = {path.resolve() for one in known if (path := one.windows_file)}
-    shards = [_shard(one) for one in files if one.resolve() not in windows]
+    files = [one for one in files if one.resolve() not in windows]
+    odd = next((one for one in files if not sidecar(one).exists()), None)
+    if odd is not None:
+        raise SertkError(
+            f"{odd} is no shard: it is {kind_of(odd)}, and {sidecar(odd).name} does not lie beside it. Give the "
+            f"files that shards were scored into, with those beside them. {MEND}"
+        )
+    shards = [_shard(one) for one in files]
     _check_same(shards)
     places: dict[int, Shard] = {}
     for one in shards:
@@ -188,11 +197,13 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
     if lacking:
         more = ", ..." if len(lacking) > 10 else ""
         raise SertkError(f"of {number} shards {len(lacking)} are missing: {', '.join(lacking[:10])}{more}. {MEND}")
+    for one in shards:  # before anything is written
+        deque(one.failed(), maxlen=0)
     return [places[k] for k in sorted(places)]
 
 
 def _shard(path: Path) -> Shard:
-    return Shard(path, read_json(sidecar(path), f"{path} is no shard. {MEND}", FORM))
+    return Shard(path, read_json(sidecar(path), MEND, FORM))
 
 
 def _check_same(shards: Iterable[Shard]) -> None:

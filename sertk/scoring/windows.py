@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sertk.core import UsageError
+from sertk.core.errors import out_of_range
 from sertk.corpus.audio import Samples
 from sertk.modeling import bundle
 from sertk.modeling.bundle import Bundle
@@ -64,6 +65,18 @@ class Cutting(NamedTuple):
     windows: Windows | None = None
     silence: float | None = None
     keep: bool = False
+
+    @classmethod
+    def of(cls, windows: str | None, silence: float | None, *, keep: bool = False) -> Self:
+        """What the options say.
+
+        Raises:
+            UsageError: On windows that are not of their form, or a power above full scale.
+        """
+        wrong = out_of_range("--skip-silence", silence, at_most=0.0, unit="dB relative to full scale")
+        if wrong:
+            raise UsageError(f"{wrong}. For example --skip-silence -50.")
+        return cls(Windows.parse(windows) if windows else None, silence, keep)
 
 
 def limit(made: Bundle) -> float:

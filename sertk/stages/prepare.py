@@ -6,7 +6,7 @@ import contextlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,7 @@ from sertk.core.files import (
     renew,
     sentence,
     text_bytes,
+    write_json,
     write_jsonl,
 )
 from sertk.core.walk import FFMPEG, READ, below
@@ -33,8 +34,8 @@ from sertk.corpus.audit import duplicates, recordings
 from sertk.corpus.audit_page import page
 from sertk.corpus.journal import Journal
 from sertk.corpus.messages import case_messages, corpus_messages, protocol_messages
-from sertk.corpus.prepared import PREPARED, title_of
-from sertk.corpus.protocol_files import choose, contents, earlier
+from sertk.corpus.prepared import OVERLAP, PREPARED, title_of
+from sertk.corpus.protocol_files import OverlapError, choose, contents, earlier
 from sertk.modeling.borders import inside
 from sertk.plugins import Plugins, split
 
@@ -93,7 +94,8 @@ def prepare(
         raise SertkError(f"No audio of {name} was found in {root}.{first} {where}")
     shas = {i: fact.sha256 for i, fact in facts.items()}
     asked = set(chosen if protocols else ())
-    made = contents(name, reader, {**others, **chosen}, asked, utterances, shas, failed)
+    with _overlaps_in(out / OVERLAP):
+        made = contents(name, reader, {**others, **chosen}, asked, utterances, shas, failed)
     counts, twins = _counts(reader, utterances), duplicates(utterances, recordings(utterances, shas))
     about = {"corpus": name, "root": str(root.resolve()), "counts": counts, "failed": len(failed)}
     silent = [i for i, fact in facts.items() if fact.silent]
@@ -103,6 +105,17 @@ def prepare(
     for message in corpus_messages(name, counts, failed, twins, silent, out):
         say(message)
     return len(failed)
+
+
+@contextlib.contextmanager
+def _overlaps_in(path: Path) -> Iterator[None]:
+    """Writes all that parts share into a file, for the error that ends `prepare` names a few; else there is no file."""
+    try:
+        yield
+    except OverlapError as error:
+        write_json(path, {"protocol": error.protocol, "overlaps": error.overlaps})
+        raise OverlapError(f"{error} All that they share: {path}.", error.protocol, error.overlaps) from None
+    path.unlink(missing_ok=True)
 
 
 def _check_kept(out: Path, lists: Sequence[Path]) -> None:
@@ -170,6 +183,8 @@ def _read(reader: Corpus, root: Path) -> tuple[list[Utterance], list[Record]]:
     if twice:
         name, first, second = twice[0]
         whole = f" {len(twice)} ids do: is the corpus there twice? Give one of the two folders with --root."
+        if unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second):
+            first, second = ascii(first), ascii(second)  # they look the same
         raise SertkError(
             f"id {name!r} comes twice: {first} and {second}. Keep one of the two files.{whole * (len(twice) > 1)}"
         )

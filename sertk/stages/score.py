@@ -36,15 +36,15 @@ from sertk.results.measures import Measures
 from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
-from sertk.scoring.outputs import check_audio, check_out
-from sertk.scoring.over_time import check_path, is_table, join, split
+from sertk.scoring.outputs import check_audio, check_files, check_out
+from sertk.scoring.over_time import is_table, join, split
 from sertk.scoring.parts import Count, Parts, name_of, way
 from sertk.scoring.scorer import Scorer
-from sertk.scoring.shards import Shard, Share, read_shards, share_of, sidecar, write_shard
+from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
-from sertk.scoring.windows import WHOLE, Cutting, Windows
+from sertk.scoring.windows import WHOLE, Cutting
 from sertk.training import distributed
 
 Part = Literal["train", "dev", "test"]
@@ -163,11 +163,9 @@ def score(
     check_splittable(inputs, shard)
     share: Share | None = None
     given = [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])]
-    if out is not None:
-        check_out(out, given)
-    if over_time is not None:
-        check_path(over_time, [*given, *([out] if out else [])])
-    cutting = Cutting(Windows.parse(windows) if windows else None, skip_silence, keep=over_time is not None)
+    check_out(out, given, over_time)
+    check_files(out, over_time if over_time and is_table(over_time) else None)
+    cutting = Cutting.of(windows, skip_silence, keep=over_time is not None)
     shared = _shared(files, device, batch, source, workers)._replace(
         ffmpeg=ffmpeg, cutting=cutting, over_time=over_time
     )
@@ -317,10 +315,18 @@ def merge(shards: Sequence[Path], out: Path, *, over_time: Path | None = None, f
         SertkError: If shards are missing, come twice, are of different scorings, or were changed.
         UsageError: If there are none, or `out` is one of them.
     """
-    check_out(out, shards)
+    if over_time is not None and not is_table(over_time):
+        raise UsageError(
+            f"--over-time {over_time} does not go with --merge: only FILE.jsonl and FILE.csv are joined. Of TextGrids "
+            "each recording has its own."
+        )
+    check_out(out, shards, over_time)
+    check_files(out, over_time)
     found = read_shards(shards)
     if over_time is not None:
-        _join_windows(found, over_time, [out, *shards])
+        check_out(None, [path for one in found if (path := one.windows_file)], over_time)
+        join((one.windows(over_time.suffix) for one in found), over_time)
+        say(f"wrote {over_time}: the windows of {len(found)} shards")
     abouts = [one.about for one in found]
     one: Document = abouts[0]
     took = {**one["took"], "seconds": round(sum(about["took"]["seconds"] for about in abouts), 4)}
@@ -334,18 +340,6 @@ def merge(shards: Sequence[Path], out: Path, *, over_time: Path | None = None, f
     say(f"wrote {out}: {scored} utterances of {len(found)} shards, {values}{stamped(one['protocol'])}")
     first = _write_failed(out, chain.from_iterable(shard.failed() for shard in found), made)
     return _told(scored, failed, first)
-
-
-def _join_windows(shards: Sequence[Shard], path: Path, others: Sequence[Path]) -> None:
-    """Writes the windows of all shards into one file."""
-    if not is_table(path):
-        raise UsageError(
-            f"--over-time {path} does not go with --merge: only FILE.jsonl and FILE.csv are joined. "
-            "Of TextGrids each recording has its own."
-        )
-    check_path(path, [*others, *(own for one in shards if (own := one.windows_file))])
-    join((one.windows(path.suffix) for one in shards), path)
-    say(f"wrote {path}: the windows of {len(shards)} shards")
 
 
 def _windows(scorer: Scorer, found: Inputs, parts: Parts, shared: _Shared) -> Iterator[None]:

@@ -17,7 +17,7 @@ from sertk.plugins import Plugins
 from sertk.scoring.outputs import check_out
 from sertk.scoring.over_time import Window, line_of
 from sertk.scoring.scorer import Scorer, is_lost
-from sertk.scoring.windows import Cutting, Windows, are_loud
+from sertk.scoring.windows import Cutting, are_loud
 from sertk.training import distributed
 
 NAME = "-"
@@ -49,17 +49,19 @@ def stream(
 
     Raises:
         UsageError: On a rate that nothing has, or a model that reads nothing but transcripts.
-        InputError: Where nothing came.
+        InputError: Where nothing came, or nothing can come.
     """
     low, high = audio.RATES
     if not low <= rate <= high:
         raise UsageError(f"--stream {rate} is no rate; it is from {low} to {high} Hz, for example 16000.")
     if out is not None:
         check_out(out, [*bundle.files(model), *files])
-    cutting = Cutting(Windows.parse(windows) if windows else None, skip_silence)
+    cutting = Cutting.of(windows, skip_silence)
     scorer = Scorer(model, distributed.device(device), Plugins(files=files), cutting=cutting)
     if scorer.text_alone:
         raise UsageError("this model reads transcripts alone, and a stream has none.")
+    if sys.stdin is None:
+        raise InputError("there is no standard input: it is closed. Send raw 16-bit samples of one channel.")
     length, hop = scorer.windows
     say(f"listening: windows of {length:g} s every {hop:g} s; Ctrl-C ends")
     scored = silent = failed = 0

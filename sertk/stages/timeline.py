@@ -14,7 +14,7 @@ COLUMNS = 1600
 """Stretches of the waveform that are drawn, each by its lowest and its highest sample."""
 
 
-def timeline(windows: Path, recording: Path, out: Path, name: str | None = None) -> None:
+def timeline(windows: Path, recording: Path, out: Path, name: str | None = None, *, ffmpeg: bool = False) -> None:
     """Draws a recording.
 
     Args:
@@ -22,9 +22,10 @@ def timeline(windows: Path, recording: Path, out: Path, name: str | None = None)
         recording: The audio.
         out: FILE.png or FILE.svg.
         name: Its id in `windows`; None takes the only one, or the one that is the path of the audio.
+        ffmpeg: Whether ffmpeg is run for what libsndfile does not read.
 
     Raises:
-        SertkError: Where a file cannot be read or written.
+        SertkError: Where a file cannot be read or written, or the windows go on behind the recording.
         UsageError: On another suffix, or where it is not clear which recording is meant.
     """
     if out.suffix not in (".png", ".svg"):
@@ -36,11 +37,16 @@ def timeline(windows: Path, recording: Path, out: Path, name: str | None = None)
     if chosen not in found:
         few = ", ".join(list(found)[:5])
         raise UsageError(f"{windows} has no windows of {chosen!r}. Give --id, one of {len(found)}: {few}.")
-    rate, frames = audio.form(recording, str(recording))
-    size, seconds = max(1, -(-frames // COLUMNS)), frames / rate
-    stretches = audio.blocks(recording, str(recording), frames=size)
-    low, high = zip(*((float(x.min()), float(x.max())) for x, _ in stretches), strict=True)
-    ordered = sorted(found[chosen])
+    rate, frames = audio.form(recording, str(recording), ffmpeg=ffmpeg)
+    size = max(1, -(-frames // COLUMNS))
+    stretches = audio.blocks(recording, str(recording), frames=size, ffmpeg=ffmpeg)
+    low, high, sizes = zip(*((float(x.min()), float(x.max()), len(x)) for x, _ in stretches), strict=True)
+    ordered, seconds = sorted(found[chosen]), sum(sizes) / rate
+    if ordered[-1].end > seconds + audio.OVERSHOOT:
+        raise UsageError(
+            f"the windows of {chosen} go on to {ordered[-1].end:g} s, and {recording} ends at {seconds:.1f} s. "
+            "Give the recording that they are of, or --id."
+        )
     made = intervals(Recording(chosen, 0.0, max(seconds, ordered[-1].end), ordered))
     drawn = Timeline(
         title=chosen,

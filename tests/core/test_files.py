@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sertk.core import SertkError
-from sertk.core.files import kaldi_lines, read_jsonl, read_lines, renew, write_json, write_jsonl, write_text
+from sertk.core.files import kaldi_lines, read_jsonl, read_lines, renew, write_json, write_jsonl, write_text, writing
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, [0.5, -math.inf]])
@@ -116,3 +116,16 @@ def test_a_file_of_other_content_is_written_anew_and_an_equal_one_stays(tmp_path
     assert path.read_bytes() == b"one\ntwo\n"
     assert calls == ["before"]
     assert path.stat().st_ino == place
+
+
+def test_what_fails_in_reading_is_not_said_of_what_is_written(tmp_path: Path) -> None:
+    (tmp_path / "input").mkdir()
+    with (
+        pytest.raises(SertkError, match=r"^Cannot read '.*/input' \(Is a directory\)"),
+        writing(tmp_path / "out") as file,
+    ):
+        file.write((tmp_path / "input").read_bytes())
+    (tmp_path / "input").rmdir()
+    with pytest.raises(SertkError, match=r"^[^ ]*/input is missing\."), writing(tmp_path / "out") as file:
+        file.write((tmp_path / "input").read_bytes())
+    assert list(tmp_path.iterdir()) == []

@@ -82,7 +82,8 @@ def test_a_copy_under_another_speakers_name_fails_prepare_and_loses_nothing(
     assert "03-01-05-01-01-01-01 = 03-01-05-01-01-01-08" in text
     assert "`overlaps`" in text
     assert [path.read_bytes() for path in before] == [*before.values()]
-    (kept,) = (path for path in out.rglob("*") if path.is_file() and path not in before)
+    kept, shared = sorted(path for path in out.rglob("*") if path.is_file() and path not in before)
+    assert text.endswith(f"All that they share: {shared}.")
     assert [*read_facts(kept)] == ["03-01-05-01-01-01-08"]  # what was read now need not be read again
 
 
@@ -158,6 +159,30 @@ def test_cuts_of_one_recording_that_overlap_are_one_recording(tmp_path: Path) ->
     assert "'1 = 2'" in str(caught.value)
     assert "3 = 4" not in str(caught.value)
     assert "5 = 6" not in str(caught.value)
+
+
+def test_all_that_parts_share_is_in_a_file_until_they_share_nothing(tmp_path: Path) -> None:
+    for seed, name in enumerate(("ann", "ben", "cleo", "dora", "eve")):
+        clip_of(tmp_path / "joy" / f"{name}.wav", seed, 0.2)
+    for name in ("anna", "benn"):  # copies under other speakers' names
+        shutil.copy(tmp_path / "joy" / f"{name[:-1]}.wav", tmp_path / "joy" / f"{name}.wav")
+    words = ("folder:title=mine,speaker=/([a-z]+)", tmp_path, tmp_path / "data", ["speakers"], 0.05, 1)
+    with pytest.raises(OverlapError, match=r"All that they share: .*data/overlap\.json\.$"):
+        prepare(*words)
+    found = read_json(tmp_path / "data" / "overlap.json", "")
+    assert found["protocol"] == "speakers"
+    by_parts = {(one["what"], one["parts"]): one["folds"] for one in found["overlaps"]}
+    # a fold tests its speaker, and the next one is dev: ann, anna, ben, benn, cleo, dora, eve
+    first, second = "joy/ann = joy/anna", "joy/ben = joy/benn"
+    assert by_parts == {
+        ("audio", "train+dev"): {"anna": [second], "eve": [first]},
+        ("audio", "train+test"): {"anna": [first], "benn": [second]},
+        ("audio", "dev+test"): {"ann": [first], "ben": [second]},
+    }
+    for name in ("anna", "benn"):
+        (tmp_path / "joy" / f"{name}.wav").unlink()
+    assert prepare(*words) == 0
+    assert not (tmp_path / "data" / "overlap.json").exists()
 
 
 # --- what is declared is stamped -------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from sertk.cli.group import _escaped
 from sertk.core import SertkError, UsageError
 from sertk.core.files import bytes_text, read_json, read_jsonl, sentence
-from sertk.corpus.audit import undeclared
+from sertk.corpus.audit import overlap_in_words, undeclared
 from sertk.corpus.features import Store, write_shard
 from sertk.modeling import bundle
 from sertk.modeling.limits import check_size
@@ -350,7 +350,7 @@ def test_sizes_are_shown_in_a_unit_that_fits() -> None:
 def test_an_overlap_of_ten_thousand_copies_is_told_in_a_line() -> None:
     copies = " = ".join(f"utterance{n}" for n in range(10_000))
     report = {"1": {"shared": {"audio": {"train+test": [copies]}, "speaker": {}, "session": {}, "text": {}}}}
-    (found,) = undeclared(report, {})
+    (found,) = map(overlap_in_words, undeclared(report, {}))
     assert found.endswith("= utterance9 and 9990 more'")
     assert len(found) < 300
 

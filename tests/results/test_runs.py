@@ -167,3 +167,19 @@ def test_two_hashes_of_one_protocol_are_refused() -> None:
 def test_a_protocol_is_stated_with_its_stamp_and_what_is_unknown() -> None:
     assert stated(ABOUT) == "c / p, speaker-independent, part test, hash `h`"
     assert stated({"stamp": "unaudited"}) == "? / ?, unaudited, part ?, hash `?`"
+
+
+def test_a_file_in_the_place_of_a_run_is_refused_with_what_it_is(tmp_path: Path) -> None:
+    scored(tmp_path / "fold=1/seed=0")
+    (tmp_path / "windows.csv").write_text(f"id,start,end,decision,{'x' * 90}\n")
+    (tmp_path / "odd.jsonl").write_bytes(b"\xff\n")
+    with pytest.raises(
+        SertkError, match=r"windows\.csv is a file \(a table with id,start,end,decision,x+\.\.\.\), and not"
+    ):
+        find([tmp_path / "fold=1/seed=0", tmp_path / "windows.csv"])
+    with pytest.raises(
+        SertkError, match=r"odd\.jsonl is a file \(no text\), and not the folder of a scored run\. Give the"
+    ):
+        find([tmp_path / "odd.jsonl"])
+    with pytest.raises(SertkError, match=r"metrics\.json is a file \(JSON lines with schema, classes, confusion"):
+        find([tmp_path / "fold=1/seed=0/metrics.json"])

@@ -17,7 +17,7 @@ def test_shards_are_contiguous_and_complete(size: int, shards: int) -> None:
     assert [one for part in parts for one in part] == items  # type: ignore[comparison-overlap]
 
 
-@pytest.mark.parametrize("shard", ["3", "0/2", "3/2", "a/b", "1/"])
+@pytest.mark.parametrize("shard", ["3", "0/2", "3/2", "a/b", "1/", "²/³"])
 def test_a_shard_that_is_not_k_of_n_is_refused(shard: str) -> None:
     with pytest.raises(UsageError, match=r"is not K/N with 1 <= K <= N, for example 3/32"):
         shard_of([], shard)
@@ -80,3 +80,22 @@ def test_a_wav_scp_of_a_windows_editor_has_no_mark_in_its_first_id(tmp_path: Pat
     (tmp_path / "list.scp").write_bytes(b"\xef\xbb\xbfutt1 a.wav\r\nutt2 b.wav\r\n")
     found = find_inputs([str(tmp_path / "list.scp")], {}, [])
     assert [(one.id, one.path) for one in found.utterances] == [("utt1", "a.wav"), ("utt2", "b.wav")]
+
+
+def test_a_line_of_a_manifest_with_a_time_that_is_no_number_is_one_failure(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    line = '{{"schema": 1, "id": "{0}", "path": "{0}.wav", "speaker": "s"{1}}}\n'
+    odd = {"b": ', "start": NaN', "c": ', "duration": Infinity', "d": ', "label": 7', "f": ', "votes": {"joy": NaN}'}
+    path.write_text("".join(line.format(name, odd.get(name, "")) for name in "abcdef"))
+    failed: list[Record] = []
+    assert [one.id for one in find_inputs([str(path)], {}, failed).utterances] == ["a", "e"]
+    assert [one["id"] for one in failed] == ["b", "c", "d", "f"]
+    assert f"b: {path}:2: not an utterance (start is nan; it must be a number)" in failed[0]["reason"]
+
+
+@pytest.mark.parametrize("rest", [', "schema": 2', ', "color": "red"', ', "id": 3'])
+def test_a_manifest_of_another_form_is_refused(tmp_path: Path, rest: str) -> None:
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(f'{{"schema": 1, "id": "a", "path": "a.wav", "speaker": "s"{rest}}}\n')
+    with pytest.raises(SertkError, match=r"manifest\.jsonl:1: "):
+        find_inputs([str(path)], {}, [])

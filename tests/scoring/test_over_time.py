@@ -11,7 +11,7 @@ import pytest
 
 from sertk.core import InputError, SertkError, UsageError
 from sertk.core.files import json_bytes
-from sertk.scoring.over_time import Recording, Window, carried, check_path, intervals, read, split, text_grid
+from sertk.scoring.over_time import Recording, Window, carried, intervals, is_table, read, split, text_grid
 
 CLASSES = ["anger", 'so "so"', "fear"]
 
@@ -126,14 +126,19 @@ def test_lines_that_are_not_all_written_leave_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["over.txt", "over.json", "a.TextGrid", "over.CSV"])
 def test_a_form_that_there_is_not_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"is none of FILE\.jsonl, FILE\.csv and a FOLDER"):
-        check_path(tmp_path / name, [])
+        is_table(tmp_path / name)
     (tmp_path / name).mkdir()
-    check_path(tmp_path / name, [])
+    assert not is_table(tmp_path / name)
 
 
-def test_no_file_of_the_command_is_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--over-time would overwrite .*/b/\.\./a\.jsonl"):
-        check_path(tmp_path / "a.jsonl", [tmp_path / "c.jsonl", tmp_path / "b" / ".." / "a.jsonl"])
+def test_a_recording_with_a_long_path_has_its_text_grid_under_a_short_name(tmp_path: Path) -> None:
+    names = [f"/corpora/{'é' * 150}/{n}.wav" for n in (1, 2)]  # a path is an id, and its slashes are spelled
+    lines = [json.dumps({"id": name, **carried(0.0, 1.0, [Window(0.0, 1.0, 0, [0.5, 0.25, 0.25])])}) for name in names]
+    assert len(list(split((f"{line}\n".encode() for line in lines), tmp_path, CLASSES))) == 2
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert len(found) == 2
+    assert {name.rpartition("é")[2] for name in found} == {"%2F1.wav.TextGrid", "%2F2.wav.TextGrid"}
+    assert max(len(name.encode()) for name in found) < 225  # behind it comes what says who writes it
 
 
 @pytest.mark.parametrize(
@@ -141,6 +146,9 @@ def test_no_file_of_the_command_is_overwritten(tmp_path: Path) -> None:
     [
         {"start": "x"},
         {"start": float("inf")},
+        {"start": -1.0},
+        {"end": 0.0},
+        {"posterior": {"anger": 5.0, 'so "so"': -4.25, "fear": 0.25}},
         {"decision": "joy"},
         {"posterior": [0.1]},
         {"posterior": {"fear": 1.0}},
@@ -160,6 +168,9 @@ def test_a_line_that_is_none_of_a_window_is_refused(tmp_path: Path, wrong: dict[
 def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,path\n1,2\n")
     with pytest.raises(InputError, match=r"a\.csv:2: no line of a window"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("id,start,end,decision,joy,joy\na,0,1,joy,0.5,0.5\n")
+    with pytest.raises(InputError, match=r"a\.csv:1: two columns have one name"):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("id,start\n")
     with pytest.raises(SertkError, match="has no windows"):

@@ -159,6 +159,12 @@ def test_windows_that_cannot_be_joined_are_refused(manifest: Path, tmp_path: Pat
         (["a.wav", "--merge", "--out", "b.jsonl", "--windows", "4s:2s"], "--windows does not go with --merge"),
         (["a.wav", "--over-time", "a.txt"], "is none of FILE.jsonl, FILE.csv"),
         (["a.jsonl", "--over-time", "a.jsonl"], "--over-time would overwrite a.jsonl"),
+        (
+            ["a.wav", "--skip-silence", "nan"],
+            "--skip-silence is nan; it is finite, at most 0 dB relative to full scale",
+        ),
+        (["a.wav", "--skip-silence", "50"], "--skip-silence is 50.0; it is at most 0 dB"),
+        (["-", "--stream", "16000", "--skip-silence", "inf"], "--skip-silence is inf; it is finite, at most 0 dB"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(words: list[str], message: str) -> None:
@@ -273,6 +279,25 @@ def test_a_stream_without_audio_is_an_error(tmp_path: Path, monkeypatch: pytest.
         stream(BUNDLE, RATE, tmp_path / "out.jsonl", device="cpu")
 
 
+def test_a_stream_without_standard_input_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as `<&-` leaves it
+    with pytest.raises(InputError, match="there is no standard input: it is closed"):
+        stream(BUNDLE, RATE, tmp_path / "out.jsonl", device="cpu")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_windows_as_short_as_the_model_takes_are_scored(manifest: Path, tmp_path: Path) -> None:
+    over = tmp_path / "over.jsonl"
+    assert score(BUNDLE, [str(manifest)], tmp_path / "scores.jsonl", windows="0.1s:0.1s", over_time=over) == 0
+    assert [one["windows"] for one in lines(tmp_path / "scores.jsonl")] == [20, 7, 13]
+    soundfile.write(tmp_path / "short.wav", noise(0.0999), RATE)
+    soundfile.write(tmp_path / "enough.wav", noise(0.1), RATE)
+    both = [str(tmp_path / "short.wav"), str(tmp_path / "enough.wav")]
+    assert score(BUNDLE, both, tmp_path / "both.jsonl", windows="1s:1s") == 1
+    (failed,) = lines(tmp_path / "both.failed.jsonl")
+    assert "short.wav: 0.100 s of audio, less than audio.min_seconds (0.1 s)" in failed["reason"]
+
+
 # --- a drawing --------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +338,30 @@ def test_which_recording_is_drawn_must_be_clear(drawn: Path, manifest: Path, tmp
         timeline(drawn, manifest.parent / "0.wav", tmp_path / "a.gif", "u0")
     with pytest.raises(InputError, match="is missing"):
         timeline(drawn, manifest.parent / "9.wav", tmp_path / "a.png", "u0")
+
+
+def test_windows_of_another_recording_are_not_drawn(drawn: Path, manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"the windows of u0 go on to 2 s, and .*1\.wav ends at 0\.7 s\. Give the rec"):
+        timeline(drawn, manifest.parent / "1.wav", tmp_path / "a.png", "u0")
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_recording_that_ffmpeg_alone_reads_is_drawn_where_ffmpeg_is_allowed(
+    drawn: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ncat "{manifest.parent / "0.wav"}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    (tmp_path / "a.m4a").write_bytes(b"no wave")
+    words = ("timeline", drawn, tmp_path / "a.m4a", "--id", "u0", "--out", tmp_path / "a.png")
+    done = call(*words)
+    assert done.exit_code == 1
+    assert "have ffmpeg run for such files: --ffmpeg" in done.stderr
+    done = call(*words, "--ffmpeg")
+    assert done.exit_code == 0, done.output
+    assert "3 windows of u0, 2.0 s" in done.stderr
 
 
 def test_stretches_without_a_window_stay_empty(tmp_path: Path) -> None:

@@ -188,3 +188,10 @@ def test_a_list_that_is_read_is_never_written_over(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is read, and would be written over"):
         prepare(f"table:list={tmp_path / 'failed.jsonl'}", tmp_path, tmp_path, [], 0.1, 1)
     assert (tmp_path / "failed.jsonl").exists()
+
+
+def test_two_names_that_look_the_same_are_spelled(root: Path, tmp_path: Path) -> None:
+    for name in ("ann_caf\u00e9.wav", "ann_cafe\u0301.wav"):
+        clip(root / "anger" / name, 5, 0.11)
+    with pytest.raises(SertkError, match=r"comes twice: .*ann_cafe\\u0301\.wav' and .*ann_caf\\xe9\.wav'"):
+        run(root, tmp_path / "out")

@@ -250,13 +250,62 @@ def test_shards_that_are_not_all_of_one_scoring_are_refused(manifest: Path, tmp_
     with pytest.raises(SertkError, match=r"different numbers of shards \(3 and 2\)"):
         merge([one, two, *sharded(manifest, tmp_path / "other", 2)[1:]], out)
     score(BUNDLE, [str(manifest)], tmp_path / "whole.jsonl")
-    with pytest.raises(SertkError, match=r"whole\.shard\.json is missing\. .*whole\.jsonl is no shard"):
+    with pytest.raises(SertkError, match=r"whole\.jsonl is no shard: it is JSON lines with schema, id, label"):
         merge([one, two, tmp_path / "whole.jsonl"], out)
     with pytest.raises(UsageError, match="score lines of all shards"):
         merge([], out)
     with pytest.raises(UsageError, match=r"--out would overwrite .*scores\.2\.jsonl"):
         merge([one, two, three], two)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "windows.csv",
+            "id,start,end\nu0,0,1\n",
+            "it is a table with id,start,end, and windows.shard.json does not lie",
+        ),
+        (
+            "manifest.jsonl",
+            '{"schema": 1, "id": "u0", "path": "0.wav"}\n',
+            "it is JSON lines with schema, id, path, and",
+        ),
+        ("metrics.json", '{\n "schema": 1\n}\n', "it is JSON, and metrics.shard.json does not lie beside it"),
+        ("list.scp", "u0 0.wav\n", "it is text, and"),
+        ("lost.jsonl", None, "it is missing, and"),
+    ],
+)
+def test_what_is_no_shard_is_refused_with_what_it_is(
+    manifest: Path, tmp_path: Path, name: str, text: str | None, says: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SertkError, match=rf"{name} is no shard: {says}") as caught:
+        merge([*sharded(manifest, tmp_path / "out", 2), tmp_path / name], tmp_path / "all.jsonl")
+    assert "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`" in str(caught.value)
+    assert not (tmp_path / "all.jsonl").exists()
+
+
+def test_a_shard_that_has_lost_its_lines_or_failures_is_named_and_nothing_is_written(
+    manifest: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(manifest.parent, tmp_path / "tones"))
+    (folder / "3.wav").write_text("no audio")
+    one, two = sharded(folder / "manifest.jsonl", tmp_path / "out", 2)
+    failed = tmp_path / "out/scores.2.failed.jsonl"
+    failed.rename(tmp_path / "kept")
+    with pytest.raises(SertkError, match=r"^[^ ]*scores\.2\.failed\.jsonl is missing\. Score that shard again"):
+        merge([one, two], tmp_path / "all.jsonl")
+    (tmp_path / "kept").rename(failed)
+    two.unlink()
+    with pytest.raises(SertkError, match=r"^[^ ]*scores\.2\.jsonl is missing\. Score that shard again"):
+        merge([one, two], tmp_path / "all.jsonl")
+    two.mkdir()
+    with pytest.raises(SertkError, match=r"^[^ ]*scores\.2\.jsonl is a folder, a pipe or a device"):
+        merge([one, two], tmp_path / "all.jsonl")
+    assert not list(tmp_path.glob("all*"))
 
 
 def test_shards_of_another_model_or_of_other_inputs_are_refused(manifest: Path, tmp_path: Path) -> None:
