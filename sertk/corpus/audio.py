@@ -150,8 +150,8 @@ def decode(
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, see `FFMPEG`.
 
     Raises:
-        InputError: On a file that is missing, empty, cut short, not audio, without samples, or too long; and on samples
-            that are no numbers or absurdly large.
+        InputError: On a file that is missing, empty, cut short, not audio, without samples, or too long; on a cut that
+            ends behind the file; and on samples that are no numbers or absurdly large.
     """
     with _opened(path, who, ffmpeg=ffmpeg) as file:
         return _decoded(file, path, who, start, duration), file.samplerate
@@ -342,7 +342,7 @@ def _samples(file: Sound, first: int, frames: int) -> Samples:
 
 
 def _check_whole(file: Sound, end: int, start: float, duration: float | None, path: Path) -> None:
-    """Refuses a file that was cut short, where what is read would go on behind its end.
+    """Refuses a file that was cut short where more would be read, and a cut that ends behind the file.
 
     Args:
         file: It, read.
@@ -356,6 +356,11 @@ def _check_whole(file: Sound, end: int, start: float, duration: float | None, pa
     if wanted - real > LACKING and (file.format != "MP3" or _states_length(path)):
         raise InputError(
             f"{path} is cut short: its header states {stated:.2f} s, and {real:.2f} s are there. Obtain it again."
+        )
+    lacking = start + (duration or 0.0) - real
+    if lacking > OVERSHOOT:
+        raise InputError(
+            f"its cut of {path} ends {lacking:.2f} s behind the end of the file. Correct its start and duration."
         )
 
 
@@ -505,17 +510,11 @@ def examine(root: Path, utterance: Utterance, least: float, *, ffmpeg: bool = Fa
         ffmpeg: See `decode`.
 
     Raises:
-        InputError: See `read`; also on a cut that ends behind the file.
+        InputError: See `read`.
     """
     path = root / utterance.path
     samples, rate = decode(path, utterance.id, utterance.start, utterance.duration, ffmpeg=ffmpeg)
     check_length(len(samples) / rate, utterance.id, least)
-    lacking = (utterance.duration or 0.0) - len(samples) / rate
-    if lacking > OVERSHOOT:
-        raise InputError(
-            f"{utterance.id}: its cut of {path} ends {lacking:.2f} s behind the end of the file. "
-            "Correct its start and duration."
-        )
     file = path.stat()
     # equal samples at another rate, or dealt to other channels, are another sound
     sha = hashlib.sha256(f"{rate} Hz, {samples.shape[1]} channels\n".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from pathlib import Path
@@ -292,7 +293,7 @@ def test_a_flac_that_does_not_state_its_length_is_read_whole_and_in_cuts(tmp_pat
     np.testing.assert_array_equal(read, whole)
     np.testing.assert_array_equal(audio.decode(path, "a", 0.125)[0], whole[2000:])
     np.testing.assert_array_equal(audio.decode(path, "a", 0.125, 0.25)[0], whole[2000:6000])
-    assert len(audio.decode(path, "a", 0.125, 9.0)[0]) == 5000
+    assert len(audio.decode(path, "a", 0.125, 0.5)[0]) == 5000
 
 
 def test_a_flac_that_does_not_state_its_length_is_not_counted_for_ever(
@@ -451,6 +452,21 @@ def test_what_is_wrong_in_a_late_block_is_found(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
     assert "holds no samples" in in_blocks(tmp_path / "empty.wav")
     assert "is missing" in in_blocks(tmp_path / "nothing.wav")
+
+
+@pytest.mark.parametrize(("start", "duration", "lacking"), [(1.0, 0.7, 0.7), (1.6, None, 0.6), (0.5, 1.1, 0.6)])
+def test_a_cut_that_ends_behind_its_file_is_refused_by_every_reader(
+    tmp_path: Path, start: float, duration: float | None, lacking: float
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(RATE), RATE)  # 1 s
+    says = (
+        rf"^u1: its cut of .*a\.wav ends {lacking:.2f} s behind the end of the file\. Correct its start and duration\."
+    )
+    for read in (audio.decode, audio.blocks, functools.partial(audio.decode_up_to, 60.0)):
+        with pytest.raises(InputError, match=says):
+            list(read(path, "u1", start, duration))  # type: ignore[operator] # they give different things
+    assert len(audio.decode(path, "u1", 0.9, 0.5)[0]) == 1_600  # 0.4 s are allowed
 
 
 def test_more_than_a_day_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from sertk.core import PAIRS, SertkError, UsageError, Utterance
 from sertk.core.files import read_json
 from sertk.core.utterance import words
 from sertk.corpus.audio import read_facts
-from sertk.corpus.audit import audit_folds, duplicates, recordings, shares, undeclared
+from sertk.corpus.audit import audit_folds, duplicates, overlap_in_words, recordings, shares, undeclared
 from sertk.corpus.audit_page import page
 from sertk.corpus.folding import Fold
 from sertk.corpus.protocol_files import OverlapError
@@ -565,8 +565,12 @@ def test_what_some_fold_shares_is_shared_and_told_where_it_is_not_declared() -> 
         "3": {"shared": {**none, "speaker": {"dev+test": ["cleo"], "train+dev": ["dora"]}}},
     }
     assert shares(report) == {"speaker": ["train+dev", "dev+test"], "audio": ["dev+test"]}
-    assert undeclared(report, {"speaker": ["train+dev", "train+test"], "audio": ["dev+test"]}) == [
+
+    def said(declared: dict[str, list[str]]) -> list[str]:
+        return [overlap_in_words(one) for one in undeclared(report, declared)]
+
+    assert said({"speaker": ["train+dev", "train+test"], "audio": ["dev+test"]}) == [
         "dev and test share 1 speaker in fold 3, the first 'cleo'"
     ]
-    assert undeclared(report, {"speaker": PAIRS}) == ["dev and test share 1 recording in fold 2, the first 'x = y'"]
-    assert undeclared(report, {})[0] == "train and dev share 2 speakers in fold 1 and 1 more, the first 'ann'"
+    assert said({"speaker": PAIRS}) == ["dev and test share 1 recording in fold 2, the first 'x = y'"]
+    assert said({})[0] == "train and dev share 2 speakers in fold 1 and 1 more, the first 'ann'"
