@@ -100,7 +100,7 @@ def _why(units: Units) -> str:
     if sizes.max() > 1 and sizes.min() < FEWEST_A_FOLD:
         return f"a fold has {sizes.min()} of the {units.by}, too few to draw within it: {FEWEST_A_FOLD} are needed"
     if len(set(units.names)) < len(units.names):
-        return "a speaker is in several folds, so the folds cannot be drawn by themselves"
+        return "a speaker is in several folds, so the folds cannot be drawn apart"
     return ""
 
 

@@ -117,8 +117,8 @@ def _speakers(runs: Sequence[Run], where: Where | None) -> tuple[Array, Array, l
     labels = counts.sum(-1)
     if (labels != labels[:, :1]).any():
         raise SertkError(
-            f"fold {runs[0].fold}: its speakers have not the same utterances in every seed and system. Score all of them "
-            "again on the same manifest."
+            f"fold {runs[0].fold}: its speakers have not the same utterances in every seed and system. Score all of "
+            "them again on the same manifest."
         )
     spoken = labels.sum((1, 2)) > 0  # a name of which no utterance was chosen is left out
     kept = [name for name, known in zip(place, spoken.tolist(), strict=True) if known]
