@@ -112,7 +112,9 @@ def _durations(scores: Scores) -> Iterator[tuple[str, Where]]:
     """Groups of as many utterances each as can be; those of unknown duration are the last."""
     seconds = scores.seconds.numpy()
     known = seconds[~np.isnan(seconds)]
-    inner = np.unique(np.quantile(known, np.arange(1, PARTS) / PARTS, method="inverted_cdf")).tolist() if len(known) else []
+    inner = (
+        np.unique(np.quantile(known, np.arange(1, PARTS) / PARTS, method="inverted_cdf")).tolist() if len(known) else []
+    )
     edges = [-math.inf, *(edge for edge in inner if edge < known.max()), math.inf]
     for low, high in pairwise(edges) if len(known) else ():
         ends = [f"beyond {low:.2f}"] * (low > 0) + [f"up to {high:.2f}"] * (high < math.inf)
