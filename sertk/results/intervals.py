@@ -120,7 +120,7 @@ def _seeds(seeds: int, draws: int) -> Array:
     """(draws, K) shares of the seeds."""
     if seeds < CROSSED:
         return np.full((draws, seeds), 1 / seeds)
-    return np.random.default_rng([SEED, 1]).multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    return _weights(np.random.default_rng([SEED, 1]), np.ones(seeds, np.int64), draws) / seeds
 
 
 def _contrast(values: Array) -> Array:
@@ -139,24 +139,34 @@ def _within(units: Units, statistics: Mapping[str, Statistic], draws: int) -> tu
     shape, folds = units.counts.shape[1:], len(units.sizes)
     found = {name: np.zeros((draws, *shape[:2])) for name in statistics}
     absent = np.zeros(draws, dtype=bool)
-    for fold, size in enumerate(units.sizes):
+    for fold in range(folds):
         own = units.fold == fold
-        counts, share = units.counts[own].reshape(own.sum(), -1), units.size[own] / size
+        counts = units.counts[own].reshape(own.sum(), -1)
         spoken = units.counts[own].sum((0, -1)) > 0  # (A, K, C)
         rng = np.random.default_rng([SEED, 0, fold])
         step = max(1, _ROOM // max(counts.shape))
         for start in range(0, draws, step):
             place = slice(start, min(start + step, draws))
-            drawn = (rng.multinomial(size, share, size=place.stop - start) @ counts).reshape(-1, *shape)
+            drawn = (_weights(rng, units.size[own], place.stop - start) @ counts).reshape(-1, *shape)
             absent[place] |= (spoken & (drawn.sum(-1) == 0)).any((1, 2, 3))
             for name, statistic in statistics.items():
                 found[name][place] += _figures(statistic, drawn) / folds
     return found, absent
 
 
+def _weights(rng: np.random.Generator, size: Array, draws: int) -> Array:
+    """(draws, U) how often each row is drawn, float64; `size` (U,) units stand behind a row."""
+    total = int(size.sum())
+    if total > len(size):
+        return rng.multinomial(total, size / total, size=draws).astype(np.float64)
+    drawn = rng.integers(0, total, (draws, total))  # the same, several times as fast
+    drawn += np.arange(draws)[:, None] * total
+    return np.bincount(drawn.ravel(), minlength=draws * total).reshape(draws, total).astype(np.float64)
+
+
 def _whole_folds(units: Units, statistics: Mapping[str, Statistic], draws: int) -> tuple[dict[str, Array], Array]:
     """The same where each fold is one speaker: the folds' own figures are drawn."""
     folds = len(units.sizes)
-    share = np.random.default_rng([SEED, 0]).multinomial(folds, np.full(folds, 1 / folds), size=draws) / folds
+    share = _weights(np.random.default_rng([SEED, 0]), units.size, draws) / folds
     each = {name: _figures(statistic, units.counts) for name, statistic in statistics.items()}
     return {name: np.tensordot(share, one, 1) for name, one in each.items()}, np.zeros(draws, dtype=bool)

@@ -134,6 +134,22 @@ def compared(systems: Sequence[System], base: System, measures: Measures, by: By
     return apart_by_blanks([lines, caption, *(_against(base, found, ua) if found else [])])
 
 
+def against(base: System, others: Sequence[System], ua: Measure) -> list[str]:
+    """The difference of each system to the baseline in UA, by speakers, with its caption.
+
+    Args:
+        base: The baseline.
+        others: The family.
+        ua: The metric.
+    """
+    try:
+        found = differences(base, others, ua, "speakers")
+    except SertkError as error:
+        return [f"No tests against {base.name}: {error}"]
+    caption = _caption(units_of([base]).pooled, [one.estimate for one in found])
+    return apart_by_blanks([*_against(base, found, ua), caption])
+
+
 def _statistics(measures: Mapping[str, Measure]) -> dict[str, Statistic]:
     return {name: one.counted for name, one in measures.items()}
 

@@ -79,7 +79,8 @@ def test_a_class_that_is_absent_from_a_draw_is_left_out_and_the_draws_are_counte
     assert found.value == pytest.approx(1 / 3, abs=1e-12)
     assert (found.low, found.high) == pytest.approx((0, 1 / 3))
     assert found.absent == pytest.approx(DRAWS * (5 / 6) ** 6, abs=100)  # none of six draws is s0: 670
-    assert estimates(units_of([system({("1", "0"): voiced(RIGHT, 12)})]), {"": UA})[""].absent == 0
+    full = system({("1", "0"): voiced(RIGHT, 12)}, "abcd")  # d has no utterance at all
+    assert estimates(units_of([full]), {"": UA})[""].absent == 0
 
 
 def test_the_units_of_a_difference_are_drawn_for_both_systems(system: Make, voiced: Make) -> None:

@@ -66,11 +66,9 @@ def test_sixteen_speakers_are_exact_and_of_seventeen_what_was_found_counts_as_a_
 
 
 def test_a_speaker_is_swapped_in_all_seeds_at_once(system: Make, voiced: Make) -> None:
-    # by seed the gains are +3 and -1: together +1 a clip of 12 and seed, for each of six speakers
-    one, other = (
-        system({("1", str(seed)): voiced([right] * 6, 12) for seed, right in enumerate(own)})
-        for own in ((5, 5), (8, 4))
-    )
+    # the gains are +3 and -3 in turn in one seed, -2 and +4 in the other: together +1 for each of six speakers
+    one = system({("1", seed): voiced([5] * 6, 12) for seed in "01"})
+    other = system({("1", "0"): voiced([8, 2] * 3, 12), ("1", "1"): voiced([3, 9] * 3, 12)})
     assert swap_test(units_of([one, other]), WA) == pytest.approx(2 / 64)
 
 
@@ -155,9 +153,12 @@ def test_of_equal_systems_about_5_in_100_are_found_different_by_speakers_and_man
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("speakers", [6, 8, 12, 24, 50])
-def test_of_equal_systems_3_to_7_in_100_are_found_different(speakers: int) -> None:
+@pytest.mark.parametrize(
+    ("speakers", "least"),
+    [(6, 0.01), (8, 0.03), (12, 0.03), (24, 0.03), (50, 0.03)],  # of 6 p is 2/64, 4/64, ...: at most 3.1 in 100
+)
+def test_of_equal_systems_3_to_7_in_100_are_found_different(speakers: int, least: float) -> None:
     found, clips = errors(speakers, 3000)
     print(f"errors of {speakers} speakers: {100 * found:.1f} %, McNemar {100 * clips:.1f} %")  # noqa: T201 - the point
-    assert 0.03 <= found <= 0.07
+    assert least <= found <= 0.07
     assert clips > 0.1

@@ -33,21 +33,21 @@ def test_a_speaker_has_the_counts_of_a_fold_and_pooled_those_of_all(system: Make
 
 def test_systems_and_seeds_have_axes_of_their_own(system: Make) -> None:
     wrong = [(name, who, label, "c") for name, who, label, _ in FIRST]
-    one, other = system({("1", "0"): FIRST, ("1", "1"): FIRST}), system({("1", "0"): FIRST, ("1", "1"): wrong})
+    one, other = system({("1", "0"): FIRST, ("1", "1"): FIRST}), system({("1", "0"): wrong, ("1", "1"): FIRST})
     right = units_of([one, other]).counts.diagonal(axis1=-2, axis2=-1).sum(-1)  # (S, A, K)
-    assert right.tolist() == [[[1, 1], [1, 0]], [[1, 1], [1, 1]]]
+    assert right.tolist() == [[[1, 1], [0, 1]], [[1, 1], [1, 1]]]
 
 
 def test_utterances_of_one_label_and_the_same_decisions_share_a_row(system: Make) -> None:
     clips = [("1", None, "a", "a"), ("2", None, "a", "b"), ("3", None, "a", "a"), ("4", None, "b", "b")]
-    other = [("4", None, "b", "b"), ("3", None, "a", "c"), ("2", None, "a", "b"), ("1", None, "a", "a")]
+    other = [("4", None, "b", "b"), ("3", None, "a", "c"), ("2", None, "a", "a"), ("1", None, "a", "a")]
     alone = units_of([system({("1", "0"): clips})], "utterances")
     assert sorted(alone.size.tolist()) == [1, 1, 2]
     both = units_of([system({("1", "0"): clips, ("1", "1"): other})], "utterances")  # by id, not by place
     assert both.size.tolist() == [1, 1, 1, 1]
     whole = (both.counts * both.size[:, None, None, None, None]).sum(0)[0]
     assert whole[0].tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
-    assert whole[1].tolist() == [[1, 1, 1], [0, 1, 0], [0, 0, 0]]
+    assert whole[1].tolist() == [[2, 0, 1], [0, 1, 0], [0, 0, 0]]
 
 
 def test_a_speaker_without_a_chosen_utterance_is_left_out(system: Make) -> None:
