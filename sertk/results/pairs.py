@@ -51,13 +51,13 @@ def swap_test(units: Units, statistic: Statistic, swaps: int = SWAPS) -> float |
     seen = abs(differences(np.zeros((1, speakers)))[0]) - _TIE
     exact = speakers <= EXACT
     count = 2 ** (speakers - 1) if exact else swaps  # all swapped but some is some swapped, with the other sign
-    rng, step, beyond = np.random.default_rng([SEED, 2]), max(1, _ROOM // change.shape[1]), 0
+    rng, step, beyond = np.random.default_rng([SEED, 2]), max(1, _ROOM // max(change.shape)), 0
     for start in range(0, count, step):
         rows = min(step, count - start)
         if exact:
             swapped = (np.arange(start, start + rows)[:, None] >> np.arange(speakers)) & 1
         else:
-            swapped = rng.integers(0, 2, (rows, speakers))
+            swapped = rng.integers(0, 2, (rows, speakers), dtype=np.int8)
         beyond += int((np.abs(differences(swapped.astype(np.float64))) >= seen).sum())
     return beyond / count if exact else (1 + beyond) / (1 + count)
 

@@ -42,6 +42,11 @@ def test_the_recall_of_each_class_that_occurs(scores: Make, voiced: Make, system
     assert 0.3 < found[0].estimate.low < 0.6 < found[0].estimate.high < 0.9
 
 
+def test_recall_is_of_the_labels_and_not_of_the_decisions(system: Make) -> None:
+    clips = [("1", "ann", "a", "a"), ("2", "ann", "a", "b"), ("3", "bob", "a", "b"), ("4", "bob", "b", "b")]
+    assert [one.estimate.value for one in by_class(system({("1", "0"): clips}))] == pytest.approx([1 / 3, 1])
+
+
 def test_groups_have_their_own_speakers_and_their_own_figure(scores: Make, voiced: Make, system: Make) -> None:
     women, men = by_group(eight(scores, voiced, system), "gender", UA)
     assert (women.name, women.size, women.estimate.size) == ("female", 48, 4)
