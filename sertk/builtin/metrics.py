@@ -9,57 +9,65 @@ from typing import Literal
 from torch import Tensor
 
 from sertk.builtin.losses.label import bce, cross_entropy, l1, smooth_l1
-from sertk.core import Metric, Output, Scores, UsageError
+from sertk.core import CountMetric, Metric, Output, Scores, UsageError
 from sertk.hookspecs import hookimpl
 
 
-def _macro_mean(part: Tensor, whole: Tensor, counts: Tensor) -> float:
-    """Macro mean over the counted classes of part / whole, 0 where the whole is 0."""
-    return float((part.double() / whole.clamp(min=1))[counts].mean())
+def _macro_mean(part: Tensor, whole: Tensor, counts: Tensor) -> Tensor:
+    """Macro mean over the counted classes of part / whole, 0 where the whole is 0; all (..., C)."""
+    shares = part.double() / whole.clamp(min=1)
+    if shares.dim() == 1:  # a sum over the counted alone: of zeros between them the last digit would be another
+        return shares[counts].mean()
+    return shares.masked_fill(~counts, 0.0).sum(-1) / counts.sum(-1)
 
 
-class WeightedAccuracy(Metric):
+def _right(counts: Tensor) -> Tensor:
+    """(..., C) right decisions by class."""
+    return counts.diagonal(dim1=-2, dim2=-1)
+
+
+class WeightedAccuracy(CountMetric):
     """Weighted accuracy: the share of right decisions."""
 
-    def __call__(self, scores: Scores) -> float:
+    def counted(self, counts: Tensor) -> Tensor:
         """The right decisions among all."""
-        return float(scores.confusion.diagonal().sum().double() / scores.confusion.sum())
+        return _right(counts).sum(-1).double() / counts.sum((-2, -1))
 
 
-class UnweightedAccuracy(Metric):
+class UnweightedAccuracy(CountMetric):
     """Unweighted accuracy: the mean recall of the classes that occur in the reference."""
 
-    def __call__(self, scores: Scores) -> float:
+    def counted(self, counts: Tensor) -> Tensor:
         """The mean recall of the classes that have an utterance."""
-        support = scores.confusion.sum(1)
-        return _macro_mean(scores.confusion.diagonal(), support, support > 0)
+        support = counts.sum(-1)
+        return _macro_mean(_right(counts), support, support > 0)
 
 
-class Precision(Metric):
+class Precision(CountMetric):
     """Macro precision over the classes that occur, 0 for one never decided."""
 
-    def __call__(self, scores: Scores) -> float:
+    def counted(self, counts: Tensor) -> Tensor:
         """The mean over the classes of right decisions among the decisions."""
-        decided = scores.confusion.sum(0)
-        return _macro_mean(scores.confusion.diagonal(), decided, (scores.confusion.sum(1) + decided) > 0)
+        decided = counts.sum(-2)
+        return _macro_mean(_right(counts), decided, (counts.sum(-1) + decided) > 0)
 
 
-class Recall(Metric):
+class Recall(CountMetric):
     """Macro recall over the classes that occur, in the reference or in the decisions."""
 
-    def __call__(self, scores: Scores) -> float:
+    def counted(self, counts: Tensor) -> Tensor:
         """The mean over the classes of right decisions among the utterances."""
-        support = scores.confusion.sum(1)
-        return _macro_mean(scores.confusion.diagonal(), support, (support + scores.confusion.sum(0)) > 0)
+        support = counts.sum(-1)
+        return _macro_mean(_right(counts), support, (support + counts.sum(-2)) > 0)
 
 
-class F1(Metric):
+class F1(CountMetric):
     """Macro F1 over the classes that occur."""
 
-    def __call__(self, scores: Scores) -> float:
+    def counted(self, counts: Tensor) -> Tensor:
         """The mean over the classes of twice the right decisions among utterances and decisions."""
-        both = scores.confusion.sum(0) + scores.confusion.sum(1)
-        return _macro_mean(2 * scores.confusion.diagonal(), both, both > 0)
+        both = counts.sum(-2) + counts.sum(-1)
+        return _macro_mean(2 * _right(counts), both, both > 0)
 
 
 class LabelLoss(Metric):

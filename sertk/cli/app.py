@@ -304,13 +304,24 @@ def compare(
     truth: Annotated[
         str | None, typer.Option(help="The system to agree with, by name; that of the highest UA by default.")
     ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The system that the others are tested against, by name; the first by default.")
+    ] = None,
+    by: Annotated[
+        Literal["speakers", "utterances"],
+        typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
+    ] = "speakers",
+    mcnemar: Annotated[
+        bool,
+        typer.Option("--mcnemar", help="Show McNemar's test too; it takes the clips of a speaker for independent."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the table as Markdown too.")] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
-    """Show scored systems beside each other: every metric, UA by duration, agreement with the best one's decisions."""
+    """Show scored systems beside each other: metrics, intervals, and which of them can be told from the baseline."""
     from sertk.stages.compare import compare as stage
 
-    stage(folders, seconds=seconds, truth=truth, out=out, files=plugin)
+    stage(folders, seconds=seconds, truth=truth, baseline=baseline, by=by, clips=mcnemar, out=out, files=plugin)
 
 
 @app.command(epilog="Example: sertk audit data/emodb --protocol emobox")

@@ -419,6 +419,21 @@ class Metric(Part, ABC):
         """N utterances, at least one -> a finite float in `range`."""
 
 
+class CountMetric(Metric):
+    """A metric that the confusion counts alone decide. Reports give it confidence intervals."""
+
+    @abstractmethod
+    def counted(self, counts: Tensor) -> Tensor:
+        """(..., C, C) counts, rows the labels, columns the decisions -> (...,) float64 figures in `range`.
+
+        Every matrix holds an utterance; a class may have none.
+        """
+
+    def __call__(self, scores: Scores) -> float:
+        """The figure of the counts of all utterances."""
+        return float(self.counted(scores.confusion))
+
+
 class Launcher(Part, ABC):
     """Runs stage commands somewhere: here, or on a cluster."""
 

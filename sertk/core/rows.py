@@ -38,6 +38,10 @@ class Rows(Sequence[T]):
 
     __hash__ = None  # type: ignore[assignment] # it can grow
 
+    def coded(self) -> tuple[Tensor, list[T]]:
+        """See `coded`."""
+        return coded(tuple(self))
+
 
 class Texts(Rows[str]):
     """Texts in one piece of memory: a str of its own takes 50 bytes more."""
@@ -77,6 +81,11 @@ class Coded(Rows[T]):
     def _item(self, row: int) -> T:
         return self._items[self._codes[row]]
 
+    def coded(self) -> tuple[Tensor, list[T]]:
+        """See `coded`."""
+        codes = torch.frombuffer(self._codes, dtype=torch.int32) if self._codes else torch.empty(0)
+        return codes.long(), list(self._items)
+
 
 class Chosen(Rows[T]):
     """Some rows of a sequence, in the order asked for.
@@ -95,6 +104,11 @@ class Chosen(Rows[T]):
     def _item(self, row: int) -> T:
         return self._items[self._rows[row]]
 
+    def coded(self) -> tuple[Tensor, list[T]]:
+        """See `coded`; an item of which no row was chosen stays."""
+        codes, items = coded(self._items)
+        return codes[torch.tensor(self._rows, dtype=torch.int64)], items
+
 
 class Chained(Rows[T]):
     """Several sequences one after another."""
@@ -109,6 +123,22 @@ class Chained(Rows[T]):
     def _item(self, row: int) -> T:
         part = bisect_right(self._starts, row) - 1
         return self._parts[part][row - self._starts[part]]
+
+    def coded(self) -> tuple[Tensor, list[T]]:
+        """See `coded`."""
+        number, found = dict[T, int](), [torch.empty(0, dtype=torch.int64)]
+        for codes, items in map(coded, self._parts):
+            found.append(torch.tensor([number.setdefault(one, len(number)) for one in items])[codes])
+        return torch.cat(found), list(number)
+
+
+def coded(items: Sequence[T]) -> tuple[Tensor, list[T]]:
+    """(N,) int64 a number for each item, and the differing items in the order of their numbers."""
+    if isinstance(items, Rows):
+        return items.coded()
+    number: dict[T, int] = {}
+    codes = [number.setdefault(one, len(number)) for one in items]
+    return torch.tensor(codes, dtype=torch.int64), list(number)
 
 
 def numbers(rows: Tensor) -> array[int]:

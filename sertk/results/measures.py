@@ -8,8 +8,10 @@ import statistics
 from collections.abc import Mapping
 from itertools import groupby
 
+from torch import Tensor
+
 from sertk.console.progress import say
-from sertk.core import Metric, Scores, SertkError, UsageError
+from sertk.core import CountMetric, Metric, Scores, SertkError, UsageError
 from sertk.plugins import Plugins, Spec, split
 
 TITLES = {"wa": "WA", "ua": "UA", "precision": "precision", "recall": "recall", "f1": "F1"}
@@ -83,6 +85,23 @@ class Measure:
         if not self._least - ROUNDING <= found <= self._greatest + ROUNDING:
             raise SertkError(f"{self._who} gave {found}; its range is {self._metric.range}. {MEND}")
         return float(found)
+
+    @property
+    def of_counts(self) -> bool:
+        """Whether the confusion counts alone decide it: then it has intervals."""
+        return isinstance(self._metric, CountMetric)
+
+    def counted(self, counts: Tensor) -> Tensor:
+        """The figures of (..., C, C) confusion counts, of a metric that they decide: (...,) float64.
+
+        Raises:
+            SertkError: If the metric fails; it is named.
+        """
+        try:
+            found: Tensor = self._metric.counted(counts)  # type: ignore[attr-defined] # see of_counts
+            return found.double().reshape(counts.shape[:-2])
+        except (Exception, SystemExit) as error:  # as above
+            raise self._failed("fails", error) from error
 
     @property
     def percent(self) -> bool:

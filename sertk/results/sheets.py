@@ -23,6 +23,7 @@ from sertk.results.curves import Plot, Point
 from sertk.results.measures import Measure, Measures
 from sertk.results.statistics import mean
 from sertk.results.sweeps import Line, Outcome, outcomes
+from sertk.results.uncertainty import against
 from sertk.settings.schema import Component
 from sertk.settings.sweep import Cell, Sweep, swept_text
 
@@ -74,6 +75,22 @@ class Sheet:
                 left.remove(cell.metric.name)
                 found.append(self._dev(cell.metric.name))
         return found + [self._dev(name) for name in left]
+
+    def differences(self) -> list[str]:
+        """The table that tests the rows against the baseline; nothing without one, or before it is scored."""
+        base = self.sweep.baseline
+        if base is None:
+            return []
+        tests = {one.line.row: one for one in self.outcomes if one.line.folder}
+        whole = {
+            row: one.parts["test"] for row, one in tests.items() if one.line.runs and one.count == str(len(one.done))
+        }
+        if base not in whole or len(whole) < 2:
+            return []
+        lacking = [row for row in tests if row not in whole]
+        self.notes += [f"not tested against {base}, as runs are missing: {', '.join(lacking)}"] if lacking else []
+        others = [system for row, system in whole.items() if row != base]
+        return ["", *against(whole[base], others, Measure(self._plugins, "ua"))]
 
     def plots(self) -> list[Plot]:
         """The plots: of each cell that is a curve.

@@ -103,6 +103,9 @@ class Sweep:
     folds: tuple[str, ...] = setting((), "names of folds, or all; the recipe's by default", role="how")
     seeds: tuple[int, ...] = setting((), "the recipe's by default", low=0)
     paper: Paper = setting(Paper(), "what the values of the paper are of")
+    baseline: str | None = setting(
+        None, "a row: a second table tests every other row against it, in UA of the test part"
+    )
     grid: Mapping[str, tuple[object, ...]] = setting({}, "product over settings, by dotted name")
     zip: Mapping[str, tuple[object, ...]] = setting({}, "settings that go together, by dotted name")
     cells: Mapping[str, Cell] = setting({}, "columns by title")
@@ -178,6 +181,7 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
         },
         "grid": any(same(one, other) for one, other in combinations(sweep.swept, 2))
         and f"of {', '.join(sweep.swept)} two are the same, or one holds the other. Give one of them.",
+        "baseline": _baseline(sweep),
     }.items():
         if wrong:
             raise UsageError(f"{given_at(word, places)}{wrong}")
@@ -191,6 +195,18 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
             for value in values:
                 place = {name: given_at(f"{group}.{name}", places).removesuffix(": ")}
                 _check_settings(_nested(name, value), "", place)
+
+
+def _baseline(sweep: Sweep) -> str:
+    """What is wrong with the baseline, "" if nothing is."""
+    trained = [name for name, row in sweep.rows.items() if row.trained]
+    if sweep.baseline is None:
+        return ""
+    if sweep.baseline not in trained:
+        return f"baseline {sweep.baseline!r} is no row that is trained{nearest(sweep.baseline, trained)}"
+    if sweep.swept or "test" not in sweep.parts:
+        return "a baseline needs a cell of the test part, and no swept settings. Leave it out, or change them."
+    return ""
 
 
 def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:

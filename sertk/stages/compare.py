@@ -1,4 +1,4 @@
-"""Scored systems beside each other, from their score lines: P3's UA by duration and its agreement with the best."""
+"""Scored systems beside each other, from their score lines: their figures, intervals and differences."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from sertk.results.measures import Measures
 from sertk.results.runs import Run, failures, find, lacking
 from sertk.results.systems import System
 from sertk.results.tables import systems_table
+from sertk.results.uncertainty import compared
+from sertk.results.units import By
 
 
 def compare(
@@ -27,6 +29,9 @@ def compare(
     *,
     seconds: float = 10.0,
     truth: str | None = None,
+    baseline: str | None = None,
+    by: By = "speakers",
+    clips: bool = False,
     out: Path | None = None,
     files: Sequence[Path] = (),
 ) -> None:
@@ -37,12 +42,15 @@ def compare(
         seconds: Up to here an utterance is short, s.
         truth: The name of the system whose decisions the others are compared with; None takes the one with the highest
             UA.
+        baseline: The name of the system that the others are tested against; None takes the first.
+        by: What is drawn for the intervals.
+        clips: Whether McNemar's test on utterances is shown too.
         out: Also write the table here.
         files: Plugin files.
 
     Raises:
         SertkError: If a folder has no scored run, or the systems were not scored on the same utterances.
-        UsageError: If no system has the name `truth`.
+        UsageError: If no system has the name `truth` or `baseline`.
     """
     measures = Measures(Plugins(files=files))
     for folder in folders:
@@ -54,13 +62,15 @@ def compare(
     protocols = _protocols(systems)
     _check_lines(systems)
     best = _truth(systems, truth, measures)
+    base = systems[0] if baseline is None else _named("--baseline", baseline, systems)
     table = systems_table(systems, best, seconds, measures)
     lost = [f"{system.name}: {one}" for system in systems for one in failures(system.runs)]
     for one in lost:
         say(f"warning: {one}")
     why = "as asked" if truth else "the highest UA"
     notes = [*protocols, *_runs(best), *(f"- {one}" for one in lost)]
-    text = "\n".join([*table, "", _legend(best, seconds, why, measures), "", *notes, ""])
+    ends = compared(systems, base, measures, by, clips=clips)
+    text = "\n".join([*table, "", _legend(best, seconds, why, measures), "", *ends, "", *notes, ""])
     sys.stdout.write(text)
     if out:
         write_text(out, text)
@@ -146,9 +156,14 @@ def _truth(systems: Sequence[System], name: str | None, measures: Measures) -> S
     if name is None:
         ua = measures["ua"]
         return max(systems, key=lambda system: statistics.fmean(map(ua, system.seeds.values())))
+    return _named("--truth", name, systems)
+
+
+def _named(option: str, name: str, systems: Sequence[System]) -> System:
+    """The system that an option names."""
     found = {system.name: system for system in systems}
     if name not in found:
-        raise UsageError(f"--truth {name!r} is none of the systems that are compared{nearest(name, found)}")
+        raise UsageError(f"{option} {name!r} is none of the systems that are compared{nearest(name, found)}")
     return found[name]
 
 

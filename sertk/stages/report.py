@@ -18,6 +18,7 @@ from sertk.results.measures import Measures
 from sertk.results.runs import Run, check_one_hash, failures, find, lacking, protocol_of
 from sertk.results.systems import System
 from sertk.results.tables import confusion_table, never_decided, runs_table
+from sertk.results.uncertainty import apart_by_blanks, group_lines, report_lines
 
 STACK = ("torch", "torchaudio", "speechbrain")
 
@@ -107,7 +108,8 @@ def _section(system: System, table: Sequence[str], command: str | None, measures
         f"- versions: {_versions()}; commit {_commit()}",
         *_incomplete(system.runs),
     ]
-    return "\n".join([*table, "", measures.legend, "", *facts, "", legend, "", *confusion_table(system.runs), ""])
+    parts = [table, [measures.legend], report_lines(system, measures), group_lines(system, measures), facts, [legend]]
+    return "\n".join([*apart_by_blanks([*parts, confusion_table(system.runs)]), ""])
 
 
 def _incomplete(runs: Sequence[Run]) -> list[str]:

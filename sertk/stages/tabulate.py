@@ -71,7 +71,8 @@ def tabulate(parts: Sequence[Part], out: Path, files: Sequence[Path] = ()) -> li
     body = [[label, *(own.get(label, "") for _, own in texts)] for label in rows]
     below = chain.from_iterable(facts(sheet, part.notes) for sheet, part in zip(sheets, parts, strict=True))
     pictures = chain.from_iterable(_picture(name, plot) for name, plot in plots.items())
-    text = [*_titles(parts), *markdown(head, body), "", legend(shown, drawn, measures), "", *below, *pictures]
+    tests = list(chain.from_iterable(sheet.differences() for sheet in sheets))
+    text = [*_titles(parts), *markdown(head, body), "", legend(shown, drawn, measures), *tests, "", *below, *pictures]
     written = {
         "table.md": "\n".join([*text, ""]),
         "table.csv": _csv([_record(label, line, sheets, columns) for label, line in rows.items()]),

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from sertk.core import Metric, Output, Padded, Prediction, Rng, Scores, Target, View
+from sertk.core import CountMetric, Metric, Output, Padded, Prediction, Rng, Scores, Target, View
 from sertk.testing.cases import BrokenError, Check, Subject, own_chance, require, require_close, require_same
 
 CLASSES: Final = 4
@@ -204,10 +204,26 @@ def metric_reading(subject: Subject) -> None:
         require(torch.equal(before, after), f"{subject.what} changes the scores that it reads.")
 
 
+def metric_stack(subject: Subject) -> None:
+    """A metric of confusion counts gives each matrix of a stack the figure that it has alone."""
+    metric = _metric(subject)
+    if not isinstance(metric, CountMetric):
+        return
+    counts = torch.randint(0, 9, (3, 2, CLASSES, CLASSES)) + 1
+    counts[0, 0, 1], counts[1, 1, :, 2] = 0, 0  # a class without a label, one without a decision
+    found = metric.counted(counts)
+    shape = (3, 2)
+    require(found.shape == shape, f"{subject.what} of {shape} confusion counts is {tuple(found.shape)}; it is {shape}.")
+    alone = [_figure(subject, metric, _scores(_pairs(one), CLASSES)) for one in counts.flatten(0, 1)]
+    off = float((found.flatten() - torch.tensor(alone)).abs().max())
+    require(off <= 1e-6, f"{subject.what} of confusion counts in a stack is {off:.3g} off what it is of each alone.")
+
+
 METRIC: Final[Mapping[str, Check]] = {
     "better and range are stated": metric_declared,
     "a figure is in its range": metric_range,
     "right decisions alone give the best": metric_perfect,
     "order does not matter": metric_order,
     "it reads and does not change": metric_reading,
+    "a stack has the figure of each": metric_stack,
 }

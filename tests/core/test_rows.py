@@ -5,7 +5,7 @@ from array import array
 import pytest
 import torch
 
-from sertk.core.rows import Chained, Chosen, Coded, Texts, first_twice, numbers, repeated
+from sertk.core.rows import Chained, Chosen, Coded, Texts, coded, first_twice, numbers, repeated
 
 
 def texts(*words: str) -> Texts:
@@ -42,6 +42,24 @@ def test_rows_are_chosen_and_chained() -> None:
     assert joined == ("a", "b", "c", "d")
     assert (joined[3], joined[-4]) == ("d", "a")
     assert Chained[str]([]) == ()
+
+
+def test_items_are_numbered_whatever_holds_them() -> None:
+    made = Coded[str | None]()
+    for word in ("s1", None, "s1", "s2"):
+        made.append(word)
+    for items, codes, names in (
+        (made, [0, 1, 0, 2], ["s1", None, "s2"]),
+        (("s2", "s1", "s2"), [0, 1, 0], ["s2", "s1"]),
+        (texts("b", "a", "b"), [0, 1, 0], ["b", "a"]),
+        (Chosen(made, [3, 3, 1]), [2, 2, 1], ["s1", None, "s2"]),  # s1 keeps its number though it is not chosen
+        (Chained([("s2", "s3"), made]), [0, 1, 2, 3, 2, 0], ["s2", "s3", "s1", None]),
+        (Chained[str]([]), [], []),
+        (Coded[str](), [], []),
+    ):
+        numbered, known = coded(items)
+        assert (numbered.tolist(), known) == (codes, names)
+        assert numbered.dtype == torch.int64
 
 
 def test_an_id_that_comes_twice_is_named_where_it_comes_again() -> None:

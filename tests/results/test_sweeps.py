@@ -618,3 +618,24 @@ def test_the_table_in_latex_compiles(best: Path, tmp_path: Path) -> None:
 
 def test_markdown_keeps_bars_inside_a_cell() -> None:
     assert markdown(["row", "n"], [["a|b", "6"]]) == ["| row | n |", "|---|---|", "| a\\|b | 6 |"]
+
+
+# --- the baseline ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_tested_against_the_baseline_in_a_table_of_their_own(best: Path, tmp_path: Path) -> None:
+    poor, half = system_of(tmp_path / "exp/p/poor", dict.fromkeys(BEST, POOR["0"])), system_of(tmp_path / "h", POOR)
+    one = sweep({"UAR": Cell()}, {"best": Row(), "poor": Row(), "h": Row()}, baseline="poor")
+    lines = [line(best), line(poor), line(half)]
+    tabulate([Part("C", one, lines, [])], tmp_path / "out")
+    text = (tmp_path / "out/table.md").read_text()
+    # UA of all folds: 7/8, 2/3, 3/4 against (2/3 + 3/4) / 2 by each seed: +0.0556
+    assert (
+        "\n\n| UA minus that of poor | difference |\n|---|---|\n| best | +5.6 UA, no interval: 3 speakers are too"
+        in text
+    )
+    assert "- not tested against poor, as runs are missing: h\n" in text
+    tabulate([Part("C", sweep({"UAR": Cell()}, one.rows), lines, [])], tmp_path / "plain")
+    plain = (tmp_path / "plain/table.md").read_text()
+    assert "minus that of" not in plain
+    assert text.startswith(plain[: plain.index("\n\n- ")])  # the table itself is the same

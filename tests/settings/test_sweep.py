@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,20 @@ def test_the_parts_that_are_scored_are_those_of_figures_and_of_times_of_scoring(
 def test_settings_of_a_metric_that_a_row_cannot_have_are_refused(tmp_path: Path, row: str, says: str) -> None:
     with pytest.raises(UsageError, match=rf"one\.yaml:5: row 'own' {says}"):
         sweep(tmp_path, f"{REST}  own: {row}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cells: {UA: {}}\nbaseline: one", "baseline 'one' is no row that is trained; did you mean 'own'"),
+        ("cells: {UA: {}}\nbaseline: cited", "baseline 'cited' is no row that is trained"),
+        ("cells: {UA: {part: dev}}\nbaseline: own", "a baseline needs a cell of the test part, and no swept settings"),
+        ("cells: {UA: {}}\ngrid: {alpha: [0.1, 0.2]}\nbaseline: own", "a baseline needs a cell of the test part"),
+    ],
+)
+def test_a_baseline_that_nothing_can_be_tested_against_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(says)):
+        sweep(tmp_path, f"{text}\nrows: {{own: {{}}, cited: {{quoted: {{UA: 1}}}}}}\n")
 
 
 def test_a_row_has_the_metric_of_a_cell_or_its_own_settings_of_it(tmp_path: Path) -> None:

@@ -267,3 +267,47 @@ def test_a_folder_without_runs_and_an_unknown_truth_are_refused(good: Path, poor
     assert f"no metrics.json of a scored run in or below {tmp_path}/empty" in refusal(good, tmp_path / "empty")
     said = refusal(good, poor, "--truth", "god", code=2)
     assert "--truth 'god' is none of the systems that are compared; did you mean 'good'?" in said
+
+
+# --- intervals and the baseline --------------------------------------------------------------------------------------
+
+
+def spoken(system: Path, decisions: str) -> Path:
+    """A system of six speakers, who say a and b once each in fold 1."""
+    scored(system, decisions[:6])
+    shutil.rmtree(system / "fold=2")
+    run = system / "fold=1/seed=0"
+    lines = [
+        {"schema": 1, "id": f"u{row}", "label": "ab"[row % 2], "seconds": 1.0, "decision": one, **FLAT}
+        | {"speaker": f"s{row // 2}"}
+        for row, one in enumerate(decisions)
+    ]
+    write_jsonl(run / "scores.jsonl", lines)
+    content = {"utterances": 12, "confusion": read_scores(run / "scores.jsonl", "ab").confusion.tolist()}
+    write_json(run / "metrics.json", {**read_json(run / "metrics.json", ""), **content})
+    return system
+
+
+def test_systems_are_tested_against_the_first_or_the_named_baseline(tmp_path: Path) -> None:
+    low, high = spoken(tmp_path / "low", "aa" * 6), spoken(tmp_path / "high", "ab" * 6)
+    done = cli(low, high, "--out", tmp_path / "table.md")
+    assert "| 95 % by 6 speakers | WA | UA | precision | recall | F1 |" in done.stdout
+    # all speakers have UA 50 and 100: every draw differs by 50, and of 64 swaps two do
+    row = "| high | +50.0 UA, 95 % 50.0 to 50.0 by 6 speakers: apart | 0.0312 | 0.0312 |"
+    assert row in done.stdout
+    assert row in (tmp_path / "table.md").read_text()
+    turned = cli(low, high, "--baseline", "high").stdout
+    assert "| low | -50.0 UA, 95 % -50.0 to -50.0 by 6 speakers: apart |" in turned
+    assert "McNemar" not in turned
+    asked = cli(low, high, "--mcnemar").stdout
+    assert "by 6 speakers: apart | 0.0312 | 0.0312 | 0.0312 |" in asked  # six clips that one alone has right
+    clips = cli(low, high, "--by", "utterances").stdout
+    assert "by 12 utterances |" in clips
+    assert "apart" not in clips
+
+
+def test_an_unknown_baseline_is_refused_and_unknown_speakers_leave_the_table(good: Path, poor: Path) -> None:
+    said = refusal(good, poor, "--baseline", "por", code=2)
+    assert "--baseline 'por' is none of the systems that are compared; did you mean 'poor'?" in said
+    text = cli(good, poor).stdout
+    assert "No intervals: 'u1' (fold 1, seed 0) has no speaker. Name the speakers in the manifest" in text

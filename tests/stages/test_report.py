@@ -111,6 +111,23 @@ def test_the_tables_are_the_runs_their_summary_and_the_counts(tmp_path: Path) ->
     assert (path.parent / "figures/confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_intervals_and_groups_stand_below_the_table_if_the_speakers_are_known(tmp_path: Path) -> None:
+    both(tmp_path / "p/s")
+    (path,) = report([tmp_path])
+    assert (
+        "\n\nNo intervals: '1.0' (fold 1, seed 0) has no speaker. Name the speakers in the manifest" in path.read_text()
+    )
+    for lines in tmp_path.rglob("scores.jsonl"):
+        made = [json.loads(line) for line in lines.read_text().splitlines()]
+        who = [f"{one['id'][0]}.{row % 3}" for row, one in enumerate(made)]
+        write_jsonl(lines, [{**one, "speaker": name} for one, name in zip(made, who, strict=True)])
+    (path,) = report([tmp_path])
+    text = path.read_text()
+    assert "\n- UA: pooled 66.7, 95 % " in text  # as in the table
+    assert "by 6 speakers; mean of 2 folds 62.5, 95 % " in text
+    assert "\n| recall of a | 6 | 83.3 | " in text
+
+
 def test_a_class_that_no_run_decided_for_is_named_below_the_table(tmp_path: Path) -> None:
     scored(tmp_path / "p/s", [[4, 0], [2, 0]], "1")
     (path,) = report([tmp_path])

@@ -15,8 +15,8 @@ import torch
 from sertk import hookspecs
 from sertk.core import (
     Corpus,
+    CountMetric,
     InputSpec,
-    Metric,
     Rejected,
     Scores,
     UsageError,
@@ -209,8 +209,8 @@ def test_a_case_leaves_the_random_numbers_of_others_alone() -> None:
 # ---------------------------------------------------------------- metrics that break them; other parts: see `wrong/`
 
 
-class First(Metric):
-    """Says nothing of directions, looks at the first utterance, counts its calls, and is beyond its range."""
+class First(CountMetric):
+    """Says nothing of directions, looks at the first utterance, counts its calls, is beyond its range, loses stacks."""
 
     better = "most"  # type: ignore[assignment]
     calls = 0
@@ -218,6 +218,9 @@ class First(Metric):
     def __call__(self, scores: Scores) -> float:
         self.calls += 1
         return float(scores.decision[0]) + 2 * self.calls
+
+    def counted(self, counts: torch.Tensor) -> torch.Tensor:
+        return counts.double().mean((1, 2, 3))
 
 
 def guests() -> Plugins:

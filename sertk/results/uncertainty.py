@@ -1,0 +1,300 @@
+"""Intervals and differences in Markdown: what stands below the tables of `report` and `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sertk.core import SertkError
+from sertk.results.groups import Column, by_class, by_group, spread
+from sertk.results.intervals import (
+    CROSSED,
+    DRAWS,
+    LEVEL,
+    Estimate,
+    Statistic,
+    by_speaker,
+    estimates,
+)
+from sertk.results.measures import Measure, Measures
+from sertk.results.pairs import EXACT, SWAPS, apart, holm, mcnemar, swap_test
+from sertk.results.systems import System
+from sertk.results.tables import markdown
+from sertk.results.units import By, Units, units_of
+
+PERCENT = f"{100 * LEVEL:g} %"
+GROUPED: Sequence[Column] = ("gender", "session", "duration")
+CLIPS = (
+    "It takes the clips of a speaker for independent of each other, which they are not: of systems that are alike it "
+    "finds far more than 5 % different."
+)
+"""What is said of McNemar's test."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A system against the baseline.
+
+    Attributes:
+        name: Of the system.
+        estimate: The metric of the system minus that of the baseline, folds pooled.
+        p: Of the test that swaps whole speakers; None where there are too few, or clips were drawn.
+        holm: The same, adjusted for all systems that are compared with the baseline.
+        mcnemar: McNemar's p of each seed; none where it was not asked for.
+        speakers: The difference of each speaker, where there are too few for an interval.
+    """
+
+    name: str
+    estimate: Estimate
+    p: float | None
+    holm: float | None
+    mcnemar: Sequence[float]
+    speakers: Mapping[str, float]
+
+    def words(self, measure: Measure) -> str:
+        """The verdict: the difference, its interval, and whether the systems are told apart."""
+        one, told = self.estimate, apart(self.estimate, self.holm)
+        verdict = "" if told is None else ": apart" if told else ": not told apart"
+        return f"{figure(measure, one.value, sign=True)} {measure.title}, {span(measure, one)}{verdict}"
+
+
+def figure(measure: Measure, number: float, *, sign: bool = False) -> str:
+    """A figure as it stands in an interval: with a decimal fewer than in a table."""
+    scale, digits = measure.scale
+    return f"{round(scale * number, digits - 1) + 0.0:{'+' * sign}.{digits - 1}f}"  # + 0.0: there is no -0.0
+
+
+def span(measure: Measure, estimate: Estimate) -> str:
+    """An interval in words, or why there is none."""
+    if estimate.why:
+        return f"no interval: {estimate.why}"
+    return f"{PERCENT} {_ends(measure, estimate)} by {estimate.size} {estimate.by}"
+
+
+def apart_by_blanks(parts: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of parts that are not empty, with a blank line between two."""
+    return [line for part in parts if part for line in ("", *part)][1:]
+
+
+def differences(
+    base: System, others: Sequence[System], measure: Measure, by: By, *, clips: bool = False
+) -> list[Difference]:
+    """Each system against the baseline.
+
+    Args:
+        base: The baseline.
+        others: The family, that Holm's adjustment is over.
+        measure: The metric, one that confusion counts decide.
+        by: What is drawn.
+        clips: Whether McNemar's test is asked for.
+
+    Raises:
+        SertkError: See `units_of`.
+    """
+    units = [units_of([base, other], by).pooled for other in others]
+    values = [swap_test(one, measure.counted) if by == "speakers" else None for one in units]
+    known = [p for p in values if p is not None]  # all or none: they have the same speakers
+    adjusted = holm(known) if known else [None] * len(others)
+    return [
+        Difference(
+            other.name,
+            estimates(one, {measure.name: measure.counted})[measure.name],
+            p,
+            q,
+            mcnemar(units_of([base, other], "utterances")) if clips else (),
+            by_speaker(one, measure.counted) if by == "speakers" and p is None else {},
+        )
+        for other, one, p, q in zip(others, units, values, adjusted, strict=True)
+    ]
+
+
+def compared(systems: Sequence[System], base: System, measures: Measures, by: By, *, clips: bool = False) -> list[str]:
+    """The intervals of systems, and the difference of each to the baseline in UA, folds pooled.
+
+    Args:
+        systems: Scored on the same utterances.
+        base: One of them.
+        measures: The metrics, that gave the figures.
+        by: What is drawn.
+        clips: Whether McNemar's test is asked for.
+
+    Returns:
+        The lines, with their captions.
+    """
+    ua, others = measures["ua"], [one for one in systems if one is not base]
+    try:
+        pooled = {one.name: units_of([one], by).pooled for one in systems}
+        found = differences(base, others, ua, by, clips=clips)
+    except SertkError as error:
+        return [f"No intervals: {error}"]
+    counted = {one.name: one for one in measures.shown if one.of_counts}
+    every = {name: estimates(own, _statistics(counted)) for name, own in pooled.items()}
+    lines = _intervals(every, counted) if not every[base.name]["ua"].why else _few(pooled, every[base.name]["ua"], ua)
+    caption = _caption(pooled[base.name], [own["ua"] for own in every.values()])
+    return apart_by_blanks([lines, caption, *(_against(base, found, ua) if found else [])])
+
+
+def against(base: System, others: Sequence[System], ua: Measure) -> list[str]:
+    """The difference of each system to the baseline in UA, by speakers, with its caption.
+
+    Args:
+        base: The baseline.
+        others: The family.
+        ua: The metric.
+    """
+    try:
+        found = differences(base, others, ua, "speakers")
+    except SertkError as error:
+        return [f"No tests against {base.name}: {error}"]
+    caption = _caption(units_of([base]).pooled, [one.estimate for one in found])
+    return apart_by_blanks([*_against(base, found, ua), caption])
+
+
+def _statistics(measures: Mapping[str, Measure]) -> dict[str, Statistic]:
+    return {name: one.counted for name, one in measures.items()}
+
+
+def _intervals(every: Mapping[str, Mapping[str, Estimate]], measures: Mapping[str, Measure]) -> list[str]:
+    """A table of the intervals of all systems."""
+    size, by = next((one.size, one.by) for own in every.values() for one in own.values())
+    head = [f"{PERCENT} by {size} {by}", *(one.title for one in measures.values())]
+    return markdown(
+        head, [[name, *(_ends(measures[word], one) for word, one in own.items())] for name, own in every.items()]
+    )
+
+
+def _few(pooled: Mapping[str, Units], estimate: Estimate, ua: Measure) -> list[str]:
+    """Why there are no intervals, and a table of the UA of each speaker."""
+    own = {name: by_speaker(units, ua.counted) for name, units in pooled.items()} if estimate.by == "speakers" else {}
+    names = list(next(iter(own.values()), {}))
+    body = [[name, *(figure(ua, values[speaker]) for speaker in names)] for name, values in own.items()]
+    table = ["", *markdown([f"{ua.title} by speaker", *names], body)] if own else []
+    return [f"No intervals: {estimate.why}.", *table]
+
+
+def _against(base: System, found: Sequence[Difference], ua: Measure) -> list[list[str]]:
+    """A table of the differences to the baseline, and what its columns are."""
+    clips = any(one.mcnemar for one in found)
+    tested = any(one.p is not None for one in found)
+    head = [f"{ua.title} minus that of {base.name}", "difference"]
+    head += ["p", "p, Holm"] * tested + ["p, McNemar"] * clips
+    body = []
+    for one in found:
+        more = [_p(one.p), _p(one.holm)] * tested + [", ".join(map(_p, one.mcnemar))] * clips
+        body.append([one.name, one.words(ua), *more])
+    said = [_tested(base, found)] * tested
+    said += [f"McNemar's exact test, of each seed, is about WA. {CLIPS}"] * clips
+    few = [f"- {one.name}: {_speakers(one, ua)}" for one in found if one.speakers]
+    return [markdown(head, body), few, [" ".join(said)] if said else []]
+
+
+def _speakers(one: Difference, ua: Measure) -> str:
+    return ", ".join(f"{name} {figure(ua, number, sign=True)}" for name, number in one.speakers.items())
+
+
+def _p(number: float | None) -> str:
+    return "–" if number is None else "< 0.0001" if number < 0.00005 else f"{number:.4f}"
+
+
+def _tested(base: System, found: Sequence[Difference]) -> str:
+    """What p is."""
+    size = found[0].estimate.size
+    how = "all swaps were tried" if size <= EXACT else f"{SWAPS:,} swaps were drawn"
+    family = f"the {len(found)} systems that are compared with {base.name}" if len(found) > 1 else "one difference"
+    return (
+        f"p is of a test that swaps whole speakers between two systems ({how}); Holm's adjustment is over {family}. "
+        f"Apart: the interval is on one side of 0, and Holm's p is at most {1 - LEVEL:.2f}."
+    )
+
+
+def report_lines(system: System, measures: Measures) -> list[str]:
+    """The intervals of UA and WA of a system over speakers, pooled and of the mean of the folds, with their caption.
+
+    Args:
+        system: The system.
+        measures: The metrics, that gave the figures.
+    """
+    try:
+        folds = units_of([system])
+    except SertkError as error:
+        return [f"No intervals: {error}"]
+    shown = {one.name: one for one in measures.shown if one.name in ("ua", "wa")}
+    pooled, statistics = folds.pooled, _statistics(shown)
+    whole, mean = estimates(pooled, statistics), estimates(folds, statistics)
+    if whole["ua"].why:
+        return _few({system.name: pooled}, whole["ua"], shown["ua"])
+    count = len(folds.sizes)
+    lines = [
+        f"- {one.title}: pooled {figure(one, whole[name].value)}, {span(one, whole[name])}"
+        + (f"; mean of {count} folds {figure(one, mean[name].value)}, {span(one, mean[name])}" * (count > 1))
+        for name, one in shown.items()
+    ]
+    drawn = ", whole folds" if folds.sizes.max() == 1 else ", of the mean of the folds within folds"
+    caption = _caption(folds, [whole["ua"], mean["ua"]], "" if count == 1 or mean["ua"].why else drawn)
+    return apart_by_blanks([lines, caption])
+
+
+def group_lines(system: System, measures: Measures) -> list[str]:
+    """Recall by class, UA by gender, session and duration, the spread over speakers; nothing if no speaker is known.
+
+    Args:
+        system: The system.
+        measures: The metrics.
+    """
+    ua = measures["ua"]
+    try:
+        units = units_of([system]).pooled
+    except SertkError:
+        return []  # the intervals say why
+    groups = {"recall of": by_class(system)}
+    groups |= {word: by_group(system, word, ua.counted) for word in GROUPED}
+    body = [
+        [
+            f"{word} {one.name}",
+            str(one.size),
+            figure(ua, one.estimate.value),
+            _ends(ua, one.estimate),
+            str(one.estimate.size),
+        ]
+        for word, own in groups.items()
+        for one in own
+        if len(own) > 1
+    ]
+    table = markdown(["recall of a class, UA of a group", "n", "percent", PERCENT, "speakers"], body)
+    far = spread(units)
+    if far is None:
+        return table
+    said = (
+        f"The speakers' UA have a standard deviation of {figure(ua, far.seen)}; without what chance adds, as each has"
+    )
+    return [*table, "", f"{said} few clips, it is {figure(ua, far.own)}."]
+
+
+def _ends(measure: Measure, estimate: Estimate) -> str:
+    return "–" if estimate.why else " to ".join(figure(measure, end) for end in (estimate.low, estimate.high))
+
+
+def _caption(units: Units, found: Sequence[Estimate], folds: str = "") -> list[str]:
+    """What the intervals are, and what they are not; nothing where there are none.
+
+    Args:
+        units: Of a system.
+        found: What the caption is of.
+        folds: How the mean of the folds was drawn.
+    """
+    known = [one for one in found if not one.why]
+    if not known:
+        return []
+    seeds, absent = units.counts.shape[2], max(one.absent for one in known)
+    said = [f"Intervals are of {DRAWS:,} draws of {units.by} (percentiles, expanded by t){folds}."]
+    if seeds >= CROSSED:
+        said += ["Seeds are drawn too, independently. Beyond that they hold for these trained models."]
+    else:
+        said += ["They hold for these trained models: how much another seed would differ is not in them."]
+    if absent:
+        said += [f"In {absent:,} of the draws a class had no utterance; it was left out of its mean."]
+    if units.by == "utterances":
+        said += [
+            "The clips of a speaker are taken for independent of each other; they are not, so they are too narrow."
+        ]
+    return [" ".join(said)]
