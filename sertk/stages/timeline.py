@@ -12,6 +12,8 @@ from sertk.scoring.over_time import Recording, intervals, read
 
 COLUMNS = 1600
 """Stretches of the waveform that are drawn, each by its lowest and its highest sample."""
+SLACK = 0.1
+"""How far windows may go on behind the end of their recording, s: an MP3's length is known to a frame."""
 
 
 def timeline(windows: Path, recording: Path, out: Path, name: str | None = None) -> None:
@@ -25,7 +27,8 @@ def timeline(windows: Path, recording: Path, out: Path, name: str | None = None)
 
     Raises:
         SertkError: Where a file cannot be read or written.
-        UsageError: On another suffix, or where it is not clear which recording is meant.
+        UsageError: On another suffix, where it is not clear which recording is meant, or if the recording is shorter
+            than its windows.
     """
     if out.suffix not in (".png", ".svg"):
         raise UsageError(f"--out {out} is no FILE.png or FILE.svg.")
@@ -38,9 +41,14 @@ def timeline(windows: Path, recording: Path, out: Path, name: str | None = None)
         raise UsageError(f"{windows} has no windows of {chosen!r}. Give --id, one of {len(found)}: {few}.")
     rate, frames = audio.form(recording, str(recording))
     size, seconds = max(1, -(-frames // COLUMNS)), frames / rate
+    ordered = sorted(found[chosen])
+    if ordered[-1].end > seconds + SLACK:
+        raise UsageError(
+            f"the windows of {chosen} go on to {ordered[-1].end:.1f} s, and {recording} ends at {seconds:.1f} s. Give "
+            "the recording that was scored."
+        )
     stretches = audio.blocks(recording, str(recording), frames=size)
     low, high = zip(*((float(x.min()), float(x.max())) for x, _ in stretches), strict=True)
-    ordered = sorted(found[chosen])
     made = intervals(Recording(chosen, 0.0, max(seconds, ordered[-1].end), ordered))
     drawn = Timeline(
         title=chosen,

@@ -315,6 +315,14 @@ def test_which_recording_is_drawn_must_be_clear(drawn: Path, manifest: Path, tmp
         timeline(drawn, manifest.parent / "9.wav", tmp_path / "a.png", "u0")
 
 
+def test_a_recording_that_ends_before_its_windows_is_another_one(drawn: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", np.zeros(RATE), RATE)
+    says = rf"the windows of u0 go on to 2\.0 s, and {tmp_path / 'short.wav'} ends at 1\.0 s\. Give the recording that"
+    with pytest.raises(UsageError, match=says):
+        timeline(drawn, tmp_path / "short.wav", tmp_path / "a.png", "u0")
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_stretches_without_a_window_stay_empty(tmp_path: Path) -> None:
     found = figures.Timeline("a", ["x", "y"], 0.5, [-0.1] * 4, [0.1] * 4, [0.0, 0.5, 1.5, 2.0], [[1, 0], None, [0, 1]])
     figures.draw_timeline(tmp_path / "a.svg", found)
