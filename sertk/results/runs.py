@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import Scores, SertkError
+from sertk.core.errors import some
 from sertk.core.files import Document, Record, read_json
 from sertk.core.forms import Form
 from sertk.corpus.audit import stamped
@@ -149,8 +150,10 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
         the layout of recipes (SYSTEM/fold=F/seed=S) it is SYSTEM; else the deepest folder that holds all of them.
 
     Raises:
-        SertkError: If there is no scored run, one does not say what it is, two are the same, or systems are mixed.
+        SertkError: If a folder is missing, there is no scored run, one does not say what it is, two are the same, or systems are mixed.
     """
+    if absent := [folder for folder in folders if not folder.exists()]:
+        raise SertkError(f"no such folder: {some(absent)}. Give the folder of a run, of a system, or one above them.")
     runs = [run_of(path) for path in dict.fromkeys(_paths(folders))]
     if not runs:
         raise SertkError(

@@ -133,7 +133,7 @@ def test_a_folder_without_speakers_is_prepared_as_speaker_dependent(
     said = capsys.readouterr().err
     assert "protocol speakers is left out" in said
     assert "no speakers are known" in said
-    assert "mine: 96 utterances here: anger 24, joy 24, neutral 24, sadness 24\n" in said
+    assert "mine: 96 utterances here: anger 24, happiness 24, neutral 24, sadness 24\n" in said
     assert said.endswith(f"wrote {tmp_path / 'out'}\n")
     data = Data(tmp_path / "out")
     assert data.corpus == "mine"
