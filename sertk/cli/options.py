@@ -53,9 +53,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "set": (
         Annotated[
             list[str],
-            typer.Option(
-                "--set", help="Any other setting, KEY=VALUE, e.g. train.batch=4, protocol=loso4; repeat for more."
-            ),
+            typer.Option("--set", help="Any other setting, KEY=VALUE: train.batch=4, protocol=loso4; repeat for more."),
         ],
         [],
     ),

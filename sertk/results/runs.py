@@ -150,7 +150,8 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
         the layout of recipes (SYSTEM/fold=F/seed=S) it is SYSTEM; else the deepest folder that holds all of them.
 
     Raises:
-        SertkError: If a folder is missing, there is no scored run, one does not say what it is, two are the same, or systems are mixed.
+        SertkError: If a folder is missing, there is no scored run, one does not say what it is, two are the same, or
+            systems are mixed.
     """
     if absent := [folder for folder in folders if not folder.exists()]:
         raise SertkError(f"no such folder: {some(absent)}. Give the folder of a run, of a system, or one above them.")
