@@ -42,7 +42,8 @@ def corpus_messages(
         found.append(f"  the same recording under several names: {some(twins[0], joint=' = ')}{more}")
     if silent:
         found.append(
-            f"  {len(silent)} silent (all zeros, or channels that cancel), the first: {silent[0]}; see corpus.json"
+            f"  {len(silent)} silent (all zeros, or channels that cancel), the first: {silent[0]}; see corpus.json. "
+            "They are used: to leave them out, name them under `drop` in a protocol of your own"
         )
     if failed:
         path = out / "failed.jsonl"

@@ -567,6 +567,15 @@ def test_a_protocol_that_is_not_clear_is_asked_for_with_what_there_is(data: Path
         Data(data).protocol(name)
 
 
+def test_training_before_featurize_names_the_command(data: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("feats")))
+    says = (
+        rf"mel: \d+ utterances have no feature in .*: run `sertk featurize {mine}` first, with the system and settings"
+    )
+    with pytest.raises(SertkError, match=says):
+        train(settings(), Data(mine), tmp_path / "run")
+
+
 def test_edited_folds_are_refused(data: Path, tmp_path: Path) -> None:
     mine = Path(shutil.copytree(data, tmp_path / "data"))
     path = mine / "protocols/emobox.json"
