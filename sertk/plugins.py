@@ -402,7 +402,8 @@ class Plugins:
             settings[word] = self._argument(f"{where}: {word}", value, hints.get(word, Any), kind, context)
         missing = [p.name for p in known.values() if p.default is p.empty and p.name not in settings]
         if missing:
-            raise UsageError(f"{where} needs {', '.join(missing)}: {{name: {name}, {missing[0]}: ...}}")
+            ways = f"{name}:{missing[0]}=VALUE, or {{name: {name}, {missing[0]}: VALUE}} in YAML"
+            raise UsageError(f"{where} needs {', '.join(missing)}: {ways}")
         return settings
 
     def _argument(self, where: str, value: Any, hint: Any, kind: str, context: tuple[object, ...]) -> Any:  # noqa: ANN401

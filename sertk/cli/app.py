@@ -31,7 +31,7 @@ Config = Annotated[Path | None, typer.Option(help="A recipe.yaml, or the config.
 Ffmpeg = Annotated[
     bool, typer.Option("--ffmpeg", help="Run ffmpeg for what libsndfile does not read: m4a, mp4, webm, wma, ...")
 ]
-Root = Annotated[Path | None, typer.Option(help="Folder of the corpus, where it is not the one that was prepared.")]
+Root = Annotated[Path | None, typer.Option(help="Folder of the corpus, if it has moved since prepare.")]
 DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME.")]
 Jobs = Annotated[int, typer.Option("--nj", min=1, help="Files or shards worked on at once.")]
 
@@ -59,7 +59,10 @@ def prepare(
     corpus: Annotated[
         str | None, typer.Argument(help="Corpus, NAME[:SETTING=VALUE,...]; --list shows the names.")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="The corpus folder as its authors distribute it.")] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="The corpus folder as its authors distribute it, or the folder with your own audio."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; data/NAME by default.")] = None,
     protocol: Annotated[
         list[str],
@@ -113,8 +116,8 @@ def train(
     ],
     choices: Choices,
     config: Config = None,
-    protocol: Annotated[str | None, typer.Option(help="Protocol of the corpus.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position; 1,2 are two, all is all.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol of the corpus; needed if there are several.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Fold by name, or #n by position; several as 1,2; or all.")] = None,
     seed: Annotated[str | None, typer.Option(help="Everything random follows from it; 0-4 or 0,2 are several.")] = None,
     root: Root = None,
     force: Annotated[bool, typer.Option("--force", help="Delete earlier runs in --out.")] = False,

@@ -23,7 +23,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "loss": (
         Annotated[
             list[str],
-            typer.Option("--loss", help="A term to train with, NAME[:SETTING=VALUE,...]; repeat for more."),
+            typer.Option("--loss", help="A loss to train with, NAME[:SETTING=VALUE,...]; repeat for more."),
         ],
         [],
     ),
@@ -37,7 +37,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "alpha": (
         Annotated[
             str | None,
-            typer.Option(help="Weight of the other terms, 1 - alpha for the emotion head's: a number, or learned."),
+            typer.Option(help="Weight of the added losses, 0 to 1, or learned; classification has 1 - alpha."),
         ],
         None,
     ),
@@ -53,7 +53,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "set": (
         Annotated[
             list[str],
-            typer.Option("--set", help="Any other setting, KEY=VALUE, e.g. train.batch=4; repeat for more."),
+            typer.Option("--set", help="Any other setting, KEY=VALUE: train.batch=4, protocol=loso4; repeat for more."),
         ],
         [],
     ),

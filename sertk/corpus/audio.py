@@ -282,9 +282,14 @@ def _opened(path: Path, who: str, *, ffmpeg: bool) -> Iterator[Sound]:
             with Sound(name) as file:
                 yield file
     except InputError as error:
-        raise error if str(error).startswith(f"{who}: ") else InputError(f"{who}: {error}") from None
+        raise InputError(_told(str(error), who)) from None
     except Exception as error:  # whatever a decoder raises, MemoryError too, is about this file
-        raise InputError(f"{who}: {_why(path, error)}") from None
+        raise InputError(_told(_why(path, error), who)) from None
+
+
+def _told(why: str, who: str) -> str:
+    """Why an utterance cannot be used, with its id in front once: the id of a file that is scored is its path."""
+    return why if why.startswith((f"{who}: ", f"{who} ")) else f"{who}: {why}"
 
 
 def _cut(file: Sound, start: float, duration: float | None) -> tuple[int, int]:
@@ -425,7 +430,9 @@ def _unread(path: Path, error: Exception) -> str:
         how = "it has no header that says its rate: sox -r RATE -e signed -b 16 -c 1 IN.raw OUT.wav"
     elif path.suffix.lower() in FFMPEG:
         how += ", or have ffmpeg run for such files: --ffmpeg, or audio.ffmpeg: true in a recipe"
-    return f"{path} is not audio that libsndfile reads, such as WAV, FLAC or MP3 ({error}). Convert it ({how})."
+    said = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)  # without the path again
+    why = said.strip(". ")
+    return f"{path} is not audio that libsndfile reads, such as WAV, FLAC or MP3 ({why}). Convert it ({how})."
 
 
 def read(path: Path, who: str, settings: AudioSettings, start: float = 0.0, duration: float | None = None) -> Tensor:

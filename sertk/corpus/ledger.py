@@ -19,6 +19,8 @@ from sertk.core.forms import Form
 NAME = "ledger.jsonl"
 WORDS = ("hash", "fold", "settings", "trained", "seed")
 """What makes a run of a test: the protocol, its fold, the settings, the protocol that it was trained on, the seed."""
+LOOK = ("settings", "trained")
+"""What makes a look: folds and seeds of the same settings are one."""
 FORM = Form({"hash": str}, {"settings": str | None, "trained": str})
 DELETE = "Delete that line."
 
@@ -68,7 +70,8 @@ def looks(data: Path, protocol: str) -> int:
     Raises:
         SertkError: If the ledger cannot be read.
     """
-    return len({(one.get("settings"), one.get("trained")) for one in _lines(data / NAME) if one["hash"] == protocol})
+    found = (one for one in _lines(data / NAME) if one["hash"] == protocol)
+    return len({tuple(one.get(word) for word in LOOK) for one in found})
 
 
 def _lines(path: Path) -> Iterator[Record]:

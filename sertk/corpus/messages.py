@@ -32,7 +32,8 @@ def corpus_messages(
         out: The prepared corpus.
     """
     here, published = (sum(count[which] for count in counts.values()) for which in ("here", "published"))
-    found = [f"{corpus}: {here} utterances here" + (f" of {published} published" if published else "")]
+    labels = some((f"{label} {count['here']}" for label, count in counts.items()), 20)
+    found = [f"{corpus}: {here} utterances here" + (f" of {published} published" if published else f": {labels}")]
     for label, count in counts.items():
         if published and count["here"] != count["published"]:
             found.append(f"  {label}: {_compared(count['here'], count['published'])}")
@@ -41,11 +42,13 @@ def corpus_messages(
         found.append(f"  the same recording under several names: {some(twins[0], joint=' = ')}{more}")
     if silent:
         found.append(
-            f"  {len(silent)} silent (all zeros, or channels that cancel), the first: {silent[0]}; see corpus.json"
+            f"  {len(silent)} silent (all zeros, or channels that cancel), the first: {silent[0]}; see corpus.json. "
+            "They are used: to leave them out, name them under `drop` in a protocol of your own"
         )
     if failed:
         path = out / "failed.jsonl"
-        found.append(f"{len(failed)} files cannot be used, see {path}; the first: {failed[0]['reason']}")
+        what = f"{len(failed)} file{'s' * (len(failed) > 1)} cannot be used"
+        found.append(f"{what}, see {path}; the first: {failed[0]['reason']}")
     return found
 
 
@@ -74,7 +77,7 @@ def protocol_messages(name: str, content: Document) -> list[str]:
         first = f"{absent[0]['id']} ({absent[0]['reason']})"
         found.append(f"  {len(absent)} that the folds name are not here, the first: {first}")
     for part, classes, names in lacking_classes(content["audit"]):
-        refused = ": not to be trained" if part == "train" else ""
+        refused = ": cannot be trained" if part == "train" else ""
         found.append(f"  no {', '.join(classes)} in {part} of {_some_folds(names, list(content['audit']))}{refused}")
     return found
 

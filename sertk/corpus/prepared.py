@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sertk.core import Corpus, InputError, SertkError, UsageError, Utterance
+from sertk.core.errors import nearest
 from sertk.core.files import SCHEMA, Record, read_json, read_jsonl
 from sertk.core.forms import Form
 from sertk.corpus import audio, protocols
@@ -71,15 +72,16 @@ class Data:
         """A protocol by name, or the only one.
 
         Raises:
-            SertkError: Where it was not prepared, or there are several and none is named.
+            SertkError: Where it was not prepared.
+            UsageError: Where there are several, and none is named.
         """
         known = sorted(path.stem for path in (self.folder / "protocols").glob("*.json"))
         if name is None and len(known) == 1:
             name = known[0]
-        if name not in known:
-            raise SertkError(
-                f"{self.folder} has no protocol {name!r}; prepared: {', '.join(known) or 'none'}. {PREPARE}"
-            )
+        if name is None and known:
+            raise UsageError(f"{self.folder} has several protocols. Choose one with --protocol: {', '.join(known)}.")
+        if name is None or name not in known:
+            raise SertkError(f"{self.folder} has no protocol {name!r}{nearest(str(name), known)}. {PREPARE}")
         if name not in self._protocols:
             self._protocols[name] = protocols.load(self.folder / "protocols" / f"{name}.json")
         return self._protocols[name]

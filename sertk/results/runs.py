@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import Scores, SertkError
+from sertk.core.errors import some
 from sertk.core.files import Document, Record, kind_of, read_json
 from sertk.core.forms import Form
 from sertk.corpus.audit import stamped
@@ -149,9 +150,11 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
         the layout of recipes (SYSTEM/fold=F/seed=S) it is SYSTEM; else the deepest folder that holds all of them.
 
     Raises:
-        SertkError: If one is a file, there is no scored run, one does not say what it is, two are the same, or systems
-            are mixed.
+        SertkError: If a folder is missing or a file, there is no scored run, one does not say what it is, two are the
+            same, or systems are mixed.
     """
+    if absent := [folder for folder in folders if not folder.exists()]:
+        raise SertkError(f"no such folder: {some(absent)}. Give the folder of a run, of a system, or one above them.")
     file = next((path for path in folders if path.is_file()), None)
     if file is not None:
         raise SertkError(

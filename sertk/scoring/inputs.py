@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from sertk.core import InputError, SertkError, UsageError, Utterance
+from sertk.core.errors import some
 from sertk.core.files import SCHEMA, Document, Record, kaldi_lines, read_json, read_jsonl
 from sertk.core.rows import Chosen, first_twice
 from sertk.core.walk import READ, UNREAD, below
@@ -73,6 +75,9 @@ def find_inputs(
         return Inputs(listed, root or _manifest_root(first), unaudited)
     if len(names) == 1 and first.suffix == ".scp":
         return Inputs(_listed(lambda _: _of_scp(first), failed), root or Path(), unaudited)
+    places = [base / name for name in names for base in (Path(), root or Path())]
+    if "-" not in names and not any(map(os.path.exists, places)):  # scores of before must not go for a wrong path
+        raise SertkError(f"no such file or folder: {some(names)}. Check the path and --root.")
     return Inputs(_of_paths(_paths(names, failed)), root or Path(), unaudited)
 
 

@@ -81,7 +81,7 @@ class Shelf:
             wanted = [address(made.reads, one, self._data.facts) for one in utterances]
             lacking = sum(sha not in stores[name] for sha in wanted if sha)
             if lacking:
-                what = f"{made.folder} lacks {lacking} of {len(utterances)}, sertk featurize computes them"
+                what = f"{lacking} of {len(utterances)} have no features in {made.folder}; sertk featurize stores them"
                 return None, f"from audio ({what})"
         widths = {name: described[name].width for name in names}
         return Stored(stores, widths, self._data.facts, text=bool(others)), "from the store"

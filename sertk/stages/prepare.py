@@ -90,7 +90,7 @@ def prepare(
         say(f"{name}: {note}")
     if not utterances:
         first = f" The first of {len(failed)}: {failed[0]['reason']}." if failed else ""
-        where = _elsewhere(root) or f"Give the corpus folder with --root: {reader.about}."
+        where = _elsewhere(root) or f"Check --root. The corpus is {reader.about}."
         raise SertkError(f"No audio of {name} was found in {root}.{first} {where}")
     shas = {i: fact.sha256 for i, fact in facts.items()}
     asked = set(chosen if protocols else ())
@@ -104,6 +104,7 @@ def prepare(
     journal.clear()
     for message in corpus_messages(name, counts, failed, twins, silent, out):
         say(message)
+    say(f"wrote {out}")
     return len(failed)
 
 

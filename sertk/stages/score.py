@@ -283,6 +283,8 @@ def _score(
     values, ua = _write(out, lines, made, None if share else shared.measures)
     _note_look(opened, found, ua)
     say(f"wrote {out}: {made.scored} utterances {where}, {values}{stamped(found.stamp)}")
+    if shared.over_time:
+        say(f"wrote {shared.over_time}: the windows of each recording")
     first = _write_failed(out, chain(failed, parts.failed()), made)
     if share:
         share = share if scorer.reads_text else share._replace(text="")

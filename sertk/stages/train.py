@@ -59,7 +59,7 @@ def train(
         text = settings.fold if folds is None else folds
         if text is None:
             known = ", ".join(protocol.folds)
-            raise UsageError(f"no fold is given; give --fold with some of {known}, #n by position, or all.")
+            raise UsageError(f"no fold is given. Give --fold with one or more of {known}, #n by position, or all.")
         chosen = folds_of(text, list(protocol.folds))
         numbers = (settings.seed,) if seeds is None else seeds_of(seeds)
         settings, added = with_losses(plugins, settings, named)

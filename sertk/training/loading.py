@@ -57,7 +57,7 @@ class Reader:
             lacking = [one for one, sha in hashes.items() if sha and sha not in store]
             if lacking:
                 told = store.folder / "failed.jsonl"
-                why = "run `sertk featurize` again"
+                why = f"run `sertk featurize {self._data.folder}` first, with the system and settings of this run"
                 why = f"{told} says why; take them out of the corpus" if told.exists() else why
                 what = f"{len(lacking)} utterances have no feature in {store.folder}, such as {lacking[0]}"
                 raise SertkError(f"{name}: {what}: {why}.")

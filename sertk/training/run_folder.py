@@ -92,7 +92,7 @@ def claim(settings: Settings, out: Path, *, force: bool) -> None:
     if odd is not None:
         raise OtherRunError(
             f"{out} is a run with other settings ({odd}: {there.get(odd)!r} there, {now.get(odd)!r} now). "
-            "Choose another --out or --tag, or --force to delete it."
+            "Choose another --out (in a recipe --tag), or delete it with --force."
         )
 
 
@@ -141,5 +141,5 @@ def claim_data(out: Path, now: Mapping[str, object]) -> None:
         if old.get(name) != value and not (name not in old and not value):  # a key that an older run lacks
             raise SertkError(
                 f"{out} began with {name} {shown(old.get(name))}, and now it is {shown(value)}. "
-                "Choose another --out or --tag, or --force to delete it."
+                "Choose another --out (in a recipe --tag), or delete it with --force."
             )

@@ -37,8 +37,8 @@ def test_folders_and_files_are_unaudited_and_in_order(tmp_path: Path) -> None:
     found = find_inputs([str(tmp_path), "x.wav"], {}, [])
     assert [one.id for one in found.utterances] == [f"{tmp_path}/a.FLAC", f"{tmp_path}/b.wav", "x.wav"]
     assert found.stamp == {"stamp": "unaudited"}
-    with pytest.raises(UsageError, match=r"x\.wav is given twice"):
-        find_inputs(["x.wav", "x.wav"], {}, [])
+    with pytest.raises(UsageError, match=r"b\.wav is given twice"):
+        find_inputs([str(tmp_path / "b.wav"), str(tmp_path / "b.wav")], {}, [])
 
 
 def test_a_folder_gives_all_that_looks_like_audio_and_names_what_is_closed(

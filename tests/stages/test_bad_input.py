@@ -522,15 +522,58 @@ def test_an_empty_input_is_not_the_working_folder(mine: Path) -> None:
         score(mine, [""], None)
 
 
-def test_nothing_scored_is_a_failure_and_not_a_partial_one(mine: Path) -> None:
-    with pytest.raises(SertkError, match=r"none of the 1 inputs could be scored; the first: .*nope\.wav is missing"):
-        score(mine, ["nope.wav"], None)
+def test_nothing_scored_is_a_failure_and_not_a_partial_one(mine: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_text("hello, this is no audio")
+    with pytest.raises(SertkError) as caught:
+        score(mine, [str(path)], None)
+    said = str(caught.value)
+    assert said.startswith(
+        f"none of the 1 inputs could be scored; the first: {path} is not audio that libsndfile reads"
+    )
+    assert said.count(str(path)) == 1
+
+
+def test_a_wrong_path_leaves_the_scores_of_before(mine: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.jsonl"
+    assert score(mine, [str(root / ONE)], out) == 0
+    before = out.read_bytes()
+    with pytest.raises(SertkError, match=r"^no such file or folder: recordins, b\.wav\. Check the path and --root\.$"):
+        score(mine, ["recordins", "b.wav"], out)
+    assert out.read_bytes() == before
+    assert score(mine, [ONE], out, root=root) == 0  # a path below --root is there
+
+
+def test_a_run_in_place_of_its_model_is_told_where_that_is(mine: Path) -> None:
+    with pytest.raises(SertkError, match=rf"^{mine.parent} is a run, and its model is in it\. Give {mine}\.$"):
+        score(mine.parent, ["a.wav"], None)
 
 
 def test_a_wav_scp_may_separate_by_tabs(mine: Path, root: Path, tmp_path: Path) -> None:
     (tmp_path / "wav.scp").write_text(f"a\t{root / ONE}\n")
     assert score(mine, [str(tmp_path / "wav.scp")], tmp_path / "scores.jsonl") == 0
     assert json.loads((tmp_path / "scores.jsonl").read_text())["id"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (None, r"has several protocols\. Choose one with --protocol: .*emobox, .*speech"),
+        ("emobx", r"has no protocol 'emobx'; did you mean 'emobox'\? Known: .*\. Run `sertk prepare CORPUS"),
+    ],
+)
+def test_a_protocol_that_is_not_clear_is_asked_for_with_what_there_is(data: Path, name: str | None, says: str) -> None:
+    with pytest.raises(SertkError, match=says):
+        Data(data).protocol(name)
+
+
+def test_training_before_featurize_names_the_command(data: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("feats")))
+    says = (
+        rf"mel: \d+ utterances have no feature in .*: run `sertk featurize {mine}` first, with the system and settings"
+    )
+    with pytest.raises(SertkError, match=says):
+        train(settings(), Data(mine), tmp_path / "run")
 
 
 def test_edited_folds_are_refused(data: Path, tmp_path: Path) -> None:

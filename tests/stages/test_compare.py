@@ -265,6 +265,7 @@ def test_scores_that_are_not_those_of_the_metrics_are_refused(good: Path, poor: 
 def test_a_folder_without_runs_and_an_unknown_truth_are_refused(good: Path, poor: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert f"no metrics.json of a scored run in or below {tmp_path}/empty" in refusal(good, tmp_path / "empty")
+    assert f"no such folder: {tmp_path}/gone. Give the folder of a run" in refusal(good, tmp_path / "gone")
     said = refusal(good, poor, "--truth", "god", code=2)
     assert "--truth 'god' is none of the systems that are compared; did you mean 'good'?" in said
 

@@ -92,10 +92,11 @@ def test_windows_survive_a_kill_and_other_windows_are_made_anew(
 
 
 def test_without_windows_asked_for_lines_are_as_ever_and_each_recording_is_a_window(
-    manifest: Path, tmp_path: Path
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     score(BUNDLE, [str(manifest)], tmp_path / "plain.jsonl")
     score(BUNDLE, [str(manifest)], tmp_path / "scores.jsonl", over_time=tmp_path / "over.jsonl")
+    assert f"wrote {tmp_path / 'over.jsonl'}: the windows of each recording\n" in capsys.readouterr().err
     assert (tmp_path / "plain.jsonl").read_bytes() == (tmp_path / "scores.jsonl").read_bytes()
     found = lines(tmp_path / "over.jsonl")
     assert [(one["id"], one["start"], one["end"]) for one in found] == [("u0", 0, 2), ("u1", 0, 0.7), ("u2", 0, 1.3)]

@@ -98,7 +98,9 @@ def test_silence_is_named_and_is_nobodys_copy(root: Path, tmp_path: Path, capsys
     assert run(root, tmp_path / "out") == {}  # an overlap of recordings would end the call
     about = json.loads((tmp_path / "out/corpus.json").read_text())
     assert (about["silent"], about["duplicates"]) == (silent, [])
-    assert "3 silent (all zeros, or channels that cancel), the first: anger/ann_zero" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "3 silent (all zeros, or channels that cancel), the first: anger/ann_zero" in said
+    assert "They are used: to leave them out, name them under `drop`" in said
     data = Data(tmp_path / "out")
     assert "audio" not in data.protocol("speakers").shares
     assert [i for i in data.utterances if data.facts[i].silent] == silent

@@ -273,7 +273,7 @@ def test_exit_codes(spoilt: Data, tmp_path: Path, more: tuple[str, ...], code: i
 
 def test_a_missing_fold_is_asked_for_with_what_there_is(data: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"no fold is given; give --fold with some of 1, 2, .*, #n by position, or all"
+        UsageError, match=r"no fold is given\. Give --fold with one or more of 1, 2, .*, #n by position, or all"
     ):
         train(data, tmp_path, None, "0-4")
     with pytest.raises(UsageError, match="no fold '7'"):

@@ -206,8 +206,8 @@ def pretrained(
         raise SertkError(
             f"no {name} checkpoint at {source!r} ({first}). Give the folder that holds config.json, model.safetensors "
             "and, where it has them, preprocessor_config.json and tokenizer.json, or a name on the Hugging Face hub "
-            f"such as {example}. Without the hub, put the checkpoint's files into {Path(source).absolute()}, and the "
-            "name is found there."
+            f"such as {example}, as the setting `source`. Without the hub, put the checkpoint's files into "
+            f"{Path(source).absolute()}, and the name is found there."
         ) from None
     finally:
         logging.set_verbosity(level)

@@ -12,6 +12,7 @@ from sertk.core import Corpus, Protocol, Rejected, SertkError, UsageError, Utter
 from sertk.core.walk import READ, UNREAD, Below, below
 
 LAYOUT: Final = "a folder for each class, such as anger/ann_01.wav"
+UNKNOWN: Final = "no speakers are known: a speaker=REGEX finds them, for example folder:speaker=([a-z]+)_ in ann_01.wav"
 
 
 class Folder(Corpus):
@@ -40,7 +41,7 @@ class Folder(Corpus):
         paths, copies = _chosen(found)
         if not paths:
             raise SertkError(f"{root} holds no audio file. Give another --root; expected there: {LAYOUT}.")
-        self._notes = [] if self._speaker else ["no speakers are known: folder:speaker=REGEX finds them in the paths"]
+        self._notes = [] if self._speaker else [UNKNOWN]
         others = [path for path in found.files if path.suffix.lower() not in (*READ, *UNREAD)]
         self._notes += some(_names(others, root), "files are no audio and are not read")
         self._notes += some(_names(copies, root), "files are other forms of one that is read, and are not read")
@@ -50,6 +51,12 @@ class Folder(Corpus):
             if isinstance(one, Utterance):
                 speakers.add(one.speaker)
             yield one
+        if self._speaker and not speakers and (inner := [path for path in paths if path.parent != root]):
+            where = inner[0].relative_to(root).as_posix()
+            raise UsageError(
+                f"corpus 'folder': speaker={self._speaker.pattern} finds a speaker in none of {len(inner)} files, such "
+                f"as {where}. Its first group must match the speaker there: ([a-z]+)_ finds ann in joy/ann_01.wav."
+            )
         if self._speaker:
             first = ", ".join(sorted(speakers)[:4])
             self._notes.append(f"{len(speakers)} speakers: {first}{', ...' * (len(speakers) > 4)}")

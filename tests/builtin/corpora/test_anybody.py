@@ -73,7 +73,9 @@ def test_without_an_expression_no_speaker_is_known_and_that_is_said(classes: Pat
     corpus = Folder()
     found, _ = read(corpus, classes)
     assert {one.speaker for one in found} == {"unknown"}
-    assert corpus.notes() == ["no speakers are known: folder:speaker=REGEX finds them in the paths"]
+    assert corpus.notes() == [
+        "no speakers are known: a speaker=REGEX finds them, for example folder:speaker=([a-z]+)_ in ann_01.wav"
+    ]
 
 
 def test_what_has_no_class_or_no_speaker_is_rejected(tmp_path: Path) -> None:
@@ -94,6 +96,14 @@ def test_what_has_no_class_or_no_speaker_is_rejected(tmp_path: Path) -> None:
         "2 files are other forms of one that is read, and are not read, the first: joy/ann_1.m4a",
         "1 speakers: ann",
     ]
+
+
+def test_an_expression_that_fits_no_file_is_refused_with_a_path(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a.wav", "joy/ann01-1.wav", "joy/ben02-1.wav", "sad/ben02-2.wav")):
+        clip(tmp_path / name, seed, 0.005)
+    says = r"speaker=\(\[a-z\]\+\)_ finds a speaker in none of 3 files, such as joy/ann01-1\.wav\. Its first group must"
+    with pytest.raises(UsageError, match=says):
+        read(Folder(speaker="([a-z]+)_"), tmp_path)
 
 
 def test_links_are_followed_once_and_hidden_folders_left_out(tmp_path: Path) -> None:
@@ -123,6 +133,8 @@ def test_a_folder_without_speakers_is_prepared_as_speaker_dependent(
     said = capsys.readouterr().err
     assert "protocol speakers is left out" in said
     assert "no speakers are known" in said
+    assert "mine: 96 utterances here: anger 24, happiness 24, neutral 24, sadness 24\n" in said
+    assert said.endswith(f"wrote {tmp_path / 'out'}\n")
     data = Data(tmp_path / "out")
     assert data.corpus == "mine"
     assert data.protocol("random").stamp == "SPEAKER-DEPENDENT"
@@ -130,6 +142,11 @@ def test_a_folder_without_speakers_is_prepared_as_speaker_dependent(
 
 
 # --- a list --------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_without_its_list_is_told_how_to_name_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"needs list: table:list=VALUE, or \{name: table, list: VALUE\} in YAML"):
+        prepare("table", tmp_path, tmp_path / "out", [], 0.1, 1)
 
 
 def test_columns_with_the_names_of_the_fields_need_no_map(tabled: Path) -> None:

@@ -319,7 +319,7 @@ def test_prepare_tells_which_folds_lack_which_class(
     dev = with_rare(folds, 1)
     assert with_rare(folds, 2) == ["03"]
     assert (
-        f"  no boredom, disgust, fear in train of folds {', '.join(sorted(['03', *dev]))}: not to be trained\n" in said
+        f"  no boredom, disgust, fear in train of folds {', '.join(sorted(['03', *dev]))}: cannot be trained\n" in said
     )
     assert f"  no boredom, disgust, fear in dev of any fold but {', '.join(dev)}\n" in said
     assert "  no boredom, disgust, fear in test of any fold but 03\n" in said
@@ -330,7 +330,7 @@ def test_prepare_tells_of_one_fold_and_of_any(tmp_path: Path, capsys: pytest.Cap
     names = [name for name in FEW if name[5] != "W" and name[:6] != "12a01T" and name[:6] != "12b10T"]
     prepare("emodb", write(tmp_path / "in", names), tmp_path / "out", ["loso4"], 0.1, 1)
     said = capsys.readouterr().err
-    for where in ("train of any fold: not to be trained", "dev of any fold", "test of any fold"):
+    for where in ("train of any fold: cannot be trained", "dev of any fold", "test of any fold"):
         assert f"  no anger in {where}\n" in said
     assert "  no sadness in test of fold 12\n" in said
 
