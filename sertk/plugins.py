@@ -24,7 +24,7 @@ import sertk
 from sertk import core, hookspecs
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
-from sertk.core.forms import fits, type_words
+from sertk.core.forms import as_annotated, fits, type_words
 from sertk.settings.schema import Component
 from sertk.settings.values import component_parts
 
@@ -415,7 +415,7 @@ class Plugins:
         if inner is None:
             if not fits(value, hint):
                 raise UsageError(f"{where} must be {type_words(hint)}, got {value!r}")
-            return value
+            return as_annotated(value, hint)
 
         def made(spec: Any) -> Any:  # noqa: ANN401
             if not isinstance(spec, str | Mapping | Component):
