@@ -174,7 +174,8 @@ def _pooled(subject: Subject, pooling: Pooling, rows: Padded) -> Pooled:
     wanted = (len(rows.length), pooling.out)
     require(
         tuple(found.embedding.shape) == wanted,
-        f"{subject.what}: the embedding is {tuple(found.embedding.shape)}; with its `out` it is {wanted}.",
+        f"{subject.what}: the embedding is {tuple(found.embedding.shape)}; for {wanted[0]} rows and its `out` of "
+        f"{wanted[1]} it must be {wanted}.",
     )
     same = found.frames.shape == rows.data.shape
     require(same, f"{subject.what}: the frames are {tuple(found.frames.shape)}; they stay {tuple(rows.data.shape)}.")
@@ -307,7 +308,7 @@ def _head(subject: Subject, width: int = WIDTH, out: int = OUTS[0]) -> Head:
 def _values(subject: Subject, head: Head, embedding: Tensor, out: int = OUTS[0]) -> Tensor:
     found: Tensor = head(embedding)
     wanted = (len(embedding), out)
-    require(tuple(found.shape) == wanted, f"{subject.what} gives {tuple(found.shape)}; wanted is {wanted}.")
+    require(tuple(found.shape) == wanted, f"{subject.what} gives {tuple(found.shape)}; it must be {wanted}.")
     require_finite(found, f"{subject.what}: its values")
     is_float32(subject, head, {"its result": found})
     return found
