@@ -22,7 +22,7 @@ WORDS = {
 }
 """Types in words, one and several."""
 PLAIN = {str, bool, dict, list, type(None)}
-"""Types that `isinstance` tells as YAML and JSON mean them; true is no number."""
+"""Types for which `isinstance` agrees with YAML and JSON; true is not a number."""
 SHOWN = 80
 """Characters of a value that an error shows."""
 

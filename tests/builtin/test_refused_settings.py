@@ -95,7 +95,7 @@ REFUSED: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("augmentation", {"name": "noise", "snr": [0, math.inf]}, "snr must be a list of numbers, got [0, inf]"),
     ("augmentation", {"name": "noise", "snr": [-1e6, 0]}, "snr is [-1000000.0, 0.0]; it is [lowest, highest]"),
     ("augmentation", {"name": "noise", "snr": [3]}, "snr is [3.0]; it is [lowest, highest], from -100 to 100 dB"),
-    ("augmentation", {"name": "noise_folder", "folder": "nowhere"}, "folder is 'nowhere', and there is none"),
+    ("augmentation", {"name": "noise_folder", "folder": "nowhere"}, "there is no folder 'nowhere'"),
     ("augmentation", {"name": "noise_folder", "folder": RECORDINGS, "rate": 0}, "rate is 0; it is at least 1"),
     ("augmentation", {"name": "reverb", "folder": RECORDINGS, "minutes": 0}, "minutes is 0.0; it is above 0"),
     (

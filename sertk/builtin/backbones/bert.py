@@ -187,7 +187,7 @@ def _choose(inputs: Mapping[str, InputSpec], reads: str | None) -> str:
 
 
 def _longest(encoder: PreTrainedModel) -> int:
-    """Tokens that the encoder has positions for; RoBERTa and its kin count them from behind that of padding."""
+    """Tokens that the encoder has positions for; RoBERTa and its kin count them from behind the position of padding."""
     positions = getattr(encoder.embeddings, "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     return int(encoder.config.max_position_embeddings) - (0 if padding is None else padding + 1)

@@ -73,7 +73,7 @@ class Ravdess(Corpus):
     Args:
         modality: Which files are wanted. "found": those that the folder holds, and `published` then counts the
             modalities that are there, so that the speech alone is complete at 1,440 clips. "speech", "song" or "both":
-            just those; files of the other modality are passed over, and told.
+            just those; files of the other modality are passed over, and reported.
     """
 
     about = "RAVDESS: 1,440 clips of speech, 1,012 of song, 24 actors, 8 emotions; CC BY-NC-SA 4.0, Zenodo 1188976"

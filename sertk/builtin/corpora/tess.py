@@ -28,7 +28,7 @@ CLASSES: Final = {label: label for label in EMOTIONS.values()}
 class Tess(Corpus):
     """TESS: two women, 200 words each in "Say the word ...", seven emotions; CC BY-NC-ND 4.0.
 
-    The name of a file says everything, in any case; that of its folder is not asked, for it is spelled in several ways
+    The name of a file says everything, in any case. The name of its folder is not used: it is spelled in several ways
     (`OAF_Fear`, `OAF_Pleasant_surprise`, `YAF_pleasant_surprised`). Ids are spelled alike: `OAF_back_ps`.
     """
 
