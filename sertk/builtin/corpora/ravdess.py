@@ -153,7 +153,7 @@ class Ravdess(Corpus):
 def _utterance(path: Path, relative: str) -> Utterance | Rejected:
     codes = path.stem.split("-")
     if len(codes) != 7 or codes[0] != "03":
-        return Rejected(path, f"name {path.name!r} is not that of an audio-only RAVDESS file (03-01-05-01-02-01-12)")
+        return Rejected(path, f"{path.name!r} is not the name of an audio-only RAVDESS file (03-01-05-01-02-01-12)")
     if unknown := strange(path, codes[1:], TABLES):
         return unknown
     _, modality, emotion, intensity, statement, repetition, actor = codes

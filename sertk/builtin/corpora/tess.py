@@ -80,7 +80,7 @@ def _utterance(path: Path, relative: str) -> Utterance | Rejected:
     stem = path.stem.lower()
     codes = MISNAMED.get(stem, stem).split("_")
     if len(codes) != 3 or not codes[1].isalpha():
-        return Rejected(path, f"name {path.name!r} is not that of a TESS file (OAF_back_angry)")
+        return Rejected(path, f"{path.name!r} is not the name of a TESS file (OAF_back_angry)")
     speaker, word, emotion = codes[0].upper(), codes[1], codes[2]
     if unknown := strange(path, (speaker, emotion), TABLES):
         return unknown
