@@ -1,4 +1,4 @@
-"""Finds plugins, names what they offer, makes it from settings. Builtins come through the same door as guests."""
+"""Finds plugins, lists what they offer, and makes parts from settings. Builtins are found in the same way as guests."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ import sertk
 from sertk import core, hookspecs
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
-from sertk.core.forms import fits, type_words
+from sertk.core.forms import as_annotated, fits, type_words
 from sertk.settings.schema import Component
 from sertk.settings.values import component_parts
 
 
 class Kind(NamedTuple):
-    """One kind of plugin: all that the registry, `sertk plugins` and the contracts know of it.
+    """One kind of plugin: all that the registry, `sertk plugins` and the contracts know about it.
 
     Attributes:
-        plural: Of its name: the hook is `sertk_PLURAL`, ours are in `sertk.builtin.PLURAL`.
-        interface: The class that a factory makes; None where what is registered is a function that is called as it is.
+        plural: The plural of its name: the hook is `sertk_PLURAL`, our parts are in `sertk.builtin.PLURAL`.
+        interface: The class that a factory makes; None if a function is registered, which is called as it is.
         given: What the run gives it before its settings, by name.
         about: What it does, for `sertk plugins`.
     """
@@ -74,11 +74,11 @@ Spec = str | Mapping[str, object] | Component
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered name: what makes the thing, and who offers it.
+    """A registered name: what makes the part, and who offers it.
 
     Attributes:
         factory: A class or a function.
-        distribution: That offers it, or a plugin file's name.
+        distribution: The distribution that offers it, or the name of a plugin file.
         version: Of the distribution, or "sha256 ..." of the file.
     """
 
@@ -101,10 +101,10 @@ def manager(files: Sequence[str | Path] = (), faults: list[str] | None = None) -
 
     Args:
         files: Python files with hooks; importing them runs them.
-        faults: Takes a sentence for each guest that cannot be used; the guest is left out.
+        faults: A list that gets a sentence for each guest that cannot be used; the guest is left out.
 
     Raises:
-        SertkError: If a file cannot be used, or a guest and nobody takes `faults`.
+        SertkError: If a file cannot be used; or a guest, and `faults` is None.
         UsageError: If `SERTK_PLUGINS` cannot be read.
     """
     made = pluggy.PluginManager("sertk")
@@ -164,7 +164,7 @@ def _register_guest(made: pluggy.PluginManager, point: importlib.metadata.EntryP
 
 
 def _check_hooks(made: pluggy.PluginManager, plugin: Any) -> None:  # noqa: ANN401 - a module, or any object
-    """Looks at what a plugin offers.
+    """Checks what a plugin offers.
 
     Raises:
         SertkError: If it was written for another interface, offers nothing, or a hook is misspelt or not marked.
@@ -197,7 +197,7 @@ def _register_file(made: pluggy.PluginManager, path: Path) -> None:
         raise UsageError(f"there is no plugin file {path}. Give a Python file with hooks marked @hookimpl.")
     spec = importlib.util.spec_from_file_location(f"sertk_file_{path.stem}_{file_hash(path)}", path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"the plugin file {path} is no Python file. Its name must end in .py.")
+        raise UsageError(f"the plugin file {path} is not a Python file. Its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look their module up
     try:
@@ -238,7 +238,7 @@ class Plugins:
     def _collect(
         self, made: pluggy.PluginManager, kind: str, owners: Mapping[int, Any], faults: list[str]
     ) -> dict[str, Entry]:
-        """Who offers what of a kind. What a guest does wrong is a fault, and costs its own names alone."""
+        """Who offers which name of a kind. If a guest fails, only its own names are lost."""
         entries: dict[str, Entry] = {}
         hook = KINDS[kind].hook
         for implementation in getattr(made.hook, hook).get_hookimpls():
@@ -273,10 +273,10 @@ class Plugins:
         return self._entries[kind]
 
     def entry(self, kind: str, name: str) -> Entry:
-        """What stands behind a name.
+        """What is registered under a name.
 
         Raises:
-            UsageError: If nothing does; the nearest name is proposed, and plugins that cannot be used are named.
+            UsageError: If nothing is; the nearest name is proposed, and plugins that cannot be used are named.
             SertkError: If several distributions offer it.
         """
         entries = self._of(kind)
@@ -287,11 +287,11 @@ class Plugins:
         return entries[name]
 
     def factory(self, kind: str, name: str) -> Callable[..., Any]:
-        """The class or function behind a name."""
+        """The class or function that is registered under a name."""
         return self.entry(kind, name).factory
 
     def about(self, kind: str, name: str) -> str:
-        """The first line of the docstring of what stands behind a name."""
+        """The first line of the docstring of what is registered under a name."""
         return (inspect.getdoc(self.factory(kind, name)) or "").partition("\n")[0]
 
     def settings(self, kind: str, name: str) -> list[Setting]:
@@ -312,7 +312,7 @@ class Plugins:
             context: What the run gives every component of the kind, before the settings; see `KINDS`.
 
         Raises:
-            UsageError: On an unknown name or setting, or a value of the wrong type; with the mend.
+            UsageError: On an unknown name or setting, or a value of the wrong type; the message says what is allowed.
             SertkError: If the component fails when it is made; it is named.
         """
         factory = self.factory(kind, split(kind, spec)[0])
@@ -336,7 +336,7 @@ class Plugins:
         return f"{kind} {name!r} of {entry.distribution} {entry.version}"
 
     def check(self, kind: str, spec: Spec) -> dict[str, object]:
-        """The settings of a component, checked by name and type; it is not made, so it has not looked at them itself.
+        """The settings of a component, checked by name and type; it is not made, so ranges are not checked.
 
         Raises:
             UsageError: As `make`.
@@ -349,7 +349,7 @@ class Plugins:
         return [(kind, name) for kind, name, _ in self._walk(kind, spec)]
 
     def places(self, kind: str, spec: Spec) -> list[str]:
-        """Where a component and those that its settings hold load something from: folders, names on a hub."""
+        """What a component and the components in its settings load from: folders, names on a hub."""
         found = []
         for inner, name, settings in self._walk(kind, spec):
             known = name in self._of(inner)
@@ -374,11 +374,11 @@ class Plugins:
                         yield from self._walk(inner, part)
 
     def build(self, kind: str, factory: Callable[..., Any], spec: Spec, *context: object) -> Any:  # noqa: ANN401
-        """Calls a factory with checked settings; `make` without the look-up, for tables that are no plugins."""
+        """Calls a factory with checked settings; `make` without the look-up, for tables that are not plugins."""
         settings = self._checked(kind, factory, spec, context)
         try:
             return factory(*context, **settings)
-        except ValueError as error:  # what a library thinks of a value is the user's to mend
+        except ValueError as error:  # a value that a library refuses is the user's to correct
             raise UsageError(f"{kind} {split(kind, spec)[0]!r}: {error}") from error
 
     def _checked(
@@ -387,7 +387,7 @@ class Plugins:
         """The settings of a component as its factory takes them.
 
         Raises:
-            UsageError: On an unknown setting, one that is lacking, or a value of the wrong type.
+            UsageError: On an unknown setting, a missing one, or a value of the wrong type.
         """
         name, settings = split(kind, spec)
         where = f"{kind} {name!r}"
@@ -407,16 +407,16 @@ class Plugins:
         return settings
 
     def _argument(self, where: str, value: Any, hint: Any, kind: str, context: tuple[object, ...]) -> Any:  # noqa: ANN401
-        """An argument as its annotation wants it: components made from their settings, anything else checked.
+        """An argument as its annotation says: a component is made from its settings, anything else is checked.
 
-        A component of the same kind gets what the outer one got. One of another kind is annotated
-        `Callable[[what it is given], Interface]`: the outer one makes it, for it alone knows what to give.
+        An inner component of the same kind gets the arguments that the outer one got. One of another kind is annotated
+        `Callable[[its arguments], Interface]`: the outer one calls it, because only it knows the arguments.
         """
         inner = _interface(hint)
         if inner is None:
             if not fits(value, hint):
                 raise UsageError(f"{where} must be {type_words(hint)}, got {value!r}")
-            return value
+            return as_annotated(value, hint)
 
         def made(spec: Any) -> Any:  # noqa: ANN401
             if not isinstance(spec, str | Mapping | Component):
@@ -445,10 +445,10 @@ def _owner(plugin: object, distribution: Any) -> tuple[str, str]:  # noqa: ANN40
 
 
 def _offered(implementation: pluggy.HookImpl, where: str) -> Mapping[str, Callable[..., Any]]:
-    """What a hook gives: names, and what makes the thing.
+    """What a hook gives: names, and what makes the part.
 
     Raises:
-        SertkError: Where it fails or gives something else; the guest is named.
+        SertkError: If it fails or gives something else; the guest is named.
     """
     try:
         offered = implementation.function()
@@ -463,7 +463,7 @@ def split(kind: str, spec: Spec) -> tuple[str, dict[str, object]]:
     """The name and the settings of a component.
 
     Raises:
-        UsageError: Where it is no component.
+        UsageError: If it is not a component.
     """
     if isinstance(spec, Component):
         return spec.name, dict(spec.settings)
@@ -516,7 +516,7 @@ def _default(parameter: inspect.Parameter) -> str:
 
 
 def _argument_notes(factory: Callable[..., Any]) -> dict[str, str]:
-    """The sentences of a Google docstring's Args section, by argument; a class has those of its bases too."""
+    """The sentences of a Google docstring's Args section, by argument; a class has its bases' sentences too."""
     notes: dict[str, str] = {}
     for one in getattr(factory, "__mro__", (factory,)):
         section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(one) or "", re.MULTILINE | re.DOTALL)

@@ -47,7 +47,7 @@ class Local(Launcher):
                 return 130
             with subprocess.Popen(_tied(command)) as process:  # this thread waits for it, so it outlives it
                 running.add(process)
-                if stopped.is_set():  # begun while the others were being told
+                if stopped.is_set():  # begun while the others were being stopped
                     process.terminate()
                 try:
                     return process.wait()

@@ -147,7 +147,7 @@ class Balanced(BatchSampler):
 
 
 def _by_class(labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """(R,) rows class after class, those of a class in random order; and how many each class has that has any."""
+    """(R,) rows class after class, in random order within a class; and the number of rows of each class that occurs."""
     rows, count = torch.randperm(len(labels), generator=generator), labels.bincount()
     return rows[labels[rows].argsort(stable=True)], count[count > 0]
 

@@ -55,7 +55,7 @@ class Padded:
         ]
 
     def take(self, rows: Tensor) -> Padded:
-        """Some rows, in the order asked for."""
+        """Some rows, in the order given."""
         return Padded(self.data[rows], self.length[rows])
 
     def to(self, device: torch.device | str) -> Padded:
@@ -77,7 +77,7 @@ class Target:
 
     Attributes:
         soft: (B, C) class distribution, rows sum to 1.
-        weight: (B,) of a row in the losses: 1, that of its class where classes have weights, or 0 for a companion row
+        weight: (B,) of a row in the losses: 1, or the weight of its class, or 0 for a companion row
             that per-row losses skip.
         aux: (B,) number of the class or bin by auxiliary task, NaN where unlabelled.
     """
@@ -102,7 +102,7 @@ class Target:
         return self.soft.amax(1) > 1 - 1e-6
 
     def take(self, rows: Tensor) -> Target:
-        """Some rows, in the order asked for."""
+        """Some rows, in the order given."""
         return Target(self.soft[rows], self.weight[rows], {name: value[rows] for name, value in self.aux.items()})
 
     def blend(self, other: Target, share: Tensor) -> Target:
@@ -141,7 +141,7 @@ class Batch:
     groups: Mapping[str, Tensor] = field(default_factory=dict)
 
     def take(self, rows: Tensor) -> Batch:
-        """Some rows, in the order asked for; groups do not survive a choice of rows."""
+        """Some rows, in the order given; the result has no groups."""
         inputs = {name: value.take(rows) for name, value in self.inputs.items()}
         target = None if self.target is None else self.target.take(rows)
         ids = tuple(self.ids[row] for row in rows.tolist())

@@ -11,7 +11,7 @@ from typing import TypedDict, Unpack
 
 
 class SertkError(Exception):
-    """Something a user can mend. The command line prints its message alone and exits with `exit_code`."""
+    """Something that a user can correct. The command line prints its message alone and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -31,7 +31,7 @@ class InputError(SertkError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The half sentence that proposes the mend, for example "; did you mean 'triplet'? Known: arcface, ce, triplet"."""
+    """The end of a sentence, with what may be meant: "; did you mean 'triplet'? Known: arcface, ce, triplet"."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."

@@ -156,7 +156,7 @@ def _home() -> str:
 
 
 def _sweep(path: Path) -> None:
-    """Deletes hidden siblings that killed runs left: any of an ended process, and those of `path` after an hour."""
+    """Deletes hidden siblings that killed runs left: of ended processes, and of `path` after an hour."""
     with os.scandir(path.parent) as entries:
         left = [Path(one.path) for one in entries if one.name.startswith(".") and one.name.endswith(NEW)]
     start = f".{path.name}."
@@ -326,7 +326,7 @@ def size_of(path: Path, mend: str) -> int:
     """Bytes of a file that is to be read.
 
     Raises:
-        SertkError: Where it cannot be read, or is none: a pipe would be waited for, a device may never end.
+        SertkError: If it cannot be read, or is not a file: a pipe would block, a device may never end.
     """
     try:
         found = path.stat()
@@ -387,7 +387,7 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     """What a JSON text says.
 
     Raises:
-        ValueError: Where it is none, is nested too deeply, or has a number of thousands of digits.
+        ValueError: If it is not JSON, is nested too deeply, or has a number of thousands of digits.
     """
     try:
         return json.loads(text)

@@ -22,7 +22,7 @@ WORDS = {
 }
 """Types in words, one and several."""
 PLAIN = {str, bool, dict, list, type(None)}
-"""Types that `isinstance` tells as YAML and JSON mean them; true is no number."""
+"""Types for which `isinstance` agrees with YAML and JSON; true is not a number."""
 SHOWN = 80
 """Characters of a value that an error shows."""
 
@@ -62,6 +62,21 @@ def _check_of(hint: Any) -> Callable[[object], bool]:  # noqa: ANN401, PLR0911 -
         item = _check_of(arguments[0])
         return lambda value: isinstance(value, list | tuple) and all(map(item, value))
     return lambda value: not inspect.isclass(hint) or isinstance(value, hint)
+
+
+def as_annotated(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """A value that fits an annotation, with floats where the annotation says float: 2 was written, 2.0 is meant."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is float:
+        return float(value)
+    if origin in (typing.Union, types.UnionType):
+        inner = next(one for one in sorted(arguments, key=lambda one: one is not int) if fits(value, one))
+        return as_annotated(value, inner)
+    if isinstance(value, list | tuple) and inspect.isclass(origin) and issubclass(origin, Sequence):
+        return type(value)(as_annotated(one, arguments[0]) for one in value)
+    if isinstance(value, Mapping) and inspect.isclass(origin) and issubclass(origin, Mapping):
+        return {word: as_annotated(one, arguments[1]) for word, one in value.items()}
+    return value
 
 
 def _are_numbers(value: object) -> bool:

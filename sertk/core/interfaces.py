@@ -1,4 +1,4 @@
-"""The interfaces: one for each kind of plugin. Letters are those of `sertk.core`."""
+"""The interfaces: one for each kind of plugin. Shapes are in the letters of `sertk.core`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Part:
 
 
 class Corpus(Part, ABC):
-    """An official corpus folder, read into utterances. Its constructor takes settings, where it has any.
+    """An official corpus folder, read into utterances. Its constructor takes settings, if it has any.
 
     Attributes:
         about: One sentence: what it is, licence, where to obtain it.
@@ -67,7 +67,7 @@ class Corpus(Part, ABC):
 
 
 class InputSpec(NamedTuple):
-    """What a backbone is told of an input.
+    """An input, as the constructor of a backbone gets it.
 
     Attributes:
         width: Of its frames.
@@ -127,7 +127,7 @@ class Feature(Part, ABC):
         """Learns from the training utterances, where there is something to learn.
 
         Args:
-            utterances: Those of train; of a run that goes on, the same again.
+            utterances: The training utterances; the same again when a run goes on.
             wave: Reads one of them: (S,) at the run's rate, as the feature will be given it.
         """
 
@@ -139,11 +139,11 @@ class Feature(Part, ABC):
         """Takes back from a bundle what `files` gave it."""
 
     def portable(self) -> Mapping[str, object]:
-        """The settings that a bundle has instead of those that name a place of this machine."""
+        """The settings that a bundle has in place of those that name a place of this machine."""
         return {}
 
     def parameters(self) -> list[nn.Parameter]:
-        """Those of the modules that it computes with: what it adds to the size of a system."""
+        """The parameters of the modules that it computes with: they count in the size of a system."""
         return [one for part in vars(self).values() if isinstance(part, nn.Module) for one in part.parameters()]
 
 
@@ -177,7 +177,7 @@ class Backbone(nn.Module, Part, ABC):
             last. Each is pooled by itself.
         layers: Equal parts of its width, where it gives several layers side by side.
         longest: Seconds of audio that it takes at most; what is longer is cut into windows when it is scored.
-        weights: Hash of the pretrained weights that it begins with, empty where there are none.
+        weights: Hash of the pretrained weights that it begins with, empty if it has none.
         places: Settings that name a place outside of a bundle: a folder, a checkpoint on a hub.
         revision: Raise it whenever the code, or a default, changes what comes out: what is frozen is cached, see
             `Feature`.
@@ -204,9 +204,9 @@ class Backbone(nn.Module, Part, ABC):
 
     @classmethod
     def split(cls, name: str, settings: Mapping[str, object]) -> Split | None:  # noqa: ARG003 - of those who split
-        """What these settings freeze, as a feature that is cached; None where it is not to be told apart.
+        """What these settings freeze, as a feature that is cached; None if nothing can be split off.
 
-        It is asked before any weight is loaded: where the feature is cached, training needs no encoder.
+        It is called before any weight is loaded: where the feature is cached, training needs no encoder.
 
         Args:
             name: What the backbone is registered as.
@@ -216,10 +216,10 @@ class Backbone(nn.Module, Part, ABC):
 
     @classmethod
     def join(cls, settings: Mapping[str, object]) -> Mapping[str, object] | None:  # noqa: ARG003 - of those who split
-        """The settings of the whole, where these are of what `split` left of it; else None.
+        """The settings of the whole backbone, if these are the settings of the rest that `split` left; else None.
 
-        A run that begins with a bundle may train what was frozen there. The weights of the whole are those of both
-        parts under the same names.
+        A run that begins with a bundle may train what was frozen there. Both parts' weights have the same names in
+        the whole.
 
         Args:
             settings: Of the backbone in the bundle.
@@ -231,16 +231,16 @@ class Backbone(nn.Module, Part, ABC):
         return [list(self.parameters())]
 
     def portable(self) -> Mapping[str, object]:
-        """The settings that a bundle has instead of those that name a place of this machine; its weights it has."""
+        """The settings that a bundle has in place of those that name a place of this machine; it has the weights."""
         return {}
 
 
 class FrameSpec(NamedTuple):
-    """What a pooling is told of the frames that it gets.
+    """The frames, as the constructor of a pooling gets them.
 
     Attributes:
         width: D.
-        frames: T where every row has as many; None where rows differ, or windows are cut out of them.
+        frames: T if every row has the same number of frames; None if rows differ, or windows are cut out of them.
     """
 
     width: int
@@ -248,7 +248,7 @@ class FrameSpec(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """What a pooling returns: embedding (N, E), and the frames (N, L, D) as it refined them."""
+    """What a pooling returns: the embedding (N, E), and the frames (N, L, D): refined, or as they came."""
 
     embedding: Tensor
     frames: Tensor
@@ -265,7 +265,7 @@ class Pooling(nn.Module, Part, ABC):
 
     @abstractmethod
     def forward(self, frames: Tensor, mask: Tensor) -> Pooled:
-        """(N, L, D) and (N, L) true on real frames, at least one a row -> (N, E) and (N, L, D)."""
+        """(N, L, D) frames and (N, L) mask, true on real frames, at least one in a row -> (N, E) and (N, L, D)."""
 
 
 class Head(nn.Module, Part, ABC):
@@ -310,7 +310,7 @@ class Loss(nn.Module, Part, ABC):
     sampler: str = "shuffle"
 
     def heads(self) -> Mapping[str, HeadSpec]:
-        """The heads it needs, by name."""
+        """The heads that it needs, by name."""
         return {}
 
     def own_rate(self) -> Mapping[float, Sequence[nn.Parameter]]:
@@ -333,8 +333,8 @@ class Augmentation(Part, ABC):
     """A random change of training rows.
 
     Attributes:
-        touches: The inputs that it changes. A setting may name others, but whether "wave" is among them is said by the
-            class: where waves are changed follows before anything is made.
+        touches: The inputs that it changes. A setting may change them, but not whether "wave" is among them: sertk must
+            know that from the class, before the augmentation is made.
         copies: Into how many copies it expands the training set; it sees which in `batch.copy`.
         partners: How many other rows it wants for each, drawn from the whole training set.
     """
@@ -349,7 +349,7 @@ class Augmentation(Part, ABC):
 
 
 class Plan(NamedTuple):
-    """One batch to be: rows of the training set (B,), their groups, and their weights (B,)."""
+    """The plan of one batch: rows of the training set (B,), their groups, and their weights (B,)."""
 
     rows: Tensor
     groups: Mapping[str, Tensor]
@@ -383,7 +383,7 @@ class BatchSampler(Part, ABC):
         generator = torch.Generator().manual_seed(key(seed, "order", epoch) & (2**63 - 1))
         plans = self.plans(generator)
         rank, ranks = self._shard
-        # every rank must take equally many steps: the first batches come again rather than the last be dropped
+        # every rank must take the same number of steps: the first batches come again, so that none is dropped
         even = itertools.islice(itertools.cycle(plans), -(-len(plans) // ranks) * ranks)
         return list(even)[rank::ranks]
 
@@ -400,14 +400,14 @@ class Metric(Part, ABC):
     """Scores of utterances made into one figure. Its constructor takes settings, if it has any.
 
     It may read all of `Scores`: the confusion counts (accuracy, kappa, MCC), the posteriors (log-loss, calibration
-    error), the speakers (a mean over speakers). The order of the utterances does not matter. Every metric that is
-    registered is shown with its default settings, if it does not say otherwise; one that fails or gives no finite float
+    error), the speakers (a mean over speakers). The order of the utterances does not matter. Every registered
+    metric is shown with its default settings, unless `shown` is False; one that fails or gives no finite float
     is named and left out.
 
     Attributes:
         better: Which figures are better; epochs are selected by it.
         range: The least and the greatest figure; an end may be infinite. (0, 1) is a share and shown in percent.
-        shown: Whether every report has it; else only what names it, a cell of a sweep or `train.metric`.
+        shown: Whether every report has it; if not, only a sweep's cell or `train.metric` that names it.
     """
 
     better: ClassVar[Literal["higher", "lower"]] = "higher"

@@ -93,7 +93,7 @@ class Protocol:
         dev: What of the training utterances becomes dev: so many groups, genders alternating; the groups by name, for
             all folds or by fold; or a rule of this module. Not asked where the fold rule gives dev itself.
         group: The field whose values stay together.
-        keep: Allowed values of fields (of `aux`, or of the utterance); an utterance with another is dropped, and told.
+        keep: Allowed values of fields (of `aux`, or of the utterance); others are dropped, and reported.
         drop: Ids of utterances that it does not keep.
         duplicates: What becomes of recordings that it would keep under several ids: "keep_first" keeps the first in
             the order of ids, "drop_all" none, "error" refuses them. None keeps them; what two parts share is an error.

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Rows(Sequence[T]):
-    """A sequence that makes an item when it is asked for; it equals any sequence of the same items."""
+    """A sequence that makes an item when it is read; it equals any sequence of the same items."""
 
     @abstractmethod
     def _item(self, row: int) -> T:
@@ -88,7 +88,7 @@ class Coded(Rows[T]):
 
 
 class Chosen(Rows[T]):
-    """Some rows of a sequence, in the order asked for.
+    """Some rows of a sequence, in the order given.
 
     Args:
         items: The sequence.

@@ -31,7 +31,7 @@ class Prediction:
     logits: Tensor
 
     def take(self, rows: Tensor) -> Prediction:
-        """Some rows, in the order asked for."""
+        """Some rows, in the order given."""
         return Prediction(self.posterior[rows], self.logits[rows])
 
     def column(self, name: Column) -> Tensor:
@@ -44,7 +44,7 @@ class Prediction:
 
 
 class Later(Prediction):
-    """A prediction that is read when it is asked for: that of millions of utterances would fill the memory.
+    """A prediction that is read from its file when it is used: millions of utterances would fill the memory.
 
     Args:
         read: Gives (B, C) values in a tensor of their own, each time that it is called.
@@ -56,7 +56,7 @@ class Later(Prediction):
         object.__setattr__(self, "_read", read)
 
     def column(self, name: Column) -> Tensor:
-        """(B, C) one of the two, read anew."""
+        """(B, C) one of the two, read again at every call."""
         return self._read(name)
 
     @cached_property
@@ -70,7 +70,7 @@ class Later(Prediction):
         return self._read("logits")
 
     def take(self, rows: Tensor) -> Prediction:
-        """Some rows, in the order asked for."""
+        """Some rows, in the order given."""
         return Later(lambda name: self._read(name)[rows])
 
     def own(self) -> Prediction:
@@ -79,7 +79,7 @@ class Later(Prediction):
 
 
 class Labels(Target):
-    """Labels that are one class each: their shares are made when they are asked for.
+    """Labels that are one class each: their shares are made when they are used.
 
     Args:
         number: (B,) class numbers, any integers.
@@ -95,7 +95,7 @@ class Labels(Target):
 
     @property
     def soft(self) -> Tensor:
-        """(B, C) float32, made anew."""
+        """(B, C) float32, made again at every call."""
         return torch.nn.functional.one_hot(self.hard, self._classes).float()
 
     @property
@@ -105,11 +105,11 @@ class Labels(Target):
 
     @property
     def hard(self) -> Tensor:
-        """(B,) int64, made anew."""
+        """(B,) int64, made again at every call."""
         return self._number.long()
 
     def take(self, rows: Tensor) -> Target:
-        """Some rows, in the order asked for."""
+        """Some rows, in the order given."""
         return Labels(self._number[rows], self._classes)
 
     @classmethod
@@ -130,7 +130,7 @@ class Scores:
         classes: The C class names, in the order of every column and class number.
         target: The labels of the N utterances.
         prediction: (N, C) posterior and logits, float64; in score lines they are rounded to 6 digits. Those of a file
-            are read when they are asked for.
+            are read when they are used.
         decision: (N,) int64 the class that was decided for, as the score line says it: a rounded posterior may tie.
         speaker: N speakers, None where it is unknown.
         gender: N of "female", "male", None.
@@ -174,7 +174,7 @@ class Scores:
         return torch.bincount(cells, minlength=size**2).view(size, size)
 
     def take(self, rows: Tensor) -> Scores:
-        """Some utterances, by (M,) row numbers or an (N,) bool mask, in the order asked for."""
+        """Some utterances, by (M,) row numbers or an (N,) bool mask, in the order given."""
         places = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
         chosen = numbers(places)
         return Scores(

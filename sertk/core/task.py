@@ -1,4 +1,4 @@
-"""What is to be told apart: the classes of a protocol and the auxiliary labels beside them."""
+"""What a model decides between: the classes of a protocol, and auxiliary labels beside them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class AuxTask:
         return len(self.classes) or len(self.edges) + 1
 
     def numbers(self, values: Mapping[str, object]) -> Tensor:
-        """(U,) float number of the class or bin of each value, NaN where there is none.
+        """(U,) float: the number of the class or bin of each value, NaN where an utterance has no value.
 
         Args:
             values: By the id of the utterance.
 
         Raises:
-            InputError: Where a value is none of the classes, or of a scale no number.
+            InputError: If a value is not one of the classes, or the value of a scale is not a number.
         """
         read = self._place if self.classes else self._number
         given = {who: math.nan if value in (None, "") else read(who, value) for who, value in values.items()}

@@ -22,13 +22,13 @@ class Utterance:
     """One utterance of a corpus.
 
     Attributes:
-        id: Unique in its corpus, the official name where there is one.
+        id: Unique in its corpus, the official name if it has one.
         path: Audio file relative to the corpus root, with forward slashes.
         start: Offset in the file, seconds.
         duration: Seconds; None until `prepare` has read the audio.
         speaker: Speaker identity, what speaker-independence is audited by; "unknown" if nobody says.
         gender: "female", "male" or None where the corpus does not say.
-        session: Recording session or dialogue, None where there is none.
+        session: Recording session or dialogue, None if unknown.
         text: Transcript, None where the corpus has none.
         label: Emotion as a noun in the corpus's own inventory (before a protocol maps it).
         votes: Annotator votes by emotion.
@@ -54,7 +54,7 @@ class Utterance:
 
     @property
     def transcript(self) -> str | None:
-        """The text without blanks around it, None if there is none; half of a surrogate pair is U+FFFD."""
+        """The text without blanks around it, None if it is empty; half of a surrogate pair is U+FFFD."""
         return (self.text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() or None
 
     @property

@@ -143,7 +143,7 @@ class View:
 
     @property
     def position(self) -> Tensor:
-        """(N,) the place of a window among those of its row, from 0."""
+        """(N,) the number of a window within its row, from 0."""
         steps = torch.arange(len(self.owner), device=self.owner.device)
         return steps - torch.searchsorted(self.owner, self.owner)
 
@@ -202,7 +202,7 @@ class Dims:
             auto: See above.
 
         Raises:
-            UsageError: Where segments are asked for and the run has none.
+            UsageError: If `at` names segments and the run has none.
         """
         if at == "auto":
             at = auto if self.segments else "whole"

@@ -19,7 +19,7 @@ FFMPEG = (
 )
 """Suffixes of audio that libsndfile does not read, and ffmpeg does, which is run where a setting allows it."""
 UNREAD = (*FFMPEG, ".raw", ".pcm")
-"""Suffixes of audio that libsndfile does not read: such a file is told, never left out in silence."""
+"""Suffixes of audio that libsndfile does not read: such a file is reported, never left out in silence."""
 
 
 class Below(NamedTuple):

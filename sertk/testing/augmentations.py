@@ -203,8 +203,8 @@ def labels(subject: Subject) -> None:
         require(fine, f"{subject.what}: labels: the shape is {tuple(found.soft.shape)}; it stays {tuple(own.shape)}.")
         least, share = float(found.soft.min()), float(found.soft.masked_fill(allowed, 0.0).max())
         require(least >= 0, f"{subject.what}: a label has the share {least:.3g}; shares are at least 0.")
-        told = f"{subject.what} gives {share:.3g} of a label to classes that neither the row nor a partner has"
-        require(share <= 1e-6, f"{told}; allowed is nothing.")
+        said = f"{subject.what} gives {share:.3g} of a label to classes that neither the row nor a partner has"
+        require(share <= 1e-6, f"{said}; allowed is nothing.")
         require_same(found.weight, weight, f"{subject.what} changes the weights of rows")
         fine = found.aux.keys() == before.aux.keys() and all(
             found.aux[name].allclose(value, 0, 0, equal_nan=True) for name, value in before.aux.items()
@@ -249,8 +249,8 @@ def says(subject: Subject) -> None:
     fine = isinstance(touches, tuple | list) and all(isinstance(name, str) for name in touches)
     require(fine, f"{subject.what}: touches is {touches!r}; it is a tuple of names of inputs.")
     waves = "wave" in made.touches, "wave" in type(made).touches
-    told = f"{subject.what}: touches is {touches!r}, that of its class {type(made).touches!r}"
-    require(waves[0] == waves[1], f"{told}; the wave is in both or in neither.")
+    said = f"{subject.what}: touches is {touches!r}, that of its class {type(made).touches!r}"
+    require(waves[0] == waves[1], f"{said}; the wave is in both or in neither.")
     require(made.copies >= 1, f"{subject.what}: copies is {made.copies}; at least 1, the row itself.")
     require(made.partners >= 0, f"{subject.what}: partners is {made.partners}; at least 0.")
 

@@ -36,7 +36,7 @@ Inputs = Mapping[str, Padded]
 
 
 def _backbone(subject: Subject, *, fixed: bool = False) -> tuple[Backbone, Specs]:
-    """A backbone and what it was told of the inputs that it reads."""
+    """A backbone, and the specs of the inputs that it reads."""
     specs = dict(subject.inputs)
     if fixed:
         specs = {
@@ -151,7 +151,7 @@ def _offers(subject: Subject) -> Iterator[tuple[Backbone, Specs]]:
 
 
 def times(subject: Subject) -> None:
-    """`frame_seconds` tells how many frames come of so many seconds, to a tenth, whatever inputs it is offered."""
+    """`frame_seconds` predicts the number of frames to a tenth, whatever inputs it is offered."""
     for backbone, specs in _offers(subject):
         first = next(iter(specs.values()))
         if backbone.fixed is not None or not 0 < backbone.frame_seconds < float("inf"):
@@ -160,11 +160,11 @@ def times(subject: Subject) -> None:
         seconds = next(iter(inputs.values())).data.shape[1] * first.frame_seconds
         wanted, found = seconds / backbone.frame_seconds, int(_frames_of(subject, backbone, inputs).length)
         allowed = max(2.0, 0.1 * wanted)
-        told = (
+        said = (
             f"{subject.what}: with frame_seconds {backbone.frame_seconds:.4g} {seconds:.4g} s are {wanted:.1f} frames"
         )
         require(
-            abs(found - wanted) <= allowed, f"{told}, and it gives {found}; allowed are {allowed:.1f} more or less."
+            abs(found - wanted) <= allowed, f"{said}, and it gives {found}; allowed are {allowed:.1f} more or less."
         )
 
 

@@ -18,7 +18,7 @@ from sertk.modeling import bundle
 from sertk.plugins import Plugins
 from sertk.settings.schema import Component
 
-ALLOWED = 1e-4  # by how much float32 results may differ that ought to be equal
+ALLOWED = 1e-4  # by how much float32 results that should be equal may differ
 
 
 class BrokenError(AssertionError):
@@ -33,7 +33,7 @@ class Subject:
         plugins: The registry.
         kind: Its kind.
         name: Its name.
-        settings: Those that are not left at their defaults.
+        settings: The settings that differ from their defaults.
         inputs: What a backbone is offered.
         root: The folder that a corpus reads.
     """
@@ -60,7 +60,7 @@ Check = Callable[[Subject], None]
 
 @dataclass(frozen=True)
 class Case:
-    """One contract of one component; call it. Its random numbers are the same at every call, and nobody else's.
+    """One contract of one component; call it. It has its own random numbers, the same at every call.
 
     Attributes:
         id: For a report: "loss ce: one row works".
@@ -92,17 +92,17 @@ class Case:
 
 
 def require(fine: bool, sentence: str) -> None:
-    """Says that a contract is broken.
+    """Requires something to hold.
 
     Raises:
-        BrokenError: With the sentence, where something is not fine.
+        BrokenError: With the sentence, if it does not.
     """
     if not fine:
         raise BrokenError(sentence)
 
 
 def require_close(found: Tensor, wanted: Tensor, sentence: str, allowed: float = ALLOWED) -> None:
-    """Says by how much two results differ that ought to be equal.
+    """Requires two results to be equal, up to `allowed`.
 
     Args:
         found: Of any shape.
@@ -111,7 +111,7 @@ def require_close(found: Tensor, wanted: Tensor, sentence: str, allowed: float =
         allowed: The largest difference.
 
     Raises:
-        BrokenError: Where shapes differ, or a value by more, or one is no number.
+        BrokenError: If shapes differ, or a value differs by more, or is not a number.
     """
     require(
         found.shape == wanted.shape, f"{sentence}: the shape is {tuple(found.shape)} instead of {tuple(wanted.shape)}."
@@ -121,28 +121,28 @@ def require_close(found: Tensor, wanted: Tensor, sentence: str, allowed: float =
 
 
 def require_same(found: Tensor, wanted: Tensor, sentence: str) -> None:
-    """Says that two results differ that ought to be equal bit by bit.
+    """Requires two results to be equal bit by bit.
 
     Raises:
-        BrokenError: Where they are not.
+        BrokenError: If they are not.
     """
     require_close(found, wanted, sentence, 0.0)
 
 
 def require_other(found: Tensor, known: Tensor, sentence: str) -> None:
-    """Says that two results are equal, bit by bit, that ought to differ.
+    """Requires two results to differ in some bit.
 
     Raises:
-        BrokenError: Where they are.
+        BrokenError: If they are equal.
     """
     require(not torch.equal(found, known), sentence)
 
 
 def require_finite(values: Tensor, sentence: str) -> None:
-    """Says that there are values that are no numbers.
+    """Requires values that are all finite.
 
     Raises:
-        BrokenError: Where there are.
+        BrokenError: If some are not finite.
     """
     bad = int((~values.isfinite()).sum())
     require(bad == 0, f"{sentence}: {bad} of {values.numel()} values are not finite; allowed are none.")
@@ -155,7 +155,7 @@ def alone(rows: Padded, row: int) -> Padded:
 
 
 def stretch(rows: Padded, by: int = 17, value: float = 1e3) -> Padded:
-    """The same rows with more padding, all of it set to a value that no one should read."""
+    """The same rows with more padding, all of it set to a value that must not be read."""
     more = rows.data.new_zeros(len(rows.data), by, *rows.data.shape[2:])
     return Padded(torch.cat([rows.data, more], 1), rows.length).fill(value)
 
@@ -167,10 +167,10 @@ def real(rows: Padded, row: int) -> Tensor:
 
 @contextlib.contextmanager
 def own_chance(subject: Subject) -> Iterator[None]:
-    """What is done inside may not touch torch's own generator, which others draw from.
+    """What is done inside must not touch torch's global generator, which other code draws from.
 
     Raises:
-        BrokenError: Where it is drawn from or seeded.
+        BrokenError: If numbers are drawn from it, or it is seeded.
     """
     torch.manual_seed(1234)  # a state that no earlier call has left
     before = torch.get_rng_state()
@@ -183,7 +183,7 @@ def in_bundle(subject: Subject, made: Feature | Backbone) -> Subject:
     """The component with the settings that a bundle has for it, on its way through JSON.
 
     Raises:
-        BrokenError: Where they are no JSON, or name a place of this machine.
+        BrokenError: If they are not JSON, or name a place of this machine.
     """
     spec = portable(Component(subject.name, subject.settings), made)
     try:
@@ -209,10 +209,10 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def require_sizes(subject: Subject, made: Feature | Backbone) -> None:
-    """Says that what a feature or a backbone says of itself is not well-formed.
+    """Requires well-formed sizes and settings of a feature or a backbone.
 
     Raises:
-        BrokenError: Where it is not.
+        BrokenError: If one is not.
     """
     known = [one.name for one in subject.plugins.settings(subject.kind, subject.name)]
     odd = [word for word in made.places if word not in known]

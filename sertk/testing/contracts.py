@@ -42,8 +42,8 @@ def contracts(
 
     Args:
         kind: Of plugin; all where None.
-        name: One of the kind; all where None. A class (a decision: a function) that is not registered does too.
-        settings: Those of that one that cannot be left at their defaults.
+        name: One of the kind; all where None. Or a class (a decision: a function) that need not be registered.
+        settings: Settings of that part; its defaults if None.
         inputs: What a backbone is offered; 40 bands at 100 frames a second where None. Give `frames` for one that takes
             crops of a fixed length only.
         root: A folder of the corpus; without it what the corpus reads is not checked.
@@ -78,7 +78,7 @@ def contracts(
 
 
 def _with(kind: str, part: Callable[..., object]) -> Plugins:
-    """The registry, and in it a class that nobody registered, under its own name."""
+    """A registry with one more class, under its own name."""
     source = manager()
     source.register(SimpleNamespace(**{KINDS[kind].hook: hookimpl(lambda: {part.__name__: part})}))
     return Plugins(source)

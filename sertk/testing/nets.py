@@ -42,7 +42,7 @@ def keeps_weights(
     run: Callable[[Net], list[Tensor]],
     again: Callable[[], Net] | None = None,
 ) -> None:
-    """Trains one a step, saves its state to safetensors, loads it into another, and wants the same bits of both.
+    """Trains one for a step, saves it to safetensors, loads it into another; requires the same bits from both.
 
     Args:
         subject: The component.
@@ -50,7 +50,7 @@ def keeps_weights(
         run: Its results.
         again: Makes the other; `make` where None.
     """
-    first, second = make(), (again or make)().eval()  # made one after the other, so their weights differ
+    first, second = make(), (again or make)().eval()  # made one after the other, so their random weights differ
     train_a_step(subject, first, run)
     kept = {name: value.contiguous() for name, value in first.state_dict().items()}
     try:
@@ -78,7 +78,7 @@ def train_a_step(subject: Subject, module: Net, run: Callable[[Net], list[Tensor
 
 
 def _gradients(subject: Subject, module: nn.Module, results: list[Tensor]) -> None:
-    """Gradients of anything made of the results; wants them finite."""
+    """Computes gradients of a random sum of the results; requires finite ones."""
     total = torch.stack([(value * torch.randn_like(value)).sum() for value in results]).sum()
     require_finite(total, f"{subject.what}: its result")
     if not total.requires_grad:  # nothing to learn, such as a mean or a frozen backbone
@@ -90,7 +90,7 @@ def _gradients(subject: Subject, module: nn.Module, results: list[Tensor]) -> No
 
 
 def learns(subject: Subject, module: Net, run: Callable[[Net], list[Tensor]]) -> None:
-    """Wants a finite gradient of every parameter that is to be trained and moves a result."""
+    """Requires a finite gradient for every trainable parameter that changes a result."""
     module.zero_grad()
     _gradients(subject, module, run(module))
     for name, parameter in module.named_parameters():
@@ -101,19 +101,19 @@ def learns(subject: Subject, module: Net, run: Callable[[Net], list[Tensor]]) ->
             parameter.add_(torch.randn_like(parameter))
             moved = any(not torch.equal(a, b) for a, b in zip(run(module), before, strict=True))
             parameter.copy_(kept)
-        told = f"{subject.what}: {name} gets no gradient, though results follow from it"
-        require(not moved, f"{told}; do not cut its graph.")
+        said = f"{subject.what}: {name} gets no gradient, though it changes the results"
+        require(not moved, f"{said}; do not cut its graph.")
 
 
 def reaches(subject: Subject, results: Mapping[str, Tensor], source: Tensor, what: str, *, some: bool) -> None:
-    """Wants of each result a finite gradient of what it is made of.
+    """Requires a finite gradient from each result to what it is made of.
 
     Args:
         subject: The component.
         results: By name.
         source: What they are made of.
-        what: How it is called.
-        some: Whether some gradient must differ from 0. The deviation of equal frames has none that does.
+        what: Its name in the sentence.
+        some: Whether some gradient must differ from 0. The deviation of equal frames has only zeros.
     """
     for name, value in results.items():
         graph, total = value.requires_grad, (value * torch.randn_like(value)).sum()
@@ -125,7 +125,7 @@ def reaches(subject: Subject, results: Mapping[str, Tensor], source: Tensor, wha
 
 @contextlib.contextmanager
 def same_state(subject: Subject, module: nn.Module) -> Iterator[None]:
-    """In eval mode what is done inside may not change what the module keeps."""
+    """What is done inside must not change the state of the module, which is in eval mode."""
     before = {name: value.clone() for name, value in module.state_dict().items()}
     yield
     for name, value in module.state_dict().items():
@@ -133,7 +133,7 @@ def same_state(subject: Subject, module: nn.Module) -> Iterator[None]:
 
 
 def is_float32(subject: Subject, module: nn.Module, results: Mapping[str, Tensor]) -> None:
-    """Wants parameters, buffers and results in float32."""
+    """Requires parameters, buffers and results in float32."""
     values = {**module.state_dict(), **results}
     for name, value in values.items():
         fine = value.dtype == torch.float32 or not value.is_floating_point()
@@ -144,7 +144,7 @@ def is_float32(subject: Subject, module: nn.Module, results: Mapping[str, Tensor
 
 
 def _spec(subject: Subject, width: int = WIDTH) -> FrameSpec:
-    """What the pooling is told; windows all have as many frames where it refuses others.
+    """What the pooling is made for: windows of any length, or of one length if it refuses others.
 
     Raises:
         UsageError: Where it refuses the width.
@@ -169,12 +169,13 @@ def _pooling(subject: Subject, spec: FrameSpec, **settings: object) -> Pooling:
 
 @torch.no_grad()
 def _pooled(subject: Subject, pooling: Pooling, rows: Padded) -> Pooled:
-    """What a pooling gives, of the shape that it promises."""
+    """What a pooling gives; its shapes are checked against its `out`."""
     found: Pooled = pooling(rows.data, rows.mask)
     wanted = (len(rows.length), pooling.out)
     require(
         tuple(found.embedding.shape) == wanted,
-        f"{subject.what}: the embedding is {tuple(found.embedding.shape)}; with its `out` it is {wanted}.",
+        f"{subject.what}: the embedding is {tuple(found.embedding.shape)}; for {wanted[0]} rows and its `out` of "
+        f"{wanted[1]} it must be {wanted}.",
     )
     same = found.frames.shape == rows.data.shape
     require(same, f"{subject.what}: the frames are {tuple(found.frames.shape)}; they stay {tuple(rows.data.shape)}.")
@@ -191,7 +192,7 @@ def _same_window(subject: Subject, found: Pooled, rows: Padded, row: int, wanted
 
 
 def pooling_padding(subject: Subject) -> None:
-    """A window gives the same embedding and frames with any padding; where all have as many frames there is none."""
+    """A window gives the same embedding and frames with any padding; windows of one length have none."""
     spec = _spec(subject)
     if spec.frames is not None:
         return
@@ -214,7 +215,7 @@ def pooling_companions(subject: Subject) -> None:
 
 
 def pooling_reads(subject: Subject) -> None:
-    """The embedding and the refined frames follow from the frames, of any width that it does not refuse."""
+    """The embedding and the refined frames depend on the frames, at any width that it does not refuse."""
     for width in (WIDTH, WIDER):
         try:
             spec = _spec(subject, width)
@@ -229,7 +230,7 @@ def pooling_reads(subject: Subject) -> None:
 
 
 def pooling_repeats(subject: Subject) -> None:
-    """The same windows give the same twice, whatever comes between; nothing is written to."""
+    """The same windows give the same result twice, whatever comes between; the input is not changed."""
     spec = _spec(subject)
     pooling, rows, others = _pooling(subject, spec), _windows(spec), _windows(spec)
     rows = rows if spec.frames else stretch(rows)
@@ -307,7 +308,7 @@ def _head(subject: Subject, width: int = WIDTH, out: int = OUTS[0]) -> Head:
 def _values(subject: Subject, head: Head, embedding: Tensor, out: int = OUTS[0]) -> Tensor:
     found: Tensor = head(embedding)
     wanted = (len(embedding), out)
-    require(tuple(found.shape) == wanted, f"{subject.what} gives {tuple(found.shape)}; wanted is {wanted}.")
+    require(tuple(found.shape) == wanted, f"{subject.what} gives {tuple(found.shape)}; it must be {wanted}.")
     require_finite(found, f"{subject.what}: its values")
     is_float32(subject, head, {"its result": found})
     return found
@@ -323,7 +324,7 @@ def head_companions(subject: Subject) -> None:
 
 
 def head_reads(subject: Subject) -> None:
-    """Values follow from the embedding, whatever its width and the number of values."""
+    """Values depend on the embedding, whatever its width and the number of values."""
     for width, out in zip((WIDTH, WIDER), OUTS, strict=True):
         head = _head(subject, width, out)
         found, other = (_values(subject, head, torch.randn(ROWS, width), out) for _ in range(2))
@@ -331,7 +332,7 @@ def head_reads(subject: Subject) -> None:
 
 
 def head_repeats(subject: Subject) -> None:
-    """The same rows give the same twice, whatever comes between; nothing is written to."""
+    """The same rows give the same result twice, whatever comes between; the input is not changed."""
     head, embedding, others = _head(subject), torch.randn(ROWS, WIDTH), torch.randn(ROWS, WIDTH)
     kept = embedding.clone()
     with same_state(subject, head), own_chance(subject):

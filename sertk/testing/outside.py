@@ -133,8 +133,8 @@ def corpus_reads(subject: Subject) -> None:
     # beside what it reads: a corpus may come with other audio, such as whole dialogues, in folders of their own
     beside = (path for folder in sorted({path.parent for path in known}) for path in sorted(folder.glob("*")))
     lost = [str(path) for path in beside if path.suffix.lower() in AUDIO and path.resolve() not in known]
-    told = f"{subject.what}: {len(lost)} files such as {lost[:1]} are neither utterances nor rejected"
-    require(not lost or bool(notes), f"{told}, and no note tells of them.")
+    said = f"{subject.what}: {len(lost)} files such as {lost[:1]} are neither utterances nor rejected"
+    require(not lost or bool(notes), f"{said}, and no note mentions them.")
     again = list(corpus.read(subject.root)) == found
     require(again, f"{subject.what}: the second reading gives something else than the first; it gives the same.")
 

@@ -53,7 +53,7 @@ def pure(subject: Subject) -> None:
     for (epoch, seed), plans in reversed(wanted.items()):
         for other in (sampler, _sampler(subject)):
             fine = _all_same(other.epoch(epoch, seed), plans)
-            require(fine, f"{subject.what}: epoch {epoch} of seed {seed} differs when asked for again; it is the same.")
+            require(fine, f"{subject.what}: epoch {epoch} of seed {seed} differs at the second call; it must not.")
 
 
 def once(subject: Subject) -> None:
@@ -80,12 +80,12 @@ def _fair(subject: Subject, rows: Tensor, labels: Tensor) -> None:
     for one in range(len(COUNTS)):
         own = count[labels == one]
         least, most = int(own.min()), int(own.max())
-        told = f"{subject.what}: of a class, one row comes {least} times in an epoch and another {most}"
-        require(most - least <= 1, f"{told}; allowed is a difference of one.")
+        said = f"{subject.what}: of a class, one row comes {least} times in an epoch and another {most}"
+        require(most - least <= 1, f"{said}; allowed is a difference of one.")
 
 
 def plans(subject: Subject) -> None:
-    """Batches are not larger than asked for, and their rows, weights and groups are well-formed."""
+    """Batches are not larger than `batch`, and their rows, weights and groups are well-formed."""
     sampler = _sampler(subject)
     for epoch in (1, 2):
         for plan in sampler.epoch(epoch, 0):

@@ -136,8 +136,8 @@ def length(subject: Subject) -> None:
             return
         wanted: Tensor = rows.length / rate / feature.frame_seconds
         gap = float((found.length - wanted).abs().max())
-        told = f"{subject.what} at {rate} Hz: with frame_seconds {feature.frame_seconds:g}"
-        require(gap <= 2, f"{told} it is off by {gap:.1f} frames; allowed are 2.")
+        said = f"{subject.what} at {rate} Hz: with frame_seconds {feature.frame_seconds:g}"
+        require(gap <= 2, f"{said} it is off by {gap:.1f} frames; allowed are 2.")
 
 
 def repeats(subject: Subject) -> None:

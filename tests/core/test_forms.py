@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from sertk.core.errors import some
-from sertk.core.forms import Form, fits, shown
+from sertk.core.forms import Form, as_annotated, fits, shown
 
 FORM = Form(
     {"id": str, "values": list[float], "of": Form({"name": str}, {"age": int | None})}, {"votes": Mapping[str, int]}
@@ -47,6 +47,28 @@ def test_what_is_lacking_is_told() -> None:
 def test_numbers_whose_sum_is_beyond_all_floats_are_numbers() -> None:
     assert fits([1.7e308, 1.7e308], list[float])
     assert not fits([1.7e308, math.inf], list[float])
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "wanted"),
+    [
+        (2, float, 2.0),
+        (2, int, 2),
+        (2, float | None, 2.0),
+        (2, float | int, 2),
+        (None, float | None, None),
+        ([1, 0.5], Sequence[float], [1.0, 0.5]),
+        ((5, -5), tuple[float, ...] | None, (5.0, -5.0)),
+        ({"a": 1}, Mapping[str, float], {"a": 1.0}),
+        ([1, 2], list[int], [1, 2]),
+        (True, bool | float, True),
+        ("3", str | float, "3"),
+    ],
+)
+def test_a_whole_number_becomes_a_float_where_the_annotation_says_float(
+    value: object, hint: object, wanted: object
+) -> None:
+    assert repr(as_annotated(value, hint)) == repr(wanted)  # 2 == 2.0, but they read differently
 
 
 def test_values_and_lists_are_cut_where_they_are_long() -> None:

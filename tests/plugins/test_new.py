@@ -106,6 +106,11 @@ def test_the_fitted_feature_of_the_page_keeps_the_contracts(tmp_path: Path) -> N
     assert code == 0, said
 
 
+def test_the_pooling_of_the_page_takes_a_whole_number_for_its_power() -> None:
+    files = [ROOT / "sertk/testing/examples/pooling.py"]
+    assert float(Plugins(files=files).make("pooling", "example:power=2", FrameSpec(3)).power) == 2.0
+
+
 def test_contracts_take_a_class_or_a_registry() -> None:
     with pytest.raises(UsageError, match="give a class, or `plugins`"):
         contracts("pooling", Pooling, plugins=Plugins())

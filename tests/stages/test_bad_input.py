@@ -500,7 +500,7 @@ def test_a_run_folder_is_one_processes(data: Path, tmp_path: Path) -> None:
 def test_a_corpus_root_without_its_files_is_told_what_belongs_there(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "note.wav", noise(0.5), 16_000)
     with pytest.raises(
-        SertkError, match=r"No audio of ravdess was found in .*\. The first of 1: name 'note\.wav' is not .*Zenodo"
+        SertkError, match=r"No audio of ravdess was found in .*\. The first of 1: 'note\.wav' is not .*Zenodo"
     ):
         prepare("ravdess", tmp_path, tmp_path / "out", [], 0.1, 2)
 

@@ -28,6 +28,7 @@ from sertk.testing.contracts import CHECKS
 from sertk.testing.trees import anybody
 
 PLUGINS = Plugins()
+SLOW = ("backbone", "corpus", "feature")  # kinds that are no `fast` tests
 
 # white noise, shorter and longer than a row, one of another rate and of two channels
 RECORDINGS = str(Path(__file__).with_name("recordings"))
@@ -127,10 +128,15 @@ UPPER: tuple[tuple[str, Mapping[str, Any], InputSpec], ...] = (
 
 def everything() -> list[Any]:
     """The cases of everything registered, with defaults and with the settings above."""
-    named = [(kind, name, NEEDED.get((kind, name), {})) for kind in KINDS for name in PLUGINS.names(kind)]
+    named = [
+        (kind, name, NEEDED.get((kind, name), {}), () if kind in SLOW else pytest.mark.fast)
+        for kind in KINDS
+        for name in PLUGINS.names(kind)
+    ]
+    others = [(*part, ()) for part in OTHERS]
     cases = [
-        pytest.param(case, id=f"{case.id} {dict(settings) or ''}".strip())
-        for kind, name, settings in (*named, *OTHERS)
+        pytest.param(case, id=f"{case.id} {dict(settings) or ''}".strip(), marks=marks)
+        for kind, name, settings, marks in (*named, *others)
         for case in contracts(kind, name, settings, inputs=OFFERED.get((kind, name)), plugins=PLUGINS)
     ]
     wide = {"spectrogram": InputSpec(128, 0.01)}

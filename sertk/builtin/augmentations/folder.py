@@ -31,14 +31,14 @@ class Folder:
         check_range(who, "minutes", minutes, above=0)
         folder = Path(path).expanduser()
         if not folder.is_dir():
-            raise UsageError(f"{who}: folder is {path!r}, and there is none; give a folder of audio files")
+            raise UsageError(f"{who}: there is no folder {path!r}; give a folder of audio files")
         self._who, self._rate, self._paths = who, rate, below(folder).having(READ)
         if not self._paths:
             raise UsageError(f"{who}: folder {path!r} holds no audio ({', '.join(READ[:2])}, ...); give another one")
         total = sum(map(self._seconds, self._paths)) / 60
         if total > minutes:
-            told = f"{who}: folder {path!r} holds {total:.3g} minutes, and minutes is {minutes:g}"
-            raise UsageError(f"{told}; they stay in memory. Raise it, or give a folder with fewer")
+            said = f"{who}: folder {path!r} holds {total:.3g} minutes, and minutes is {minutes:g}"
+            raise UsageError(f"{said}; they stay in memory. Raise it, or give a folder with fewer")
         self._samples = self.size = torch.zeros(0)
 
     @property

@@ -23,8 +23,8 @@ class Speed(Augmentation):
 
     def __init__(self, factors: Sequence[float] = (0.9, 1.0, 1.1)) -> None:
         if not factors or not all(0.5 <= one <= 2 for one in factors):
-            told = f"factors is {list(factors)}; it is a list of at least one speed, each from 0.5 to 2"
-            raise UsageError(f"augmentation 'speed': {told}")
+            said = f"factors is {list(factors)}; it is a list of at least one speed, each from 0.5 to 2"
+            raise UsageError(f"augmentation 'speed': {said}")
         self._ratios = [Fraction(round(1000 * one), 1000).as_integer_ratio() for one in factors]
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:

@@ -55,7 +55,7 @@ class Bert(Backbone):
         reads: The input that it reads, of the feature `text`; the only one when null.
         source: Folder of the checkpoint, or its name on the Hugging Face hub: bert, camembert, deberta-v2, distilbert,
             electra, mpnet, roberta or xlm-roberta. A bundle needs none.
-        config: Sizes of an encoder with random weights, in the place of `source`, and its `model_type`, bert by
+        config: Sizes of an encoder with random weights, instead of `source`, and its `model_type`, bert by
             default. Its tokens are the bytes of the text.
         token: "cls" for the frame of the first token; "mean" for the mean over all; "all" for a frame a token.
         freeze: "none"; the number of layers that are frozen with the embeddings; or "all". What is frozen whole becomes
@@ -125,7 +125,7 @@ class Bert(Backbone):
         return [[one for one in self.parameters() if id(one) not in inside], *layers]
 
     def portable(self) -> Mapping[str, object]:
-        """The encoder's sizes in the place of its source, and that of the tokenizer."""
+        """The encoder's sizes instead of its source, and the size of its tokenizer."""
         sizes = self.encoder.config.to_dict()
         config = {name: sizes[name] for name in ("model_type", *CONFIG) if name in sizes}
         return {"source": None, "config": config, "token": self._gives, "tokenizer": len(self.tokenizer)}
@@ -187,7 +187,7 @@ def _choose(inputs: Mapping[str, InputSpec], reads: str | None) -> str:
 
 
 def _longest(encoder: PreTrainedModel) -> int:
-    """Tokens that the encoder has positions for; RoBERTa and its kin count them from behind that of padding."""
+    """Tokens that the encoder has positions for; RoBERTa and its kin count them from behind the position of padding."""
     positions = getattr(encoder.embeddings, "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     return int(encoder.config.max_position_embeddings) - (0 if padding is None else padding + 1)
@@ -246,7 +246,7 @@ def _tokenizer(source: str | None, size: int) -> Tokenizer:
 
     Raises:
         NotHereError: On the meta device, where the hub would have to be asked.
-        SertkError: Where there is none that the tokenizers library has, or the encoder has fewer tokens than `size`.
+        SertkError: If it has no tokenizer for the tokenizers library, or the encoder has fewer tokens than `size`.
     """
     made = _bytes() if source is None else _read(source)
     if made.get_vocab_size() > size:

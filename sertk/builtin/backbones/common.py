@@ -189,7 +189,7 @@ def pretrained(
 
     Raises:
         NotHereError: On the meta device, where the hub would have to be asked.
-        SertkError: Where it is none, cannot be had, or lacks weights.
+        SertkError: If it is not a checkpoint, cannot be had, or lacks weights.
     """
     from transformers.utils import logging
 

@@ -27,8 +27,8 @@ class _Images(Backbone):
     Args:
         inputs: What the run offers; given by the run.
         reads: The input that it reads; the only one when null.
-        weights: What it begins with: none, random ones; imagenet, those of torchvision, from the folder where
-            torchvision keeps them; or a file, its state as .pth or .safetensors. A bundle needs none.
+        weights: What it begins with: none, random ones; imagenet, those that torchvision keeps in its folder
+            of checkpoints; or a file, its state as .pth or .safetensors. A bundle needs none.
     """
 
     places = ("weights",)

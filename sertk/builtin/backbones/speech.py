@@ -96,7 +96,7 @@ class SpeechEncoder(Backbone):
         inputs: What the run offers; given by the run.
         reads: The input that it reads, a wave, or frames with `start`; the only one when null.
         source: Folder of the checkpoint, or its name on the Hugging Face hub. A bundle needs none.
-        config: Sizes of an encoder with random weights, in the place of `source`.
+        config: Sizes of an encoder with random weights, instead of `source`.
         layers: "last"; the number of one (0 is what the first layer reads, as `hidden_states` counts); "all" side by
             side; "weighted" for their learned weighted sum.
         freeze: "none"; "conv" for the convolutions on the wave; the number of layers that are frozen with them and the
@@ -104,7 +104,7 @@ class SpeechEncoder(Backbone):
             eval mode: all of it, always; a part of it where the input is the wave as it is (no crop, `normalize: none`,
             no augmentation of waves). Else the part is computed again in every epoch.
         normalize: Whether each wave is standardised; null as the checkpoint's own front end does.
-        checkpointing: Compute the layers again in the backward pass in the place of keeping what they need: slower,
+        checkpointing: Compute the layers again in the backward pass instead of keeping what they need: slower,
             and much less memory.
         up_to: The lower part alone: what the layer of this number reads (and what those below it read, with
             `layers: all`), or "conv" for what the convolutions give. Set by the run, from `freeze`.
@@ -214,7 +214,7 @@ class SpeechEncoder(Backbone):
         return bool(self.encoder.config.do_stable_layer_norm)
 
     def portable(self) -> Mapping[str, object]:
-        """The encoder's sizes in the place of its source; and the front end, spelled out."""
+        """The encoder's sizes instead of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG if hasattr(self.encoder.config, name)}
         part = {word: at for word, at in (("up_to", self._up_to), ("start", self._start)) if at is not None}
         return {"source": None, "config": sizes, "layers": self._layers, "normalize": self._normalize, **part}
@@ -384,7 +384,7 @@ class WavLM(SpeechEncoder):
 
 
 def _take_real_norm(encoder: Any) -> None:  # noqa: ANN401
-    """Puts `RealNorm` in the place of a norm over time behind the first convolution, where there is one."""
+    """Puts `RealNorm` instead of a norm over time behind the first convolution, where there is one."""
     first = encoder.feature_extractor.conv_layers[0]
     old = getattr(first, "layer_norm", None)
     if isinstance(old, nn.GroupNorm):

@@ -13,7 +13,7 @@ PART = "backbone 'text_transformer'"
 
 
 class TextTransformer(Backbone):
-    """A Transformer encoder over the units of a text (Vaswani et al. 2017), such as those of `sentencepiece`.
+    """A Transformer encoder over the units of a text (Vaswani et al. 2017), such as the pieces of `sentencepiece`.
 
     A unit's vector and the sinusoids of its place go through layers with the norm in front of each part, and one behind
     the last. No frame attends to padding.

@@ -93,7 +93,7 @@ class VGGish(Backbone):
         if source is not None:
             self._load(_file(Path(source)), sha256)
         elif sha256 is not None:
-            raise UsageError("backbone 'vggish': sha256 is of the file of weights, and there is none: give its source.")
+            raise UsageError("backbone 'vggish': sha256 is the hash of a file of weights: give its source too.")
         else:
             self._draw()
         self.requires_grad_(freeze == "none")
@@ -179,7 +179,7 @@ def _file(source: Path) -> Path:
     """The file of weights, or the only one in a folder.
 
     Raises:
-        SertkError: Where there is none, or several.
+        SertkError: If there is no such file, or there are several.
     """
     if source.is_file():
         return source

@@ -92,7 +92,7 @@ class Whisper(Backbone):
         inputs: What the run offers; given by the run.
         reads: The input that it reads, a wave, or frames with `start`; the only one when null.
         source: Folder of the checkpoint, or its name on the Hugging Face hub. A bundle needs none.
-        config: Sizes of an encoder with random weights, in the place of `source`.
+        config: Sizes of an encoder with random weights, instead of `source`.
         layers: "last"; the number of one (0 is what the first layer reads); "all" side by side; "weighted" for their
             learned weighted sum.
         freeze: "none"; "conv" for the convolutions; the number of layers that are frozen with them; or "all". What is
@@ -185,7 +185,7 @@ class Whisper(Backbone):
         return [front, *layers, *norm]
 
     def portable(self) -> Mapping[str, object]:
-        """The encoder's sizes in the place of its source; and the front end, spelled out."""
+        """The encoder's sizes instead of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG}
         front = {"layers": self._layers, "window": "30s" if self._padded else "real"}
         part = {word: at for word, at in (("up_to", self._up_to), ("start", self._start)) if at is not None}

@@ -64,7 +64,7 @@ def gender_of(value: str, where: str) -> str:
     """A gender as the manifest says it.
 
     Raises:
-        InputError: On a value that is none of `GENDERS`.
+        InputError: On a value that is not one of `GENDERS`.
     """
     if value.casefold() not in GENDERS:
         raise InputError(f"{where}: gender {value!r} is none of {', '.join(GENDERS)}. Write one of them, or nothing.")

@@ -69,7 +69,7 @@ def release(root: Path, holds: Iterable[str], expected: str) -> Path:
     """The folder of the release: `root`, or the one folder right below it that has one of the names of `holds`.
 
     Raises:
-        SertkError: Where there is none, or several.
+        SertkError: If there is no such folder, or there are several.
     """
     names = tuple(holds)
     below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []

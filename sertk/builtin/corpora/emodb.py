@@ -143,7 +143,7 @@ class EmoDB(Corpus):
 def _utterance(path: Path, relative: str, ratings: Ratings) -> Utterance | Rejected:
     name = path.stem
     if len(name) != 7:
-        return Rejected(path, f"name {path.name!r} is not that of an EmoDB file (03a01Fa)")
+        return Rejected(path, f"{path.name!r} is not the name of an EmoDB file (03a01Fa)")
     codes = speaker, text, emotion, version = name[:2], name[2:5], name[5], name[6]
     if unknown := strange(path, codes, TABLES):
         return unknown

@@ -48,7 +48,7 @@ _VOICES: Final[Mapping[str, _Speaker]] = {
     "m3": _Speaker("en-gb-scotland+m3", "male", 188, 45),
     "m4": _Speaker("en-us-nyc+m7", "male", 176, 55),
 }
-# The spreads overlap on purpose: a corpus on which everything scores 100 % tells no two systems apart.
+# The spreads overlap on purpose: a corpus on which every system scores 100 % cannot rank systems.
 _STYLES: Final[Mapping[str, _Style]] = {
     "anger": _Style((44, 15), (10, 7), (58, 11), (76, 7)),
     "happiness": _Style((14, 15), (34, 7), (92, 10), (57, 7)),

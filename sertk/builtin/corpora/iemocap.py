@@ -192,7 +192,7 @@ def _session(folder: Path, root: Path, odd: list[str]) -> Iterator[Utterance | R
 
 
 def _utterance(turn: re.Match[str], relative: str, labelled: Labelled, text: str | None) -> Utterance:
-    # the letter of the dialog says who wears the markers, that of the turn who speaks
+    # the letter of the dialog says who wears the markers, the letter of the turn who speaks
     dialog, session, style, speaker = turn.groups()
     return Utterance(
         id=turn[0],

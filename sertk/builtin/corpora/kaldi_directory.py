@@ -54,7 +54,7 @@ class Kaldi(Corpus):
         self._notes: list[str] = []
 
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
-        """Every utterance of `segments`, or of wav.scp where there is none, in Kaldi's order.
+        """Every utterance of `segments`, or of wav.scp if there is no `segments`, in Kaldi's order.
 
         Raises:
             SertkError: Where wav.scp or utt2spk is missing.

@@ -109,7 +109,7 @@ class MspImprov(Corpus):
             if name in audio:
                 yield Rejected(path, f"{path.stem} is also {audio[name]}")
             elif clip is None or not path.stem.startswith("MSP-IMPROV-"):
-                yield Rejected(path, f"name {path.name!r} is not that of a clip (MSP-IMPROV-S01A-F01-S-FM01)")
+                yield Rejected(path, f"{path.name!r} is not the name of a clip (MSP-IMPROV-S01A-F01-S-FM01)")
             elif name not in rated:
                 yield Rejected(path, f"no line of {files[0].name} labels {path.stem}")
             else:

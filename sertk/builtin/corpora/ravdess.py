@@ -73,7 +73,7 @@ class Ravdess(Corpus):
     Args:
         modality: Which files are wanted. "found": those that the folder holds, and `published` then counts the
             modalities that are there, so that the speech alone is complete at 1,440 clips. "speech", "song" or "both":
-            just those; files of the other modality are passed over, and told.
+            just those; files of the other modality are passed over, and reported.
     """
 
     about = "RAVDESS: 1,440 clips of speech, 1,012 of song, 24 actors, 8 emotions; CC BY-NC-SA 4.0, Zenodo 1188976"
@@ -153,7 +153,7 @@ class Ravdess(Corpus):
 def _utterance(path: Path, relative: str) -> Utterance | Rejected:
     codes = path.stem.split("-")
     if len(codes) != 7 or codes[0] != "03":
-        return Rejected(path, f"name {path.name!r} is not that of an audio-only RAVDESS file (03-01-05-01-02-01-12)")
+        return Rejected(path, f"{path.name!r} is not the name of an audio-only RAVDESS file (03-01-05-01-02-01-12)")
     if unknown := strange(path, codes[1:], TABLES):
         return unknown
     _, modality, emotion, intensity, statement, repetition, actor = codes

@@ -26,7 +26,7 @@ def _actors(first: int, last: int) -> list[str]:
 
 
 class RavdessSaveeTess(Corpus):
-    """The union of three corpora: 30 speakers, eight emotions. Ids and speakers are those of the corpora."""
+    """The union of three corpora: 30 speakers, eight emotions. Ids and speakers are the ones of the three corpora."""
 
     about = "RAVDESS speech (1,440), SAVEE (480) and TESS (2,800) in the folders ravdess, savee and tess: 4,720 clips"
     published: ClassVar[Mapping[str, int]] = PUBLISHED

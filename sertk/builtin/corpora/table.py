@@ -57,9 +57,9 @@ class Table(Corpus):
         gender: Column of the genders: f, female, w, woman, m, male, man.
         session: Column of the recording sessions.
         text: Column of the transcripts.
-        start: Column of the offsets in the file, s; or as `0 days 00:00:01.5`, NaT or empty where there is none.
+        start: Column of the offsets in the file, s; or as `0 days 00:00:01.5`, NaT or empty if it has no start.
         duration: Column of the durations, s; an empty one is to the end of the file.
-        end: Column of the ends in the file, s, in the place of durations.
+        end: Column of the ends in the file, s, instead of durations.
         title: What the corpus is called in folders and scores.
     """
 
@@ -140,7 +140,7 @@ class Table(Corpus):
         raise SertkError(f"the list {self._list} is neither below {root} nor here. Give table:list=FILE.")
 
     def _map(self, header: Sequence[str], path: Path) -> dict[str, str]:
-        """Column by field: those that are given, that have the name of the field, or that of another tool.
+        """Column by field: given by the user, or with the field's name, or with the name that another tool uses.
 
         Raises:
             UsageError: Where one is lacking that is given or needed, or two could be meant.
@@ -316,7 +316,7 @@ def _others(row: Row, columns: Mapping[str, str]) -> Record:
 
 
 def _cut(cells: Mapping[str, str], where: str) -> tuple[float, float | None]:
-    """Start and duration of a row, whose end may be given in the place of its duration."""
+    """Start and duration of a row, whose end may be given instead of its duration."""
     start, duration, end = (_seconds(cells, field, where) for field in ("start", "duration", "end"))
     start = start or 0.0
     if end is None:

@@ -28,7 +28,7 @@ CLASSES: Final = {label: label for label in EMOTIONS.values()}
 class Tess(Corpus):
     """TESS: two women, 200 words each in "Say the word ...", seven emotions; CC BY-NC-ND 4.0.
 
-    The name of a file says everything, in any case; that of its folder is not asked, for it is spelled in several ways
+    The name of a file says everything, in any case. The name of its folder is not used: it is spelled in several ways
     (`OAF_Fear`, `OAF_Pleasant_surprise`, `YAF_pleasant_surprised`). Ids are spelled alike: `OAF_back_ps`.
     """
 
@@ -80,7 +80,7 @@ def _utterance(path: Path, relative: str) -> Utterance | Rejected:
     stem = path.stem.lower()
     codes = MISNAMED.get(stem, stem).split("_")
     if len(codes) != 3 or not codes[1].isalpha():
-        return Rejected(path, f"name {path.name!r} is not that of a TESS file (OAF_back_angry)")
+        return Rejected(path, f"{path.name!r} is not the name of a TESS file (OAF_back_angry)")
     speaker, word, emotion = codes[0].upper(), codes[1], codes[2]
     if unknown := strange(path, (speaker, emotion), TABLES):
         return unknown

@@ -136,8 +136,8 @@ class Mel(_Spectral):
 class Spectrogram(_Spectral):
     """The lowest bins of the power spectrum in dB, an image for networks of pictures (P4 section 5.2.1).
 
-    Frames lie as those of `mel`: T = 1 + S // hop. The paper has Hamming windows of 40 ms, steps of 10 ms and 400 bins;
-    that these are 10 Hz wide, and the logarithm, are those of Satt et al. 2017, whom it cites.
+    Frames lie as in `mel`: T = 1 + S // hop. The paper has Hamming windows of 40 ms, steps of 10 ms and 400 bins;
+    that these are 10 Hz wide, and the logarithm, come from Satt et al. 2017, whom it cites.
 
     Args:
         rate: Sampling rate, Hz; given by the run.

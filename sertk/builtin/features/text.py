@@ -1,4 +1,4 @@
-"""Transcripts: their characters as they are, and units that are learned from those of the training fold."""
+"""Transcripts: their characters as they are, and units that are learned from the transcripts of the training fold."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Text(Feature):
 class SentencePiece(Feature):
     """The numbers of a transcript's pieces, which are learned from the transcripts of the training fold alone.
 
-    The pieces are those of SentencePiece (Kudo and Richardson 2018). They are learned of the transcripts as they stand:
+    The pieces are made by SentencePiece (Kudo and Richardson 2018). They are learned of the transcripts as they stand:
     a sentence that is spoken often counts as often. 0 is padding and 1 what has no piece, such as a character that the
     training fold lacks; a transcript of which nothing is left is one such frame.
 
@@ -84,7 +84,7 @@ class SentencePiece(Feature):
         """Learns the pieces of the transcripts, whatever their order; utterances without one are left out.
 
         Raises:
-            SertkError: Where there is none, or there are more characters than units.
+            SertkError: If there is no text, or there are more characters than units.
         """
         texts = sorted(" ".join(one.transcript.split()) for one in utterances if one.transcript)
         if not texts:

@@ -18,7 +18,7 @@ class APFL(Loss):
     p is the softmax in which the target's s cos(theta) became s cos(theta + m). Where theta + m would pass pi the
     target's cosine is lowered by m sin(m) instead, as in the reference code of Deng et al. 2019 without "easy margin".
     With a soft label the loss is the label's mean of the losses of its classes. Without margin it is the focal loss on
-    a cosine head. The defaults of gamma and m are those of IEMOCAP (Table 3).
+    a cosine head. The defaults of gamma and m are the values for IEMOCAP (Table 3).
 
     Args:
         task: Given by the run.

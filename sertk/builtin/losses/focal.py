@@ -15,7 +15,7 @@ class Focal(Loss):
     Args:
         task: Given by the run.
         dims: Given by the run.
-        gamma: Focusing parameter, at least 0, where it is cross-entropy. P2 gives none; 2 is that of Lin et al. 2017.
+        gamma: Focusing parameter, at least 0, where it is cross-entropy. P2 gives no value; 2 is from Lin et al. 2017.
         at: Which windows; auto is both where the run has segments, else the whole.
         reduction: Over the rows of a batch.
     """

@@ -22,13 +22,13 @@ class FrameSupCon(Loss):
 
     I is the real frames of the batch as the pooling refined them, projected linearly, each then the mean of itself and
     of its utterance's mean. P(i) is the other frames whose utterance has the same (dominant) class, its own utterance
-    included; where there is none, i contributes 0. Companions are left out.
+    included; without any, i contributes 0. Companions are left out.
 
     Args:
         task: Given by the run.
         dims: Given by the run.
         width: Of the projection, at least 1.
-        tau: Temperature, above 0. P2 gives none; 0.07 is that of Khosla et al. 2020.
+        tau: Temperature, above 0. P2 gives no value; 0.07 is from Khosla et al. 2020.
         normalize: Whether frames are scaled to length 1 first: not printed in P2, and done in Khosla et al.
     """
 

@@ -23,7 +23,7 @@ DEFECTS: Final = (
 
 
 def check(defects: Collection[str]) -> None:
-    """Raises UsageError on a defect that is none of `DEFECTS`, and on two encodings at once."""
+    """Raises UsageError on a defect that is not one of `DEFECTS`, and on two encodings at once."""
     for one in sorted(defects):
         if one not in DEFECTS:
             raise UsageError(f"no tree with the defect {one!r} can be made{nearest(one, DEFECTS)}")

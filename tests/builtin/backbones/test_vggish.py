@@ -250,7 +250,7 @@ def test_another_checksum_is_refused(tmp_path: Path) -> None:
         SertkError, match=f"the SHA-256 of {re.escape(str(path))} is {found}, and sha256 asks for 10086"
     ):
         VGGish(WAVE, source=str(path), sha256="10086976")
-    with pytest.raises(UsageError, match="sha256 is of the file of weights, and there is none: give its source"):
+    with pytest.raises(UsageError, match="sha256 is the hash of a file of weights: give its source too"):
         VGGish(WAVE, sha256=found)
 
 

@@ -118,9 +118,9 @@ def test_the_published_counts_are_those_of_535_utterances() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("notes.wav", "name 'notes.wav' is not that of an EmoDB file (03a01Fa)"),
-        ("03a01F.wav", "is not that of an EmoDB file"),
-        ("03a01Fab.wav", "is not that of an EmoDB file"),
+        ("notes.wav", "'notes.wav' is not the name of an EmoDB file (03a01Fa)"),
+        ("03a01F.wav", "is not the name of an EmoDB file"),
+        ("03a01Fab.wav", "is not the name of an EmoDB file"),
         ("04a01Fa.wav", "unknown speaker '04' in '04a01Fa.wav'; known: 03, 08, 09, 10, 11, 12, 13, 14, 15, 16"),
         ("03a03Fa.wav", "unknown text 'a03' in '03a03Fa.wav'; known: a01, a02, a04"),
         ("03a01Xa.wav", "unknown emotion 'X' in '03a01Xa.wav'; known: W, L, E, A, F, T, N"),

@@ -148,7 +148,7 @@ def test_a_clip_without_audio_and_audio_without_a_label_are_rejected_with_the_re
     found = {one.path.stem: one.reason for one in rejected(root)}
     assert found == {
         path.stem: f"no line of Evalution.txt labels {path.stem}",
-        "notes": "name 'notes.wav' is not that of a clip (MSP-IMPROV-S01A-F01-S-FM01)",
+        "notes": "'notes.wav' is not the name of a clip (MSP-IMPROV-S01A-F01-S-FM01)",
         f"MSP-IMPROV-{CLIP}": f"{root / 'Evalution.txt'}, line 1 labels {CLIP}, which has no audio",
     }
     assert sum(isinstance(one, Utterance) for one in MspImprov().read(root)) == len(read(part)) - 1

@@ -106,8 +106,8 @@ def test_emobox_tests_its_published_700_and_only_trains_on_the_rest(found: dict[
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("OAF_back.wav", "name 'OAF_back.wav' is not that of a TESS file (OAF_back_angry)"),
-        ("OAF_12_angry.wav", "is not that of a TESS file"),
+        ("OAF_back.wav", "'OAF_back.wav' is not the name of a TESS file (OAF_back_angry)"),
+        ("OAF_12_angry.wav", "is not the name of a TESS file"),
         ("OA_back_angry.wav", "unknown speaker 'OA' in 'OA_back_angry.wav'; known: OAF, YAF"),
         ("OAF_back_calm.wav", "unknown emotion 'calm' in 'OAF_back_calm.wav'; known: angry, disgust"),
     ],

@@ -173,7 +173,7 @@ class Squeezes(Average):
 class WrongOut(Average):
     """Says another width than it gives."""
 
-    says = "with its `out` it is"
+    says = "rows and its `out` of"
 
     def prepare(self, width: int) -> None:
         self.out += 1

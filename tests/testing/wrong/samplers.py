@@ -190,7 +190,7 @@ class IgnoresEpoch(Shuffled):
 class Remembers(Shuffled):
     """An epoch depends on those that were asked for before."""
 
-    says = "differs when asked for again"
+    says = "differs at the second call"
 
     def __init__(self, labels: Tensor, lengths: Tensor, batch: int) -> None:
         super().__init__(labels, lengths, batch)
