@@ -483,12 +483,15 @@ def new(
 
 @guests.command(epilog="Example: sertk plugins check sertk-smooth")
 def check(
-    what: Annotated[str, typer.Argument(metavar="DISTRIBUTION|FILE.py", help="Whose plugins.")],
+    ctx: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="DISTRIBUTION|FILE.py", help="An installed distribution by name, or a Python file.")
+    ],
 ) -> None:
-    """Run the contracts of what a distribution or a file offers."""
+    """Run the contracts: tests that every plugin of a kind must pass. `sertk --debug` shows where the first fails."""
     from sertk.cli.guests import check as run
 
-    raise typer.Exit(run(what))
+    raise typer.Exit(run(what, debug=ctx.find_root().params["debug"]))
 
 
 @app.command(epilog="Example: sertk doctor")

@@ -173,7 +173,7 @@ class Squeezes(Average):
 class WrongOut(Average):
     """Says another width than it gives."""
 
-    says = "with its `out` it is"
+    says = "by its `out` it must be"
 
     def prepare(self, width: int) -> None:
         self.out += 1
