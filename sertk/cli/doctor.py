@@ -1,4 +1,4 @@
-"""Looks for what keeps sertk from working here, and says how to fix each fault.
+"""Looks for faults of this installation, and says how to fix each one.
 
 A broken library can end the process that imports it. So all but the versions is tried in child processes, where a fault
 costs one answer and not the examination, and nothing large is imported here.

@@ -37,7 +37,9 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "alpha": (
         Annotated[
             str | None,
-            typer.Option(help="Weight of the other terms, 1 - alpha for the emotion head's: a number, or learned."),
+            typer.Option(
+                help="Weight of the other losses; the loss of the emotion head gets 1 - alpha. A number, or learned."
+            ),
         ],
         None,
     ),
@@ -62,7 +64,9 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "init": (
         Annotated[
             Path | None,
-            typer.Option("--init", resolve_path=True, help="A bundle to continue from: its weights are the first."),
+            typer.Option(
+                "--init", resolve_path=True, help="A bundle to continue from: training starts with its weights."
+            ),
         ],
         None,
     ),
