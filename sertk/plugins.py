@@ -356,7 +356,7 @@ class Plugins:
             what = f"{who} cannot be made: {type(error).__name__}: {error}."
             raise SertkError(f"{what} Run again with `sertk --debug ...` to see where.") from error
         base, own = f"sertk.core.{interface.__name__}", type(made).__name__
-        if not isinstance(made, interface):
+        if interface not in type(made).__mro__:  # mypy would narrow what isinstance looks at
             raise SertkError(f"{who}: its class {own} does not inherit from {base}. Write `class {own}({base})`.")
         if isinstance(made, nn.Module) and "_modules" not in vars(made):
             raise SertkError(f"{who}: {own}.__init__ does not call super().__init__(). Call it first.")

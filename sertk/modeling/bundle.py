@@ -673,8 +673,8 @@ def _check_plugins(
             if " sha256 " in was:
                 file = was.rpartition(" sha256 ")[0]
                 mend = f"Give the file that offers it, {was}: --plugin {shlex.quote(file)}"
-            lacking = f"{where} needs the {kind} {name!r}, which no installed plugin offers. {mend}"
-            raise SertkError(" ".join(filter(None, [lacking, switch_note()])))
+            lacking = f"{where} needs the {kind} {name!r}, which no installed plugin offers."
+            raise SertkError(" ".join(filter(None, [lacking, switch_note(), mend])))
         entry = plugins.entry(kind, name)
         if " sha256 " in was and was != (now := f"{entry.distribution} {entry.version}"):
             say(f"{kind} {name!r} comes from {now} and the bundle was trained with {was}: it may compute otherwise")
