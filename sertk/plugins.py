@@ -19,6 +19,8 @@ from types import ModuleType, UnionType
 from typing import Any, NamedTuple
 
 import pluggy
+from packaging.utils import canonicalize_name
+from torch import nn
 
 import sertk
 from sertk import core, hookspecs
@@ -112,9 +114,11 @@ def manager(files: Sequence[str | Path] = (), faults: list[str] | None = None) -
     for kind in KINDS.values():
         name = f"sertk.builtin.{kind.plural}"
         made.register(importlib.import_module(name), name)
-    off = _switched_off()
-    for point in importlib.metadata.entry_points(group="sertk"):
-        if off.isdisjoint({point.name, point.dist.name if point.dist else point.name}):
+    off, points = _switched_off(), importlib.metadata.entry_points(group="sertk")
+    for word in sorted(off - {name for point in points for name in _names(point)}):
+        _warn(f"{SWITCH} switches off {word!r}, but no plugin of that name is installed.")
+    for point in points:
+        if off.isdisjoint(_names(point)):
             try:
                 _register_guest(made, point)
             except SertkError as error:
@@ -130,6 +134,26 @@ def _off(name: str) -> str:
     return f"set {SWITCH}=-{name} to switch it off."
 
 
+def is_off(point: importlib.metadata.EntryPoint) -> bool:
+    """Whether SERTK_PLUGINS switches an entry point off, by its name or by the name of its distribution.
+
+    Raises:
+        UsageError: If `SERTK_PLUGINS` cannot be read.
+    """
+    return not _switched_off().isdisjoint(_names(point))
+
+
+def _names(point: importlib.metadata.EntryPoint) -> set[str]:
+    """Its name and the name of its distribution, as pip writes them: with small letters and "-"."""
+    return {canonicalize_name(name) for name in (point.name, point.dist.name if point.dist else point.name)}
+
+
+def switch_note() -> str:
+    """A sentence with what SERTK_PLUGINS switches off; empty if nothing."""
+    off = sorted(_switched_off())
+    return f"{SWITCH} switches off: {', '.join(off)}." if off else ""
+
+
 def _switched_off() -> set[str]:
     """The distributions and entry points that SERTK_PLUGINS switches off, such as "-sertk-lab,-sertk-poly".
 
@@ -139,7 +163,7 @@ def _switched_off() -> set[str]:
     words = [word.strip() for word in os.environ.get(SWITCH, "").split(",") if word.strip()]
     if wrong := [word for word in words if not word.startswith("-")]:
         raise UsageError(f"{SWITCH} has {wrong[0]!r}. It switches plugins off, as in {SWITCH}=-sertk-lab,-sertk-poly.")
-    return {word[1:] for word in words}
+    return {canonicalize_name(word[1:]) for word in words}
 
 
 def _register_guest(made: pluggy.PluginManager, point: importlib.metadata.EntryPoint) -> None:
@@ -172,7 +196,8 @@ def _check_hooks(made: pluggy.PluginManager, plugin: Any) -> None:  # noqa: ANN4
     needs = getattr(plugin, "SERTK_API", core.API)
     if needs != core.API:
         raise SertkError(
-            f"needs interface {needs} of sertk; sertk {sertk.__version__} has {core.API}. Install a version that fits."
+            f"needs interface {needs!r} of sertk; sertk {sertk.__version__} has {core.API}. "
+            "Install a version that fits."
         )
     hooks = [kind.hook for kind in KINDS.values()]
     for name in (one for one in dir(plugin) if one.startswith("sertk_") and inspect.isroutine(getattr(plugin, one))):
@@ -180,7 +205,7 @@ def _check_hooks(made: pluggy.PluginManager, plugin: Any) -> None:  # noqa: ANN4
         if name in hooks and not marked:
             raise SertkError(f"has a function {name} without @hookimpl. Mark it.")
         if name not in hooks and (marked or difflib.get_close_matches(name, hooks, n=1)):
-            raise SertkError(f"has a hook {name}, and sertk knows none of that name{nearest(name, hooks)}.")
+            raise SertkError(f"has a hook {name}, which sertk does not know{nearest(name, hooks)}.")
     made.check_pending()
     if not made.get_hookcallers(plugin):
         raise SertkError("offers nothing. Mark its hooks with @hookimpl.")
@@ -256,9 +281,10 @@ class Plugins:
                     entries[word] = Entry(factory, name, version)
                     continue
                 both = f"{entries[word].distribution} {entries[word].version} and {name} {version}"
-                fault = f"{kind} {word!r} is offered by both {both}. Uninstall one of them, or rename it."
+                fault = f"{kind} {word!r} is offered by both {both}. Rename or uninstall one of them."
                 if not dist:
-                    raise SertkError(fault)
+                    first = entries[word].distribution
+                    raise SertkError(fault if first == "sertk" else f"{fault} Or {_off(first)}")
                 self._contested[kind, word] = f"{fault} Or {_off(name)}"
                 faults.append(self._contested[kind, word])
         return {word: entry for word, entry in entries.items() if (kind, word) not in self._contested}
@@ -283,7 +309,8 @@ class Plugins:
         if (kind, name) in self._contested:
             raise SertkError(self._contested[kind, name])
         if name not in entries:
-            raise UsageError(" ".join([f"no {kind} named {name!r}{nearest(name, entries)}", *self.faults]))
+            notes = " ".join(filter(None, [switch_note(), *self.faults]))
+            raise UsageError(f"no {kind} named {name!r}{nearest(name, entries)}" + f". {notes}" * bool(notes))
         return entries[name]
 
     def factory(self, kind: str, name: str) -> Callable[..., Any]:
@@ -292,7 +319,8 @@ class Plugins:
 
     def about(self, kind: str, name: str) -> str:
         """The first line of the docstring of what is registered under a name."""
-        return (inspect.getdoc(self.factory(kind, name)) or "").partition("\n")[0]
+        # not inspect.getdoc: a class without a docstring would show the one of its interface
+        return inspect.cleandoc(self.factory(kind, name).__doc__ or "").partition("\n")[0]
 
     def settings(self, kind: str, name: str) -> list[Setting]:
         """The settings of a plugin with types, defaults and, from its docstring, meaning and unit."""
@@ -313,10 +341,10 @@ class Plugins:
 
         Raises:
             UsageError: On an unknown name or setting, or a value of the wrong type; the message says what is allowed.
-            SertkError: If the component fails when it is made; it is named.
+            SertkError: If the component fails when it is made, or is not what its kind asks for; it is named.
         """
-        factory = self.factory(kind, split(kind, spec)[0])
-        if KINDS[kind].interface is None:
+        factory, interface = self.factory(kind, split(kind, spec)[0]), KINDS[kind].interface
+        if interface is None:
             settings = self.check(kind, spec)
             return functools.partial(factory, **settings) if settings else factory
         who = self.who(kind, split(kind, spec)[0])
@@ -327,6 +355,11 @@ class Plugins:
         except Exception as error:  # a guest can fail in any way
             what = f"{who} cannot be made: {type(error).__name__}: {error}."
             raise SertkError(f"{what} Run again with `sertk --debug ...` to see where.") from error
+        base, own = f"sertk.core.{interface.__name__}", type(made).__name__
+        if interface not in type(made).__mro__:  # mypy would narrow what isinstance looks at
+            raise SertkError(f"{who}: its class {own} does not inherit from {base}. Write `class {own}({base})`.")
+        if isinstance(made, nn.Module) and "_modules" not in vars(made):
+            raise SertkError(f"{who}: {own}.__init__ does not call super().__init__(). Call it first.")
         made.who = who
         return made
 
@@ -455,7 +488,12 @@ def _offered(implementation: pluggy.HookImpl, where: str) -> Mapping[str, Callab
     except (Exception, SystemExit) as error:  # a body imports what it needs, so this is where most guests fail
         raise SertkError(f"{where} fails: {type(error).__name__}: {error}. Repair or uninstall it.") from error
     if not isinstance(offered, Mapping):
-        raise SertkError(f"{where} gives {offered!r}; it gives names and what makes them, such as {{'poly': Poly}}.")
+        raise SertkError(f"{where} returns {offered!r}. Return names and classes, such as {{'poly': Poly}}.")
+    for word, factory in offered.items():
+        if not callable(factory):
+            raise SertkError(f"{where}: {word!r} is {factory!r}. Give a class or a function, such as {{'poly': Poly}}.")
+        if not re.fullmatch(r"\w+", word):
+            raise SertkError(f"{where} has the name {word!r}, which users cannot type. Use letters, digits and _.")
     return offered
 
 

@@ -68,7 +68,7 @@ def prepare(
         list[str],
         typer.Option("--protocol", help="Which protocols, by name or as FILE.yaml; all of the corpus by default."),
     ] = [],  # noqa: B006
-    min_seconds: Annotated[float, typer.Option(help="Shortest audio that is taken, s.")] = 0.1,
+    min_seconds: Annotated[float, typer.Option(help="Shorter audio is refused, s.")] = 0.1,
     ffmpeg: Ffmpeg = False,
     nj: Jobs = 1,
     plugin: PluginFiles = [],  # noqa: B006
@@ -112,7 +112,7 @@ def featurize(
 def train(
     data: DataFolder,
     out: Annotated[
-        Path, typer.Option(help="The run folder; of several runs a folder, each is fold=NAME/seed=N in it.")
+        Path, typer.Option(help="The run folder; with several runs, a folder: each run goes to fold=NAME/seed=N in it.")
     ],
     choices: Choices,
     config: Config = None,
@@ -141,32 +141,35 @@ def score(
         list[str], typer.Argument(help="data/NAME, manifest.jsonl, folder, files, wav.scp, or - for paths.")
     ] = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option(help="scores.jsonl; standard output by default. Runs have theirs in their folders.")
+        Path | None,
+        typer.Option(
+            help="scores.jsonl; standard output by default. For a folder of runs: scores.jsonl in each run's folder."
+        ),
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where relative paths start.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Of data/NAME; the bundle's own by default.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol of data/NAME; the bundle's own by default.")] = None,
     fold: Annotated[
         str | None,
         typer.Option(
-            help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2 or #1; those that are there."
+            help="Fold of the protocol; the bundle's own by default. For a folder of runs: 1,2 or #1; all by default."
         ),
     ] = None,
-    seed: Annotated[str | None, typer.Option(help="Of a folder of runs: 0-4 or 0,2; those that are there.")] = None,
-    part: Annotated[Literal["train", "dev", "test"], typer.Option(help="Of the fold.")] = "test",
+    seed: Annotated[str | None, typer.Option(help="Seeds of a folder of runs: 0-4 or 0,2; all by default.")] = None,
+    part: Annotated[Literal["train", "dev", "test"], typer.Option(help="Part of the fold.")] = "test",
     shard: Annotated[str | None, typer.Option(help="K/N: the K-th of N contiguous shares; see --merge.")] = None,
     merge: Annotated[
         bool,
-        typer.Option("--merge", help="Join shards: the arguments are their score files, out/*.jsonl, and no bundle."),
+        typer.Option("--merge", help="Join shards: give their score files, out/*.jsonl, instead of a bundle."),
     ] = False,
     allow_failed: Annotated[
-        bool, typer.Option("--allow-failed", help="Exit with 0, not 3, where some inputs could not be scored.")
+        bool, typer.Option("--allow-failed", help="Exit with 0, not 3, if some inputs could not be scored.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
     source: Annotated[
         Literal["store", "audio"],
         typer.Option(
-            "--from", help="store: the features of data/NAME that are stored, if none is lacking; audio: compute them."
+            "--from", help="store: read the features that featurize stored, if all are there; audio: compute them."
         ),
     ] = "store",
     workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 1,
@@ -184,13 +187,11 @@ def score(
     ] = None,
     over_time: Annotated[
         Path | None,
-        typer.Option(
-            help="Write a line a window too: FILE.jsonl, FILE.csv, or a FOLDER for Praat TextGrids, one a recording."
-        ),
+        typer.Option(help="Also write a line for each window: FILE.jsonl, FILE.csv, or a FOLDER for Praat TextGrids."),
     ] = None,
     skip_silence: Annotated[
         float | None,
-        typer.Option(help="Leave out windows whose power is below, dB relative to full scale, for example -50."),
+        typer.Option(help="Leave out windows with less power than this, dB relative to full scale, for example -50."),
     ] = None,
     stream: Annotated[
         int | None,
@@ -285,10 +286,12 @@ def timeline(
 @app.command(epilog="Example: sertk report exp/loso/p1-ce")
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders above them.")],
-    command: Annotated[str | None, typer.Option(help="The command that made them, for the text.")] = None,
+    command: Annotated[
+        str | None, typer.Option(help="The command that made the runs, to be named in the text.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for RESULTS.md; the system's own by default.")] = None,
     publish: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write into this RESULTS.md, a recipe's.")
+        Path | None, typer.Option(metavar="FILE", help="Also write into the RESULTS.md of a recipe.")
     ] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
@@ -303,9 +306,9 @@ def compare(
     folders: Annotated[
         list[Path], typer.Argument(help="System folders, exp/PROTOCOL/SYSTEM, run folders, or folders above them.")
     ],
-    seconds: Annotated[float, typer.Option(min=0, help="Longest of the short utterances, s.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0, help="Utterances up to this length count as short, s.")] = 10.0,
     truth: Annotated[
-        str | None, typer.Option(help="The system to agree with, by name; that of the highest UA by default.")
+        str | None, typer.Option(help="The system to agree with, by name; by default the system with the highest UA.")
     ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="The system that the others are tested against, by name; the first by default.")
@@ -333,11 +336,11 @@ def audit(
         list[str],
         typer.Argument(help="data/NAME; or, with --data, a table of folds, or train=FILE dev=FILE test=FILE."),
     ],
-    data: Annotated[Path | None, typer.Option(help="The prepared corpus that the lists are of.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The prepared corpus of the lists.")] = None,
     protocol: Annotated[list[str], typer.Option("--protocol", help="Of data/NAME; all by default.")] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Write the audit of the lists as JSON too.")] = None,
 ) -> None:
-    """Show what train, dev and test of anybody's folds share, and what each part holds."""
+    """Show what train, dev and test of any folds share, and what each part holds."""
     from sertk.stages.audit import audit_lists
 
     raise typer.Exit(3 if audit_lists(lists, data, protocol, out) else 0)
@@ -372,7 +375,7 @@ def recipe(
     work: Annotated[
         Path | None,
         typer.Option(
-            help="Where data/ and exp/ go; the recipe's folder, or here where that is read-only or installed."
+            help="Where data/ and exp/ go; by default the recipe's folder, or here if that is read-only or installed."
         ),
     ] = None,
     tag: Annotated[
@@ -424,13 +427,15 @@ def sweep(
     root: Annotated[Path | None, typer.Option(help="Folder of the corpus.")] = None,
     work: Annotated[
         Path | None,
-        typer.Option(help="Where data/ and exp/ go; of several recipes, the folder of a folder for each."),
+        typer.Option(help="Where data/ and exp/ go; with several recipes, each gets a folder in it."),
     ] = None,
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, commands at once.")
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Show how far along it is, run nothing.")] = False,
-    table: Annotated[bool, typer.Option("--table", help="Write the table of what there is, run nothing.")] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Write the table of the runs that are done, run nothing.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands, run none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,
     allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,
@@ -456,12 +461,14 @@ def sweep(
 @app.command(epilog="Example: sertk kaldi data/emodb kaldi/ --protocol loso --fold 03")
 def kaldi(
     data: DataFolder,
-    out: Annotated[Path, typer.Argument(help="Where to write; with a protocol its train/, dev/ and test/.")],
+    out: Annotated[Path, typer.Argument(help="Where to write; with --protocol, into train/, dev/ and test/.")],
     protocol: Annotated[str | None, typer.Option(help="Write the parts of a fold, and its classes.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Of the protocol, by name or #n; its only one by default.")] = None,
+    fold: Annotated[
+        str | None, typer.Option(help="Fold of the protocol, by name or #n; not needed if there is only one.")
+    ] = None,
     root: Root = None,
 ) -> None:
-    """Write a prepared corpus as a Kaldi data directory; the corpus `kaldi` reads one."""
+    """Write a prepared corpus as a Kaldi data directory. `sertk prepare kaldi` reads one."""
     from sertk.corpus.prepared import Data
     from sertk.stages.kaldi import write
 
@@ -475,7 +482,7 @@ app.add_typer(guests, name="plugins")
 @guests.command("list", epilog="Example: sertk plugins loss triplet")
 def list_plugins(
     kind: Annotated[str | None, typer.Argument(help="A kind: loss, backbone, corpus, ...")] = None,
-    name: Annotated[str | None, typer.Argument(help="One of that kind: its settings.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A name of that kind, to see its settings.")] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """List every registered name, or the settings of one. `list` may be left out: sertk plugins loss triplet."""
@@ -490,7 +497,7 @@ def new(
     name: Annotated[str, typer.Argument(help="What users will type.")],
     out: Annotated[Path, typer.Option(help="Where the folder sertk-NAME goes.")] = Path(),
 ) -> None:
-    """Write a distribution with a plugin that works at once."""
+    """Write a distribution (a package for pip) with a plugin that works at once."""
     from sertk.cli.guests import new as write
 
     root = write(kind, name, out)
@@ -499,12 +506,15 @@ def new(
 
 @guests.command(epilog="Example: sertk plugins check sertk-smooth")
 def check(
-    what: Annotated[str, typer.Argument(metavar="DISTRIBUTION|FILE.py", help="Whose plugins.")],
+    ctx: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="DISTRIBUTION|FILE.py", help="An installed distribution by name, or a Python file.")
+    ],
 ) -> None:
-    """Run the contracts of what a distribution or a file offers."""
+    """Run the contracts: tests that every plugin of a kind must pass. `sertk --debug` shows where the first fails."""
     from sertk.cli.guests import check as run
 
-    raise typer.Exit(run(what))
+    raise typer.Exit(run(what, debug=ctx.find_root().params["debug"]))
 
 
 @app.command(epilog="Example: sertk doctor")

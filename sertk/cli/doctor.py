@@ -1,4 +1,4 @@
-"""Looks for what keeps sertk from working here, and says how to fix each fault.
+"""Looks for faults of this installation, and says how to fix each one.
 
 A broken library can end the process that imports it. So all but the versions is tried in child processes, where a fault
 costs one answer and not the examination, and nothing large is imported here.
@@ -162,8 +162,13 @@ def sound(kind: str) -> str:
 
 
 def load(group: str, name: str, own: Typer) -> str:
-    """Loads what a plugin offers, unless it has a name that is taken, by our own commands too."""
+    """Loads what a plugin offers, unless it is switched off or its name is taken, by our own commands too."""
     point, *others = metadata.entry_points(group=group, name=name)
+    if group == "sertk" and os.environ.get("SERTK_PLUGINS"):
+        from sertk.plugins import is_off
+
+        if is_off(point):
+            return "switched off by SERTK_PLUGINS"
     if others or (group == "sertk.commands" and name in get_group(own).commands):
         raise ValueError(f"sertk or another plugin offers {name!r} too")
     point.load()

@@ -15,7 +15,7 @@ GUESTS = "sertk.commands"
 
 
 class ListFirst(TyperGroup):
-    """Takes words that are no command of it for arguments of its command `list`."""
+    """Gives words that name none of its commands to its command `list`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's
         """Puts `list` in front where no command is named."""
@@ -54,7 +54,7 @@ class Group(TyperGroup):
         return {point.name: point for point in entry_points(group=GUESTS)}
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
-        """Runs a command; what a user can mend is told in one message, with its exit code."""
+        """Runs a command; an error that a user can repair is printed as one message and sets the exit code."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what clusters send: stop as Ctrl-C does
         if ctx.params.get("debug"):
             return super().invoke(ctx)
@@ -73,7 +73,7 @@ class Group(TyperGroup):
 
 
 def _load(name: str) -> Any:  # noqa: ANN401 - a function or a typer app
-    """Imports what is behind a guest's command.
+    """Imports the function or app of a guest's command.
 
     Raises:
         SertkError: Where several guests offer it, or it does not load; each guest is named.
@@ -94,7 +94,7 @@ def _load(name: str) -> Any:  # noqa: ANN401 - a function or a typer app
 
 
 def _explain(error: Exception) -> int | None:
-    """Prints an error and gives its exit code; None for what typer itself tells."""
+    """Prints an error and gives its exit code; None if typer prints it itself."""
     if type(error).__module__.partition(".")[0] in ("click", "typer"):
         return None  # before torch is imported below: `sertk doctor` ends with a typer.Exit, and torch may be broken
     from sertk.core.errors import SertkError

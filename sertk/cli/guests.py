@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from sertk.core import UsageError
-from sertk.plugins import KINDS, Plugins
+from sertk.plugins import KINDS, Plugins, switch_note
 from sertk.testing import contracts
+from sertk.testing.cases import Case
 
 PYPROJECT = """\
 [build-system]
@@ -92,10 +94,20 @@ def new(kind: str, name: str, folder: Path) -> Path:
     return root
 
 
-def check(what: str) -> int:
-    """Runs the contracts of all that a distribution or a file offers, and prints one line each; 1 if one is broken.
+def check(what: str, debug: bool = False) -> int:
+    """Runs the contracts of all that a distribution or a file offers, and prints one line each.
+
+    A part with a setting that has no default cannot be made here; a line says so.
+
+    Args:
+        what: A distribution's name, or a file.
+        debug: Raise the first broken contract, to show where the plugin fails.
+
+    Returns:
+        1 if a contract is broken.
 
     Raises:
+        AssertionError: With `debug`, where a contract is broken.
         UsageError: If it offers nothing.
         SertkError: If it cannot be used.
     """
@@ -111,16 +123,42 @@ def check(what: str) -> int:
     if not parts:
         raise UsageError(
             " ".join(
-                [f"no installed distribution {what!r} offers a plugin. Give its name, or a FILE.py.", *registry.faults]
+                [
+                    f"no installed distribution {what!r} offers a plugin. Install it first: pip install -e FOLDER. "
+                    "Or check its file: sertk plugins check FILE.py.",
+                    *filter(None, [switch_note()]),
+                    *registry.faults,
+                ]
             )
         )
-    console, broken = Console(), 0
-    for case in (case for kind, name in parts for case in contracts(kind, name, plugins=registry)):
+    console, broken, skipped = Console(), 0, 0
+    for kind, name in parts:
+        if need := [one.name for one in registry.settings(kind, name) if one.default == "required"]:
+            skipped += 1
+            how = f"contracts({kind!r}, {name!r}, {{{need[0]!r}: ...}})"
+            _line(console, f"skipped {kind} {name}: it needs {', '.join(need)}. Check it in a test: {how}")
+        else:
+            broken += _check_part(console, contracts(kind, name, plugins=registry), debug)
+    counts = f"{broken} broken" + f", {skipped} not checked" * bool(skipped)
+    _line(console, counts if broken or skipped else "all contracts hold")
+    return int(bool(broken))
+
+
+def _check_part(console: Console, cases: Iterable[Case], debug: bool) -> int:
+    """Prints a line for each contract of a part, and how many are broken; what breaks several is printed once."""
+    known: list[str] = []
+    for case in cases:
         try:
             case()
-            console.print(Text(f"ok      {case.id}"), soft_wrap=True)
+            _line(console, f"ok      {case.id}")
         except AssertionError as error:
-            broken += 1
-            console.print(Text(f"broken  {case.id}: {error}", style="bold red"), soft_wrap=True)
-    console.print(f"{broken} broken" if broken else "all contracts hold")
-    return int(bool(broken))
+            if debug:
+                raise
+            said = "the same" if str(error) in known else str(error)
+            known.append(str(error))
+            _line(console, f"broken  {case.id}: {said}", "bold red")
+    return len(known)
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)

@@ -62,7 +62,9 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "init": (
         Annotated[
             Path | None,
-            typer.Option("--init", resolve_path=True, help="A bundle to continue from: its weights are the first."),
+            typer.Option(
+                "--init", resolve_path=True, help="A bundle to continue from: training starts with its weights."
+            ),
         ],
         None,
     ),

@@ -18,8 +18,8 @@ def _table(*columns: str) -> Table:
 
 
 def plugins(kind: str | None, name: str | None, files: Sequence[Path] = ()) -> None:
-    """Every registered name, those of a kind, or the settings of one."""
-    from sertk.plugins import KINDS, Plugins  # here, so that the findings need no torch
+    """Every registered name, the names of a kind, or the settings of one plugin."""
+    from sertk.plugins import KINDS, Plugins  # here, because it imports torch, and `findings` must not
 
     registry, console = Plugins(files=files), Console()
     if kind and name:
@@ -57,7 +57,7 @@ def corpora(files: Sequence[Path] = ()) -> None:
 
 
 def findings() -> int:
-    """What the doctor finds; 1 if something is wrong. The fixes stand below the table, whole, to be copied."""
+    """Prints what the doctor finds; 1 if something is wrong. The fixes follow the table, unbroken, to copy."""
     from sertk.cli.doctor import examine
 
     console, found, table = Console(), examine(), _table("", "check", "finding")

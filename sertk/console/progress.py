@@ -20,7 +20,7 @@ _subject: ContextVar[str] = ContextVar("subject", default="")
 
 @contextmanager
 def on(subject: str) -> Iterator[None]:
-    """Puts a subject in front of every line, "fold 1, seed 0" for example: the lines of several commands are mixed."""
+    """Puts a subject before every line, "fold 1, seed 0" for example: the lines of several commands are mixed."""
     before = _subject.set(f"{subject}: ")
     try:
         yield

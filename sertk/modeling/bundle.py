@@ -43,7 +43,7 @@ from sertk.modeling.decide import Decider, make_decider, resolve_decision
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.limits import check_size
 from sertk.modeling.model import Model
-from sertk.plugins import Plugins
+from sertk.plugins import Plugins, switch_note
 from sertk.settings.check import settings_of
 from sertk.settings.plain import BUNDLED, bundled
 from sertk.settings.schema import Component, Settings
@@ -684,7 +684,8 @@ def _check_plugins(
             if " sha256 " in was:
                 file = was.rpartition(" sha256 ")[0]
                 mend = f"Give the file that offers it, {was}: --plugin {shlex.quote(file)}"
-            raise SertkError(f"{where} needs the {kind} {name!r}, which no installed plugin offers. {mend}")
+            lacking = f"{where} needs the {kind} {name!r}, which no installed plugin offers."
+            raise SertkError(" ".join(filter(None, [lacking, switch_note(), mend])))
         entry = plugins.entry(kind, name)
         if " sha256 " in was and was != (now := f"{entry.distribution} {entry.version}"):
             say(f"{kind} {name!r} comes from {now} and the bundle was trained with {was}: it may compute otherwise")

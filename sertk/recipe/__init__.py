@@ -1,1 +1,1 @@
-"""A recipe: what is due, and its running."""
+"""Recipes: which steps must be done, and doing them."""

@@ -1,4 +1,4 @@
-"""Steps as commands: runs that differ in fold and seed alone share one, as many of them as run at once."""
+"""Steps as commands: runs that differ only in fold and seed share a command; there are as many as run at once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def commands(steps: Sequence[Step], jobs: int, *, force: bool) -> list[Command]:
     Args:
         steps: Of one stage.
         jobs: Commands at once: runs that could share one command are shared out among so many.
-        force: Whether to begin anew what was done.
+        force: Whether to do again what is up to date.
     """
     groups: dict[tuple[bool, tuple[str, ...]], list[Step]] = {}
     for number, step in enumerate(steps):

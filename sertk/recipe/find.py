@@ -13,7 +13,7 @@ def recipe_file(name: str) -> Path:
     """The recipe.yaml of a path, or of a packaged recipe's name.
 
     Raises:
-        UsageError: Where there is none; the nearest name is proposed.
+        UsageError: If there is no such recipe; the nearest name is proposed.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -23,7 +23,7 @@ def recipe_file(name: str) -> Path:
         return path / "recipe.yaml"
     if name in known:
         return known[name]
-    from sertk.core import UsageError, nearest  # here, for they import torch
+    from sertk.core import UsageError, nearest  # here, because they import torch
 
     raise UsageError(f"no recipe {name!r} (a folder with recipe.yaml, or a packaged name){nearest(path.name, known)}")
 

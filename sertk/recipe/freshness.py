@@ -80,7 +80,7 @@ def fresh(step: Step) -> bool:
 
 
 def stale(step: Step) -> bool:
-    """Whether a step was done with these settings, and is out of date by something else."""
+    """Whether a step was done with these settings, but something else changed since."""
     old: Document = _stamp(step)
     return old.get("settings") == digest([step.settings])
 
@@ -95,12 +95,12 @@ def remember(step: Step) -> None:
     old = _stamp(step)
     known = _known(step, old.get("known", {}))
     if old.get("known") != known:
-        with contextlib.suppress(SertkError):  # a folder that cannot be written: they are read again the next time
+        with contextlib.suppress(SertkError):  # if the folder cannot be written, the files are read again the next time
             write_json(step.stamp, {**old, "known": known})
 
 
 def files_of(step: Step) -> list[Path]:
-    """The files that it is judged by, those of bundles too; not those of its folder."""
+    """The files that decide whether it is up to date, the files of bundles too; not the files of its own folder."""
     return [step.stamp, *(file for file, _ in _files([*step.needs, *step.makes]))]
 
 
@@ -109,7 +109,7 @@ def _same(old: Document, now: Fingerprint) -> bool:
 
 
 def _stamp(step: Step) -> Document:
-    """What was written down when a step was done; nothing where it was not."""
+    """What was written down when a step was done; empty if it was not done."""
     try:
         return read_json(step.stamp, "", Form({"makes": list[str]}, {"known": Mapping[str, str]}))
     except SertkError:
@@ -127,7 +127,7 @@ def _known(step: Step, known: Mapping[str, str] = NOTHING) -> dict[str, str]:
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Each file, those of bundles too, with its size, time and inode, which change when it does; "" where it is not."""
+    """Each file, of bundles too, with its size, time and inode, which change when it does; "" if it is missing."""
     for path in paths:
         for file in bundle.files(path) if path.is_dir() else [path]:
             yield file, facts_of(file)

@@ -25,7 +25,7 @@ def installed() -> list[str]:
 
 
 def facts_of(path: Path) -> str:
-    """Size, time and inode of a file, which change when it does; "" where there is none."""
+    """Size, time and inode of a file, which change when it does; "" if there is no file."""
     stat = path.stat() if path.is_file() else None
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}" if stat else ""
 
@@ -33,7 +33,7 @@ def facts_of(path: Path) -> str:
 def listing(root: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of every file below a folder: cheap to take, and it changes when the corpus does."""
     found, folders = list[tuple[str, int, int]](), [""] if root.is_dir() else []
-    for folder in folders:  # it grows
+    for folder in folders:  # the list grows in the loop
         with contextlib.suppress(PermissionError), os.scandir(root / folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
@@ -46,18 +46,18 @@ def listing(root: Path) -> list[tuple[str, int, int]]:
 
 def hub_copy(name: str) -> Path:
     """Where this machine keeps what has this name on the Hugging Face hub."""
-    from huggingface_hub.constants import HF_HUB_CACHE  # here, for it takes its time
+    from huggingface_hub.constants import HF_HUB_CACHE  # here, because the import is slow
 
     return Path(HF_HUB_CACHE, "models--" + name.replace("/", "--"))
 
 
 def look(path: Path) -> str:
-    """What a path looks like: of a file its facts, of a folder where it is and the files below it; "" for nothing."""
+    """What a path looks like: the facts of a file, or the place and the files of a folder; "" if nothing is there."""
     return key_of([path.resolve(), listing(path)]) if path.is_dir() else facts_of(path)
 
 
 def changed(path: Path) -> int:
-    """When a file, or one below a folder, was changed last, in ns; 0 for nothing."""
+    """When a file, or one below a folder, was changed last, in ns; 0 if nothing is there."""
     files = [path / name for name, *_ in listing(path)] if path.is_dir() else [path]
     return max((file.stat().st_ctime_ns for file in files if file.is_file()), default=0)
 

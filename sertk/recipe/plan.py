@@ -70,7 +70,7 @@ def stage_of(text: str) -> str:
     """A stage by number or name.
 
     Raises:
-        UsageError: Where there is none.
+        UsageError: If there is no such stage.
     """
     if text.isdigit() and 1 <= int(text) <= len(STAGES):
         return STAGES[int(text) - 1]
@@ -103,7 +103,7 @@ class Plan:
         for word, given_one in (("fold", given.fold), ("seed", given.seed)):
             if given_one:
                 place, instead = given.at(word), f"--{word}, or {word}s"
-                raise UsageError(f"{place}{word} is of one run, and a recipe makes many. Give {instead}.")
+                raise UsageError(f"{place}{word} is a setting of one run, and a recipe makes many. Give {instead}.")
         self.settings, _ = with_losses(self.plugins, given, named)
         with given.located("corpus"):
             self._corpus: Corpus = self.plugins.make("corpus", self._spec)
@@ -130,7 +130,7 @@ class Plan:
 
     @cached_property
     def computed(self) -> Settings:
-        """The settings with what is frozen put as a feature."""
+        """The settings, with a frozen backbone turned into a feature."""
         return with_frozen(self.plugins, self.settings)
 
     @property
@@ -145,20 +145,20 @@ class Plan:
         return self._rules().aux
 
     def steps(self, stage: str) -> list[Step] | None:
-        """The steps of a stage; None where they follow from a corpus that is not prepared yet."""
+        """The steps of a stage; None if they depend on a corpus that is not prepared yet."""
         if stage in ("train", "score", "report") and self._folds() is None:
             return None
         made: Iterator[Step] = getattr(self, f"_{stage}")()
         return list(made)
 
     def check_before(self, stage: str) -> None:
-        """Refuses a stage that would read what is not there yet.
+        """Refuses a stage whose inputs are not there yet.
 
         Raises:
             SertkError: There; it says which command comes first.
         """
         for earlier in READS.get(stage, ()):
-            steps = self.steps(earlier) if earlier != "prepare" else None  # which would ask for the corpus folder
+            steps = self.steps(earlier) if earlier != "prepare" else None  # the steps of prepare need the corpus folder
             made = self._prepared() if steps is None else [path for step in steps for path in step.makes]
             lacking = next((path for path in made if not path.exists()), None)
             if lacking:
@@ -225,7 +225,7 @@ class Plan:
 
     @cached_property
     def _stores(self) -> list[Store]:
-        """Of the cached features; none where only commands are printed and a checkpoint is not at hand."""
+        """The cached features; empty if only commands are printed and a checkpoint is not on this machine."""
         s = self.computed
         depends = (s.audio, s.inputs, s.augment, s.on_augment, s.plugins)
         key = digest([str(self._data), *map(plain, depends)])
@@ -266,7 +266,7 @@ class Plan:
 
     def _folds(self) -> list[str] | None:
         """The folds by name; None where the corpus decides on them and is not prepared yet."""
-        if self.folds_file.exists():  # what is not here of the corpus has no fold
+        if self.folds_file.exists():  # utterances that are missing here have no fold
             return list(protocols.load(self.folds_file).folds)
         return folding.names(self._rules())
 
@@ -275,13 +275,15 @@ class Plan:
         return protocols.from_file(file) if file else self._corpus.protocols[self.protocol]
 
     def _file(self) -> Path | None:
-        """The file that states the protocol, where it is not one of the corpus's; beside the recipe, or from here."""
+        """The file of a protocol that the corpus does not have: beside the recipe, or relative to here."""
         path = Path(self.settings.protocol or "")
         if path.suffix not in protocols.YAML:
             return None
         beside = self._path.parent / path
         if not beside.is_file() and not path.is_file():
-            raise UsageError(f"protocol {str(path)!r} is neither {beside.resolve()} nor {path.resolve()}.")
+            raise UsageError(
+                f"protocol {str(path)!r} was not found: there is neither {beside.resolve()} nor {path.resolve()}."
+            )
         return (beside if beside.is_file() else path).resolve()
 
     @property
@@ -328,7 +330,7 @@ class Plan:
             yield Step("train", words, stamp, settings, needs, makes, reads=reads, run=run, together=several)
 
     def _places(self) -> dict[str, list[tuple[str, int, int]]]:
-        """The files of checkpoints that the settings name by their folder: one may be changed there."""
+        """The files of checkpoints that the settings name by folder: somebody may change them."""
         return {place: listing(Path(place)) for place in self._checkpoints() if Path(place).is_dir()}
 
     def _checkpoints(self) -> list[str]:
@@ -337,7 +339,7 @@ class Plan:
         return [place for kind, one in both for place in self.plugins.places(kind, one)]
 
     def inputs(self) -> list[Path]:
-        """The files and folders that this was made of, by the names that were given, of which any may be a link.
+        """The files and folders that this was made of, by the names that were given; each may be a link.
 
         What is named as on a hub is looked for on this machine alone.
         """
@@ -357,9 +359,15 @@ class Plan:
             scores = out / scores_file(part)
             own = [] if part == "test" else ["--part", part]
             several = ["score", str(self.system), str(self._data), *own, *how]
-            words = [*several, "--fold", fold, "--seed", seed]  # not as a bundle: of a run it is noted why it failed
+            words = [
+                *several,
+                "--fold",
+                fold,
+                "--seed",
+                seed,
+            ]  # as a run and not as a bundle: then it is written down why a run failed
             makes = [scores, beside(scores, "metrics", ".json")]
-            needs = [*self._facts(), out / "model", *map(Path, s.plugins)]  # a file may have metrics
+            needs = [*self._facts(), out / "model", *map(Path, s.plugins)]  # a plugin file may offer metrics
             stamp = out / (".score.json" if part == "test" else f".score-{part}.json")
             yield Step("score", words, stamp, [], needs, makes, run=(fold, seed), together=several)
 

@@ -18,15 +18,15 @@ from sertk.recipe import find
 from sertk.recipe.look import changed, guests, installed, key_of, look
 
 BEGAN = time.time_ns() - 20_000_000
-"""A moment before anything was read that decides, for this comes first; clocks of file systems go in steps of ms."""
+"""A time before anything was read, because this module comes first; clocks of file systems go in steps of ms."""
 ORDINARY = ("copy", "dry_run", "force", "publish")
-"""Options of calls that do more than what is due."""
+"""Options of calls that do more than the steps that are not up to date."""
 VARIABLES = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "XDG_CACHE_HOME", "HOME", "RANK", "WORLD_SIZE")
-"""What the names of environment variables begin with that say where checkpoints are, or how many processes run."""
+"""How names of environment variables begin that say where checkpoints are, or how many processes run."""
 
 
 def record_of(name: str, work: Path | None, **options: object) -> Path | None:
-    """Where the record of a call is kept; None for a call that always goes the ordinary way.
+    """Where the record of a call is kept; None for a call that is always made in full.
 
     Args:
         name: Of the recipe, as it was given.
@@ -43,7 +43,7 @@ def record_of(name: str, work: Path | None, **options: object) -> Path | None:
 
 
 def nothing_to_do(record: Path) -> bool:
-    """Says what the ordinary way would say, where all looks as in the record; gives whether it does."""
+    """Prints what the full call would print, if all looks as in the record; returns whether it does."""
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -78,7 +78,7 @@ def looks(inputs: Iterable[Path], others: Iterable[Path]) -> dict[str, str]:
 
 def leave(record: Path, found: Mapping[str, str], says: Sequence[str]) -> None:
     """Writes the record of a call that has nothing to do."""
-    from sertk.core.files import write_text  # here, for it imports torch
+    from sertk.core.files import write_text  # here, because it imports torch
 
     content = {"schema": 1, "says": says, "installed": _installed(), "looks": found}
     write_text(record, json.dumps(content, indent=1) + "\n")

@@ -18,11 +18,11 @@ from sertk.training import distributed
 from sertk.training.assemble import rehearse
 
 ALONE = ("prepare", "featurize", "report")
-"""Stages that are one command, which shares its work out by itself."""
+"""Stages that are one command, which divides its work among processes itself."""
 
 
 def run(path: Path, ask: Ask, record: Path | None = None) -> int:
-    """Runs the stages asked for; gives the exit code of the first that fails, or 0.
+    """Runs the chosen stages; returns the exit code of the first that fails, or 0.
 
     Args:
         path: recipe.yaml.
@@ -60,7 +60,7 @@ def run(path: Path, ask: Ask, record: Path | None = None) -> int:
             for note in plan.notes():  # said by prepare, far above the table
                 say(f"{plan.title}: {note}")
     if record:
-        with contextlib.suppress(SertkError, OSError):  # without one the next call goes the ordinary way
+        with contextlib.suppress(SertkError, OSError):  # without a record the next call is made in full
             _record(plan, stages, record)
     return 0
 
@@ -70,7 +70,7 @@ def _record(plan: Plan, stages: Sequence[str], record: Path) -> None:
     steps = {stage: plan.steps(stage) or () for stage in stages}
     every = [step for some in steps.values() for step in some]
     files = [plan.folds_file, *(file for step in every for file in files_of(step))]
-    # a call looks first and judges then: what changes meanwhile is seen by one of the two
+    # first look, then judge: a change in between is seen by one of the two
     found = quick.looks(plan.inputs(), [*files, *(step.folder for step in every if step.folder)])
     if found and all(map(fresh, every)):
         quick.leave(record, found, [_skipped(stage, len(some), some) for stage, some in steps.items() if some])
@@ -79,7 +79,7 @@ def _record(plan: Plan, stages: Sequence[str], record: Path) -> None:
 def run_stage(
     ask: Ask, jobs: int, stage: str, steps: Sequence[Step], todo: Sequence[Step], launcher: Launcher
 ) -> list[int]:
-    """Does those steps of a stage that are due, or prints their commands.
+    """Does the steps of a stage that are not up to date, or prints their commands.
 
     Args:
         ask: What the user asked.

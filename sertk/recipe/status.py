@@ -49,7 +49,7 @@ def _words(counts: Mapping[str, int]) -> str:
 
 
 def _left(runs: Mapping[str, Mapping[Path, str]]) -> list[float | None]:
-    """Seconds of each run that is not done: the mean of its row's, else of all rows'; None where none is done."""
+    """Seconds that each open run will take: the mean of its row, else of all rows; None if no run is done."""
     known = {row: list(_seconds(states)) for row, states in runs.items()}
     every = [seconds for own in known.values() for seconds in own]
     found: list[float | None] = []
@@ -60,7 +60,7 @@ def _left(runs: Mapping[str, Mapping[Path, str]]) -> list[float | None]:
 
 
 def _seconds(folders: Mapping[Path, str]) -> Iterator[float]:
-    """What the training of each run took that was trained."""
+    """Seconds of training of each run that was trained."""
     for folder in folders:
         if (folder / "cost.json").exists():
             yield read_json(folder / "cost.json", AGAIN, Form({"seconds": float}))["seconds"]

@@ -28,7 +28,7 @@ def sweep_files(name: str) -> list[Path]:
     """The files of a sweep: of its path, of RECIPE/NAME, or all recipes' of that NAME.
 
     Raises:
-        UsageError: Where there is none; the nearest name is proposed.
+        UsageError: If there is no such sweep; the nearest name is proposed.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -57,7 +57,9 @@ class SweepPlan:
         self.path, self.ask, self._rows, self._other = path.resolve(), ask, rows, recipe
         named = [*ask.choices.overrides(), *["losses"] * bool(ask.choices.loss)]
         if ask.choices.system or "system" in named:
-            raise UsageError("--system is of a recipe; the rows of a sweep name their systems. Choose rows with --row.")
+            raise UsageError(
+                "--system is an option of a recipe; the rows of a sweep name their systems. Choose rows with --row."
+            )
         self.sweep: Sweep = files.load(path)
         self._own = self.path.parent / self.sweep.recipe
         twice = next((name for name in named for one in self.sweep.swept if files.same(name, one)), None)
@@ -70,7 +72,7 @@ class SweepPlan:
         self.jobs = self.plans[0][1].jobs
 
     def steps(self, stage: str) -> list[Step] | None:
-        """The steps of a stage, each once; None where they follow from a corpus that is not prepared yet.
+        """The steps of a stage, each once; None if they depend on a corpus that is not prepared yet.
 
         Raises:
             UsageError: Where two rows would write different files to one place.
@@ -95,7 +97,7 @@ class SweepPlan:
 
     @property
     def files(self) -> list[Path]:
-        """The plugin files of all rows: those of the recipe that are trusted too."""
+        """The plugin files of all rows, with the trusted ones of the recipe."""
         return list(dict.fromkeys(Path(file) for _, plan in self.plans for file in plan.settings.plugins))
 
     @property
@@ -116,7 +118,7 @@ class SweepPlan:
 
     @property
     def notes(self) -> list[str]:
-        """What the runs have that the file does not say."""
+        """The settings of the runs that are not in the file."""
         plan = self.plans[0][1]
         asked = [anywhere(word) for word in (*self.ask.choices.words(), *self._words(work=False))]
         known, run = plan.folds or [], list(dict.fromkeys(fold for fold, _ in plan.places))
@@ -124,7 +126,7 @@ class SweepPlan:
         return [*folds, *([f"asked for with `{shlex.join(asked)}`"] if asked else [])]
 
     def command(self) -> list[str]:
-        """The words of the command that makes the table of what there is."""
+        """The words of the command that makes the table of the runs that are done."""
         work = ["--work", str(self.ask.work.resolve())] if self.ask.work else []
         plugin = [word for file in self.ask.choices.plugin for word in ("--plugin", str(file))]
         trust = ["--trust"] if self.ask.choices.trust else []
@@ -174,7 +176,7 @@ class SweepPlan:
             "encoder": _encoder(plan.settings.backbone),
         }
         other = [what for what, value in theirs.items() if value != ours[what]]
-        if "corpus" in other and "protocol" in other:  # which has protocols of its own
+        if "corpus" in other and "protocol" in other:  # another corpus has its own protocols
             other.remove("protocol")
         return ", ".join(f"another {what}" for what in other)
 

@@ -24,7 +24,7 @@ from sertk.training.assemble import rehearse
 
 
 def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Literal["run", "status", "table"]) -> int:
-    """Runs a sweep, shows how far along it is, or makes the table of what there is.
+    """Runs a sweep, shows how far along it is, or makes the table of the runs that are done.
 
     Args:
         name: Its file, RECIPE/NAME, or a NAME that several recipes have, of which the tables are put together.
@@ -87,13 +87,13 @@ def _run(plan: SweepPlan) -> int:
 
 
 def _table(plans: Sequence[SweepPlan], out: Path) -> None:
-    """Writes the table of what there is; several sweeps are put together into one."""
+    """Writes the table of the runs that are done; several sweeps become one table."""
     parts = [Part(plan.corpus, plan.sweep, plan.lines, plan.notes) for plan in plans]
     tabulate(parts, out, list(dict.fromkeys(file for plan in plans for file in plan.files)))
 
 
 def _rehearse(plan: SweepPlan) -> None:
-    """Makes the metric of every cell and the model of every row, so that what is wrong is said before anything is run.
+    """Makes the metric of every cell and the model of every row, so that errors come before anything is run.
 
     Raises:
         UsageError: See `Measure` and `rehearse`; the cell or the row is named.

@@ -58,7 +58,7 @@ def facts(sheet: Sheet, notes: Sequence[str]) -> list[str]:
 
     Args:
         sheet: The sweep, with its figures made.
-        notes: Of whoever asks for the table.
+        notes: Notes of the caller.
     """
     said = [*_cells(sheet), *_protocols(sheet), *_sources(sheet), *notes, *sheet.notes, *_missing(sheet)]
     where = f"{sheet.corpus}: " if sheet.corpus else ""

@@ -19,7 +19,7 @@ from sertk.results.systems import System, labelled_by
 from sertk.settings.sweep import Cell
 
 MEAN = "mean"
-"""The column after those of the folds or speakers."""
+"""The column after the columns of the folds or speakers."""
 
 
 class Figures(NamedTuple):
@@ -51,7 +51,7 @@ def chance_figures(cell: Cell, other: Outcome | None, measure: Measure, measures
 
     Args:
         cell: Which utterances count, and how they are put together.
-        other: A line with runs; None where there is none.
+        other: A line with runs, or None.
         measure: The cell's metric.
         measures: Says so if it fails.
     """
@@ -81,7 +81,7 @@ def metric_figures(cell: Cell, own: Outcome, truth: Outcome | None, measure: Mea
         measures: Says so if it fails.
 
     Raises:
-        SertkError: If an utterance lacks its speaker or its duration, and the cell asks for it.
+        SertkError: If an utterance has no speaker or no duration, and the cell needs it.
     """
     theirs = None if truth is None else {(run.fold, run.seed): run for run in truth.parts[cell.part].runs}
     runs = [run for run in own.parts[cell.part].runs if theirs is None or (run.fold, run.seed) in theirs]

@@ -30,7 +30,7 @@ class Cost:
 
     @property
     def suffix(self) -> str:
-        """Its unit, as it stands behind the title of an axis."""
+        """Its unit, as it is written after the title of an axis."""
         return " (s)" if self._seconds else ""
 
     def text(self, *values: float | None) -> str:
@@ -95,7 +95,7 @@ of a dev score and a cost there is neither."""
 
 @dataclass(frozen=True)
 class Column:
-    """A column, with those of the maximum and of the paper that belong to it.
+    """A column, with the columns of its maximum and of the paper's value.
 
     Attributes:
         title: Its heading.
@@ -126,7 +126,7 @@ class Column:
             yield f"{self.title} difference", {label: self._difference_text(one) for label, one in printed.items()}
 
     def text(self, value: Value) -> str:
-        """The mean over seeds ± the deviation, or what stands in its place."""
+        """The mean over seeds ± the deviation, or the text that is shown instead."""
         if value.quoted:
             return self._printed_text(value)
         if value.same:

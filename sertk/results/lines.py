@@ -77,7 +77,7 @@ class _Columns:
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """Size and time of a file; None where it is missing, which reading it tells."""
+    """Size and time of a file; None if it is missing; the error comes when it is read."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -122,7 +122,7 @@ def _check(line: Document, classes: Sequence[str], where: str) -> None:
         if len(line[word]) != len(classes):
             raise InputError(f"{where}: {word} has {len(line[word])} values for {len(classes)} classes. {SCORE}")
     if line["decision"] not in classes:
-        raise InputError(f"{where}: decision {line['decision']!r} is none of {', '.join(classes)}. {SCORE}")
+        raise InputError(f"{where}: decision {line['decision']!r} is not one of {', '.join(classes)}. {SCORE}")
 
 
 def _check_ids(path: Path, hashes: array[int]) -> None:

@@ -15,7 +15,7 @@ from sertk.core import CountMetric, Metric, Scores, SertkError, UsageError
 from sertk.plugins import Plugins, Spec, split
 
 TITLES = {"wa": "WA", "ua": "UA", "precision": "precision", "recall": "recall", "f1": "F1"}
-"""How ours are shown, and the order in which they come first."""
+"""The names of our metrics as they are shown, in order; they come before others."""
 OURS = (
     "WA is accuracy, UA is the mean class recall (UAR); precision, recall and F1 are macro means. Percent, 0 to 100, "
     "higher is better."
@@ -76,7 +76,9 @@ class Measure:
             SertkError: If the metric fails or gives no finite float; it is named.
         """
         try:
-            found: object = self._metric(scores.own())  # one that writes would change what the next reads
+            found: object = self._metric(
+                scores.own()
+            )  # a copy: a metric that changes it must not change it for the next
         except (Exception, SystemExit) as error:  # as above
             raise self._failed("fails", error) from error
         if not isinstance(found, float) or not math.isfinite(found):
@@ -116,12 +118,12 @@ class Measure:
 
     @property
     def suffix(self) -> str:
-        """Its unit, as it stands behind the title of an axis."""
+        """Its unit, as it is written after the title of an axis."""
         return " (percent)" if self.percent else ""
 
     @property
     def scale(self) -> tuple[int, int]:
-        """By what its figures are multiplied where they are shown, and their decimals."""
+        """The factor of its figures when they are shown, and their decimals."""
         return (100, 2) if self.percent else (1, 4)
 
     def text(self, *values: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Scored runs on disk: how they are found, and which of them may stand side by side."""
+"""Scored runs on disk: how they are found, and which of them may be compared."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Run:
         """Its score lines.
 
         Raises:
-            SertkError: If there are none, or they are not those that its metrics.json counts.
+            SertkError: If there are no scores, or not as many as its metrics.json counts.
             InputError: If a score line lacks something or an id comes twice.
         """
         path = self.folder / self.lines
@@ -135,8 +135,8 @@ def trained_as(bundle: Document) -> Record:
     """
     training: Document = bundle.get("training") or {}
     own: Document = bundle["protocol"]
-    told = {"corpus": own["corpus"], "protocol": own["name"], "fold": own["fold"], "hash": own["hash"]}
-    return {**told, **{word: training.get(word) for word in ("system", "settings", "seed")}}
+    named = {"corpus": own["corpus"], "protocol": own["name"], "fold": own["fold"], "hash": own["hash"]}
+    return {**named, **{word: training.get(word) for word in ("system", "settings", "seed")}}
 
 
 def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
@@ -146,7 +146,7 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
         folders: Run folders, system folders, or anything above them.
 
     Returns:
-        The runs by the folder of their system, in the order given; those of a system are sorted by fold and seed. In
+        The runs by the folder of their system, in the order given; within a system they are sorted by fold and seed. In
         the layout of recipes (SYSTEM/fold=F/seed=S) it is SYSTEM; else the deepest folder that holds all of them.
 
     Raises:
@@ -183,7 +183,7 @@ def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:
 
 
 def _paths(folders: Iterable[Path]) -> Iterator[Path]:
-    """Every metrics.json in and below folders, but for hidden ones: what is being deleted lies in those."""
+    """Every metrics.json in and below folders, but for hidden ones: they hold what is being deleted."""
     for folder in map(Path.resolve, folders):
         for path in sorted(folder.rglob("metrics.json")):
             if not any(part.startswith(".") for part in path.relative_to(folder).parts):
@@ -207,7 +207,7 @@ def run_of(path: Path) -> Run:
         )
     wide = len(metrics["classes"])
     if len({*metrics["classes"]}) < wide or [len(row) for row in metrics["confusion"]] != [wide] * wide:
-        raise SertkError(f"{path}: its confusion counts are not those of its {wide} classes. {SCORE}")
+        raise SertkError(f"{path}: its confusion counts do not fit its {wide} classes. {SCORE}")
     lines = "scores.jsonl" if path.name == METRICS["test"] else path.name.replace(".metrics.json", ".jsonl")
     return Run(path.parent, metrics, trained, lines)
 
@@ -235,7 +235,7 @@ def check_one_system(system: Path, runs: Sequence[Run]) -> None:
         if same is not run:
             raise SertkError(
                 f"{same.folder} and {run.folder} are both fold {run.fold}, seed {run.seed} of one system, and it would "
-                "count twice. Leave one of them out; two systems of an older sertk are told apart in folders "
+                "count twice. Leave one of them out; two systems of an older sertk are kept apart in folders "
                 "SYSTEM/fold=F/seed=S."
             )
 
@@ -255,7 +255,7 @@ def lacking(runs: Sequence[Run], every: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def failures(runs: Sequence[Run]) -> list[str]:
-    """A sentence on the inputs of runs that could not be scored, and that no figure counts; none if there are none."""
+    """A sentence on inputs of runs that could not be scored and count in no figure; no sentence if all were scored."""
     failed = [run for run in runs if run.metrics.get("failed")]
     if not failed:
         return []

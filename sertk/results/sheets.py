@@ -34,7 +34,7 @@ class Sheet:
     """A sweep over one corpus.
 
     Args:
-        corpus: Its title, put in front of every heading; "" where there is one corpus alone.
+        corpus: Its title, put before every heading; "" if there is only one corpus.
         sweep: The sweep.
         lines: Its lines.
         plugins: Where the metrics are registered.
@@ -56,7 +56,7 @@ class Sheet:
         self.notes: list[str] = []
 
     def title(self, *words: str) -> str:
-        """A heading: the corpus, where there are several, and what it is of."""
+        """A heading: the corpus, if there are several, and the subject."""
         return " ".join(filter(None, [self.corpus, *words]))
 
     def columns(self) -> list[Column]:
@@ -147,7 +147,7 @@ class Sheet:
         return Column(self.title(title, name), kind, unit, values)
 
     def _printed(self, title: str, own: Outcome) -> Mapping[str, float]:
-        """What was printed of a cell of a line, by the name of a fold or speaker ("" for the whole)."""
+        """The paper's printed values of a cell, by the name of a fold or speaker ("" for the whole)."""
         row = self.sweep.rows[own.line.row]
         found = (row.quoted or row.paper).get(title, {})
         return {str(name): value for name, value in found.items()} if isinstance(found, Mapping) else {"": found}

@@ -51,6 +51,6 @@ def summarize(system: System, measure: Measure, measures: Measures) -> Summary:
 
 
 def mean(values: Collection[float | None]) -> float | None:
-    """The mean of figures; None if one could not be had, or there are none."""
+    """The mean of figures; None if one is missing, or the list is empty."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known and len(known) == len(values) else None

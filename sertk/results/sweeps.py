@@ -1,4 +1,4 @@
-"""Sweeps on disk: their lines, and what there is of each."""
+"""Sweeps on disk: their lines, and the runs of each."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def outcomes(lines: Sequence[Line], parts: Sequence[str]) -> list[Outcome]:
 
     Args:
         lines: The lines.
-        parts: The parts whose scores are asked for.
+        parts: The parts whose scores are wanted.
 
     Raises:
         SertkError: On runs that do not go together: of other folds, of other settings, not of the fold or the seed

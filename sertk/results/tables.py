@@ -19,7 +19,7 @@ LATEX = {
     **{sign: f"${sign}$" for sign in "+<>|"},
     **{"±": r"$\pm$", "–": "--", "†": r"$\dagger$", "×": r"$\times$", "−": "$-$"},
 }
-"""What LaTeX would read otherwise, or may have no letter for."""
+"""Characters that have a meaning in LaTeX, or that its fonts may lack."""
 
 
 def runs_table(system: System, measures: Measures) -> list[str]:
@@ -107,7 +107,7 @@ def latex(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """A text for LaTeX: what has a meaning there is spelled, signs are signs of mathematics."""
+    """A text for LaTeX: special characters are escaped, signs are set as mathematics."""
     plain = "".join(LATEX.get(sign, sign) for sign in text)
     plain = re.sub(r"^-(?=\d)", "$-$", plain)
     return f"{{}}{plain}" if plain[:1] in ("[", "*") else plain  # after a line's end they would be its options

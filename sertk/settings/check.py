@@ -28,7 +28,7 @@ class Place(NamedTuple):
     Attributes:
         name: Its dotted name.
         places: FILE:LINE of the settings that were given, by dotted name.
-        partial: Whether it is in a part of settings, where another layer has what is lacking; nothing is made of it.
+        partial: Whether these are only some of the settings, and another layer has the others; then nothing is made.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Place(NamedTuple):
         return self._replace(name=f"{self.name}.{word}".lstrip("."))
 
     def refuse(self, what: str) -> UsageError:
-        """The error of this value, with the file and line that gave it, or what holds it."""
+        """The error of this value, with the file and line of it, or of the group that holds it."""
         return UsageError(f"{given_at(self.name, self.places)}{what}")
 
 
@@ -67,7 +67,7 @@ def group_of(kind: type[T], tree: Mapping[str, Any], places: Mapping[str, str]) 
 
 
 def check_part(tree: Mapping[str, Any], places: Mapping[str, str]) -> None:
-    """Checks a tree that is a part of settings, such as those of a recipe for one system, each value by itself.
+    """Checks some settings alone, such as the settings of a recipe for one system, each value by itself.
 
     Raises:
         UsageError: See `settings_of`.
@@ -84,7 +84,7 @@ def _refuse_contradictions(s: Settings) -> None:
     t, crop = s.train, s.crop
     odd = next((name for name in s.inputs if not NAME.fullmatch(name)), None)
     wrong = {
-        "inputs": odd is not None and f"{odd!r} is no name of an input: it has letters, digits, '_' and '-'.",
+        "inputs": odd is not None and f"{odd!r} cannot name an input. Use letters, digits, '_' and '-'.",
         "folds": not s.folds and "folds is empty, so nothing would be run. Name folds, or write all.",
         "seeds": not s.seeds and "seeds is empty, so nothing would be run. Give at least one.",
         "losses": not s.losses and "losses is empty, so nothing would be trained. Name one, for example ce.",
@@ -122,7 +122,7 @@ def _group(kind: type[T], tree: object, at: Place, more: Mapping[str, Any]) -> T
 
 
 def _needed(one: Any) -> bool:  # noqa: ANN401 - a dataclass field
-    return one.default is one.default_factory  # both are the mark for "none"
+    return one.default is one.default_factory  # without a default, both are the same marker
 
 
 def _made(kind: type[T], values: Mapping[str, Any], at: Place) -> T:
@@ -150,7 +150,7 @@ def _value(hint: Any, value: object, at: Place, about: Note, *, null: bool = Fal
         if value is None:
             raise at.refuse(f"{at.name} is null. It must be {type_words(hint)}.")
         at = at._replace(partial=False)  # lists do not merge: each item is whole
-        if not isinstance(value, list | tuple):  # a single one stands for a list of one
+        if not isinstance(value, list | tuple):  # one item stands for a list of one item
             return (_value(arguments[0], value, at, about),)
         items = [(at._replace(name=f"{at.name}[{i}]") if len(value) > 1 else at, one) for i, one in enumerate(value)]
         return tuple(_value(arguments[0], one, place, about) for place, one in items)

@@ -28,11 +28,11 @@ from sertk.settings.values import component_of
 
 CONF = Path(__file__).with_name("conf")
 LATER = {"plugins", "head", "sampler", "class_weights"}
-"""Settings that came after the first saved configs, which have all others."""
+"""Settings that the first saved configs do not have; they have all others."""
 YAML_BYTES, NESTED, VALUES = 2**20, 50, 20_000
 """Bytes of a file of settings that is read, how deep it may be, and values that it may have, aliases written out."""
 TAGS = ("!ref", "!copy")
-"""Of HyperPyYAML's tags those that make values of values; the others run code."""
+"""The tags of HyperPyYAML that compute values from values; its other tags run code."""
 
 
 class Layer(NamedTuple):
@@ -56,7 +56,7 @@ def system_file(name: str) -> Path:
     """The file of a system, given its name or a path.
 
     Raises:
-        UsageError: Where there is none; the nearest name is proposed.
+        UsageError: If there is no such system; the nearest name is proposed.
     """
     if name.endswith((".yaml", ".yml")):
         return Path(name)
@@ -89,7 +89,7 @@ def read(path: Path) -> CommentedMap:
 
 
 def _refuse_tags(path: Path, text: str) -> None:
-    """Refuses tags before anything acts on one, and what is small to write and large to read.
+    """Refuses tags before anything acts on one, and small files that become very large when they are read.
 
     Raises:
         UsageError: On any tag but `TAGS`, on nesting, and on aliases that repeat each other; with file and line.
@@ -179,7 +179,7 @@ def sources(system: str, config: Path) -> list[Path]:
 
 
 def _with_what_was_chosen(saved: Settings) -> Settings:
-    """A saved config names every setting; given is what is not at its default."""
+    """The settings that differ from their defaults, of a saved config, which names every setting."""
     defaults = Settings()
     same = {name for name in fields_of(Settings) if getattr(saved, name) == getattr(defaults, name)}
     return replace(saved, places={name: place for name, place in saved.places.items() if name not in same})
@@ -249,7 +249,7 @@ def where_given(where: Path | str, tree: CommentedMap) -> dict[str, str]:
 
 
 def _check_systems(layers: Sequence[Layer], recipe: Path | None) -> None:
-    """Checks the settings that a recipe has for some systems alone, those of systems that are not run too.
+    """Checks the settings that a recipe has for some systems only, also of systems that are not run.
 
     Raises:
         UsageError: Where one is wrong; where another layer than the recipe has any.
@@ -290,7 +290,7 @@ def _nest(overrides: Mapping[str, Any]) -> CommentedMap:
 
 
 def _trusted(layers: Sequence[Layer], given: Sequence[Path], *, trust: bool) -> list[str]:
-    """The plugin files of a run, in full: those that a document names and that may be run, and those of `--plugin`.
+    """The full paths of the plugin files of a run: named in a document and trusted, or given with `--plugin`.
 
     Raises:
         UsageError: Where a document names one that is not trusted, or what is no list of files.
@@ -330,15 +330,15 @@ def _resolved(tree: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, A
     """
     text = dumped(tree)
     try:
-        # of HyperPyYAML only what resolves `TAGS`: the loader behind it makes objects, and no tag is left for it
+        # HyperPyYAML only resolves `TAGS`: its loader could make objects, but no other tag reaches it
         found: dict[str, Any] = YAML(typ="safe", pure=True).load(resolve_references(text))
-    except Exception as error:  # whatever a reference of the user's runs into
+    except Exception as error:  # a reference in the user's file can fail in any way
         raise UsageError(f"{_blamed(tree, places, str(error))}a !ref cannot be resolved: {error}") from error
     return found
 
 
 def _blamed(tree: Mapping[str, Any], places: Mapping[str, str], message: str) -> str:
-    """FILE:LINE of the reference that an error speaks of; of some reference where it names none."""
+    """FILE:LINE of the reference that an error names; of some reference if it names no reference."""
     said = {name: " ".join(tags_in(_at(tree, name))) for name in places}
     tagged = {name: text for name, text in said.items() if text}
     meant = [name for name, text in tagged.items() if any(f'"{one}"' in message for one in re.findall("<(.*?)>", text))]
@@ -370,7 +370,7 @@ def dump(settings: Settings, path: Path) -> None:
 
 
 def dumped(document: Mapping[str, Any], *, flow: bool = False) -> str:
-    """A document as YAML text; its values in flow style (`{a: 1}`) where asked for."""
+    """A document as YAML text; its values in flow style (`{a: 1}`) if `flow` is set."""
     text = io.StringIO()
     writer = YAML()
     writer.width = 1000 if flow else 120

@@ -1,4 +1,4 @@
-"""What a command line says of a run: as settings to merge, and as the words to say it again."""
+"""The options of a command line that set a run: as settings to merge, and as words of another command."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Choices:
     trust: bool = False
 
     def losses(self) -> tuple[LossTerm, ...]:
-        """The named losses; they stand apart, for the system's own may stay beside them."""
+        """The named losses; they are kept apart, because losses of the system may stay beside them."""
         if not self.loss:
             return ()
         return settings_of({"losses": list(self.loss)}, {"losses": "the command line"}).losses
@@ -92,7 +92,7 @@ class Choices:
         return load(self.system, config, overrides, plugins=list(self.plugin), trust=self.trust)
 
     def words(self) -> list[str]:
-        """The options that are settings, again; not the system nor the plugin files, which a recipe may name too."""
+        """The options that are settings, as words; without system and plugin files, which a recipe may name too."""
         single = ("segments", "alpha", "backbone", "pooling", "device", "precision", "init")
         words = [
             word for name in ("loss", "augment", "set") for one in getattr(self, name) for word in (f"--{name}", one)

@@ -56,7 +56,7 @@ def _of(group: object, roles: tuple[str, ...]) -> dict[str, Any]:
 
 
 def difference(ours: Settings, other: Settings) -> dict[str, Any]:
-    """The settings that are part of a run and differ, by dotted name, as ours have them."""
+    """The settings that are part of what a run is and differ, by dotted name, with our values."""
     here, there = identity(ours), identity(other)
     return {name: here.get(name) for name in {**there, **here} if here.get(name) != there.get(name)}
 

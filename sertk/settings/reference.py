@@ -35,7 +35,7 @@ def base_yaml() -> str:
 
 
 def _entry(name: str, one: Field[Any], default: object, indent: str) -> Iterator[str]:
-    """The lines of a setting: its meaning, then its default; a group has those of its own."""
+    """The lines of a setting: its meaning, then its default; for a group, the lines of its settings."""
     if is_dataclass(default) and not isinstance(default, type | Component | Segments):
         yield f"{indent}{name}:"
         for inner, field in fields_of(type(default)).items():

@@ -239,7 +239,7 @@ class ScoreSettings:
     workers: int = setting(1, "threads that read audio ahead; 0 reads when a window is scored", low=0, role="how")
     inputs: Literal["store", "audio"] = setting(
         "store",
-        "store: the features that `featurize` stored are read, if none is lacking; audio: they are computed; --from",
+        "store: read the features that `featurize` stored, if all are there; audio: compute them; --from",
         role="how",
     )
 
@@ -258,7 +258,7 @@ class Settings:
         {}, "recipe: settings of some systems alone, by name or pattern, e.g. {p3-seg*: {alpha: 0.1}}", role="how"
     )
     plugins: tuple[str, ...] = setting(
-        (), "files with plugins of one's own, relative to the recipe; --plugin. Needs --trust", role="how"
+        (), "Python files with plugins, relative to the recipe; --plugin. Needs --trust", role="how"
     )
     folds: tuple[str, ...] = setting(("all",), "recipe: names of folds, or all", role="how")
     seeds: tuple[int, ...] = setting((0,), "recipe: seeds", low=0, role="how")
@@ -278,8 +278,8 @@ class Settings:
     )
     normalize: Statistics | Mapping[str, Statistics] = setting(
         "dimension",
-        "statistics of the training fold, applied before the backbone; or those of each input by name, {mel: scalar}, "
-        "none where it is not named",
+        "statistics of the training fold, applied before the backbone; or one for each input by name, {mel: scalar}, "
+        "and none for an input that is not named",
         bundled=True,
     )
     crop: Crop | None = setting(
@@ -290,13 +290,13 @@ class Settings:
     )
     augment: tuple[Component, ...] = setting((), "augmentations in order, training rows only")
     on_augment: Literal["error", "recompute"] = setting(
-        "error", "an augmentation in front of a cached feature: error, or recompute the feature every epoch"
+        "error", "if an augmentation changes the wave of a cached feature: error, or recompute the feature every epoch"
     )
 
     backbone: Component = setting(Component("cnn_transformer"), "inputs -> frames", bundled=True)
     pooling: Component = setting(Component("mean"), "frames -> an embedding", bundled=True)
     head: Component = setting(
-        Component("linear"), "an embedding -> the values of a task, where a loss asks for no head of its own"
+        Component("linear"), "an embedding -> the values of a task, unless a loss names a head of its own"
     )
     segments: Segments | None = setting(
         None,
@@ -314,8 +314,8 @@ class Settings:
     losses: tuple[LossTerm, ...] = setting((LossTerm("ce"),), "terms of the objective; each may have a `weight` (1.0)")
     alpha: float | Literal["learned"] | None = setting(
         None,
-        "weight of the other terms, 1 - alpha that of the emotion head's (P3 eq. 4); learned: with the model, from "
-        "0.5; null: each `weight`",
+        "weight of the other losses; the loss of the emotion head gets 1 - alpha (P3 eq. 4). learned: trained with the "
+        "model, from 0.5; null: each loss has its `weight`",
         low=0,
         high=1,
     )
@@ -332,7 +332,7 @@ class Settings:
         "equally often; take one of the two",
     )
     sampler: Component = setting(
-        Component("shuffle"), "which rows share a batch, where no loss asks for another sampler"
+        Component("shuffle"), "which rows share a batch, unless a loss names a sampler of its own"
     )
 
     train: TrainSettings = setting(TrainSettings(), "training")
@@ -351,7 +351,7 @@ class Settings:
 
     @contextmanager
     def located(self, name: str) -> Iterator[None]:
-        """Puts the file and line of a setting in front of what is found to be wrong with it.
+        """Puts the file and line of a setting before the error about it.
 
         Raises:
             UsageError: What was wrong.
@@ -364,7 +364,7 @@ class Settings:
 
 
 def given_at(name: str, places: Mapping[str, str]) -> str:
-    """FILE:LINE of a setting, or of the group that holds it, with a colon behind; empty where it was not given."""
+    """FILE:LINE of a setting, or of the group that holds it, and a colon; empty if it was not given."""
     while name:
         if name in places:
             return f"{places[name]}: "

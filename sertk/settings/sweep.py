@@ -59,7 +59,7 @@ class Row:
     """A row of the table: a system with its settings, or figures that others printed."""
 
     system: str | None = setting(None, "a system by name; the recipe's own by default")
-    settings: Mapping[str, object] = setting({}, "written as in a recipe, above those of the sweep")
+    settings: Mapping[str, object] = setting({}, "written as in a recipe; they replace the settings of the sweep")
     metrics: tuple[Component, ...] = setting((), "settings that metrics of the cells have for this row")
     paper: Values = setting({}, "what the paper printed, by cell")
     quoted: Values = setting({}, "of other work, by cell: nothing is run")
@@ -303,7 +303,7 @@ def swept_text(swept: Mapping[str, object]) -> str:
 
 
 def rows_of(sweep: Sweep, chosen: Sequence[str]) -> list[str]:
-    """The rows that are trained, or those of them that were chosen.
+    """The rows that are trained, or only the chosen ones.
 
     Raises:
         UsageError: On a name that is no row.

@@ -23,11 +23,11 @@ PAIR = re.compile(
 """SETTING=VALUE: up to a comma that begins another one, but none inside quotes or a list."""
 
 
-def value_of(text: str) -> Any:  # noqa: ANN401 - whatever the user typed
+def value_of(text: str) -> Any:  # noqa: ANN401 - any value that a user can type
     """Reads a value of the command line as YAML 1.2 does: 4, 1e-4, true, null, [1, 2], {a: 1} or text.
 
     Raises:
-        UsageError: Where it is none, or has a tag.
+        UsageError: If it is not YAML, or has a tag.
     """
     try:
         return YAML(typ="safe", pure=True).load(text)

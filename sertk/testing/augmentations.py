@@ -181,7 +181,7 @@ def _stays(subject: Subject, found: Padded, before: Padded, name: str, *, touche
     span = int(found.length.min()), int(found.length.max()), found.data.shape[1]
     require(
         span[0] >= 1 and span[1] <= span[2],
-        f"{subject.what}: lengths of {name!r} are {span[0]} to {span[1]}; they are 1 to {span[2]}, its time.",
+        f"{subject.what}: lengths of {name!r} are {span[0]} to {span[1]}; they must be 1 to {span[2]}, its time.",
     )
     require_close(found.fill(0.0).data, found.data, f"{subject.what}: padding of {name!r} that was zero changes", 0.0)
 
@@ -247,7 +247,7 @@ def says(subject: Subject) -> None:
     made: Augmentation = subject.make()
     touches: object = made.touches
     fine = isinstance(touches, tuple | list) and all(isinstance(name, str) for name in touches)
-    require(fine, f"{subject.what}: touches is {touches!r}; it is a tuple of names of inputs.")
+    require(fine, f"{subject.what}: touches is {touches!r}; it must be a tuple of names of inputs.")
     waves = "wave" in made.touches, "wave" in type(made).touches
     said = f"{subject.what}: touches is {touches!r}, that of its class {type(made).touches!r}"
     require(waves[0] == waves[1], f"{said}; the wave is in both or in neither.")

@@ -49,7 +49,7 @@ def _backbone(subject: Subject, *, fixed: bool = False) -> tuple[Backbone, Specs
 def _made(subject: Subject, specs: Specs) -> tuple[Backbone, Specs]:
     made: Backbone = subject.make(specs).eval()
     missing = [name for name in made.inputs if name not in specs]
-    require(not missing, f"{subject.what} reads {missing}; it is offered {list(specs)}.")
+    require(not missing, f"{subject.what} reads {missing}; the run has {list(specs)}.")
     return made, {name: specs[name] for name in made.inputs}
 
 
@@ -85,7 +85,7 @@ def _frames_of(subject: Subject, backbone: Backbone, inputs: Inputs) -> Padded:
     promised = (rows, max(longest, found.data.shape[1]), backbone.width)
     require(
         tuple(found.data.shape) == promised,
-        f"{subject.what} gives {tuple(found.data.shape)}; with its width and lengths it is {promised}.",
+        f"{subject.what} gives {tuple(found.data.shape)}; by its width and lengths it must be {promised}.",
     )
     require(int(found.length.min()) > 0, f"{subject.what} gives a row of no frames; each has at least one.")
     is_float32(subject, backbone, {"its result": found.data})
@@ -227,7 +227,9 @@ def says(subject: Subject) -> None:
     end = 0
     for name, branch in backbone.branches.items():
         fine = branch.start == end < branch.stop <= backbone.width
-        require(fine, f"{subject.what}: branch {name!r} is {branch}; it is from {end} to {backbone.width} at most.")
+        require(
+            fine, f"{subject.what}: branch {name!r} is {branch}; it must be from {end} to {backbone.width} at most."
+        )
         end = branch.stop
     whole = end == backbone.width or not backbone.branches
     require(whole, f"{subject.what}: its branches end at {end}; together they are its width {backbone.width}.")

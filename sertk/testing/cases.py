@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sertk.core import Backbone, Feature, InputSpec, Padded
+from sertk.core import Backbone, Feature, InputSpec, Padded, SertkError
 from sertk.corpus.features import portable
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
@@ -76,8 +76,8 @@ class Case:
         """Checks the contract.
 
         Raises:
-            BrokenError: Where it is broken: what, by how much, and what is allowed. What the component raises is named
-                with the contract; "from" it is the component's own error.
+            BrokenError: Where it is broken: what, by how much, and what is allowed; or what the component raised. The
+                cause is the component's own error.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -85,10 +85,13 @@ class Case:
                 self.check(self.subject)
             except BrokenError:
                 raise
+            except SertkError as error:  # it is a sentence already
+                said = str(error).rstrip(".")
+                start = "" if said.startswith(self.subject.what) else f"{self.subject.what}: "
+                raise BrokenError(f"{start}{said}.") from error
             except Exception as error:  # a part can fail in any way
-                said, about = str(error).partition("\n")[0].rstrip("."), self.id.partition(": ")[2]
-                raised = f"{self.subject.what} raised {type(error).__name__} ({said})"
-                raise BrokenError(f"{raised} in its contract {about!r}; it must not raise.") from error
+                said = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")
+                raise BrokenError(f"{self.subject.what} raised {said}. It must not raise.") from error
 
 
 def require(fine: bool, sentence: str) -> None:
@@ -145,7 +148,7 @@ def require_finite(values: Tensor, sentence: str) -> None:
         BrokenError: If some are not finite.
     """
     bad = int((~values.isfinite()).sum())
-    require(bad == 0, f"{sentence}: {bad} of {values.numel()} values are not finite; allowed are none.")
+    require(bad == 0, f"{sentence}: {bad} of {values.numel()} values are not finite (NaN or infinite).")
 
 
 def alone(rows: Padded, row: int) -> Padded:
@@ -216,10 +219,10 @@ def require_sizes(subject: Subject, made: Feature | Backbone) -> None:
     """
     known = [one.name for one in subject.plugins.settings(subject.kind, subject.name)]
     odd = [word for word in made.places if word not in known]
-    require(not odd, f"{subject.what}: `places` are {list(made.places)}; they are among its settings {known}.")
+    require(not odd, f"{subject.what}: `places` are {list(made.places)}; they must be among its settings {known}.")
     fine = made.width >= 1 and made.layers >= 1 and made.width % made.layers == 0
     require(fine, f"{subject.what}: {made.layers} layers cannot be equal parts of its width {made.width}.")
-    require(made.frame_seconds > 0, f"{subject.what}: frame_seconds is {made.frame_seconds}; it is positive, s.")
+    require(made.frame_seconds > 0, f"{subject.what}: frame_seconds is {made.frame_seconds}; it must be positive, s.")
 
 
 def signed(folder: Path) -> None:

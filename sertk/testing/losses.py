@@ -179,9 +179,9 @@ def _trains(subject: Subject, seen: Scene, what: str) -> dict[str, Tensor]:
     """Wants a finite scalar with finite gradients; gives the gradients of the model and of the frames by name."""
     frames = seen.frames.data.clone().requires_grad_()
     value = replace(seen, frames=Padded(frames, seen.frames.length))()
-    require(value.shape == (), f"{subject.what}, {what}: the shape is {tuple(value.shape)}; a loss is a scalar, ().")
+    require(value.shape == (), f"{subject.what}, {what}: the shape is {tuple(value.shape)}; it must be a scalar, ().")
     require_finite(value, f"{subject.what}, {what}")
-    require(value.dtype == torch.float32, f"{subject.what}, {what}: it is {value.dtype}; it is torch.float32.")
+    require(value.dtype == torch.float32, f"{subject.what}, {what}: it is {value.dtype}; it must be torch.float32.")
     require(value.requires_grad, f"{subject.what}, {what}: it has no gradient; return 0 x something of the views.")
     for module in (seen.model, seen.loss):
         module.zero_grad()

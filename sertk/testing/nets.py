@@ -137,7 +137,7 @@ def is_float32(subject: Subject, module: nn.Module, results: Mapping[str, Tensor
     values = {**module.state_dict(), **results}
     for name, value in values.items():
         fine = value.dtype == torch.float32 or not value.is_floating_point()
-        require(fine, f"{subject.what}: {name} is {value.dtype}; with float32 inputs it is torch.float32.")
+        require(fine, f"{subject.what}: {name} is {value.dtype}; with float32 inputs it must be torch.float32.")
 
 
 # ---------------------------------------------------------------- poolings
@@ -265,7 +265,7 @@ def pooling_projects(subject: Subject) -> None:
     """`project` sets the width of the embedding."""
     spec = _spec(subject)
     pooling = _pooling(subject, spec, project=3)
-    require(pooling.out == 3, f"{subject.what} with project: 3 says that its width is {pooling.out}; it is 3.")
+    require(pooling.out == 3, f"{subject.what} with project: 3 says that its width is {pooling.out}; it must be 3.")
     _pooled(subject, pooling, _windows(spec))
 
 

@@ -39,7 +39,7 @@ def corpus_protocols(subject: Subject) -> None:
     for name, protocol in corpus.protocols.items():
         what = f"{subject.what}, protocol {name!r}"
         require(name == Path(name).name, f"{what}: it names a file, so it holds no '/'.")
-        require(len(protocol.about) > 0, f"{what}: `about` is empty; it is one sentence with the source.")
+        require(len(protocol.about) > 0, f"{what}: `about` is empty; it must be one sentence with the source.")
         require(protocol.group in ("speaker", "session"), f"{what}: group is {protocol.group!r}; speaker or session.")
         some = not isinstance(protocol.dev, int) or protocol.dev >= 0
         require(some, f"{what}: dev is {protocol.dev}; at least 0, or the groups.")
@@ -88,14 +88,15 @@ def _dev(what: str, protocol: Protocol) -> None:
     for fold, groups in test.items():
         own: Sequence[str] = dev.get(fold, ()) if isinstance(dev, Mapping) else [str(one) for one in dev]
         both = sorted(set(own) & set(groups))
-        require(not both, f"{what}, fold {fold!r}: {both} are dev and test; allowed are none.")
+        require(not both, f"{what}, fold {fold!r}: {both} are dev and test; there must be none.")
 
 
 def corpus_says(subject: Subject) -> None:
     """It says what it is, and how many utterances are published, where they are."""
     corpus: Corpus = subject.make()
     require(
-        bool(corpus.about), f"{subject.what}: `about` is empty; it says what it is, its licence, where to obtain it."
+        bool(corpus.about),
+        f"{subject.what}: `about` is empty; write what the corpus is, its licence, where to obtain it.",
     )
     bad = {label: count for label, count in corpus.published.items() if count < 1}
     require(not bad, f"{subject.what}: it publishes {bad}; counts are whole numbers from 1 on.")
@@ -142,12 +143,14 @@ def corpus_reads(subject: Subject) -> None:
 def _utterance(what: str, one: Utterance, root: Path, published: Mapping[str, int]) -> None:
     texts: dict[str, object] = {"id": one.id, "path": one.path, "speaker": one.speaker}
     for field, value in texts.items():
-        require(isinstance(value, str) and bool(value), f"{what}: its {field} is {value!r}; it is a text, not empty.")
+        require(
+            isinstance(value, str) and bool(value), f"{what}: its {field} is {value!r}; it must be a text, not empty."
+        )
     fine = not PurePosixPath(one.path).is_absolute() and "\\" not in one.path
-    require(fine, f"{what}: its path is {one.path!r}; it is relative to the corpus folder, with forward slashes.")
+    require(fine, f"{what}: its path is {one.path!r}; it must be relative to the corpus folder, with forward slashes.")
     require((root / one.path).is_file(), f"{what}: there is no file {one.path!r} in the corpus folder; there is one.")
     require(one.gender in ("female", "male", None), f"{what}: its gender is {one.gender!r}; female, male or None.")
-    require(one.label != "", f"{what}: its label is empty; it is a word, or None.")
+    require(one.label != "", f"{what}: its label is empty; it must be a word, or None.")
     known = not published or one.label is None or one.label in published
     require(known, f"{what}: its label is {one.label!r}; the corpus publishes {sorted(published)}.")
     require(0 <= one.start < float("inf"), f"{what}: its start is {one.start}; at least 0 s.")
@@ -197,7 +200,7 @@ def launcher_codes(subject: Subject) -> None:
             found = list(launcher.run(commands, jobs))
         fine = 100 not in found
         require(fine, f"{subject.what}, jobs {jobs}: more commands run at a time; allowed are {jobs}.")
-        require(found == [*CODES], f"{subject.what}, jobs {jobs}: exit codes are {found}; they are {[*CODES]}.")
+        require(found == [*CODES], f"{subject.what}, jobs {jobs}: exit codes are {found}; they must be {[*CODES]}.")
     none = launcher.run([], 1)
     require(list(none) == [], f"{subject.what}: no commands give {none}; they give [].")
 
@@ -210,7 +213,7 @@ def launcher_words(subject: Subject) -> None:
     place = f"import os; raise SystemExit(0 if os.path.samefile('.', {os.getcwd()!r}) else 1)"  # noqa: PTH109
     found = launcher.run([[sys.executable, "-c", program, *words], [sys.executable, "-c", place]], 1)
     require(found[0] == 0, f"{subject.what} changes the words of a command: {words} do not arrive as they are.")
-    require(found[1] == 0, f"{subject.what} runs commands in another folder; it is the one that it was called in.")
+    require(found[1] == 0, f"{subject.what} runs commands in another folder; it must be the one that it was called in.")
 
 
 LAUNCHER: Final[Mapping[str, Check]] = {

@@ -67,7 +67,7 @@ def once(subject: Subject) -> None:
             _fair(subject, torch.tensor(rows), sampler.labels)
         require(
             sampler.repeats or not twice,
-            f"{subject.what}: {twice} rows come again in one epoch with a weight; allowed are none.",
+            f"{subject.what}: {twice} rows come again in one epoch with a weight; there must be none.",
         )
         came.update(rows)
     missing = sum(COUNTS) - len(came)
@@ -99,10 +99,11 @@ def plans(subject: Subject) -> None:
 def _check(subject: Subject, plan: Plan, labels: Tensor) -> None:
     size = len(plan.rows)
     kind = str(plan.rows.dtype)
-    require(kind == "torch.int64", f"{subject.what}: rows of a batch are {kind}; they are torch.int64.")
+    require(kind == "torch.int64", f"{subject.what}: rows of a batch are {kind}; they must be torch.int64.")
     fine = size > 0 and int(plan.rows.min()) >= 0 and int(plan.rows.max()) < len(labels)
     require(
-        fine, f"{subject.what}: a batch has rows {plan.rows.tolist()}; they are 0 to {len(labels) - 1}, at least one."
+        fine,
+        f"{subject.what}: a batch has rows {plan.rows.tolist()}; they must be 0 to {len(labels) - 1}, at least one.",
     )
     weights = set(plan.weight.tolist())
     require(
@@ -113,7 +114,8 @@ def _check(subject: Subject, plan: Plan, labels: Tensor) -> None:
     for name, groups in plan.groups.items():
         fine = groups.dim() == 2 and groups.dtype == torch.int64 and bool(((groups >= 0) & (groups < size)).all())
         require(
-            fine, f"{subject.what}: groups {name!r} are {groups.tolist()}; they are rows of the batch, 0 to {size - 1}."
+            fine,
+            f"{subject.what}: groups {name!r} are {groups.tolist()}; they must be rows of the batch, 0 to {size - 1}.",
         )
     _named_groups(subject, plan, labels[plan.rows])
 
@@ -123,12 +125,14 @@ def _named_groups(subject: Subject, plan: Plan, labels: Tensor) -> None:
     pairs = plan.groups.get("pair", torch.zeros(0, 2, dtype=torch.int64))
     require(pairs.shape[1] == 2, f"{subject.what}: pairs have {pairs.shape[1]} rows; they have 2.")
     alike = int((plan.rows[pairs[:, 0]] == plan.rows[pairs[:, 1]]).sum())
-    require(not alike, f"{subject.what}: {alike} pairs are of one row and itself; allowed are none.")
+    require(not alike, f"{subject.what}: {alike} pairs are of one row and itself; there must be none.")
     triplets = plan.groups.get("triplet", torch.zeros(0, 3, dtype=torch.int64))
     require(triplets.shape[1] == 3, f"{subject.what}: triplets have {triplets.shape[1]} rows; they have 3.")
     anchor, positive, negative = (labels[triplets[:, i]] for i in range(3))
     wrong = int(((anchor != positive) | (anchor == negative)).sum())
-    require(not wrong, f"{subject.what}: {wrong} triplets are not (anchor, same class, other class); allowed are none.")
+    require(
+        not wrong, f"{subject.what}: {wrong} triplets are not (anchor, same class, other class); there must be none."
+    )
 
 
 def shards(subject: Subject) -> None:

@@ -43,12 +43,13 @@ def _decide(subject: Subject, logits: list[Tensor], ids: list[str], output: Outp
     with own_chance(subject):
         found = _named(subject)(view, len(ids), rng)
     if not isinstance(found, Tensor) or found.shape != wanted:
-        raise BrokenError(f"{subject.what} gives {found!r}; it is a tensor of {wanted}.")
-    require(found.dtype == torch.float32, f"{subject.what} gives {found.dtype}; it is torch.float32.")
+        shape = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise BrokenError(f"{subject.what} gives {shape}; it must be a tensor of {wanted}: utterances and classes.")
+    require(found.dtype == torch.float32, f"{subject.what} gives {found.dtype}; it must be torch.float32.")
     require_same(view.logits, kept, f"{subject.what} changes the logits it is given")
     require_close(found.sum(1), torch.ones(len(ids)), f"{subject.what} on {output}: rows sum to something else than 1")
     least = float(found.min())
-    require(least >= 0, f"{subject.what} on {output}: a probability is {least:.3g}; at least 0.")
+    require(least >= 0, f"{subject.what} on {output}: a probability is {least:.3g}; it must be at least 0.")
     return found
 
 
@@ -130,7 +131,6 @@ def _pairs(counts: Tensor) -> Tensor:
 
 def _metric(subject: Subject) -> Metric:
     made: Metric = subject.make()
-    require(isinstance(made, Metric), f"{subject.what} is a {type(made).__name__}; it is a sertk.core.Metric.")
     return made
 
 
@@ -138,16 +138,16 @@ def _figure(subject: Subject, metric: Metric, scores: Scores) -> float:
     found: object = metric(scores)
     if isinstance(found, float):
         return found
-    raise BrokenError(f"{subject.what} gives a {type(found).__name__}; it is a float.")
+    raise BrokenError(f"{subject.what} gives a {type(found).__name__}; it must be a float.")
 
 
 def metric_declared(subject: Subject) -> None:
     """It says which figures are better, and between which ends they lie."""
     metric = _metric(subject)
     fine = metric.better in ("higher", "lower")
-    require(fine, f"{subject.what}: better is {metric.better!r}; it is 'higher' or 'lower'.")
+    require(fine, f"{subject.what}: better is {metric.better!r}; it must be 'higher' or 'lower'.")
     least, greatest = metric.range
-    require(least < greatest, f"{subject.what}: range is {metric.range!r}; it is (LEAST, GREATEST).")
+    require(least < greatest, f"{subject.what}: range is {metric.range!r}; it must be (LEAST, GREATEST).")
 
 
 def metric_range(subject: Subject) -> None:
@@ -164,7 +164,8 @@ def metric_range(subject: Subject) -> None:
         found = _figure(subject, metric, _scores(_pairs(counts), len(counts)))
         require(
             least <= found <= greatest and abs(found) < math.inf,
-            f"{subject.what} of confusion counts {counts.tolist()} is {found:.4g}; it is finite and in {metric.range}.",
+            f"{subject.what} of confusion counts {counts.tolist()} is {found:.4g}; it must be finite and "
+            f"from {least:g} to {greatest:g}, its `range`.",
         )
 
 
@@ -176,7 +177,7 @@ def metric_perfect(subject: Subject) -> None:
         found = _figure(subject, metric, _scores(_pairs(torch.diag(torch.tensor(counts))), len(counts), sure=1.0))
         require(
             abs(found - best) <= 1e-6 or abs(best) == math.inf,
-            f"{subject.what} of right decisions alone, {counts} by class, is {found:.4g}; it is {best:g}, the best.",
+            f"{subject.what} of right decisions alone, {counts} by class, is {found:.4g}; it must be {best:g}.",
         )
 
 

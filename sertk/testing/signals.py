@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import math
 import pickletools
@@ -34,6 +35,7 @@ from sertk.testing.cases import (
 RATE: Final = 16_000  # Hz
 RATES: Final = (RATE, 8_000, 44_100)
 SECONDS: Final = (0.5, 1.0, 0.1, 0.73337)
+LEARNS: Final = ("fit", "files", "restore")  # a bundle has what a feature learns
 FEW: Final = SECONDS[::2]  # where it does not matter how many rows there are
 UTTERANCES: Final = [
     Utterance(
@@ -78,19 +80,22 @@ def _feature(subject: Subject, rate: int = RATE) -> Feature:
 def _frames(subject: Subject, feature: Feature, rows: Padded) -> Padded:
     """(B, T, D) of a feature, of the shape that it promises."""
     found = feature(rows)
-    require(found.length.dtype == torch.int64, f"{subject.what}: lengths are {found.length.dtype}; they are int64.")
+    require(found.length.dtype == torch.int64, f"{subject.what}: lengths are {found.length.dtype}; they must be int64.")
     size = (len(rows.length), int(found.length.max()), feature.width)
     require(
         tuple(found.data.shape) == size,
-        f"{subject.what} gives {tuple(found.data.shape)}; with its width and lengths it is {size}.",
+        f"{subject.what} gives {tuple(found.data.shape)}; by its width and lengths it must be {size}.",
     )
     wanted = torch.int64 if feature.symbols else torch.float32
-    require(found.data.dtype == wanted, f"{subject.what} gives {found.data.dtype}; it is {wanted}.")
+    require(found.data.dtype == wanted, f"{subject.what} gives {found.data.dtype}; it must be {wanted}.")
     require_finite(found.data, f"{subject.what}: its frames")
     if feature.symbols:
         least, most = int(found.data.min()), int(found.data.max())
         fine = least >= 0 and most < feature.symbols
-        require(fine, f"{subject.what} gives numbers from {least} to {most}; with its `symbols` {feature.symbols - 1}.")
+        require(
+            fine,
+            f"{subject.what} gives numbers from {least} to {most}; its `symbols` allow 0 to {feature.symbols - 1}.",
+        )
     return found
 
 
@@ -131,17 +136,20 @@ def length(subject: Subject) -> None:
         rows = _rows(feature, rate=rate)
         found = _frames(subject, feature, rows)
         least = int(found.length.min())
-        require(least > 0, f"{subject.what} gives a {feature.reads} of {min(SECONDS)} s {least} frames; at least one.")
+        require(
+            least > 0,
+            f"{subject.what} gives a {feature.reads} of {min(SECONDS)} s {least} frames; it must give at least one.",
+        )
         if feature.reads == "text":  # it has no time
             return
         wanted: Tensor = rows.length / rate / feature.frame_seconds
         gap = float((found.length - wanted).abs().max())
         said = f"{subject.what} at {rate} Hz: with frame_seconds {feature.frame_seconds:g}"
-        require(gap <= 2, f"{said} it is off by {gap:.1f} frames; allowed are 2.")
+        require(gap <= 2, f"{said} the number of frames is wrong by {gap:.1f}; it may be wrong by 2.")
 
 
 def repeats(subject: Subject) -> None:
-    """The same rows give the same frames twice, whatever comes between; they are not written to."""
+    """The same rows give the same frames twice, whatever comes between; the feature does not change its input."""
     feature = _feature(subject)
     rows, others = (_rows(feature, FEW) for _ in range(2))
     kept = rows.data.clone()
@@ -161,11 +169,12 @@ def silence(subject: Subject) -> None:
     noise = 0.1 * torch.randn(1, RATE)
     quiet = real(_frames(subject, feature, Padded(torch.zeros(1, RATE), torch.tensor([RATE]))), 0)
     loud = real(_frames(subject, feature, Padded(noise, torch.tensor([RATE]))), 0)
-    require_other(loud, quiet, f"{subject.what} gives the same for a wave of noise and for silence; they differ.")
+    require_other(loud, quiet, f"{subject.what} gives the same for a wave of noise and for silence; they must differ.")
     said = torch.as_tensor(feature.silence, dtype=torch.float32)
     fine = said.shape in ((), (feature.width,))
     require(
-        fine, f"{subject.what}: `silence` has the shape {tuple(said.shape)}; it is a number, or ({feature.width},)."
+        fine,
+        f"{subject.what}: `silence` has the shape {tuple(said.shape)}; it must be a number, or ({feature.width},).",
     )
     # one frame for all, or frames that know their place: padding that is like silence cannot be had
     if math.isfinite(feature.frame_seconds) and float((quiet - quiet[:1]).abs().max()) == 0:
@@ -187,19 +196,24 @@ def bundle(subject: Subject) -> None:
     other: Feature = in_bundle(subject, feature).make(RATE)
     other.restore(files)
     found = _frames(subject, other, rows)
-    require_same(found.data, wanted.data, f"{subject.what}, back from a bundle, gives other frames")
+    require_same(
+        found.data,
+        wanted.data,
+        f"{subject.what}, back from a bundle, gives other frames; `files` must return all that `fit` learned, and "
+        "`restore` must set it again. They differ",
+    )
     fine = feature.frame_seconds == other.frame_seconds and torch.equal(
         torch.as_tensor(feature.silence), torch.as_tensor(other.silence)
     )
-    require(fine, f"{subject.what}, back from a bundle, has another `silence` or frame_seconds; they are the same.")
+    require(fine, f"{subject.what}, back from a bundle, has another `silence` or frame_seconds; they must be the same.")
 
 
 def _check_file(subject: Subject, name: object, content: object) -> None:
     what = f"{subject.what}: its file {name!r}"
     fine = isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\")
-    require(fine, f"{what} lies in a folder or has no name; it is one name, for a bundle has no folders for it.")
+    require(fine, f"{what} lies in a folder or has no name; it must be one name, for a bundle has no folders for it.")
     if not isinstance(content, bytes):
-        raise BrokenError(f"{what} is a {type(content).__name__}; it is bytes.")
+        raise BrokenError(f"{what} is a {type(content).__name__}; it must be bytes.")
     require(not _is_pickle(content), f"{what} is a pickle, which can run code; write JSON or safetensors.")
 
 
@@ -213,11 +227,25 @@ def _is_pickle(content: bytes) -> bool:
         return False
 
 
+def _check_methods(subject: Subject, kind: type[Feature]) -> None:
+    """Says that one of the methods that go together is lacking or misspelt: it would never be called."""
+    own = [name for name in LEARNS if getattr(kind, name) is not getattr(Feature, name)]
+    for name in (one for one in dir(kind) if not hasattr(Feature, one)):
+        near = difflib.get_close_matches(name, set(LEARNS) - set(own), n=1, cutoff=0.8)
+        if near:
+            raise BrokenError(
+                f"{subject.what} has a method {name}, which is never called; did you mean {near[0]}? Rename it."
+            )
+    lacking = [name for name in ("files", "restore") if own and name not in own]
+    require(not lacking, f"{subject.what} has {', '.join(own)} but lacks {', '.join(lacking)}; write all of them.")
+
+
 def says(subject: Subject) -> None:
-    """What it says of itself is well-formed."""
+    """What it says of itself is well-formed, and a feature that is fitted has all three methods for it."""
     feature: Feature = subject.make(RATE)
     reads: object = feature.reads
-    require(reads in ("wave", "text"), f"{subject.what} reads {reads!r}; it reads 'wave' or 'text'.")
+    require(reads in ("wave", "text"), f"{subject.what} reads {reads!r}; it must be 'wave' or 'text'.")
+    _check_methods(subject, type(feature))
     require_sizes(subject, feature)
 
 
@@ -228,5 +256,5 @@ FEATURE: Final[Mapping[str, Check]] = {
     "gives the same twice": repeats,
     "silence is what it says": silence,
     "a bundle brings it back": bundle,
-    "it says what it is": says,
+    "reads, width, places and fit are stated right": says,
 }

@@ -389,7 +389,8 @@ def rehearse(
         cause = asks_for_values(error)
         if cause is None:
             raise
-        say(f"the model is checked when it is made: a part of it cannot be made on torch's meta device ({cause})")
+        who = str(error).partition(" cannot be made")[0]
+        say(f"{who} computes with values when it is made, so the model is checked later, when it is trained ({cause})")
         return
     _check_sampler(plugins, s, parts.mixture)
     if t.init:

@@ -351,6 +351,15 @@ def test_two_plugins_of_one_name_are_a_fault_of_both(tmp_path: Path, monkeypatch
         assert f"pip uninstall {name}" in fault.fix
 
 
+def test_plugin_that_is_switched_off_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_plugin(tmp_path, "sertk-torn", "def half(:")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not trial("plugin torn (sertk-torn 1.2)").ok
+    monkeypatch.setenv("SERTK_PLUGINS", "-sertk_torn")
+    found = trial("plugin torn (sertk-torn 1.2)")
+    assert (found.ok, found.detail) == (True, "switched off by SERTK_PLUGINS")
+
+
 def test_plugin_that_offers_what_sertk_offers_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = "from sertk.hookspecs import hookimpl\n@hookimpl\ndef sertk_poolings():\n    return {'mean': object}\n"
     add_plugin(tmp_path, "sertk-mean", body)

@@ -223,9 +223,9 @@ def test_a_model_of_a_million_layers_is_refused_as_larger_than_its_weights(tmp_p
 def test_the_name_of_an_input_that_is_a_path_is_refused(name: str, tmp_path: Path) -> None:
     mine = Path(shutil.copytree(BUNDLES / "mini-cnn", tmp_path / "model"))
     edit(mine, lambda about: about["components"].update(inputs={name: {"name": "mel"}}))
-    with refused("is no name of an input"):
+    with refused("cannot name an input"):
         bundle.read(mine, PLUGINS)
-    with refused("is no name of an input", UsageError):
+    with refused("cannot name an input", UsageError):
         settings_of({"inputs": {name: {"name": "mel"}}})
 
 

@@ -146,7 +146,7 @@ def test_a_taken_name_ends_what_asks_for_it_and_names_both(tmp_path: Path) -> No
     assert done.returncode == 1
     assert done.stdout == ""
     error = done.stderr.splitlines()[-1]
-    both = f"error: loss 'ce' is offered by both sertk {sertk.__version__} and sertk-sour 1.2. Uninstall one of them"
+    both = f"error: loss 'ce' is offered by both sertk {sertk.__version__} and sertk-sour 1.2. Rename or"
     assert error.startswith(both), done.stderr
     other = command(["plugins", "loss", "focal"], tmp_path, tmp_path)
     assert other.returncode == 0
@@ -164,6 +164,23 @@ def test_a_plugin_that_is_switched_off_is_not_imported(tmp_path: Path, monkeypat
     done = command(["plugins", "loss", "ce"], tmp_path, tmp_path)
     assert done.returncode == 2
     assert "SERTK_PLUGINS has 'sertk-sour'. It switches plugins off, as in SERTK_PLUGINS=-sertk-lab" in done.stderr
+
+
+def test_what_is_switched_off_is_named_where_it_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "sertk-sour", "sertk_sour", LOSS.format(hook="sertk_losses", name="mine"), name="sour")
+    for word in ("-sertk_sour", "-Sertk-Sour", "-sour"):  # as pip takes them
+        monkeypatch.setenv("SERTK_PLUGINS", word)
+        done = command(["plugins", "loss", "mine"], tmp_path, tmp_path)
+        assert "no loss named 'mine'" in done.stderr
+        assert "SERTK_PLUGINS switches off: s" in done.stderr
+
+
+def test_a_name_that_switches_nothing_off_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "sertk-sour", "sertk_sour", LOSS.format(hook="sertk_losses", name="mine"), name="sour")
+    monkeypatch.setenv("SERTK_PLUGINS", "-sertk-sauer")
+    done = command(["plugins", "loss", "mine"], tmp_path, tmp_path)
+    assert done.returncode == 0
+    assert "SERTK_PLUGINS switches off 'sertk-sauer', but no plugin of that name is installed." in done.stderr
 
 
 def reading(site: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -232,17 +249,17 @@ def test_a_guest_whose_hook_is_not_marked_is_named(tmp_path: Path, monkeypatch: 
     assert "has a function sertk_losses without @hookimpl. Mark it." in message
 
 
-@pytest.mark.parametrize(("needs", "fits"), [(1, True), (2, False)])
+@pytest.mark.parametrize(("needs", "fits"), [("1", True), ("2", False), ("'1'", False)])
 def test_a_guest_says_which_interface_it_needs(
-    needs: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    needs: str, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = f"SERTK_API = {needs}\n" + LOSS.format(hook="sertk_losses", name="mine")
-    install(tmp_path, "sertk-new", f"sertk_new_{needs}", source, name="new")
+    install(tmp_path, "sertk-new", f"sertk_new_{abs(hash(needs))}", source, name="new")
     if fits:
         monkeypatch.syspath_prepend(tmp_path)
         assert Plugins().factory("loss", "mine")
         return
-    wanted = f"needs interface 2 of sertk; sertk {sertk.__version__} has 1. Install a version that fits."
+    wanted = f"needs interface {needs} of sertk; sertk {sertk.__version__} has 1. Install a version that fits."
     assert wanted in reading(tmp_path, monkeypatch)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
+from sertk.cli.guests import check
 from sertk.core import FrameSpec, Pooled, Pooling, UsageError
 from sertk.plugins import KINDS, Plugins
 from sertk.testing import contracts
@@ -67,8 +68,75 @@ def test_check_names_a_broken_contract(tmp_path: Path) -> None:
 
 
 def test_check_of_what_offers_nothing_is_refused() -> None:
-    code, _ = run("plugins", "check", "numpy")
-    assert code != 0
+    with pytest.raises(UsageError, match=r"'numpy' offers a plugin. Install it first: pip install -e FOLDER"):
+        check("numpy")
+
+
+def written(kind: str, folder: Path, *changes: tuple[str, str]) -> Path:
+    """The file of a new plugin `mine`, with some of its text changed."""
+    run("plugins", "new", kind, "mine", "--out", folder)
+    file = folder / "sertk-mine" / "sertk_mine.py"
+    text = file.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "says"),
+    [
+        (
+            "loss",
+            [("class Mine(Loss)", "class Mine(torch.nn.Module)"), ("import Tensor", "import Tensor\nimport torch")],
+            "its class Mine does not inherit from sertk.core.Loss. Write `class Mine(sertk.core.Loss)`.",
+        ),
+        (
+            "head",
+            [
+                ("        super().__init__()\n", ""),
+                ("self.layers = nn.Sequential", "self.layers = lambda x: nn.Linear"),
+            ],
+            "Mine.__init__ does not call super().__init__(). Call it first.",
+        ),
+        (
+            "loss",
+            [("        super().__init__()\n", '        raise OSError("no network")\n')],
+            "loss 'mine' raised OSError",
+        ),
+    ],
+)
+def test_what_breaks_every_contract_is_said_once(
+    kind: str, changes: list[tuple[str, str]], says: str, tmp_path: Path
+) -> None:
+    code, said = run("plugins", "check", written(kind, tmp_path, *changes))
+    assert code == 1
+    broken = [line for line in said.splitlines() if line.startswith("broken")]
+    assert len(broken) > 3
+    assert says in broken[0]
+    assert all(line.endswith(": the same") for line in broken[1:])
+
+
+def test_check_raises_the_first_fault_where_a_traceback_is_wanted(tmp_path: Path) -> None:
+    file = written("loss", tmp_path, ("        super().__init__()\n", '        raise OSError("no network")\n'))
+    with pytest.raises(AssertionError) as caught:
+        check(str(file), debug=True)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_check_says_what_it_cannot_make(tmp_path: Path) -> None:
+    code, said = run("plugins", "check", written("loss", tmp_path, ("share: float = 0.1", "share: float")))
+    assert code == 0
+    assert said.splitlines() == [
+        "skipped loss mine: it needs share. Check it in a test: contracts('loss', 'mine', {'share': ...})",
+        "0 broken, 1 not checked",
+    ]
+
+
+def test_a_class_without_docstring_does_not_show_the_one_of_its_interface(tmp_path: Path) -> None:
+    file = written("sampler", tmp_path, ('    """Each row once an epoch, in random batches of equal size."""\n', ""))
+    assert Plugins(files=[file]).about("sampler", "mine") == ""
 
 
 def test_contracts_take_a_class_that_nobody_registered() -> None:

@@ -181,6 +181,8 @@ def test_another_file_of_that_name_is_told_when_scoring_and_refused_when_going_o
             "did you mean 'sertk_poolings'",
         ),
         (NET.replace('"last"', '"mean"'), "pooling 'mean' is offered by both"),
+        (NET.replace('"last": Last', '"last": "Last"'), "'last' is 'Last'. Give a class or a function"),
+        (NET.replace('"last"', '"la:st"'), "has the name 'la:st', which users cannot type"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(source: str, says: str, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_labels_that_are_no_class_do_not_count(tmp_path: Path) -> None:
     ("line", "says"),
     [
         ({"id": "u1"}, "s:2: id 'u1' comes twice"),
-        ({"id": "u2", "decision": "d"}, "s:2: decision 'd' is none of a, b, c"),
+        ({"id": "u2", "decision": "d"}, "s:2: decision 'd' is not one of a, b, c"),
         ({"id": "u2", "posterior": [0.5, 0.5]}, "s:2: posterior has 2 values for 3 classes"),
         ({"id": "u2", "logits": [0.5]}, "s:2: logits has 1 values for 3 classes"),
     ],

@@ -308,7 +308,9 @@ def test_what_an_older_bundle_lacks_has_its_default(mine: Path) -> None:
     assert old.model.specs == now.model.specs
 
 
-def test_a_missing_plugin_is_named_with_the_distribution_to_install(mine: Path) -> None:
+def test_a_missing_plugin_is_named_with_the_distribution_to_install(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = mine / "bundle.json"
     content = json.loads(path.read_text())
     content["components"]["pooling"] = {"name": "clever"}
@@ -318,6 +320,8 @@ def test_a_missing_plugin_is_named_with_the_distribution_to_install(mine: Path) 
     text = refusal(mine)
     assert "needs the pooling 'clever', which no installed plugin offers." in text
     assert "pip install sertk-clever==1.2" in text
+    monkeypatch.setenv("SERTK_PLUGINS", "-sertk-clever")
+    assert "no installed plugin offers. SERTK_PLUGINS switches off: sertk-clever. Install" in refusal(mine)
 
 
 def test_damaged_weights_are_refused(mine: Path) -> None:

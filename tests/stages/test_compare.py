@@ -259,7 +259,7 @@ def test_scores_that_are_not_those_of_the_metrics_are_refused(good: Path, poor: 
     change(poor / "fold=1/seed=0", 0, decision="b")
     assert "has other decisions than the metrics beside it count" in refusal(good, poor)
     change(poor / "fold=1/seed=0", 0, decision="c")
-    assert "scores.jsonl:1: decision 'c' is none of a, b" in refusal(good, poor)
+    assert "scores.jsonl:1: decision 'c' is not one of a, b" in refusal(good, poor)
 
 
 def test_a_folder_without_runs_and_an_unknown_truth_are_refused(good: Path, poor: Path, tmp_path: Path) -> None:

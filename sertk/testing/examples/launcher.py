@@ -17,5 +17,5 @@ class Example(Launcher):
 
 @hookimpl
 def sertk_launchers() -> Mapping[str, type[Launcher]]:
-    """The name that the setting `launcher` takes."""
+    """A name for it. No setting chooses a launcher yet: recipes and sweeps use `local`."""
     return {"example": Example}

@@ -161,7 +161,7 @@ class NoSeconds(Halved):
 class WrongLength(Halved):
     """Says that all frames are left."""
 
-    says = "with its width and lengths it is"
+    says = "by its width and lengths it must be"
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         return Padded(super().forward(inputs).data, inputs["mel"].length)

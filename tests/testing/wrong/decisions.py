@@ -68,12 +68,12 @@ def less_the_mean(view: View, rows: int, rng: Rng) -> Tensor:
     return first(view, rows, rng) * 0.5 + view.posterior.mean(0) * 0.5
 
 
-@part("it is a tensor of")
+@part("it must be a tensor of")
 def every_window(view: View, rows: int, rng: Rng) -> Tensor:
     return view.posterior
 
 
-@part("it is a tensor of")
+@part("it must be a tensor of")
 def decided(view: View, rows: int, rng: Rng) -> Tensor:
     return first(view, rows, rng).argmax(1)
 

@@ -125,7 +125,7 @@ class TooFewSymbols(Letters):
 class FloatSymbols(Letters):
     """Gives symbols as values."""
 
-    says = "torch.float32; it is torch.int64"
+    says = "torch.float32; it must be torch.int64"
 
     def __call__(self, inputs: Padded) -> Padded:
         found = super().__call__(inputs)
@@ -157,7 +157,7 @@ class WrongSeconds(Level):
 class SecondsOf16k(Level):
     """Counts the seconds of a frame with another rate than the run's."""
 
-    says = "it is off by"
+    says = "the number of frames is wrong by"
 
     def __init__(self, rate: int) -> None:
         super().__init__(rate)
@@ -167,7 +167,7 @@ class SecondsOf16k(Level):
 class Wider(Level):
     """Says that it is three wide."""
 
-    says = "with its width and lengths it is"
+    says = "by its width and lengths it must be"
 
     def __init__(self, rate: int) -> None:
         super().__init__(rate)
@@ -177,7 +177,7 @@ class Wider(Level):
 class Longer(Level):
     """Counts a frame more than there are."""
 
-    says = "with its width and lengths it is"
+    says = "by its width and lengths it must be"
 
     def __call__(self, inputs: Padded) -> Padded:
         found = super().__call__(inputs)
@@ -187,7 +187,7 @@ class Longer(Level):
 class NoFrames(Level):
     """A wave shorter than a frame has none."""
 
-    says = "0 frames; at least one"
+    says = "0 frames; it must give at least one"
 
     def __init__(self, rate: int) -> None:
         super().__init__(rate)
@@ -443,6 +443,24 @@ class RestoreFails(Level):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         self.mean = files["mean"]
+
+
+class FitMisspelt(Level):
+    """Means to learn, and is never asked to."""
+
+    says = "has a method fits, which is never called; did you mean fit"
+
+    def fits(self, utterances: Sequence[Utterance], wave: object) -> None:
+        self.mean = float(len(utterances))
+
+
+class FitAlone(Level):
+    """Learns, and keeps nothing of it for the bundle."""
+
+    says = "has fit but lacks files, restore"
+
+    def fit(self, utterances: Sequence[Utterance], wave: object) -> None:
+        self.mean = float(len(utterances))
 
 
 class Pickles(Fitted):
