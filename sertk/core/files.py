@@ -67,7 +67,7 @@ def explain(error: OSError, path: Path) -> SertkError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SertkError(
-            f"Cannot write {path} ({error.strerror}). Choose a writable folder (--out, --work) or mend its rights."
+            f"Cannot write {path} ({error.strerror}). Choose a writable folder (--out, --work) or change its rights."
         )
     return SertkError(
         f"{path}: {error.strerror or error}. Check the path: an output is a file in a folder that can be made."

@@ -125,7 +125,7 @@ def cached(settings: Settings, plugins: Plugins) -> tuple[str, ...]:
         raise UsageError(
             f"{settings.at('augment')}augmentation {waves[0]!r} changes the wave, and the features are cached before "
             "it: it would do nothing. "
-            "Set on_augment: recompute (--set on_augment=recompute) to compute them anew in every epoch."
+            "Set on_augment: recompute (--set on_augment=recompute) to compute them again in every epoch."
         )
     return texts if waves else tuple(kept)
 

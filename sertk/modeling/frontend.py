@@ -32,7 +32,7 @@ class Frontend:
         self._cut = cut_inputs(crop, features)
 
     def inputs(self) -> dict[str, InputSpec]:
-        """What the backbone is told of the inputs."""
+        """What the backbone knows of the inputs."""
         frames = {name: self._span(self.features[name]).length for name in self._cut}
         return {
             name: InputSpec(f.width, f.frame_seconds, frames.get(name), f.layers, f.symbols, f.reads == "text")

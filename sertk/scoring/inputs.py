@@ -68,7 +68,7 @@ def find_inputs(
     if len(names) == 1 and (first / "corpus.json").exists():
         return of_corpus(Data(first, root), about, failed, protocol=protocol, fold=fold, part=part)
     if protocol or fold:
-        raise UsageError(f"--protocol and --fold go with a prepared corpus (data/NAME); {names[0]} is none.")
+        raise UsageError(f"--protocol and --fold go with a prepared corpus (data/NAME), and {names[0]} is not one.")
     unaudited = {"stamp": "unaudited"}
     if len(names) == 1 and first.suffix == ".jsonl":
         listed = _listed(partial(_of_manifest, first), failed)
@@ -170,7 +170,7 @@ def _listed(read: Callable[[list[Record]], Iterable[tuple[str, Utterance]]], fai
 
 
 def _of_manifest(path: Path, failed: list[Record]) -> Iterator[tuple[str, Utterance]]:
-    """The utterances of a manifest; `failed` gets those of which a field cannot be, such as a start that is NaN."""
+    """The utterances of a manifest; lines with an impossible field, such as a start that is NaN, go to `failed`."""
     for where, line in read_jsonl(path, "Give a manifest.jsonl as `sertk prepare` writes it."):
         try:
             one = Utterance.from_json(line, where)

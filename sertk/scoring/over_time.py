@@ -101,7 +101,7 @@ def is_table(path: Path) -> bool:
     """
     if path.suffix not in ("", ".jsonl", ".csv") and not path.is_dir():
         raise UsageError(
-            f"--over-time {path} is none of FILE.jsonl, FILE.csv and a FOLDER for TextGrids (its name has no suffix)."
+            f"--over-time {path} is not FILE.jsonl, FILE.csv or a FOLDER for TextGrids (its name has no suffix)."
         )
     return path.suffix != "" and not path.is_dir()
 

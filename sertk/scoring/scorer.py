@@ -71,7 +71,7 @@ class Sound(NamedTuple):
 
 
 Sounds = Mapping[str, Sound | str]
-"""Of a window by id; why there is none, where there is none."""
+"""The audio of each utterance of a window by id, or the reason why it cannot be read."""
 
 
 class Scorer:
@@ -288,7 +288,7 @@ class Scorer:
         ).values()
 
     def _read(self, one: Utterance, sounds: Sounds) -> Read:
-        """An utterance; a feature is read when it is wanted, for those of a window may fill the memory."""
+        """An utterance. Its features are read when they are needed: those of a whole window may fill the memory."""
         text = self._text(one)
         if self._stored is not None:
             seconds = self._stored.facts[one.id].seconds
@@ -327,7 +327,7 @@ class Scorer:
         return found
 
     def _line(self, one: Utterance, seconds: float, scored: Scored) -> Record:
-        """The score line; SertkError where what is told of the utterance is no JSON, such as a label that is NaN."""
+        """The score line; SertkError if a value of the utterance cannot be JSON, such as a label that is NaN."""
         decision = int(scored.posterior.argmax())
         line: Record = {
             "schema": SCHEMA,

@@ -163,7 +163,7 @@ def _named(option: str, name: str, systems: Sequence[System]) -> System:
     """The system that an option names."""
     found = {system.name: system for system in systems}
     if name not in found:
-        raise UsageError(f"{option} {name!r} is none of the systems that are compared{nearest(name, found)}")
+        raise UsageError(f"{option} {name!r} is not one of the systems that are compared{nearest(name, found)}")
     return found[name]
 
 

@@ -42,8 +42,8 @@ def train(
         data: A prepared and featurized corpus.
         out: The run folder; of several runs the folder of their system, and a run is `fold=NAME/seed=N` in it.
         named: The losses that the command line names.
-        folds: See `folds_of`; that of the settings where None.
-        seeds: See `seeds_of`; that of the settings where None.
+        folds: See `folds_of`; None takes the one of the settings.
+        seeds: See `seeds_of`; None takes the one of the settings.
         force: Delete earlier runs instead of going on with them.
 
     Returns:

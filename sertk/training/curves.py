@@ -20,7 +20,7 @@ class Curves:
     """Measures each part after an epoch: rows as they are, not augmented, in eval mode.
 
     So a figure of train is one of the model at the end of the epoch, not the mean of a model that learned meanwhile
-    on augmented rows, and it can be compared with that of dev. The loss is the objective as a mean over rows, which
+    on augmented rows, and it can be compared with the one of dev. The loss is the objective as a mean over rows, which
     count alike whatever their classes weigh, without the terms that compare rows chosen for each other.
 
     Args:

@@ -1,4 +1,4 @@
-"""Utterances that a run decides on while it trains: those of dev, for the metric that selects, and for its curves."""
+"""Utterances that a run decides on while it trains: dev, for the metric that selects, and others for its curves."""
 
 from __future__ import annotations
 

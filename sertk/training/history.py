@@ -166,7 +166,7 @@ class History:
         return score > best if self._better == "higher" else score < best
 
     def _draw(self) -> None:
-        """Adds the epoch to TensorBoard's files; a resumed run begins them anew, so that no epoch is there twice."""
+        """Adds the epoch to TensorBoard's files. A resumed run writes them again, so no epoch is there twice."""
         if self._curves is None:
             return
         new = self._lines[-1:]

@@ -64,7 +64,7 @@ class Mixture(nn.Module):
     def plain(self, views: Views, target: Target) -> Tensor:
         """The sum without the losses that compare rows which a sampler puts together, for rows that none did.
 
-        It is the mean over the rows, so that the means of several batches make that of all.
+        It is the mean over the rows, so that the means of several batches make the mean of all.
         """
         plain = {name: loss for name, loss in self.losses.items() if loss.sampler == "shuffle"}
         weights = dict(zip(self.losses, self._now, strict=True))

@@ -18,7 +18,7 @@ from sertk.settings.schema import Settings
 
 
 class OtherRunError(SertkError):
-    """A folder is that of a run with other settings."""
+    """A folder holds a run with other settings."""
 
 
 def lock(out: Path) -> IO[bytes]:
@@ -56,7 +56,7 @@ def clear(out: Path) -> None:
     """Deletes an earlier run, all of it from the first moment on.
 
     Raises:
-        UsageError: Where the folder is not that of a run.
+        UsageError: If the folder does not hold a run.
     """
     if not out.exists():
         return

@@ -187,7 +187,7 @@ class Training:
         if were != distributed.world_size():
             raise SertkError(
                 f"the checkpoints are of a run of {were} processes, and now there are {distributed.world_size()}. "
-                f"Start {were} (torchrun --nproc-per-node), or --force to begin anew."
+                f"Start {were} (torchrun --nproc-per-node), or use --force to begin again."
             )
         for name, part in {**self._parts(), "scaler": scaler}.items():
             part.load_state_dict(state[name])

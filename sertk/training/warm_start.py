@@ -18,7 +18,7 @@ from sertk.settings.plain import flat, plain, run_part
 from sertk.settings.schema import Settings
 
 Weights = Mapping[str, str]
-EMOTION = "heads.emotion."  # what starts anew where the classes are others
+EMOTION = "heads.emotion."  # what starts from random weights if the classes are others
 
 
 def files(init: str | None) -> list[Path]:
@@ -63,7 +63,7 @@ def is_whole(plugins: Plugins, settings: Settings) -> bool:
 
 
 def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, classes: Sequence[str]) -> None:
-    """Gives a new model the weights and the statistics of a bundle; a head of other classes starts anew.
+    """Gives a new model the weights and the statistics of a bundle; a head of other classes starts from random weights.
 
     Args:
         begun: The bundle.
@@ -83,9 +83,11 @@ def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, clas
     _compare(*({name: tuple(weight.shape) for name, weight in of.items()} for of in (old, new)))
     model.load_state_dict({**model.state_dict(), **old})
     if other:
-        say(f"init: the emotion head starts anew, for the bundle's classes are {', '.join(begun.classes)}")
+        say(
+            f"init: the emotion head starts from random weights, because the bundle's classes are {', '.join(begun.classes)}"
+        )
     for name in sorted(begun.model.heads.keys() ^ model.heads.keys()):
-        say(f"init: the head {name!r} {'starts anew' if name in model.heads else 'of the bundle is left out'}")
+        say(f"init: the head {name!r} {'is a new one' if name in model.heads else 'of the bundle is left out'}")
 
 
 def _anew(theirs: Iterable[str], ours: Iterable[str], were: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:

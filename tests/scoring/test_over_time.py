@@ -125,7 +125,7 @@ def test_lines_that_are_not_all_written_leave_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["over.txt", "over.json", "a.TextGrid", "over.CSV"])
 def test_a_form_that_there_is_not_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"is none of FILE\.jsonl, FILE\.csv and a FOLDER"):
+    with pytest.raises(UsageError, match=r"is not FILE\.jsonl, FILE\.csv or a FOLDER"):
         is_table(tmp_path / name)
     (tmp_path / name).mkdir()
     assert not is_table(tmp_path / name)

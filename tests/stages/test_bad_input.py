@@ -172,7 +172,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(root: Path, tmp_path: 
     if os.geteuid():
         shut.mkdir(mode=0o500)
     with pytest.raises(
-        SertkError, match=r"Cannot write .*Choose a writable folder \(--out, --work\) or mend its rights"
+        SertkError, match=r"Cannot write .*Choose a writable folder \(--out, --work\) or change its rights"
     ):
         prepare("ravdess", root, shut / "out", [], 0.1, 2)
 

@@ -267,7 +267,7 @@ def test_a_folder_without_runs_and_an_unknown_truth_are_refused(good: Path, poor
     assert f"no metrics.json of a scored run in or below {tmp_path}/empty" in refusal(good, tmp_path / "empty")
     assert f"no such folder: {tmp_path}/gone. Give the folder of a run" in refusal(good, tmp_path / "gone")
     said = refusal(good, poor, "--truth", "god", code=2)
-    assert "--truth 'god' is none of the systems that are compared; did you mean 'good'?" in said
+    assert "--truth 'god' is not one of the systems that are compared; did you mean 'good'?" in said
 
 
 # --- intervals and the baseline --------------------------------------------------------------------------------------
@@ -309,6 +309,6 @@ def test_systems_are_tested_against_the_first_or_the_named_baseline(tmp_path: Pa
 
 def test_an_unknown_baseline_is_refused_and_unknown_speakers_leave_the_table(good: Path, poor: Path) -> None:
     said = refusal(good, poor, "--baseline", "por", code=2)
-    assert "--baseline 'por' is none of the systems that are compared; did you mean 'poor'?" in said
+    assert "--baseline 'por' is not one of the systems that are compared; did you mean 'poor'?" in said
     text = cli(good, poor).stdout
     assert "No intervals: 'u1' (fold 1, seed 0) has no speaker. Name the speakers in the manifest" in text

@@ -158,7 +158,7 @@ def test_windows_that_cannot_be_joined_are_refused(manifest: Path, tmp_path: Pat
         (["-", "--stream", "7"], "--stream 7 is no rate"),
         (["a.wav", "--windows", "4:2"], "is not LENGTH:HOP in seconds"),
         (["a.wav", "--merge", "--out", "b.jsonl", "--windows", "4s:2s"], "--windows does not go with --merge"),
-        (["a.wav", "--over-time", "a.txt"], "is none of FILE.jsonl, FILE.csv"),
+        (["a.wav", "--over-time", "a.txt"], "is not FILE.jsonl, FILE.csv"),
         (["a.jsonl", "--over-time", "a.jsonl"], "--over-time would overwrite a.jsonl"),
         (
             ["a.wav", "--skip-silence", "nan"],

@@ -124,7 +124,7 @@ def test_the_head_starts_anew_for_other_classes(
     changed = replace(folds, name=other, classes=tuple(sorted(set(labels.values()))), labels=labels)
     write_json(prepared / f"protocols/{other}.json", protocols.to_json(changed))
     bundle = train(prepared, tmp_path / "run", **still(begun), protocol=other, seed=1)
-    assert "the emotion head starts anew, for the bundle's classes are anger, calm," in capsys.readouterr().err
+    assert "the emotion head is a new one: the bundle's classes are anger, calm," in capsys.readouterr().err
     ours, theirs = weights(begun), weights(bundle)
     for name_ in theirs:
         if name_.startswith("heads.emotion"):
@@ -161,7 +161,7 @@ def test_a_head_of_one_of_the_two_alone_is_no_hindrance(
 ) -> None:
     more = {"losses": [{"name": "ce"}, {"name": "aux", "task": "gender"}]}
     train(data, tmp_path / "more", **{"train.init": str(begun)}, **more)
-    assert "init: the head 'aux_gender' starts anew" in capsys.readouterr().err
+    assert "init: the head 'aux_gender' is a new one" in capsys.readouterr().err
     train(data, tmp_path / "less", **{"train.init": str(tmp_path / "more/model")})
     assert "init: the head 'aux_gender' of the bundle is left out" in capsys.readouterr().err
 
