@@ -83,9 +83,7 @@ def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, clas
     _compare(*({name: tuple(weight.shape) for name, weight in of.items()} for of in (old, new)))
     model.load_state_dict({**model.state_dict(), **old})
     if other:
-        say(
-            f"init: the emotion head starts from random weights, because the bundle's classes are {', '.join(begun.classes)}"
-        )
+        say(f"init: the emotion head is a new one: the bundle's classes are {', '.join(begun.classes)}")
     for name in sorted(begun.model.heads.keys() ^ model.heads.keys()):
         say(f"init: the head {name!r} {'is a new one' if name in model.heads else 'of the bundle is left out'}")
 
