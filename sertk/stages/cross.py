@@ -134,7 +134,7 @@ def _system(folder: Path, plugins: Plugins) -> _System:
     if not found:
         raise SertkError(f"no run in {folder} has a bundle (fold=F/seed=N/model). Train one first.")
     bundles = [bundle.opened(one, plugins) for one in found]
-    told = trained_as(bundles[0].about)
+    told: Document = trained_as(bundles[0].about)
     if is_system(folder):
         return _System(f"{folder.resolve().name} ({told['corpus']}, {len(bundles)} bundles)", bundles)
     run = folder.resolve()
@@ -204,7 +204,8 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
     by_logits = seen = 0
     for opened in system.bundles:
         fit, part = _fit(opened, data, how), _part(opened, data, how, lost)
-        told, learned = trained_as(opened.about), bundle.seen(opened.about)
+        told: Document = trained_as(opened.about)
+        learned = bundle.seen(opened.about)
         chosen = [one for one in part.utterances if one.label in fit.labels]
         left_out[part.fold] = Counter(str(one.label) for one in part.utterances if one.label not in fit.labels)
         seen += sum(data.facts[one.id].sha256[:16] in learned for one in chosen)

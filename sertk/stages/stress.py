@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError, Utterance, nearest
-from sertk.core.files import SCHEMA, Record, json_bytes, part_of, write_jsonl, write_text, writing
+from sertk.core.files import SCHEMA, Document, Record, json_bytes, part_of, write_jsonl, write_text, writing
 from sertk.corpus import ledger
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
@@ -121,7 +121,8 @@ def _one(opened: bundle.Opened, found: Inputs, asked: Sequence[str], out: Path, 
     taken.lacking.update({name: one.lacking for name, one in every.items() if one.lacking})
     chosen = {name: one for name, one in every.items() if not one.lacking}
     taken.about.update({name: one.about for name, one in chosen.items()})
-    fold, seed = str(found.stamp["fold"]), str(trained_as(opened.about)["seed"])
+    told: Document = trained_as(opened.about)
+    fold, seed = str(found.stamp["fold"]), str(told["seed"])
     folder = out / f"fold={part_of(fold)}" / f"seed={seed}"
     with ExitStack() as stack:
         to = {name: stack.enter_context(writing(folder / f"{name}.jsonl")) for name in chosen}
