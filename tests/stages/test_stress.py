@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
-from sertk.core import SertkError, UsageError
+from sertk.core import InputError, SertkError, UsageError, Utterance
 from sertk.scoring.scorer import Scorer
 from sertk.stages.score import score
 from sertk.stages.stress import stress
@@ -81,6 +81,24 @@ def test_what_cannot_be_read_fails_once_with_exit_code_3_and_is_in_no_row(tones:
     assert {row["utterances"] for row in table(tmp_path / "out").values()} == {str(len(first) - 1)}
     assert "1 utterances could not be scored in every condition" in (tmp_path / "out/stress.md").read_text()
     assert CliRunner().invoke(app, [*words, "clipped", "--device", "cpu", "--allow-failed"]).exit_code == 0
+
+
+def test_audio_that_cannot_be_decoded_fails_once_and_not_in_each_condition(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound, bad = Scorer._sound, list[str]()
+
+    def heard(self: Scorer, root: Path, one: Utterance) -> Any:  # noqa: ANN401
+        bad.append(one.id)
+        if one.id == bad[0]:
+            raise InputError("it is broken")
+        return sound(self, root, one)
+
+    monkeypatch.setattr(Scorer, "_sound", heard)
+    assert stress(CNN, tones, tmp_path / "out", **HOW) == 1
+    (failed,) = lines(tmp_path / "out/failed.jsonl")
+    assert (failed["id"], failed["reason"]) == (bad[0], f"{bad[0]}: it is broken")
+    assert {row["utterances"] for row in table(tmp_path / "out").values()} == {str(len(set(bad)) - 1)}
 
 
 def test_what_fails_in_one_condition_is_in_no_row_either(
