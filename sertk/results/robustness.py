@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sertk.core import Scores
 from sertk.core.scores import Labels
-from sertk.results.intervals import DRAWS, Estimate, Statistic, estimates
+from sertk.results.intervals import DRAWS, FEWEST, Estimate, Statistic, estimates
 from sertk.results.measures import Measure
 from sertk.results.runs import Held
 from sertk.results.systems import System
@@ -238,7 +238,11 @@ def _caption(found: Sequence[Estimate]) -> str:
     if drawn:
         many = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         said += [f"Intervals are of {DRAWS:,} draws of {by} ({many}), percentiles expanded by t, for these models."]
-    said += [f"{why[0].upper()}{why[1:]}." for why in dict.fromkeys(one.why for one in found if one.why)]
+    few = sorted({one.size for one in found if one.why and one.size < FEWEST})
+    said += [f"{', '.join(map(str, few))} {by} are too few for an interval, at least {FEWEST} are needed."] * bool(few)
+    said += [
+        f"No interval: {why}." for why in dict.fromkeys(one.why for one in found if one.why and one.size >= FEWEST)
+    ]
     said += [FEW] * (by == "speakers" and len(drawn) < len(found)) + [CLIPS] * (by == "utterances" and bool(drawn))
     return " ".join(said)
 
