@@ -330,6 +330,105 @@ def compare(
     stage(folders, seconds=seconds, truth=truth, baseline=baseline, by=by, clips=mcnemar, out=out, files=plugin)
 
 
+@app.command(epilog="Example: sertk stress exp/mine/model data/emodb --out stress/")
+def stress(
+    bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="A folder for table, figure and score lines.")],
+    condition: Annotated[
+        list[str],
+        typer.Option("--condition", help="A condition, noise-10 for example; repeat for more. All by default."),
+    ] = [],  # noqa: B006
+    root: Root = None,
+    protocol: Annotated[str | None, typer.Option(help="Of data/NAME; the bundle's own by default.")] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2; those there are."),
+    ] = None,
+    by: Annotated[
+        Literal["speakers", "utterances"],
+        typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
+    ] = "speakers",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 1,
+    ffmpeg: Ffmpeg = False,
+    allow_failed: Annotated[
+        bool, typer.Option("--allow-failed", help="Exit with 0, not 3, where some inputs could not be scored.")
+    ] = False,
+    plugin: PluginFiles = [],  # noqa: B006
+) -> None:
+    """Score the test part again with noise, a telephone band, other levels and speeds, MP3 and Opus."""
+    from sertk.stages.stress import stress as stage
+
+    failed = stage(
+        bundle,
+        data,
+        out,
+        asked=condition,
+        root=root,
+        protocol=protocol,
+        fold=fold,
+        by=by,
+        device=device,
+        batch=batch,
+        files=plugin,
+        workers=workers,
+        ffmpeg=ffmpeg,
+    )
+    raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
+@app.command(epilog="Example: sertk cross exp/mine/model --data data/emodb --data data/tess --out cross/")
+def cross(
+    bundles: Annotated[
+        list[Path], typer.Argument(help="The model/ that train wrote; or folders of runs, fold=F/seed=N.")
+    ],
+    data: Annotated[list[Path], typer.Option("--data", help="A prepared corpus, data/NAME; repeat for more.")],
+    out: Annotated[Path, typer.Option(help="A folder for matrix, figure and score lines.")],
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            help="YAML or JSON, CORPUS: {CLASS: SHARED_NAME}; by default classes of the same name are the same.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        list[str],
+        typer.Option(
+            "--protocol", help="CORPUS=NAME: of another corpus score the test parts of this protocol; all by default."
+        ),
+    ] = [],  # noqa: B006
+    by: Annotated[
+        Literal["speakers", "utterances"],
+        typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
+    ] = "speakers",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 1,
+    allow_failed: Annotated[
+        bool, typer.Option("--allow-failed", help="Exit with 0, not 3, where some inputs could not be scored.")
+    ] = False,
+    plugin: PluginFiles = [],  # noqa: B006
+) -> None:
+    """Score corpora with bundles that were trained on others: a matrix of UA over the classes that they share."""
+    from sertk.stages.cross import cross as stage
+
+    failed = stage(
+        bundles,
+        data,
+        out,
+        names=names,
+        protocols=protocol,
+        by=by,
+        device=device,
+        batch=batch,
+        files=plugin,
+        workers=workers,
+    )
+    raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
 @app.command(epilog="Example: sertk audit data/emodb --protocol emobox")
 def audit(
     lists: Annotated[

@@ -123,6 +123,20 @@ class Run:
         return tuple(str(self.trained[word] or "") for word in SYSTEM)
 
 
+class Held(Run):
+    """A run whose scores are at hand, for statistics of what no run folder holds.
+
+    Args:
+        fold: By name.
+        seed: Of the model.
+        scores: Its utterances.
+    """
+
+    def __init__(self, fold: str, seed: str, scores: Scores) -> None:
+        super().__init__(Path(), {"protocol": {}}, {"corpus": None, "fold": fold, "seed": seed})
+        self.__dict__["scores"] = scores  # where Run keeps those that it has read
+
+
 def trained_as(bundle: Document) -> Record:
     """What metrics.json keeps of a bundle, so that a scored run says itself which one it is.
 

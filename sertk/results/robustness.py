@@ -1,0 +1,253 @@
+"""A system under changed audio, and systems on other corpora than their own: what is counted, and the tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from sertk.core import Scores
+from sertk.core.scores import Labels
+from sertk.results.intervals import DRAWS, FEWEST, Estimate, Statistic, estimates
+from sertk.results.measures import Measure
+from sertk.results.runs import Held
+from sertk.results.systems import System
+from sertk.results.tables import markdown
+from sertk.results.uncertainty import PERCENT, figure
+from sertk.results.units import By, units_of
+
+CHANGED = ("kept", "changed")
+"""What a decision is, against that of the clean condition."""
+FEW = (
+    "`--by utterances` gives an interval of clips, which is too narrow; a folder of runs has the speakers of all folds."
+)
+CLIPS = "The clips of a speaker are taken for independent of each other; they are not, so the intervals are too narrow."
+OWN, SEEN = "*", "†"
+"""How a cell is marked whose system was trained on the corpus, or on some of the recordings that it scored there."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A condition.
+
+    Attributes:
+        name: Of the condition.
+        about: It in words.
+        size: Utterances; of several bundles, all of theirs.
+        ua: UA, folds pooled.
+        changed: The share of decisions that are others than those of the clean condition; None of that one.
+    """
+
+    name: str
+    about: str
+    size: int
+    ua: Estimate
+    changed: Estimate | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A system on a corpus.
+
+    Attributes:
+        system: By name.
+        corpus: By name.
+        classes: The shared ones.
+        size: Utterances of shared classes that were scored; of several bundles, all of theirs.
+        ua: UA of the shared classes.
+        left_out: How many utterances of each other label there are; counted once, however many bundles there are.
+        failed: Utterances that could not be scored.
+        by_logits: Utterances whose posterior is 0 for each shared class, so that their logits decided.
+        seen: Utterances that the weights have learned from.
+        own: Whether the system was trained on this corpus.
+    """
+
+    system: str
+    corpus: str
+    classes: Sequence[str]
+    size: int
+    ua: Estimate
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    failed: int = 0
+    by_logits: int = 0
+    seen: int = 0
+    own: bool = False
+
+    @property
+    def mark(self) -> str:
+        """Signs that are explained below the table."""
+        return OWN * self.own + SEEN * (self.seen > 0)
+
+
+def common(runs: Mapping[str, Sequence[Held]]) -> dict[str, list[Held]]:
+    """The same runs with the utterances alone that were scored in every condition.
+
+    Args:
+        runs: By condition; number k of each is of the same utterances, in the same order.
+    """
+    found: dict[str, list[Held]] = {name: [] for name in runs}
+    for same in zip(*runs.values(), strict=True):
+        kept = set[str].intersection(*(set(run.scores.ids) for run in same))
+        for name, run in zip(runs, same, strict=True):
+            mask = torch.tensor([one in kept for one in run.scores.ids], dtype=torch.bool)
+            found[name].append(Held(run.fold, run.seed, run.scores.take(mask)))
+    return found
+
+
+def rows(runs: Mapping[str, Sequence[Held]], about: Mapping[str, str], ua: Measure, by: By) -> list[Row]:
+    """A row for each condition.
+
+    Args:
+        runs: By condition, the clean one first; of the same utterances, see `common`.
+        about: The conditions in words.
+        ua: The metric.
+        by: What is drawn for the intervals.
+
+    Raises:
+        SertkError: See `units_of`.
+    """
+    clean, *_ = runs.values()
+    made = []
+    for name, own in runs.items():
+        against = [
+            Held(run.fold, run.seed, against_clean(run.scores, was.scores)) for run, was in zip(own, clean, strict=True)
+        ]
+        changed = None if own is clean else estimate(against, changed_share, by)
+        size = sum(len(run.scores.ids) for run in own)
+        made.append(Row(name, about[name], size, estimate(own, ua.counted, by), changed))
+    return made
+
+
+def against_clean(scores: Scores, clean: Scores) -> Scores:
+    """Scores of the same utterances in the same order -> decisions that were kept or changed; every label is kept."""
+    changed = (scores.decision != clean.decision).long()
+    return replace(scores, classes=CHANGED, target=Labels(torch.zeros_like(changed), 2), decision=changed)
+
+
+def changed_share(counts: Tensor) -> Tensor:
+    """(..., 2, 2) counts of `against_clean` -> (...,) the share that changed."""
+    return counts[..., 1].sum(-1).double() / counts.sum((-2, -1))
+
+
+def estimate(runs: Sequence[Held], statistic: Statistic, by: By) -> Estimate:
+    """A figure of runs with its interval, folds pooled.
+
+    Raises:
+        SertkError: See `units_of`.
+    """
+    units = units_of([System("these", runs[0].folder, runs)], by).pooled
+    return estimates(units, {"it": statistic})["it"]
+
+
+def stress_table(found: Sequence[Row], ua: Measure) -> list[str]:
+    """The conditions in Markdown."""
+    head = ["condition", "audio", "n", "UA", PERCENT, "decisions changed", PERCENT]
+    body = [
+        [one.name, one.about, str(one.size), *_shown(one.ua, ua), *(_shown(one.changed, ua) if one.changed else "––")]
+        for one in found
+    ]
+    return [*markdown(head, body), "", _caption([one.ua for one in found])]
+
+
+def stress_csv(found: Sequence[Row]) -> str:
+    """The conditions as CSV, shares from 0 to 1."""
+    head = ["condition", "audio", "utterances", "ua", "ua_low", "ua_high", "changed", "changed_low", "changed_high"]
+    body = [[one.name, one.about, one.size, *_ends(one.ua), *_ends(one.changed)] for one in found]
+    return _csv([*head, "by", "units"], [[*row, one.ua.by, one.ua.size] for row, one in zip(body, found, strict=True)])
+
+
+def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
+    """The matrix in Markdown, and what was left out below it."""
+    corpora = list(dict.fromkeys(one.corpus for one in cells))
+    place = {(one.system, one.corpus): one for one in cells}
+    matrix = [
+        [system, *(_cell(place[system, corpus], ua) for corpus in corpora)]
+        for system in dict.fromkeys(one.system for one in cells)
+    ]
+    head = ["system", "corpus", "classes", "n", "UA", PERCENT, "left out", "failed"]
+    body = [
+        [
+            f"{one.system}{one.mark}",
+            one.corpus,
+            ", ".join(one.classes),
+            str(one.size),
+            *_shown(one.ua, ua),
+            ", ".join(f"{count} {label}" for label, count in one.left_out.items()) or "none",
+            str(one.failed),
+        ]
+        for one in cells
+    ]
+    marks = f"Marked {OWN}: trained on this corpus, of which the test part of its own fold is scored."
+    seen = ", ".join(f"{one.seen} of {one.corpus} by {one.system}" for one in cells if one.seen)
+    learned = [f"Marked {SEEN}: among these are recordings that the system learned from ({seen})."] * bool(seen)
+    logits = [
+        f"{one.system} on {one.corpus}: {one.by_logits} utterances have posterior 0 for every shared class; their "
+        "logits decided."
+        for one in cells
+        if one.by_logits
+    ]
+    said = [" ".join([marks, *learned, *logits]), _caption([one.ua for one in cells])]
+    return [*markdown(["UA, percent", *corpora], matrix), "", *markdown(head, body), "", said[0], "", said[1]]
+
+
+def cross_csv(cells: Sequence[Cell]) -> str:
+    """The matrix as CSV, a line a cell, shares from 0 to 1."""
+    head = ["system", "corpus", "own", "classes", "utterances", "ua", "ua_low", "ua_high", "by", "units"]
+    body = [
+        [
+            *(one.system, one.corpus, int(one.own), " ".join(one.classes), one.size),
+            *(*_ends(one.ua), one.ua.by, one.ua.size),
+            *(sum(one.left_out.values()), one.failed, one.by_logits, one.seen),
+        ]
+        for one in cells
+    ]
+    return _csv([*head, "left_out", "failed", "by_logits", "seen"], body)
+
+
+def _cell(one: Cell, ua: Measure) -> str:
+    """UA with its interval and its marks."""
+    value, ends = _shown(one.ua, ua)
+    return f"{value}{one.mark}" + (f" ({ends})" if ends != "–" else "")
+
+
+def _shown(one: Estimate | None, ua: Measure) -> list[str]:
+    """A share in percent, and the ends of its interval."""
+    if one is None:
+        return ["–", "–"]
+    ends = "–" if one.why else " to ".join(figure(ua, end) for end in (one.low, one.high))
+    return [figure(ua, one.value), ends]
+
+
+def _ends(one: Estimate | None) -> list[float | str]:
+    """A share and the ends of its interval for CSV; empty where there are none."""
+    if one is None:
+        return ["", "", ""]
+    return [round(one.value, 6), *(["", ""] if one.why else [round(one.low, 6), round(one.high, 6)])]
+
+
+def _caption(found: Sequence[Estimate]) -> str:
+    """What the intervals are."""
+    by = found[0].by
+    drawn = [one for one in found if not one.why]
+    sizes = sorted({one.size for one in drawn})
+    said = ["UA is the mean class recall, percent, higher is better; folds are pooled."]
+    if drawn:
+        many = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        said += [f"Intervals are of {DRAWS:,} draws of {by} ({many}), percentiles expanded by t, for these models."]
+    few = sorted({one.size for one in found if one.why and one.size < FEWEST})
+    said += [f"{', '.join(map(str, few))} {by} are too few for an interval, at least {FEWEST} are needed."] * bool(few)
+    said += [
+        f"No interval: {why}." for why in dict.fromkeys(one.why for one in found if one.why and one.size >= FEWEST)
+    ]
+    said += [FEW] * (by == "speakers" and len(drawn) < len(found)) + [CLIPS] * (by == "utterances" and bool(drawn))
+    return " ".join(said)
+
+
+def _csv(head: Sequence[str], body: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *body])
+    return text.getvalue()

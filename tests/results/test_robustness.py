@@ -1,0 +1,128 @@
+"""Rows of conditions and cells of a matrix, counted by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from sertk.core import Scores
+from sertk.plugins import Plugins
+from sertk.results.measures import Measure, Measures
+from sertk.results.robustness import (
+    Cell,
+    changed_share,
+    common,
+    cross_csv,
+    cross_table,
+    estimate,
+    rows,
+    stress_csv,
+    stress_table,
+)
+from sertk.results.runs import Held
+
+ABOUT = {"clean": "as it is", "loud": "very loud"}
+
+
+@pytest.fixture
+def ua() -> Measure:
+    return Measures(Plugins())["ua"]
+
+
+@pytest.fixture
+def runs(scores: Callable[..., Scores]) -> dict[str, list[Held]]:
+    """Two folds of 4 speakers with an utterance of each class; when loud, s0 and s1 are taken for b."""
+
+    def held(fold: int, speakers: range, decided: str) -> Held:
+        clips = [(f"s{n}.{one}", f"s{n}", one, decided if n < 2 else one) for n in speakers for one in "ab"]
+        return Held(str(fold), "0", scores(clips, "ab"))
+
+    return {
+        "clean": [held(1, range(4), "a"), held(2, range(4, 8), "a")],
+        "loud": [held(1, range(4), "b"), held(2, range(4, 8), "b")],
+    }
+
+
+def test_the_share_of_changed_decisions_is_of_all_and_the_labels_do_not_matter(
+    runs: dict[str, list[Held]], ua: Measure
+) -> None:
+    clean, loud = rows(runs, ABOUT, ua, "speakers")
+    # of 16 utterances the 4 of s0 and s1 were a and are b; of each class 6 or 8 of 8 are right
+    assert (clean.size, clean.ua.value, clean.changed) == (16, (8 + 6) / 16, None)
+    assert loud.changed is not None
+    assert (loud.size, loud.ua.value, loud.changed.value) == (16, (6 + 8) / 16, 4 / 16)
+    assert loud.changed.low <= 0.25 <= loud.changed.high
+    assert (loud.changed.size, loud.ua.by) == (8, "speakers")
+    counts = torch.tensor([[[0, 0], [0, 0]], [[3, 1], [0, 0]]])
+    assert changed_share(counts)[1] == 0.25
+
+
+def test_seeds_that_decide_differently_when_clean_have_one_share(scores: Callable[..., Scores], ua: Measure) -> None:
+    def held(seed: str, decided: str) -> Held:
+        return Held("1", seed, scores([(f"u{n}", f"s{n}", "ab"[n % 2], decided[n]) for n in range(6)], "ab"))
+
+    runs = {"clean": [held("0", "aaaaaa"), held("1", "bababa")], "loud": [held("0", "aaabbb"), held("1", "bababb")]}
+    _, loud = rows(runs, ABOUT, ua, "speakers")
+    assert loud.changed is not None
+    assert loud.changed.value == pytest.approx((3 / 6 + 1 / 6) / 2)
+
+
+def test_only_what_was_scored_in_every_condition_is_counted(
+    scores: Callable[..., Scores], runs: dict[str, list[Held]]
+) -> None:
+    whole = runs["loud"][0].scores
+    runs["loud"][0] = Held("1", "0", whole.take(torch.tensor([0, 1, 2, 4, 5, 6, 7])))  # s1.b is lost
+    kept = common(runs)
+    for name in runs:
+        assert [*kept[name][0].scores.ids] == ["s0.a", "s0.b", "s1.a", "s2.a", "s2.b", "s3.a", "s3.b"]
+        assert len(kept[name][1].scores.ids) == 8
+
+
+def test_the_table_has_percent_and_intervals_and_the_csv_shares(runs: dict[str, list[Held]], ua: Measure) -> None:
+    found = rows(runs, ABOUT, ua, "speakers")
+    head, _, clean, loud, _, caption = stress_table(found, ua)
+    assert head == "| condition | audio | n | UA | 95 % | decisions changed | 95 % |"
+    assert clean.startswith("| clean | as it is | 16 | 87.5 | ")
+    assert clean.endswith(" | – | – |")
+    assert "| loud | very loud | 16 | 87.5 | " in loud
+    assert "| 25.0 | " in loud
+    assert "2,000 draws of speakers (8)" in caption
+    first, second = csv.DictReader(io.StringIO(stress_csv(found)))
+    assert (first["ua"], first["changed"], second["changed"], second["units"]) == ("0.875", "", "0.25", "8")
+    assert float(second["changed_low"]) < 0.25 < float(second["changed_high"])
+
+
+def test_few_speakers_have_no_interval_and_the_caption_says_what_to_do(
+    runs: dict[str, list[Held]], ua: Measure
+) -> None:
+    few = {name: own[:1] for name, own in runs.items()}
+    text = "\n".join(stress_table(rows(few, ABOUT, ua, "speakers"), ua))
+    assert "| 25.0 | –" not in text
+    assert "| 50.0 | – |" in text
+    assert "4 speakers are too few" in text
+    assert "`--by utterances`" in text
+    assert "too narrow" in "\n".join(stress_table(rows(few, ABOUT, ua, "utterances"), ua))
+
+
+def test_a_matrix_marks_own_cells_and_tells_what_was_left_out(runs: dict[str, list[Held]], ua: Measure) -> None:
+    found = estimate(runs["clean"], ua.counted, "speakers")
+    more: dict[str, Any] = {"left_out": {"awe": 3, "None": 2}, "failed": 1, "by_logits": 4, "seen": 5}
+    cells = [
+        Cell("ours (a)", "a", ("x", "y"), 16, found, own=True),
+        Cell("ours (a)", "b", ("x", "y"), 16, found, **more),
+    ]
+    text = "\n".join(cross_table(cells, ua))
+    assert "| UA, percent | a | b |" in text
+    assert "| ours (a) | 87.5* (" in text
+    assert "| 87.5† (" in text
+    assert "| 3 awe, 2 None | 1 |" in text
+    assert "5 of b by ours (a)" in text
+    assert "ours (a) on b: 4 utterances have posterior 0" in text
+    own, other = csv.DictReader(io.StringIO(cross_csv(cells)))
+    assert (own["own"], own["left_out"], other["own"], other["left_out"]) == ("1", "0", "0", "5")
+    assert (other["failed"], other["by_logits"], other["seen"]) == ("1", "4", "5")

@@ -1,0 +1,120 @@
+"""Bundles on other corpora: what is shared, left out, marked and refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sertk.cli.app import app
+from sertk.core import UsageError
+from sertk.stages.cross import cross
+from sertk.stages.prepare import prepare
+from sertk.stages.score import score
+from sertk.testing.trees import official
+
+CNN = Path(__file__).parents[1] / "modeling" / "bundles" / "schema-1" / "mini-cnn"
+NAME = "mini-cnn (ravdess, fold 1, seed 0)"
+
+
+@pytest.fixture(scope="module")
+def emodb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EmoDB, 535 utterances of 10 speakers and 7 classes."""
+    folder = tmp_path_factory.mktemp("emodb")
+    official("emodb", folder / "tree", seconds=0.15)
+    prepare("emodb", folder / "tree", folder / "data", [], 0.1, 1)
+    return folder / "data"
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "cross.csv").open() as file:
+        return {row["corpus"]: row for row in csv.DictReader(file)}
+
+
+def test_own_fold_and_another_corpus_with_classes_of_the_same_name(
+    tones: Path, emodb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cross([CNN], [tones, emodb], tmp_path / "out", device="cpu") == 0
+    assert (tmp_path / "out/cross.md").read_text() == capsys.readouterr().out
+    score(CNN, [str(tones)], tmp_path / "scores.jsonl", device="cpu", source="audio")
+    own = lines(tmp_path / "out" / NAME / "ravdess/fold=1/seed=0/scores.jsonl")
+    was = lines(tmp_path / "scores.jsonl")
+    assert [(one["id"], one["decision"]) for one in own] == [(one["id"], one["decision"]) for one in was]
+    found = table(tmp_path / "out")
+    ua = json.loads((tmp_path / "metrics.json").read_text())["metrics"]["ua"]
+    assert float(found["ravdess"]["ua"]) == pytest.approx(ua, abs=1e-6)
+    assert (found["ravdess"]["own"], found["emodb"]["own"]) == ("1", "0")
+    assert found["emodb"]["classes"] == "anger happiness neutral sadness"
+    labels = Counter(one["label"] for one in lines(emodb / "manifest.jsonl"))
+    others = {one: labels[one] for one in ("boredom", "disgust", "fear")}
+    assert int(found["emodb"]["left_out"]) == sum(others.values()) > 0
+    assert int(found["emodb"]["utterances"]) == 535 - sum(others.values())
+    assert (found["emodb"]["units"], found["ravdess"]["ua_low"]) == ("10", "")  # 4 speakers are too few
+    text = (tmp_path / "out/cross.md").read_text()
+    assert all(f"{count} {one}" in text for one, count in others.items())
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {NAME, "cross.csv", "cross.md", "cross.png", "cross.svg"}
+
+
+def test_a_map_restricts_and_joins_the_classes_of_both(tones: Path, emodb: Path, tmp_path: Path) -> None:
+    still = {"neutral": "still", "sadness": "still"}
+    content = {"ravdess": {"anger": "hot", **still}, "emodb": {"anger": "hot", "boredom": "still", **still}}
+    (tmp_path / "map.json").write_text(json.dumps(content))
+    cross([CNN], [emodb], tmp_path / "out", names=tmp_path / "map.json", device="cpu")
+    labels = Counter(one["label"] for one in lines(emodb / "manifest.jsonl"))
+    found = lines(tmp_path / "out" / NAME / "emodb/fold=1/seed=0/scores.jsonl")
+    calm = labels["boredom"] + labels["neutral"] + labels["sadness"]
+    assert Counter(one["label"] for one in found) == {"hot": labels["anger"], "still": calm}
+    assert {one["decision"] for one in found} <= {"hot", "still"}
+    assert all(sum(one["posterior"]) == pytest.approx(1, abs=2e-6) for one in found)
+    row = table(tmp_path / "out")["emodb"]
+    assert int(row["left_out"]) == labels["happiness"] + labels["disgust"] + labels["fear"]
+
+
+def test_of_a_protocol_the_test_parts_are_scored_and_its_labels_count(emodb: Path, tmp_path: Path) -> None:
+    cross([CNN], [emodb], tmp_path / "out", protocols=["emodb=loso4"], device="cpu")
+    row = table(tmp_path / "out")["emodb"]
+    assert (row["left_out"], row["classes"]) == ("0", "anger happiness neutral sadness")
+    assert {one["protocol"] for one in lines(emodb / "ledger.jsonl")} == {"loso4"}
+
+
+def test_what_does_not_go_together_is_refused_before_anything_is_scored(
+    tones: Path, emodb: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "none.yaml").write_text("emodb: {boredom: bored, fear: afraid}\n")
+    with pytest.raises(UsageError, match="share 0 classes; at least 2"):
+        cross([CNN], [tones, emodb], tmp_path / "out", names=tmp_path / "none.yaml", device="cpu")
+    (tmp_path / "typo.yaml").write_text("emodb: {angr: anger}\n")
+    with pytest.raises(UsageError, match="the class 'angr' of emodb; did you mean 'anger'"):
+        cross([CNN], [tones, emodb], tmp_path / "out", names=tmp_path / "typo.yaml", device="cpu")
+    with pytest.raises(UsageError, match="given twice"):
+        cross([CNN, CNN], [emodb], tmp_path / "out", device="cpu")
+    for protocol, why in (("loso4", "is not CORPUS=NAME"), ("tess=loso", "names the corpus 'tess'")):
+        with pytest.raises(UsageError, match=why):
+            cross([CNN], [emodb], tmp_path / "out", protocols=[protocol], device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_is_counted_and_the_exit_code_is_3(emodb: Path, tmp_path: Path) -> None:
+    corpus = Path(json.loads((emodb / "corpus.json").read_text())["root"])
+    gone = corpus / next(one["path"] for one in lines(emodb / "manifest.jsonl") if one["label"] == "anger")
+    kept = gone.read_bytes()
+    gone.unlink()
+    try:
+        words = ["cross", str(CNN), "--data", str(emodb), "--out", str(tmp_path / "out"), "--device", "cpu"]
+        done = CliRunner().invoke(app, words)
+    finally:
+        gone.write_bytes(kept)
+    assert done.exit_code == 3, done.output
+    (failed,) = lines(tmp_path / "out/failed.jsonl")
+    assert (failed["system"], failed["corpus"]) == (NAME, "emodb")
+    assert table(tmp_path / "out")["emodb"]["failed"] == "1"
