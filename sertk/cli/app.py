@@ -286,16 +286,22 @@ def timeline(
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or folders above them.")],
     command: Annotated[str | None, typer.Option(help="The command that made them, for the text.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for RESULTS.md; the system's own by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for RESULTS.md and report.html; the system's own by default.")
+    ] = None,
     publish: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write into this RESULTS.md, a recipe's.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The prepared corpus, data/NAME: the page plays its files, and its ledger is told."),
+    ] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
-    """5: scored runs -> RESULTS.md and a confusion matrix, over folds and seeds."""
+    """5: scored runs -> RESULTS.md and a page with figures, report.html, over folds and seeds."""
     from sertk.stages.report import report as stage
 
-    stage(folders, out=out, command=command, publish=publish, files=plugin)
+    stage(folders, out=out, command=command, publish=publish, data=data, files=plugin)
 
 
 @app.command(epilog="Example: sertk compare exp/loso/p1-ce exp/loso/whisper-probe")

@@ -191,7 +191,8 @@ def test_runs_in_folders_of_ones_own_choice_are_reported_in_the_folder_that_hold
     assert lines[0] == "# p / mine"
     assert lines[6] == "| mean of 2 folds | 1 seed | | 70.83 | 62.50 | 58.33 | 62.50 | 56.67 |"
     assert sorted(one.name for one in (tmp_path / "work").iterdir()) == ["mine"]
-    assert sorted(one.name for one in (tmp_path / "work/mine").iterdir()) == ["RESULTS.md", "figures", "run 1", "run 2"]
+    made = sorted(one.name for one in (tmp_path / "work/mine").iterdir())
+    assert made == ["RESULTS.md", "figures", "report.html", "run 1", "run 2"]
 
 
 def test_runs_that_are_far_apart_are_reported_where_the_user_says(tmp_path: Path) -> None:
