@@ -20,7 +20,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "sertk",  # the same drawing is the same file
     "pdf.fonttype": 42,  # TrueType, which journals ask for
     "text.parse_math": False,  # a class may be called $x$
-    "font.size": 10,
+    "font.size": 11,
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
 }
