@@ -296,12 +296,16 @@ def report(
         Path | None,
         typer.Option(help="The prepared corpus, data/NAME: the page plays its files, and its ledger is told."),
     ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(metavar="FILE.tex", help="Also write a table of the systems (booktabs).")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Also write a row for each run.")] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """5: scored runs -> RESULTS.md and a page with figures, report.html, over folds and seeds."""
     from sertk.stages.report import report as stage
 
-    stage(folders, out=out, command=command, publish=publish, data=data, files=plugin)
+    stage(folders, out=out, command=command, publish=publish, data=data, tex=latex, csv=csv, files=plugin)
 
 
 @app.command(epilog="Example: sertk compare exp/loso/p1-ce exp/loso/whisper-probe")

@@ -15,6 +15,7 @@ from sertk.core.files import Document, write_text
 from sertk.corpus import ledger
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
+from sertk.results.export import runs_csv, systems_latex
 from sertk.results.measures import Measures
 from sertk.results.page import Texts, write_page
 from sertk.results.runs import Run, check_one_hash, failures, find, lacking, protocol_of
@@ -32,6 +33,8 @@ def report(
     command: str | None = None,
     publish: Path | None = None,
     data: Path | None = None,
+    tex: Path | None = None,
+    csv: Path | None = None,
     files: Sequence[Path] = (),
 ) -> list[Path]:
     """Writes RESULTS.md and report.html of every system below the folders.
@@ -42,6 +45,8 @@ def report(
         command: The command that made the runs, for the text.
         publish: Also write the section of each system into this RESULTS.md, a recipe's.
         data: The prepared corpus, data/NAME: its ledger is told, and report.html plays its files.
+        tex: Also write the table of the systems here, for LaTeX.
+        csv: Also write the figures of the runs here.
         files: Plugin files.
 
     Returns:
@@ -49,11 +54,10 @@ def report(
 
     Raises:
         SertkError: If there is no scored run, `data` is not prepared, or the runs of one system do not go together.
-        UsageError: If `publish` is no RESULTS.md, `out` is given for several systems, or a system has no folder; if
-            `data` is another corpus than that of the scores.
+        UsageError: If `publish` is no RESULTS.md, `tex` or `csv` has another ending, `out` is given for several
+            systems, a system has no folder, or `data` is another corpus than that of the scores.
     """
-    if publish and publish.name != "RESULTS.md":
-        raise UsageError(f"--publish {publish} is no RESULTS.md. Give the one of the recipe, beside its recipe.yaml.")
+    _check_names(publish, tex, csv)
     measures = Measures(Plugins(files=files))
     corpus, written = Data(data) if data else None, []
     systems = [System(_title(folder, runs), folder, runs) for folder, runs in find(folders).items()]
@@ -72,7 +76,24 @@ def report(
         say(f"wrote {write_page(places[system.folder], system, texts, measures, corpus)}")
         if publish:
             written.append(_publish(publish, system, about, text))
+    for path, made in ((tex, systems_latex), (csv, runs_csv)):
+        if path:
+            write_text(path, made(systems, measures))
+            say(f"wrote {path}")
     return written
+
+
+def _check_names(publish: Path | None, tex: Path | None, csv: Path | None) -> None:
+    """Refuses files that are meant for something else, before the first is written.
+
+    Raises:
+        UsageError: Naming one of them.
+    """
+    if publish and publish.name != "RESULTS.md":
+        raise UsageError(f"--publish {publish} is no RESULTS.md. Give the one of the recipe, beside its recipe.yaml.")
+    for option, path, suffix in (("--latex", tex, ".tex"), ("--csv", csv, ".csv")):
+        if path and path.suffix != suffix:
+            raise UsageError(f"{option} {path} does not end in {suffix}. Give FILE{suffix}.")
 
 
 def _corpus(about: Document) -> str:
