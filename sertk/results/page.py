@@ -307,9 +307,7 @@ class _Page:
         return Section(anchor, title, [*blocks([said]), *why], heard=lists)
 
     def _provenance(self, anchor: str, title: str) -> Section:
-        shares = self.system.runs[0].metrics["protocol"].get("shares") or {}
-        lines = [*self.texts.facts, *(f"- parts share {what}: {', '.join(pairs)}" for what, pairs in shares.items())]
-        return Section(anchor, title, [*blocks(lines), *self._settings()])
+        return Section(anchor, title, [*blocks(self.texts.facts), *self._settings()])
 
     def _settings(self) -> list[Block]:
         """The settings that are not at their default."""

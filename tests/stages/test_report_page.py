@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
@@ -139,7 +141,7 @@ def corpus(folder: Path) -> Path:
     lines = [{"id": one["id"], "path": f"{one['id']}.wav"} for fold in range(2) for one in clips(fold, 0)]
     root.mkdir()
     for one in lines[:-1]:
-        (root / one["path"]).write_bytes(b"RIFF")
+        soundfile.write(root / one["path"], np.zeros(8000), 16000)
     facts = {"sha256": "0", "seconds": 1.0, "rate": 16000, "channels": 1, "size": 4, "mtime": 0, "silent": False}
     cut = {"start": 2.5, "asked": 1.25}
     write_json(data / "corpus.json", {"corpus": "c", "root": str(root)})
@@ -232,7 +234,7 @@ def test_settings_that_differ_are_told_and_the_looks_at_the_test(system: Path) -
     )
     assert said in section
     assert f"- {said}; copies of the corpus and deleted folders" in (system / "RESULTS.md").read_text()
-    assert "parts share text: train+test" in section
+    assert "speaker-independent (text shared by train+test), part test, hash <code>h</code>" in section
 
 
 def test_the_surest_wrong_and_the_least_sure_right_decisions_can_be_heard(system: Path) -> None:
@@ -315,6 +317,7 @@ def test_a_browser_shows_it_without_overflow_or_error(system: Path, tmp_path: Pa
     assert found["cells"] == {"percent": "inline", "count": "none"}
     assert found["chosen"] == {"percent": "none", "count": "inline"}
     assert found["players"] == 20
+    assert found["seconds"] == 0.5  # the first of them has found its file
     light = sum(map(int, re.findall(r"\d+", found["ground"])[:3])) > 382
     assert light is not dark
     assert found["ink"] == found["text"]  # drawings have the colour of the text
@@ -331,7 +334,9 @@ addEventListener("load", () => {
   const wide = [...document.querySelectorAll("main *")].filter(one => !one.closest(".scroll") && !one.closest("svg")
     && one.getBoundingClientRect().right > innerWidth + 0.5).map(one => one.outerHTML.slice(0, 80));
   document.getElementById("as-counts").click();
-  parent.postMessage(JSON.stringify({inner: innerWidth, scroll: root.scrollWidth, errors, cells, wide, chosen: seen(),
+  const player = document.querySelector("audio");
+  parent.postMessage(JSON.stringify({seconds: player.duration, inner: innerWidth,
+    scroll: root.scrollWidth, errors, cells, wide, chosen: seen(),
     players: document.querySelectorAll("audio[src]").length, ground: style(document.body).backgroundColor,
     ink: style(document.querySelector("svg text")).fill, text: style(document.body).color}), "*");
 });
@@ -342,7 +347,8 @@ addEventListener("load", () => {
 def shown(system: Path, folder: Path, width: int, *, dark: bool) -> dict[str, object]:
     """What a browser makes of the page in a frame of some width: a window of its own is never narrower than 500."""
     copy = system / f"look-{width}-{dark}.html"
-    copy.write_text((system / "report.html").read_text().replace("<style>", f"{LOOK}<style>", 1))
+    text = (system / "report.html").read_text().replace("<style>", f"{LOOK}<style>", 1)
+    copy.write_text(text.replace('preload="none"', 'preload="metadata"', 1))  # then it is loaded when the page is
     frame = folder / "frame.html"
     frame.write_text(
         "<!DOCTYPE html><body style='margin:0'><pre id=found></pre><script>addEventListener('message', "
