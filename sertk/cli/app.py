@@ -289,16 +289,26 @@ def report(
     command: Annotated[
         str | None, typer.Option(help="The command that made the runs, to be named in the text.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for RESULTS.md; the system's own by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for RESULTS.md and report.html; the system's own by default.")
+    ] = None,
     publish: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write into the RESULTS.md of a recipe.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The prepared corpus, data/NAME, whose files the page plays and whose ledger it counts."),
+    ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(metavar="FILE.tex", help="Also write a table of the systems (booktabs).")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Also write a row for each run.")] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
-    """5: scored runs -> RESULTS.md and a confusion matrix, over folds and seeds."""
+    """5: scored runs -> RESULTS.md and a page with figures, report.html, over folds and seeds."""
     from sertk.stages.report import report as stage
 
-    stage(folders, out=out, command=command, publish=publish, files=plugin)
+    stage(folders, out=out, command=command, publish=publish, data=data, tex=latex, csv=csv, files=plugin)
 
 
 @app.command(epilog="Example: sertk compare exp/loso/p1-ce exp/loso/whisper-probe")

@@ -398,7 +398,7 @@ class Plan:
 
     def _report(self) -> Iterator[Step]:
         outs = [out for _, _, out in self._runs()]
-        words = ["report", *map(str, outs), *self._files(), "--command", self._command()]
+        words = ["report", *map(str, outs), "--data", str(self._data), *self._files(), "--command", self._command()]
         results = (self._path.parent if self._own else self.work) / "RESULTS.md"
         words += ["--publish", str(results)] if self.ask.publish else []
         makes = [self.system / "RESULTS.md"]

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sertk.core.files import writing
+from sertk.results.calibration import BINS, Reliability
 from sertk.results.curves import Plot
+from sertk.results.drawing import INK, draw
+from sertk.results.groups import Group
+from sertk.results.logs import Points
 from sertk.results.measures import Measure
 from sertk.results.robustness import Cell, Row
 from sertk.results.runs import Run
 from sertk.results.statistics import total_confusion
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH = 5.2
+"""Of a figure of a page, inches: two stand beside each other on a screen, and one can be read on a telephone."""
+COLORS = ("#3b82c4", "#d9772b", "#3c9d6b")
+"""Of curves and groups: told apart on light and on dark ground."""
+GRID = 0.25
+NAMED = 40
+"""So many speakers have their names beside their dots."""
+RASTER = 1000
+"""More dots are drawn as an image."""
 
 
 def percent_of_labels(counts: Tensor) -> Tensor:
@@ -23,33 +42,169 @@ def percent_of_labels(counts: Tensor) -> Tensor:
     return 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
-def draw_confusion(path: Path, runs: Sequence[Run]) -> None:
+def draw_confusion(stem: Path, runs: Sequence[Run]) -> None:
     """Draws the confusion matrix of all runs together, in percent of each label.
 
     Args:
-        path: Of the PNG file.
+        stem: The path of the files without their suffix.
         runs: Of one system.
 
     Raises:
-        SertkError: If the file cannot be written.
+        SertkError: If a file cannot be written.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     classes, percent = runs[0].metrics["classes"], percent_of_labels(total_confusion(runs)).numpy()
-    figure, axes = plt.subplots(figsize=(1.5 + 0.7 * len(classes), 1.2 + 0.7 * len(classes)), layout="constrained")
-    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="decision", ylabel="label", title="percent of each label")
-    for row, column in torch.cartesian_prod(torch.arange(len(classes)), torch.arange(len(classes))).tolist():
-        value = percent[row, column]
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 50 else "black")
-    with writing(path) as file:
-        figure.savefig(file, format="png", dpi=150)
-    plt.close(figure)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(True)
+        axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set(xlabel="decision", ylabel="label", title="percent of each label")
+        for row, column in torch.cartesian_prod(torch.arange(len(classes)), torch.arange(len(classes))).tolist():
+            value = percent[row, column]
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 50 else INK)
+
+    draw(stem, (1.5 + 0.7 * len(classes), 1.2 + 0.7 * len(classes)), paint)
+
+
+def draw_groups(stem: Path, groups: Sequence[Group], axis: str) -> str:
+    """Draws the percent of each group as a dot in its interval; a hollow dot has no interval.
+
+    Args:
+        stem: The path of the files without their suffix.
+        groups: From above to below.
+        axis: The title of the x axis.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+    rows = [(number, 100 * one.estimate.value, one.estimate) for number, one in enumerate(groups)]
+    known = [(row, value, 100 * one.low, 100 * one.high) for row, value, one in rows if not one.why]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for row, _, low, high in known:
+            axes.plot([low, high], [row, row], color=COLORS[0], linewidth=2.2, solid_capstyle="round")
+        axes.plot([value for _, value, *_ in known], [row for row, *_ in known], "o", color=COLORS[0], markersize=7)
+        alone = [(value, row) for row, value, one in rows if one.why]
+        axes.plot(
+            [value for value, _ in alone],
+            [row for _, row in alone],
+            "o",
+            color=COLORS[0],
+            markersize=7,
+            fillstyle="none",
+        )
+        axes.set_yticks(range(len(groups)), [f"{one.name} ({one.size:,})" for one in groups])
+        axes.set(xlabel=axis, ylim=(len(groups) - 0.4, -0.6), xlim=(-2, 102))
+        axes.grid(axis="x", alpha=GRID)
+
+    return draw(stem, (WIDTH, 1.0 + 0.32 * len(groups)), paint)
+
+
+def draw_epochs(stem: Path, curves: Mapping[str, Sequence[Points]], axis: str) -> str:
+    """Draws a value by epoch: each run as a thin line, and the mean of the runs that have the epoch.
+
+    Args:
+        stem: The path of the files without their suffix.
+        curves: The runs' points by the label of the curve.
+        axis: The title of the y axis.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+
+    def paint(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        axes = figure.subplots()
+        for label, runs in curves.items():
+            color = COLORS[label == "dev"]  # the same in every figure
+            for points in runs:
+                axes.plot(*zip(*points, strict=True), color=color, alpha=0.35, linewidth=0.9) if points else None
+            by_epoch: dict[int, list[float]] = {}
+            for epoch, value in (point for points in runs for point in points):
+                by_epoch.setdefault(epoch, []).append(value)
+            means = [(epoch, statistics.fmean(by_epoch[epoch])) for epoch in sorted(by_epoch)]
+            axes.plot(*zip(*means, strict=True), color=color, linewidth=2.4, marker="o"[: len(means) == 1], label=label)
+        axes.set(xlabel="epoch", ylabel=axis)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+        axes.grid(alpha=GRID)
+
+    return draw(stem, (WIDTH, 3.5), paint)
+
+
+def draw_speakers(stem: Path, figures: Mapping[str, float], gender: Mapping[str, str | None], axis: str) -> str:
+    """Draws the percent of each speaker as a dot, sorted, with the mean of each gender, or of all.
+
+    Args:
+        stem: The path of the files without their suffix.
+        figures: By speaker, 0 to 1.
+        gender: By speaker.
+        axis: The title of the x axis.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+    ordered = sorted(figures, key=lambda name: -figures[name])
+    groups = sorted({gender.get(name) or "unknown" for name in ordered})
+    named = len(ordered) <= NAMED
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for group, color, marker in zip(groups, COLORS, "osD", strict=False):
+            own = [row for row, name in enumerate(ordered) if (gender.get(name) or "unknown") == group]
+            values = [100 * figures[ordered[row]] for row in own]
+            title = f"{group} ({len(own)})" if len(groups) > 1 else f"speakers ({len(own)})"
+            many = len(ordered) > RASTER  # as shapes they would make the page heavy
+            axes.plot(values, own, marker, color=color, markersize=6 if named else 3, label=title, rasterized=many)
+            mean = statistics.fmean(values)
+            axes.axvline(mean, color=color, linestyle="--", linewidth=1.3, label=f"mean {mean:.1f}")
+        axes.set_yticks(range(len(ordered)), ordered) if named else axes.set_yticks([])
+        axes.set(xlabel=axis, ylabel="speakers, sorted", ylim=(len(ordered) - 0.4, -0.6))
+        axes.grid(axis="x", alpha=GRID)
+        figure.legend(loc="outside upper left", ncols=2)
+
+    return draw(stem, (WIDTH, 1.6 + (0.2 * len(ordered) if named else 4)), paint)
+
+
+def draw_reliability(stem: Path, found: Reliability) -> str:
+    """Draws the share of right decisions by confidence, and below it how many decisions there are.
+
+    Args:
+        stem: The path of the files without their suffix.
+        found: The bins.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+    low, size, sure, right = (one.tolist() for one in found)
+
+    def paint(figure: Figure) -> None:
+        curve, bars = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        curve.plot([0, 1], [0, 1], linestyle="--", color="0.5", linewidth=1.2, label="as sure as right")
+        curve.plot(sure, right, "o-", color=COLORS[0], markersize=5, label="decisions")
+        curve.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+        curve.legend(loc="upper left")
+        bars.bar(low, size, width=1 / BINS, align="edge", color=COLORS[0], alpha=0.6, edgecolor="none")
+        bars.set(xlabel="confidence (probability of the decision)", ylabel="decisions")
+        curve.grid(alpha=GRID)
+
+    return draw(stem, (WIDTH, 4.2), paint)
 
 
 def draw_curves(path: Path, plot: Plot) -> None:

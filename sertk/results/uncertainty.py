@@ -270,6 +270,15 @@ def group_lines(system: System, measures: Measures) -> list[str]:
     return [*table, "", f"{said} few clips, it is {figure(ua, far.own)}."]
 
 
+def ends_of(system: System, measure: Measure) -> str:
+    """The ends of the interval of a metric by speakers, folds pooled; a dash where there is none."""
+    try:
+        units = units_of([system]).pooled
+    except SertkError:
+        return "–"
+    return _ends(measure, estimates(units, {measure.name: measure.counted})[measure.name])
+
+
 def _ends(measure: Measure, estimate: Estimate) -> str:
     return "–" if estimate.why else " to ".join(figure(measure, end) for end in (estimate.low, estimate.high))
 

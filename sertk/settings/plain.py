@@ -55,6 +55,20 @@ def _of(group: object, roles: tuple[str, ...]) -> dict[str, Any]:
     return kept
 
 
+def changed(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What a saved config.yaml has that is not a default, of the settings that are part of a run, by dotted name."""
+    other = {word for word, one in fields_of(Settings).items() if note(one).role != "run"}
+    other |= identity(Settings(), "which", "how").keys()
+    defaults = flat(plain(Settings()))
+    kept = {name: value for name, value in flat(saved).items() if not {name, name.partition(".")[0]} & other}
+    return {name: value for name, value in kept.items() if name not in defaults or defaults[name] != value}
+
+
+def dev_metric(saved: Mapping[str, Any]) -> str:
+    """The name of the metric of a saved config.yaml that selects on dev; "" where it says none."""
+    return str(flat(saved).get("train.metric.name", ""))
+
+
 def difference(ours: Settings, other: Settings) -> dict[str, Any]:
     """The settings that are part of what a run is and differ, by dotted name, with our values."""
     here, there = identity(ours), identity(other)

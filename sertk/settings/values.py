@@ -77,6 +77,15 @@ def value_text(value: object) -> str:
     return value if isinstance(value, str) and _is_plain(value) else json.dumps(value, ensure_ascii=False)
 
 
+def setting_text(value: object) -> str:
+    """A value of a saved config.yaml as it is typed, lists and components too."""
+    if isinstance(value, Mapping) and "name" in value:
+        return component_text(str(value["name"]), {word: one for word, one in value.items() if word != "name"})
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting_text, value)) or "none"
+    return value_text(value)
+
+
 def _is_plain(text: str) -> bool:
     """Whether a text is read back as itself without quotes."""
     try:

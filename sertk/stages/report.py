@@ -1,4 +1,4 @@
-"""Stage 5: scored runs -> RESULTS.md and a confusion matrix, over folds and seeds."""
+"""Stage 5: scored runs -> RESULTS.md and a page with figures, over folds and seeds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import sertk
 from sertk.console.progress import console, say
 from sertk.core import SertkError, UsageError
 from sertk.core.files import Document, write_text
+from sertk.corpus import ledger
+from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
-from sertk.results.figures import draw_confusion
+from sertk.results.export import runs_csv, systems_latex
 from sertk.results.measures import Measures
+from sertk.results.page import Texts, write_page
 from sertk.results.runs import Run, check_one_hash, failures, find, lacking, protocol_of
 from sertk.results.systems import System
 from sertk.results.tables import confusion_table, never_decided, runs_table
@@ -29,44 +32,73 @@ def report(
     out: Path | None = None,
     command: str | None = None,
     publish: Path | None = None,
+    data: Path | None = None,
+    tex: Path | None = None,
+    csv: Path | None = None,
     files: Sequence[Path] = (),
 ) -> list[Path]:
-    """Writes RESULTS.md of every system below the folders.
+    """Writes RESULTS.md and report.html of every system below the folders.
 
     Args:
         folders: Run folders, system folders, or anything above them.
-        out: The folder for RESULTS.md and figures of the one system that there is; None takes the system's own.
+        out: The folder for what is written of the one system that there is; None takes the system's own.
         command: The command that made the runs, for the text.
         publish: Also write the section of each system into this RESULTS.md, a recipe's.
+        data: The prepared corpus, data/NAME: its ledger is told, and report.html plays its files.
+        tex: Also write the table of the systems here, for LaTeX.
+        csv: Also write the figures of the runs here.
         files: Plugin files.
 
     Returns:
-        The files written.
+        Each RESULTS.md that was written.
 
     Raises:
-        SertkError: If there is no scored run, or the runs of one system do not go together.
-        UsageError: If `publish` is no RESULTS.md, `out` is given for several systems, or a system has no folder.
+        SertkError: If there is no scored run, `data` is not prepared, or the runs of one system do not go together.
+        UsageError: If `publish` is no RESULTS.md, `tex` or `csv` has another ending, `out` is given for several
+            systems, a system has no folder, or `data` is another corpus than that of the scores.
     """
-    if publish and publish.name != "RESULTS.md":
-        raise UsageError(f"--publish {publish} is no RESULTS.md. Give the one of the recipe, beside its recipe.yaml.")
+    _check_names(publish, tex, csv)
     measures = Measures(Plugins(files=files))
-    written = []
+    corpus, written = Data(data) if data else None, []
     systems = [System(_title(folder, runs), folder, runs) for folder, runs in find(folders).items()]
     places = {one.folder: _place(one, folders, out, alone=len(systems) == 1) for one in systems}
     abouts = [protocol_of(one.folder, one.runs) for one in systems]
     check_one_hash([(str(one.folder), about) for one, about in zip(systems, abouts, strict=True)])
+    if corpus and (others := set(map(_corpus, abouts)) - {corpus.corpus}):
+        raise UsageError(f"--data {data} is {corpus.corpus}, and the scores are of {', '.join(sorted(others))}.")
     for system, about in zip(systems, abouts, strict=True):
-        table, never = runs_table(system, measures), never_decided(system.runs)
-        table += [line for one in (*failures(system.runs), *never) for line in ("", one)]
-        text = _section(system, table, command, measures)
-        draw_confusion(places[system.folder] / "figures" / "confusion.png", system.runs)
+        texts = _texts(system, command, measures, _looks(corpus, about))
+        text = _section(system, texts)
         written.append(places[system.folder] / "RESULTS.md")
         write_text(written[-1], f"# {system.name}\n\n{text}")
-        console.print("\n".join(table), markup=False, soft_wrap=True)
+        console.print("\n".join(texts.table), markup=False, soft_wrap=True)
         say(f"wrote {written[-1]}")
+        say(f"wrote {write_page(places[system.folder], system, texts, measures, corpus)}")
         if publish:
             written.append(_publish(publish, system, about, text))
+    for path, made in ((tex, systems_latex), (csv, runs_csv)):
+        if path:
+            write_text(path, made(systems, measures))
+            say(f"wrote {path}")
     return written
+
+
+def _check_names(publish: Path | None, tex: Path | None, csv: Path | None) -> None:
+    """Refuses files that are meant for something else, before the first is written.
+
+    Raises:
+        UsageError: Naming one of them.
+    """
+    if publish and publish.name != "RESULTS.md":
+        raise UsageError(f"--publish {publish} is no RESULTS.md. Give the one of the recipe, beside its recipe.yaml.")
+    for option, path, suffix in (("--latex", tex, ".tex"), ("--csv", csv, ".csv")):
+        if path and path.suffix != suffix:
+            raise UsageError(f"{option} {path} does not end in {suffix}. Give FILE{suffix}.")
+
+
+def _corpus(about: Document) -> str:
+    """The corpus of a protocol."""
+    return str(about.get("corpus", "none"))
 
 
 def _title(folder: Path, runs: Sequence[Run]) -> str:
@@ -99,17 +131,36 @@ def _place(system: System, named: Sequence[Path], out: Path | None, *, alone: bo
     return place
 
 
-def _section(system: System, table: Sequence[str], command: str | None, measures: Measures) -> str:
-    """The text on a system, without its title."""
-    legend = "Confusion counts over all runs, rows the labels, columns the decisions:"
+def _texts(system: System, command: str | None, measures: Measures, looks: Sequence[str]) -> Texts:
+    """What is said of a system."""
+    table = runs_table(system, measures)
+    table += [line for one in (*failures(system.runs), *never_decided(system.runs)) for line in ("", one)]
     facts = [
         f"- protocol: {system.protocol}",
         f"- command: `{command or f'sertk report {system.folder.name}'}`",
         f"- versions: {_versions()}; commit {_commit()}",
         *_incomplete(system.runs),
+        *looks,
     ]
-    parts = [table, [measures.legend], report_lines(system, measures), group_lines(system, measures), facts, [legend]]
+    return Texts(table, measures.legend, report_lines(system, measures), group_lines(system, measures), facts)
+
+
+def _section(system: System, texts: Texts) -> str:
+    """The text on a system, without its title."""
+    legend = "Confusion counts over all runs, rows the labels, columns the decisions:"
+    parts = [texts.table, [texts.legend], texts.intervals, texts.groups, texts.facts, [legend]]
     return "\n".join([*apart_by_blanks([*parts, confusion_table(system.runs)]), ""])
+
+
+def _looks(data: Data | None, about: Document) -> list[str]:
+    """How often the test was looked at, as the corpus's ledger says it; nothing without the corpus."""
+    if data is None:
+        return []
+    count = ledger.looks(data.folder, about["hash"])
+    if not count:
+        return [f"- looks at this test: {ledger.NAME} of the corpus has none; an older sertk scored it, or a copy"]
+    said = f"at least {count} different settings have been scored on this test ({ledger.NAME} of the corpus)"
+    return [f"- looks at this test: {said}; copies of the corpus and deleted folders are not counted"]
 
 
 def _incomplete(runs: Sequence[Run]) -> list[str]:

@@ -191,7 +191,8 @@ def test_runs_in_folders_of_ones_own_choice_are_reported_in_the_folder_that_hold
     assert lines[0] == "# p / mine"
     assert lines[6] == "| mean of 2 folds | 1 seed | | 70.83 | 62.50 | 58.33 | 62.50 | 56.67 |"
     assert sorted(one.name for one in (tmp_path / "work").iterdir()) == ["mine"]
-    assert sorted(one.name for one in (tmp_path / "work/mine").iterdir()) == ["RESULTS.md", "figures", "run 1", "run 2"]
+    made = sorted(one.name for one in (tmp_path / "work/mine").iterdir())
+    assert made == ["RESULTS.md", "figures", "report.html", "run 1", "run 2"]
 
 
 def test_runs_that_are_far_apart_are_reported_where_the_user_says(tmp_path: Path) -> None:
@@ -299,6 +300,34 @@ def test_what_cannot_be_published_is_refused(tmp_path: Path) -> None:
     (run / "metrics.json").write_text(metrics)
     with pytest.raises(SertkError, match="its scores are of no protocol"):
         report([run], publish=tmp_path / "RESULTS.md")
+
+
+def test_systems_are_a_table_for_a_paper_and_runs_are_rows_for_programs(tmp_path: Path) -> None:
+    (tmp_path / "guest.py").write_text(GUEST)
+    systems = [both(tmp_path / "p/s_1"), scored(tmp_path / "p/t", FOLDS["1"], settings="y").parents[1]]
+    words = ["--latex", str(tmp_path / "t.tex"), "--csv", str(tmp_path / "t.csv")]
+    plugin = ["--plugin", str(tmp_path / "guest.py")]
+    done = CliRunner().invoke(app, ["report", *map(str, systems), *words, *plugin])
+    assert done.exit_code == 0, done.output
+    tex = (tmp_path / "t.tex").read_text().splitlines()
+    assert tex[0] == r"\begin{tabular}{lrrrrrrrr}"
+    assert tex[2] == r"system & WA & UA & precision & recall & F1 & doubt & moody & UA, 95 \% \\"
+    # 7 of 10 right, recalls 5/6 and 2/4, see above; no speaker is known
+    assert tex[4] == r"p / s\_1 & 70.00 & 66.67 & 69.05 & 66.67 & 67.03 & 0.4000 & 25.00 & – \\".replace("–", "--")
+    assert (tmp_path / "t.csv").read_text().splitlines() == [
+        "system,fold,seed,n,WA,UA,precision,recall,F1,doubt,moody",
+        "p / s_1,1,0,6,66.66666667,50.0,33.33333333,50.0,40.0,0.4,",
+        "p / s_1,2,0,4,75.0,75.0,83.33333333,75.0,73.33333333,0.4,25.0",
+        "p / t,1,0,6,66.66666667,50.0,33.33333333,50.0,40.0,0.4,",
+    ]
+
+
+@pytest.mark.parametrize(("option", "suffix"), [("tex", ".tex"), ("csv", ".csv")])
+def test_a_table_is_not_written_over_something_else(tmp_path: Path, option: str, suffix: str) -> None:
+    run = scored_in(tmp_path / "a", FOLDS["1"])
+    with pytest.raises(UsageError, match=rf"metrics\.json does not end in {suffix}\. Give FILE{suffix}"):
+        report([run], **{option: run / "metrics.json"})
+    assert not (run / "RESULTS.md").exists()
 
 
 # --- what it refuses -------------------------------------------------------------------------------------------------
