@@ -592,8 +592,8 @@ def test_ravdess_songs_are_read_and_dropped_by_the_protocol(tmp_path: Path, ravd
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("notes.wav", "not that of an audio-only RAVDESS file"),
-        ("01-01-05-02-02-01-12.wav", "not that of an audio-only RAVDESS file"),  # with video
+        ("notes.wav", "not the name of an audio-only RAVDESS file"),
+        ("01-01-05-02-02-01-12.wav", "not the name of an audio-only RAVDESS file"),  # with video
         ("03-01-09-02-02-01-12.wav", "unknown emotion '09'"),
         ("03-01-05-03-02-01-12.wav", "unknown intensity '03'"),
         ("03-01-05-02-02-01-xx.wav", "unknown actor 'xx'"),
