@@ -32,6 +32,16 @@ Ffmpeg = Annotated[
     bool, typer.Option("--ffmpeg", help="Run ffmpeg for what libsndfile does not read: m4a, mp4, webm, wma, ...")
 ]
 Root = Annotated[Path | None, typer.Option(help="Folder of the corpus, if it has moved since prepare.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Batch = Annotated[int, typer.Option(min=1, help="Utterances at once.")]
+Workers = Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")]
+AllowFailed = Annotated[
+    bool, typer.Option("--allow-failed", help="Exit with 0, not 3, if some inputs could not be scored.")
+]
+Drawn = Annotated[
+    Literal["speakers", "utterances"],
+    typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
+]
 DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME.")]
 Jobs = Annotated[int, typer.Option("--nj", min=1, help="Files or shards worked on at once.")]
 
@@ -161,18 +171,16 @@ def score(
         bool,
         typer.Option("--merge", help="Join shards: give their score files, out/*.jsonl, instead of a bundle."),
     ] = False,
-    allow_failed: Annotated[
-        bool, typer.Option("--allow-failed", help="Exit with 0, not 3, if some inputs could not be scored.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
+    allow_failed: AllowFailed = False,
+    device: Device = "auto",
+    batch: Batch = 32,
     source: Annotated[
         Literal["store", "audio"],
         typer.Option(
             "--from", help="store: read the features that featurize stored, if all are there; audio: compute them."
         ),
     ] = "store",
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 1,
+    workers: Workers = 1,
     text: Annotated[
         Path | None,
         typer.Option(help="Transcripts: Kaldi's ID TEXT lines, or .jsonl lines with id and text; ids of score lines."),
@@ -323,10 +331,7 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="The system that the others are tested against, by name; the first by default.")
     ] = None,
-    by: Annotated[
-        Literal["speakers", "utterances"],
-        typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
-    ] = "speakers",
+    by: Drawn = "speakers",
     mcnemar: Annotated[
         bool,
         typer.Option("--mcnemar", help="Show McNemar's test too; it takes the clips of a speaker for independent."),
@@ -355,17 +360,12 @@ def stress(
         str | None,
         typer.Option(help="Of the protocol; the bundle's own by default. Of a folder of runs: 1,2; those there are."),
     ] = None,
-    by: Annotated[
-        Literal["speakers", "utterances"],
-        typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
-    ] = "speakers",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 1,
+    by: Drawn = "speakers",
+    device: Device = "auto",
+    batch: Batch = 32,
+    workers: Workers = 1,
     ffmpeg: Ffmpeg = False,
-    allow_failed: Annotated[
-        bool, typer.Option("--allow-failed", help="Exit with 0, not 3, where some inputs could not be scored.")
-    ] = False,
+    allow_failed: AllowFailed = False,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """Score the test part again with noise, a telephone band, other levels and speeds, MP3 and Opus."""
@@ -409,16 +409,11 @@ def cross(
             "--protocol", help="CORPUS=NAME: of another corpus score the test parts of this protocol; all by default."
         ),
     ] = [],  # noqa: B006
-    by: Annotated[
-        Literal["speakers", "utterances"],
-        typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
-    ] = "speakers",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Utterances at once.")] = 32,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read audio ahead.")] = 1,
-    allow_failed: Annotated[
-        bool, typer.Option("--allow-failed", help="Exit with 0, not 3, where some inputs could not be scored.")
-    ] = False,
+    by: Drawn = "speakers",
+    device: Device = "auto",
+    batch: Batch = 32,
+    workers: Workers = 1,
+    allow_failed: AllowFailed = False,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """Score corpora with bundles that were trained on others: a matrix of UA over the classes that they share."""

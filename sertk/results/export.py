@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 
+from sertk.core.files import csv_text
 from sertk.results.measures import Measures
 from sertk.results.systems import System
 from sertk.results.tables import latex
@@ -43,8 +42,4 @@ def runs_csv(systems: Sequence[System], measures: Measures) -> str:
             figures = {one.title: None if own is None else round(own * one.scale[0], 8) for one, own in values.items()}
             about = {"system": system.name, "fold": run.fold, "seed": run.seed, "n": run.metrics["utterances"]}
             rows.append({**about, **figures})
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    return csv_text([list(rows[0]), *(list(one.values()) for one in rows)])

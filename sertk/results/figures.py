@@ -296,72 +296,63 @@ def draw_timeline(path: Path, found: Timeline) -> None:
     plt.close(figure)
 
 
-def draw_conditions(path: Path, rows: Sequence[Row], ua: Measure) -> None:
+def draw_conditions(stem: Path, rows: Sequence[Row], ua: Measure) -> None:
     """Draws the UA of each condition with its interval; a line is at that of the first, the clean one.
 
     Args:
-        path: FILE.png or FILE.svg.
+        stem: The path of the files without their suffix.
         rows: The conditions.
         ua: The metric.
 
     Raises:
-        SertkError: If the file cannot be written.
+        SertkError: If a file cannot be written.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     factor, _ = ua.scale
     ends = torch.tensor([[one.ua.value, one.ua.low, one.ua.high] for one in rows], dtype=torch.float64) * factor
     value, low, high = ends.T.numpy()
-    figure, axes = plt.subplots(figsize=(6, 1 + 0.35 * len(rows)), layout="constrained")
-    places = range(len(rows))
-    axes.axvline(value[0], color="0.7", linestyle="--", linewidth=1)
-    axes.hlines(places, low, high, color="C0", linewidth=2)  # one that is NaN is not drawn
-    axes.plot(value, places, "o", color="C0")
-    axes.set_yticks(places, [one.name for one in rows])
-    axes.invert_yaxis()
     drawn = any(not one.ua.why for one in rows)
-    axes.set(xlabel=f"{ua.title}{ua.suffix}" + f", 95 % by {rows[0].ua.by}" * drawn, xlim=(0, factor))
-    axes.grid(axis="x", alpha=0.3)
-    with writing(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=150)
-    plt.close(figure)
+
+    def paint(figure: Figure) -> None:
+        axes, places = figure.subplots(), range(len(rows))
+        axes.axvline(value[0], color="0.7", linestyle="--", linewidth=1)
+        axes.hlines(places, low, high, color=COLORS[0], linewidth=2)  # one that is NaN is not drawn
+        axes.plot(value, places, "o", color=COLORS[0])
+        axes.set_yticks(places, [one.name for one in rows])
+        axes.invert_yaxis()
+        axes.set(xlabel=f"{ua.title}{ua.suffix}" + f", 95 % by {rows[0].ua.by}" * drawn, xlim=(0, factor))
+        axes.grid(axis="x", alpha=GRID)
+
+    draw(stem, (6, 1 + 0.35 * len(rows)), paint)
 
 
-def draw_matrix(path: Path, cells: Sequence[Cell], ua: Measure) -> None:
+def draw_matrix(stem: Path, cells: Sequence[Cell], ua: Measure) -> None:
     """Draws the UA of systems on corpora as a heat map.
 
     Args:
-        path: FILE.png or FILE.svg.
+        stem: The path of the files without their suffix.
         cells: One for each system and corpus.
         ua: The metric.
 
     Raises:
-        SertkError: If the file cannot be written.
+        SertkError: If a file cannot be written.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     factor, _ = ua.scale
     systems, corpora = (list(dict.fromkeys(getattr(one, word) for one in cells)) for word in ("system", "corpus"))
     values = torch.full((len(systems), len(corpora)), math.nan, dtype=torch.float64)
     for one in cells:
         values[systems.index(one.system), corpora.index(one.corpus)] = factor * one.ua.value
-    figure, axes = plt.subplots(figsize=(3 + 1.6 * len(corpora), 1.2 + 0.9 * len(systems)), layout="constrained")
-    axes.imshow(values.numpy(), cmap="Blues", vmin=0, vmax=factor, aspect="auto")
-    axes.set_xticks(range(len(corpora)), corpora)
-    axes.set_yticks(range(len(systems)), [name.replace(" (", "\n(") for name in systems])
-    axes.set(xlabel=f"scored on; {ua.title}{ua.suffix}", ylabel="system")
-    for one in cells:
-        row, column = systems.index(one.system), corpora.index(one.corpus)
-        value = factor * one.ua.value
-        ends = "" if one.ua.why else f"\n{factor * one.ua.low:.1f} to {factor * one.ua.high:.1f}"
-        text = f"{value:.1f}{one.mark}{ends}\n{len(one.classes)} classes"
-        axes.text(column, row, text, ha="center", va="center", color="white" if value > factor / 2 else "black")
-    with writing(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=150)
-    plt.close(figure)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.imshow(values.numpy(), cmap="Blues", vmin=0, vmax=factor, aspect="auto")
+        axes.set_xticks(range(len(corpora)), corpora)
+        axes.set_yticks(range(len(systems)), [name.replace(" (", "\n(") for name in systems])
+        axes.set(xlabel=f"scored on; {ua.title}{ua.suffix}", ylabel="system")
+        for one in cells:
+            row, column = systems.index(one.system), corpora.index(one.corpus)
+            value = factor * one.ua.value
+            ends = "" if one.ua.why else f"\n{factor * one.ua.low:.1f} to {factor * one.ua.high:.1f}"
+            text = f"{value:.1f}{one.mark}{ends}\n{len(one.classes)} classes"
+            axes.text(column, row, text, ha="center", va="center", color="white" if value > factor / 2 else "black")
+
+    draw(stem, (3 + 1.6 * len(corpora), 1.2 + 0.9 * len(systems)), paint)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import Scores
+from sertk.core.files import csv_text
 from sertk.core.scores import Labels
 from sertk.results.intervals import DRAWS, FEWEST, Estimate, Statistic, estimates
 from sertk.results.measures import Measure
@@ -157,7 +156,8 @@ def stress_csv(found: Sequence[Row]) -> str:
     """The conditions as CSV, shares from 0 to 1."""
     head = ["condition", "audio", "utterances", "ua", "ua_low", "ua_high", "changed", "changed_low", "changed_high"]
     body = [[one.name, one.about, one.size, *_ends(one.ua), *_ends(one.changed)] for one in found]
-    return _csv([*head, "by", "units"], [[*row, one.ua.by, one.ua.size] for row, one in zip(body, found, strict=True)])
+    rows = ([*row, one.ua.by, one.ua.size] for row, one in zip(body, found, strict=True))
+    return csv_text([[*head, "by", "units"], *rows])
 
 
 def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
@@ -205,7 +205,7 @@ def cross_csv(cells: Sequence[Cell]) -> str:
         ]
         for one in cells
     ]
-    return _csv([*head, "left_out", "failed", "by_logits", "seen"], body)
+    return csv_text([[*head, "left_out", "failed", "by_logits", "seen"], *body])
 
 
 def _cell(one: Cell, ua: Measure) -> str:
@@ -245,9 +245,3 @@ def _caption(found: Sequence[Estimate]) -> str:
     ]
     said += [FEW] * (by == "speakers" and len(drawn) < len(found)) + [CLIPS] * (by == "utterances" and bool(drawn))
     return " ".join(said)
-
-
-def _csv(head: Sequence[str], body: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *body])
-    return text.getvalue()

@@ -1,13 +1,15 @@
-"""What `score` writes never takes the place of what it reads."""
+"""What scoring writes: never in the place of what it reads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from sertk.console.progress import say
 from sertk.core import UsageError
-from sertk.core.files import beside, check_replaceable
+from sertk.core.files import Record, beside, check_replaceable, write_jsonl, write_text
 from sertk.corpus.prepared import PREPARED
 from sertk.scoring.inputs import Inputs
 from sertk.scoring.over_time import is_table
@@ -37,6 +39,38 @@ def check_out(out: Path | None, inputs: Iterable[Path], over_time: Path | None =
     for folder in {path.parent for path in (out, over_time) if path is not None}:
         for name in PREPARED if (folder / "corpus.json").exists() else ():
             _refuse(made, folder / name)
+
+
+def check_folder(out: Path) -> None:
+    """Refuses a folder whose failed.jsonl is that of `prepare`.
+
+    Raises:
+        UsageError: If it is one.
+    """
+    check_out(out / "scores.jsonl", [])
+
+
+def write_folder(out: Path, name: str, table: str, csv: str, failed: Sequence[Record]) -> None:
+    """Writes and prints a table; beside it CSV, and the inputs that failed.
+
+    Args:
+        out: The folder.
+        name: Of the files: NAME.md, NAME.csv.
+        table: Markdown.
+        csv: The same for programs.
+        failed: Lines of failed.jsonl; one of before goes where there are none.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+    write_text(out / f"{name}.md", table)
+    write_text(out / f"{name}.csv", csv)
+    path = out / "failed.jsonl"
+    path.unlink(missing_ok=True)
+    if failed:
+        write_jsonl(path, failed)
+        say(f"{len({one['id'] for one in failed})} inputs failed, see {path}; the first: {failed[0]['reason']}")
+    sys.stdout.write(table)
 
 
 def check_files(*paths: Path | None) -> None:

@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from sertk.core import InputError, SertkError, UsageError
-from sertk.core.files import SCHEMA, Document, Record, digest, json_bytes, part_of, read_jsonl, write_text, writing
+from sertk.core.files import (
+    SCHEMA,
+    Document,
+    Record,
+    csv_text,
+    digest,
+    json_bytes,
+    part_of,
+    read_jsonl,
+    write_text,
+    writing,
+)
 
 KEY = "over_time"
 LONGEST_NAME = 190
@@ -176,9 +187,7 @@ def _write(file: IO[bytes], found: Recording, classes: Sequence[str], *, table: 
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode(errors="backslashreplace")
+    return csv_text(rows).encode(errors="backslashreplace")
 
 
 def text_grid(found: Recording, classes: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError, Utterance, nearest
-from sertk.core.files import Document, Record, json_bytes, part_of, write_jsonl, write_text, writing
+from sertk.core.files import Document, Record, json_bytes, part_of, writing
 from sertk.corpus import ledger
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
@@ -24,6 +23,7 @@ from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
 from sertk.scoring.inputs import of_corpus
+from sertk.scoring.outputs import check_folder, write_folder
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shared import Fit, LabelMap
 from sertk.scoring.system import is_system
@@ -109,8 +109,10 @@ def cross(
 
     Raises:
         SertkError: If a bundle or a corpus cannot be read, or nothing of a cell could be scored.
-        UsageError: If a bundle and a corpus share no classes, or two corpora or systems have one name.
+        UsageError: If a bundle and a corpus share no classes, two corpora or systems have one name, or `out` is a
+            prepared corpus.
     """
+    check_folder(out)
     plugins = Plugins(files=files)
     corpora = {one.corpus: one for one in map(Data, folders)}
     systems = [_system(one, plugins) for one in models]
@@ -253,14 +255,6 @@ def _score(
 def _write(out: Path, cells: Sequence[Cell], failed: Sequence[Record], ua: Measure) -> None:
     """Writes and prints the matrix; beside it CSV, heat map and failures."""
     text = "\n".join([*cross_table(cells, ua), ""])
-    write_text(out / "cross.md", text)
-    write_text(out / "cross.csv", cross_csv(cells))
-    for suffix in ("png", "svg"):
-        draw_matrix(out / f"cross.{suffix}", cells, ua)
-    path = out / "failed.jsonl"
-    path.unlink(missing_ok=True)
-    if failed:
-        write_jsonl(path, failed)
-        say(f"{len(failed)} inputs failed, see {path}; the first: {failed[0]['reason']}")
-    sys.stdout.write(text)
-    say(f"wrote {out}: cross.md, cross.csv, cross.png, cross.svg, and score lines by system and corpus")
+    write_folder(out, "cross", text, cross_csv(cells), failed)
+    draw_matrix(out / "cross", cells, ua)
+    say(f"wrote {out}: cross.md, cross.csv, a heat map (PNG, SVG, PDF), and score lines by system and corpus")

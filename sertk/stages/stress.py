@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError, Utterance, nearest
-from sertk.core.files import SCHEMA, Document, Record, json_bytes, part_of, write_jsonl, write_text, writing
+from sertk.core.files import SCHEMA, Document, Record, json_bytes, part_of, writing
 from sertk.corpus import ledger
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
@@ -24,6 +23,7 @@ from sertk.results.units import By
 from sertk.scoring import scorer as scoring
 from sertk.scoring.changes import CLEAN, Condition, changed, conditions, readable
 from sertk.scoring.inputs import Inputs, of_corpus
+from sertk.scoring.outputs import check_folder, write_folder
 from sertk.scoring.scorer import Scorer, Sounds
 from sertk.scoring.system import is_system, runs_of
 from sertk.training import distributed
@@ -93,8 +93,9 @@ def stress(
 
     Raises:
         SertkError: If a bundle or the corpus cannot be read, or nothing could be scored in all conditions.
-        UsageError: On an unknown condition, or a model that reads no audio.
+        UsageError: On an unknown condition, a model that reads no audio, or `out` that is a prepared corpus.
     """
+    check_folder(out)
     how = _How(Plugins(files=files), distributed.device(device), batch, workers, ffmpeg)
     corpus, ua, system = Data(data, root), Measures(how.plugins)["ua"], is_system(model)
     models = [run / "model" for run in runs_of(model, corpus, fold, None)] if system else [model]
@@ -192,14 +193,6 @@ def _write(out: Path, taken: _Taken, found: Sequence[Row], ua: Measure) -> None:
     lost = len({one["id"] for one in taken.failed})
     failed = [f"{lost} utterances could not be scored in every condition; no row counts them."] * bool(lost)
     text = "\n".join([*stress_table(found, ua), *(line for one in (*lacking, *failed) for line in ("", one)), ""])
-    write_text(out / "stress.md", text)
-    write_text(out / "stress.csv", stress_csv(found))
-    for suffix in ("png", "svg"):
-        draw_conditions(out / f"stress.{suffix}", found, ua)
-    path = out / "failed.jsonl"
-    path.unlink(missing_ok=True)
-    if taken.failed:
-        write_jsonl(path, taken.failed)
-        say(f"{lost} inputs failed, see {path}; the first: {taken.failed[0]['reason']}")
-    sys.stdout.write(text)
-    say(f"wrote {out}: stress.md, stress.csv, stress.png, stress.svg, and score lines by fold and seed")
+    write_folder(out, "stress", text, stress_csv(found), taken.failed)
+    draw_conditions(out / "stress", found, ua)
+    say(f"wrote {out}: stress.md, stress.csv, a figure (PNG, SVG, PDF), and score lines by fold and seed")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -12,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from sertk.console.progress import say
-from sertk.core.files import part_of, write_text
+from sertk.core.files import csv_text, part_of, write_text
 from sertk.plugins import Plugins
 from sertk.results.captions import facts, legend
 from sertk.results.columns import PARTIAL, Column
@@ -154,11 +152,8 @@ def _record(
 
 def _csv(records: Sequence[Mapping[str, object]]) -> str:
     """Records of the same keys as CSV: a row of headings, numbers as they are, nothing where there is none."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(records[0]) if records else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([{word: _plain(value) for word, value in record.items()} for record in records])
-    return file.getvalue()
+    head = list(records[0]) if records else []
+    return csv_text([head, *([_plain(record[word]) for word in head] for record in records)])
 
 
 def _plain(value: object) -> object:

@@ -62,7 +62,7 @@ def test_own_fold_and_another_corpus_with_classes_of_the_same_name(
     text = (tmp_path / "out/cross.md").read_text()
     assert all(f"{count} {one}" in text for one, count in others.items())
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {NAME, "cross.csv", "cross.md", "cross.png", "cross.svg"}
+    assert names == {NAME, "cross.csv", "cross.md", "cross.pdf", "cross.png", "cross.svg"}
 
 
 def test_a_map_restricts_and_joins_the_classes_of_both(tones: Path, emodb: Path, tmp_path: Path) -> None:

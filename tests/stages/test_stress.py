@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from sertk.cli.app import app
 from sertk.core import InputError, SertkError, UsageError, Utterance
 from sertk.scoring.scorer import Scorer
+from sertk.stages.cross import cross
 from sertk.stages.score import score
 from sertk.stages.stress import stress
 
@@ -47,9 +48,18 @@ def test_the_clean_row_is_what_score_gives_to_the_bit_and_the_shares_are_of_the_
     assert float(found["noise-5"]["changed"]) == pytest.approx(share, abs=1e-6)
     assert share > 0  # or it would be of the clean audio
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"fold=1", "stress.csv", "stress.md", "stress.png", "stress.svg"}
+    assert names == {"fold=1", "stress.csv", "stress.md", "stress.pdf", "stress.png", "stress.svg"}
     assert (tmp_path / "out/stress.md").read_text() == shown
     assert [one["fold"] for one in lines(tones / "ledger.jsonl")] == ["1"]
+
+
+def test_what_prepare_wrote_is_never_overwritten(tones: Path) -> None:
+    (tones / "failed.jsonl").write_text('{"id": "x", "reason": "of prepare"}\n')
+    with pytest.raises(UsageError, match=r"--out would overwrite .*failed\.jsonl, which is an input"):
+        stress(CNN, tones, tones, **HOW)
+    with pytest.raises(UsageError, match=r"--out would overwrite .*failed\.jsonl, which is an input"):
+        cross([CNN], [tones], tones, device="cpu")
+    assert "of prepare" in (tones / "failed.jsonl").read_text()
 
 
 def test_a_folder_of_runs_pools_its_folds(tones: Path, tmp_path: Path) -> None:
