@@ -218,11 +218,9 @@ def score(
     given = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed, "--shard": shard, "--text": text}
     cut = {"--windows": windows, "--over-time": over_time, "--skip-silence": skip_silence, "--stream": stream}
     if merge:
-        if out is None:
-            raise typer.BadParameter("--merge needs --out: the file for the lines of all shards.")
         del cut["--over-time"]  # this one is where the windows of all shards go
         refuse({**given, **cut}, "--merge; it was said when the shards were scored.")
-        failed = stage.merge([bundle, *map(Path, inputs)], out, over_time=over_time, files=plugin)
+        failed = _merge([bundle, *map(Path, inputs)], out, over_time, plugin)
     elif not inputs:
         raise typer.BadParameter("Missing argument 'INPUTS...'.")
     elif stream is not None:
@@ -273,6 +271,14 @@ def score(
             workers=workers,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
+def _merge(shards: list[Path], out: Path | None, over_time: Path | None, plugin: list[Path]) -> int:
+    from sertk.stages.score import merge
+
+    if out is None:
+        raise typer.BadParameter("--merge needs --out: the file for the lines of all shards.")
+    return merge(shards, out, over_time=over_time, files=plugin)
 
 
 @app.command(epilog="Example: sertk timeline windows.jsonl talk.flac --out talk.png")
