@@ -23,7 +23,10 @@ from sertk.settings.sweep import Row, Sweep, Values
 from sertk.testing import official
 
 SWEEPS = {
-    "emodb": ["modalities", "p4-four", "p4-grid", "p4-table1", "p4-table2", "p5-fig2", "p5-gender", "p5-table3"],
+    "emodb": [
+        *("modalities", "p4-four", "p4-grid", "p4-table1", "p4-table2"),
+        *("p5-fig2", "p5-fig3", "p5-gender", "p5-table3"),
+    ],
     "fesc": ["p3-alpha", "p3-duration", "p3-figure2", "p3-table1", "p3-table2"],
     "iemocap": [
         *("p2-figure2", "p2-table1", "p2-table3"),
@@ -46,6 +49,7 @@ ELSEWHERE = [
     "ravdess/modalities",
     "emodb/p4-four",
     "emodb/p4-grid",
+    "emodb/p5-fig3",
     "ravdess_savee_tess/p1-speakers",
 ]
 ELSEWHERE += [f"{corpus}/{name}" for corpus in ("emodb", "ravdess") for name in ("p5-fig2", "p5-gender", "p5-table3")]
