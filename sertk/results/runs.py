@@ -153,7 +153,8 @@ def trained_as(bundle: Document) -> Record:
     training: Document = bundle.get("training") or {}
     own: Document = bundle["protocol"]
     named = {"corpus": own["corpus"], "protocol": own["name"], "fold": own["fold"], "hash": own["hash"]}
-    decision: Document = (bundle.get("components") or {}).get("decision") or {}
+    components: Document = bundle.get("components") or {}
+    decision: Document = components.get("decision") or {}
     tempered = {"temperature": decision["temperature"]} if "temperature" in decision else {}
     return {**named, **{word: training.get(word) for word in ("system", "settings", "seed")}, **tempered}
 

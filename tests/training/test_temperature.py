@@ -80,6 +80,12 @@ def test_the_best_of_several_minima_is_found(decision: Decision) -> None:
     assert own.nll(found) <= min(own.nll(0.1 * step) for step in range(1, 200)) + 1e-9
 
 
+def test_the_deepest_of_two_minima_is_found_exactly() -> None:
+    # ln T is best at 2, in a narrow hollow, and there is a wide one around -2
+    found = least(lambda value: min(0.1 + 0.2 * (math.log(value) + 2) ** 2, 3 * (math.log(value) - 2) ** 2))
+    assert found == pytest.approx(math.exp(2), rel=1e-5)
+
+
 @pytest.mark.parametrize("label", [[0, 1], [1, 0]], ids=["all right", "all wrong"])
 def test_where_dev_has_no_best_temperature_there_is_none(label: list[int]) -> None:
     assert least(windows([[2, 0], [0, 2]], [0, 1], label).nll) is None
