@@ -21,6 +21,7 @@ from sertk.settings import merge
 from sertk.stages.score import score
 from sertk.training import record, temperature
 from sertk.training.assemble import rehearse
+from sertk.training.history import History
 from sertk.training.temperature import Windows, least
 
 CLASSES = 3
@@ -155,6 +156,18 @@ def test_a_fitted_temperature_changes_the_posteriors_and_nothing_else(runs: dict
     trained = json.loads((runs["fitted"] / "dev.metrics.json").read_text())["trained"]
     assert trained["temperature"] == found
     assert "temperature" not in json.loads((runs["plain"] / "dev.metrics.json").read_text())["trained"]
+
+
+def test_the_temperature_is_of_the_epoch_that_is_selected(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = {"decision.temperature": "fitted", "train.schedule": "constant"}
+    alone = train(data, tmp_path / "alone", **fitted, **{"train.epochs": 1})
+    monkeypatch.setattr(History, "_selects", lambda history, score: history.epoch == 1)
+    first = train(data, tmp_path / "first", **fitted)
+    assert len((first / "log.jsonl").read_text().splitlines()) == 2
+    assert same(first, alone)
+    assert decision_of(first) == decision_of(alone)
 
 
 def test_a_refit_keeps_the_temperature_of_the_selected_model(runs: dict[str, Path]) -> None:
