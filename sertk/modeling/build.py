@@ -10,7 +10,7 @@ from typing import Any
 
 from sertk.core import Augmentation, Backbone, Dims, Feature, FrameSpec, HeadSpec, Pooling, Split, UsageError, nearest
 from sertk.corpus.features import make_features, portable, reads_of
-from sertk.modeling.decide import resolve_decision
+from sertk.modeling.decide import check_temperature, resolve_decision
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Branches, Model, Normalize
 from sertk.plugins import Plugins
@@ -281,7 +281,12 @@ def _make_pooling(
 
 
 def make_model(plugins: Plugins, settings: Settings, body: Body, specs: Mapping[str, HeadSpec]) -> Model:
-    """The model with its heads; its weights are the torch generator's."""
+    """The model with its heads; its weights are the torch generator's.
+
+    Raises:
+        UsageError: On a head that cannot be made, or whose values the decision cannot divide.
+    """
+    check_temperature(settings, specs)
     normalize = {
         name: Normalize(spec.width)
         for name, spec in body.frontend.inputs().items()

@@ -627,6 +627,8 @@ _HEAD = set(HeadSpec._fields)
 def _settings(about: Document) -> Settings:
     """The components as settings; what an older bundle lacks has its default."""
     found = settings_of(about["components"])
+    if isinstance(found.decision.temperature, str):
+        raise UsageError(f"decision.temperature is {found.decision.temperature!r}; a bundle has a number above 0")
     return replace(found, decision=resolve_decision(found))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from sertk.core import WHOLE, Batch, Decision, Dims, Output, Padded, Rng, Span, UsageError, View, Views
+from sertk.core import WHOLE, Batch, Decision, Dims, HeadSpec, Output, Padded, Rng, Span, UsageError, View, Views
 from sertk.modeling.borders import check_posterior, inside
 from sertk.plugins import Plugins
 from sertk.settings.schema import DecisionSpec, Settings
@@ -21,14 +22,16 @@ class Decider:
         span: The windows that are looked at.
         decision: What is made of them.
         who: What errors call the decision.
+        temperature: What divides the logits of each window before the decision sees them (Guo et al. 2017).
     """
 
     span: Span
     decision: Decision
     who: str = "a decision that is not registered"
+    temperature: float = 1.0
 
     def __call__(self, views: Views, batch: Batch, utterances: int, rng: Rng) -> tuple[Tensor, Tensor]:
-        """(U, C) posterior and (U, C) logits, the mean over windows, of U utterances."""
+        """(U, C) posterior and (U, C) logits of U utterances; logits are the mean over windows, not divided."""
         return self.decide(self.merged(views, batch, utterances), utterances, rng)
 
     def merged(self, views: Views, batch: Batch, utterances: int) -> View:
@@ -42,20 +45,32 @@ class Decider:
         """See `__call__`; of windows that are merged."""
         count = torch.bincount(view.owner, minlength=utterances)
         logits = view.logits.new_zeros(utterances, view.logits.shape[1]).index_add(0, view.owner, view.logits)
+        tempered = replace(view, heads={**view.heads, "emotion": view.logits / self.temperature})
         with inside(self.who):
-            found = self.decision(view, utterances, rng)
+            found = self.decision(tempered, utterances, rng)
         return check_posterior(self.who, found, utterances, logits.shape[1]), logits / count[:, None]
 
     def together(self, logits: Tensor, output: Output, rng: Rng) -> tuple[Tensor, Tensor]:
         """(C,) posterior and logits of one utterance from the (N, C) values of its windows, in their order.
 
-        It is for recordings of any length: a decision gets no frames and no embeddings there, for they were not kept.
+        It is for recordings of any length, see `of_logits`.
         """
-        owner, nothing = torch.zeros(len(logits), dtype=torch.int64, device=logits.device), logits[:, :0]
-        frames = Padded(nothing[:, None], owner)
-        view = View(frames, nothing, {"emotion": logits}, owner, owner + len(owner), output)
-        posterior, mean = self.decide(view, 1, rng)
+        owner = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        posterior, mean = self.decide(of_logits(logits, owner, output), 1, rng)
         return posterior[0], mean[0]
+
+
+def of_logits(logits: Tensor, owner: Tensor, output: Output) -> View:
+    """Windows of which the logits alone were kept: a decision gets no frames and no embeddings.
+
+    Args:
+        logits: (N, C).
+        owner: (N,) their utterances, sorted.
+        output: How they become probabilities.
+    """
+    nothing = logits[:, :0]
+    frames = Padded(nothing[:, None], torch.zeros_like(owner))
+    return View(frames, nothing, {"emotion": logits}, owner, torch.bincount(owner)[owner], output)
 
 
 def resolve_decision(settings: Settings) -> DecisionSpec:
@@ -75,6 +90,21 @@ def resolve_decision(settings: Settings) -> DecisionSpec:
     return replace(spec, name=name, at=at)
 
 
+def check_temperature(settings: Settings, specs: Mapping[str, HeadSpec]) -> None:
+    """Refuses to divide what are no logits.
+
+    Raises:
+        UsageError: There.
+    """
+    given, head = settings.decision.temperature, specs.get("emotion")
+    if given != 1 and head is not None and head.output == "linear":
+        raise UsageError(
+            f"{settings.at('decision')}decision.temperature is {given}, and a temperature divides logits. The emotion "
+            "head of this run gives probabilities as they are (output: linear). Take a loss with output softmax or "
+            "sigmoid, or leave the temperature out."
+        )
+
+
 def make_decider(plugins: Plugins, settings: Settings, dims: Dims) -> Decider:
     """The decision over its windows.
 
@@ -83,4 +113,5 @@ def make_decider(plugins: Plugins, settings: Settings, dims: Dims) -> Decider:
     """
     spec = resolve_decision(settings)
     span = dims.segments if spec.at == "segments" and dims.segments else WHOLE
-    return Decider(span, plugins.make("decision", spec), plugins.who("decision", spec.name))
+    temperature = 1.0 if isinstance(spec.temperature, str) else spec.temperature  # fitted when the epoch is selected
+    return Decider(span, plugins.make("decision", spec), plugins.who("decision", spec.name), temperature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -96,4 +97,25 @@ def coverage(scores: Scores) -> Coverage:
     known, size = torch.unique_consecutive(sure[order], return_counts=True)
     taken = size.cumsum(0)
     found = right[order].double().cumsum(0)[taken - 1]
-    return Coverage(known, taken / len(sure), found / taken)
+    return Coverage(known, taken.double() / len(sure), found / taken)
+
+
+def decided_at(scores: Scores, percents: Sequence[int]) -> tuple[Coverage, Tensor]:
+    """What is decided where a model decides at least so many percent of the utterances, the surest.
+
+    Args:
+        scores: N utterances, at least one.
+        percents: P shares, 1 to 100, the lowest first.
+
+    Returns:
+        The thresholds of these shares, the shares as they are and the accuracies, (P,) each, see `coverage`; and the
+        (P, C, C) confusion counts of what is decided.
+    """
+    every, (sure, _), classes = coverage(scores), confidence(scores), len(scores.classes)
+    taken = (every.coverage * len(sure)).round().long()
+    wanted = torch.tensor([-(-percent * len(sure) // 100) for percent in percents])
+    found = Coverage(*(column[torch.searchsorted(taken, wanted)] for column in every))
+    first = torch.searchsorted(-found.threshold, -sure)  # the lowest share at which an utterance is decided
+    cells = scores.target.hard * classes + scores.decision
+    counts = torch.bincount(first * classes**2 + cells, minlength=(len(percents) + 1) * classes**2)
+    return found, counts.view(-1, classes, classes)[:-1].cumsum(0)

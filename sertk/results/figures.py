@@ -207,6 +207,32 @@ def draw_reliability(stem: Path, found: Reliability) -> str:
     return draw(stem, (WIDTH, 4.2), paint)
 
 
+def draw_coverage(stem: Path, coverage: Tensor, accuracies: Mapping[str, Tensor]) -> str:
+    """Draws accuracies against the share of utterances that is decided.
+
+    Args:
+        stem: The path of the files without their suffix.
+        coverage: (P,) shares, 0 to 1.
+        accuracies: (P,) shares by the label of the curve.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for (label, values), color in zip(accuracies.items(), COLORS, strict=False):
+            axes.plot((100 * coverage).tolist(), (100 * values).tolist(), ".-", markersize=4, color=color, label=label)
+        axes.set(xlabel="coverage (percent of the utterances that are decided)", ylabel="percent", xlim=(0, 102))
+        axes.legend()
+        axes.grid(alpha=GRID)
+
+    return draw(stem, (WIDTH, 3.5), paint)
+
+
 def draw_curves(path: Path, plot: Plot) -> None:
     """Draws the curves of a sweep: the mean over seeds, in a band of the deviation.
 

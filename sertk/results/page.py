@@ -12,15 +12,17 @@ from typing import NamedTuple
 import torch
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from torch import Tensor
 
 from sertk.core import Prediction, Scores, SertkError
 from sertk.core.files import write_text
 from sertk.core.rows import coded
 from sertk.corpus.prepared import Data
-from sertk.results.calibration import BINS, brier, reliability
+from sertk.results.calibration import BINS, brier, decided_at, reliability
 from sertk.results.drawing import inline
 from sertk.results.figures import (
     draw_confusion,
+    draw_coverage,
     draw_epochs,
     draw_groups,
     draw_reliability,
@@ -45,6 +47,10 @@ from sertk.settings.values import setting_text
 NAME = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 CONFIG = "config.yaml"
+COVERAGE = range(5, 101)
+"""Percent of the utterances that are decided, as they are drawn: of fewer a single one decides the figure."""
+TABLE = (100, 90, 80, 70, 50)
+"""Those that stand in the table."""
 
 
 @dataclass(frozen=True)
@@ -261,9 +267,32 @@ class _Page:
             "best)",
             f"- Brier score over all classes{mean}: {statistics.fmean(briers):.4f} (0 to 2, 0 is best)",
         ]
-        svg = draw_reliability(self._stem("reliability"), reliability(Scores.join(self._read)))
+        lines += _temperatures(self.system.runs)
+        every = Scores.join(self._read)
+        svg = draw_reliability(self._stem("reliability"), reliability(every))
         about = "Share of right decisions by the probability of the decision; on the dashed line both are the same."
-        return Section(anchor, title, blocks(lines), [self._drawing("reliability", about, svg)])
+        said, drawing = self._coverage(every)
+        return Section(anchor, title, blocks([*lines, *said]), [self._drawing("reliability", about, svg), drawing])
+
+    def _coverage(self, scores: Scores) -> tuple[list[str], Drawing]:
+        """How many decisions are right where the model abstains from the others: a table, and the figure."""
+        found, counts = decided_at(scores, COVERAGE)
+        ua, wa = (self.measures[name].counted(counts) for name in ("ua", "wa"))
+        rows = [COVERAGE.index(percent) for percent in TABLE]
+        points = torch.stack([found.coverage, ua, wa], 1)[rows].mul(100).tolist()
+        thresholds = found.threshold[rows].tolist()
+        body = [
+            [f"{percent} %", f"{share:.1f} %", f"{least:.6f}", f"{one:.2f}", f"{other:.2f}"]
+            for percent, least, (share, one, other) in zip(TABLE, thresholds, points, strict=True)
+        ]
+        lines = [
+            "If the model may abstain, it decides its surest utterances alone; equal probabilities stay together:",
+            *markdown(["coverage, at least", "decided", "posterior, at least", "UA", "WA"], body),
+            *_never_decided(scores, counts[rows]),
+        ]
+        svg = draw_coverage(self._stem("coverage"), found.coverage, {"UA": ua, "WA": wa})
+        about = "UA and WA of the surest decisions, by the share of the utterances that is decided."
+        return lines, self._drawing("coverage", about, svg)
 
     def _training(self, anchor: str, title: str) -> Section:
         try:
@@ -343,6 +372,31 @@ def _without_speakers(system: System) -> list[Group]:
         Group(name, size // seeds, Estimate(right / size, 0, 0, "speakers", 0, why="no speaker is known"))
         for name, size, right in found
         if size
+    ]
+
+
+def _temperatures(runs: Sequence[Run]) -> list[str]:
+    """What the logits of runs are divided by, if anything, as a point of a list."""
+    found = [run.trained.get("temperature", 1.0) for run in runs]
+    if set(found) == {1.0}:
+        return []
+    of = f", mean of {len(found)} runs ({min(found):.3f} to {max(found):.3f})" if len(found) > 1 else ""
+    return [f"- temperature that divides the logits{of}: {statistics.fmean(found):.3f}"]
+
+
+def _never_decided(scores: Scores, counts: Tensor) -> list[str]:
+    """A sentence for each coverage of the table at which a class has no utterance that is decided.
+
+    Args:
+        scores: All utterances.
+        counts: (5, C, C) what is decided.
+    """
+    lacking = (scores.confusion.sum(1) > 0) & (counts.sum(2) == 0)  # (5, C)
+    names = [[name for name, gone in zip(scores.classes, row, strict=True) if gone] for row in lacking.tolist()]
+    return [
+        f"At {percent} % no utterance of {', '.join(own)} is decided, and UA is the mean of the other classes."
+        for percent, own in zip(TABLE, names, strict=True)
+        if own
     ]
 
 

@@ -22,7 +22,7 @@ from sertk.results.lines import SCORE, read_scores
 SYSTEM = ("corpus", "protocol", "hash", "system", "settings")
 """What of `trained` is the same in all runs of a system."""
 _NAMES = ("corpus", "name", "fold", "hash", "part")
-TRAINED = Form({**dict.fromkeys((*SYSTEM, "fold"), str | None), "seed": int | str | None})
+TRAINED = Form({**dict.fromkeys((*SYSTEM, "fold"), str | None), "seed": int | str | None}, {"temperature": float})
 """What `trained` says, see `trained_as`."""
 FORM = Form(
     {
@@ -42,7 +42,10 @@ FORM = Form(
 """What metrics.json says."""
 BUNDLE = Form(
     {"protocol": Form(dict.fromkeys(("corpus", "name", "fold", "hash"), str))},
-    {"training": Form({}, {**dict.fromkeys(("system", "settings"), str | None), "seed": int | str | None})},
+    {
+        "training": Form({}, {**dict.fromkeys(("system", "settings"), str | None), "seed": int | str | None}),
+        "components": Form({}, {"decision": Form({}, {"temperature": float})}),
+    },
 )
 """What `trained_as` reads of bundle.json."""
 METRICS = {"train": "train.metrics.json", "dev": "dev.metrics.json", "test": "metrics.json"}
@@ -145,12 +148,15 @@ def trained_as(bundle: Document) -> Record:
 
     Returns:
         corpus, protocol, fold and hash of the training; system; settings, 16 hex digits of all that makes the system;
-        seed. What an older bundle does not say is None.
+        seed. What an older bundle does not say is None. temperature, if the bundle has one.
     """
     training: Document = bundle.get("training") or {}
     own: Document = bundle["protocol"]
     named = {"corpus": own["corpus"], "protocol": own["name"], "fold": own["fold"], "hash": own["hash"]}
-    return {**named, **{word: training.get(word) for word in ("system", "settings", "seed")}}
+    components: Document = bundle.get("components") or {}
+    decision: Document = components.get("decision") or {}
+    tempered = {"temperature": decision["temperature"]} if "temperature" in decision else {}
+    return {**named, **{word: training.get(word) for word in ("system", "settings", "seed")}, **tempered}
 
 
 def find(folders: Sequence[Path]) -> dict[Path, list[Run]]:

@@ -95,9 +95,14 @@ class DecisionSpec(Component):
 
     Attributes:
         at: The windows; auto is segments where the run has them.
+        temperature: T, which divides the logits of each window before they become probabilities. fitted: on dev, when
+            the epoch is selected; until then it is 1. A bundle has the number.
     """
 
     at: Literal["auto", "whole", "segments"] = "auto"
+    temperature: float | Literal["fitted"] = field(
+        default=1.0, metadata={"note": Note("divides the logits of each window", above=0.0)}
+    )
 
 
 @dataclass(frozen=True)
@@ -307,7 +312,8 @@ class Settings:
     decision: DecisionSpec = setting(
         DecisionSpec("auto"),
         "how windows and crops become one posterior, `at` whole | segments. auto: max_probability at segments where "
-        "the run has them, mean of the crops otherwise",
+        "the run has them, mean of the crops otherwise. `temperature` (1.0) divides the logits before that; fitted: "
+        "the number that makes the labels of dev most likely",
         bundled=True,
     )
 

@@ -21,7 +21,7 @@ from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds, value_of
 from sertk.modeling import build, bundle
 from sertk.modeling.build import Body
-from sertk.modeling.decide import make_decider
+from sertk.modeling.decide import check_temperature, make_decider
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.limits import asks_for_values
 from sertk.modeling.model import Model
@@ -416,7 +416,9 @@ def _check_without_backbone(plugins: Plugins, s: Settings, task: Task) -> None:
     with s.located("segments"):
         segments = s.segments.span(1e-3) if s.segments else None
     mixture = make_mixture(plugins, s, task, Dims(width, width, segments=segments))
-    for spec in chosen_heads(s, mixture.heads).values():
+    specs = chosen_heads(s, mixture.heads)
+    check_temperature(s, specs)
+    for spec in specs.values():
         with s.located("head"):
             plugins.make("head", Component(spec.kind, spec.settings), width, spec.out)
     _check_sampler(plugins, s, mixture)

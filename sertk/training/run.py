@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +16,8 @@ from sertk.modeling.borders import inside
 from sertk.modeling.build import Body
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
-from sertk.settings.schema import Settings
-from sertk.training import distributed, pilot, record, run_folder, warm_start
+from sertk.settings.schema import DecisionSpec, Settings
+from sertk.training import distributed, pilot, record, run_folder, temperature, warm_start
 from sertk.training.assemble import (
     Parts,
     Setup,
@@ -87,15 +88,26 @@ def _train(setup: Setup) -> None:
     if not best["weights"]:
         raise SertkError(f"{setup.out}: no epoch was finished; raise train.epochs.")
     say(f"selected epoch {best['epoch']}: dev {t.metric.name} {selected.metric.text(best['score'])}")
-    final = selected
+    selected.model.load_state_dict(best["weights"])
+    final, decision = selected, _decision(setup, selected)
     if t.refit:
         say(f"refit on train + dev for {best['steps']} steps")
         final = _fit(setup, "refit", selected, _parts(setup))
-    else:
-        final.model.load_state_dict(best["weights"])
+    final.settings = replace(final.settings, decision=decision)
     seconds = time.monotonic() - began
     distributed.rank_zero(lambda: record.write(setup, final, best, seconds))
     say(f"wrote {setup.out / 'model'}")
+
+
+def _decision(setup: Setup, selected: Training) -> DecisionSpec:
+    """The decision of the bundle: of the selected model, with its temperature as a number.
+
+    A refit keeps it: it has learned dev, and would be surer there than of anybody else.
+    """
+    found = selected.settings.decision
+    if not isinstance(found.temperature, str):
+        return found
+    return replace(found, temperature=temperature.fit(selected, _dev(setup)))
 
 
 def _parts(setup: Setup) -> Parts:

@@ -248,3 +248,35 @@ def test_a_bundle_that_describes_other_features_is_refused(wrong: dict[str, Any]
     signed(path.parent)
     with pytest.raises(SertkError, match=says):
         bundle.read(tmp_path / "model", PLUGINS)
+
+
+def test_a_bundle_has_its_temperature_and_one_without_has_one(tmp_path: Path) -> None:
+    warm = write(tmp_path / "warm", {**PROBE, "decision": {"name": "mean", "temperature": 1.75}})
+    assert json.loads((warm / "bundle.json").read_text())["components"]["decision"]["temperature"] == 1.75
+    assert bundle.read(warm, PLUGINS).decider.temperature == 1.75
+    plain = write(tmp_path / "plain", PROBE)
+    assert json.loads((plain / "bundle.json").read_text())["components"]["decision"] == {"name": "mean", "at": "whole"}
+    assert bundle.read(plain, PLUGINS).decider.temperature == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (0, "decision.temperature is 0; it is above 0"),
+        (-1.5, "decision.temperature is -1.5; it is above 0"),
+        (1e400, "bundle.json"),  # JSON has no infinity
+        (float("nan"), "bundle.json"),
+        (True, "decision.temperature is True. It must be a number or fitted"),
+        ("warm", "decision.temperature is 'warm'. It must be a number or fitted"),
+        (None, "decision.temperature is None. It must be a number or fitted"),
+        ("fitted", "decision.temperature is 'fitted'; a bundle has a number above 0"),
+    ],
+)
+def test_a_bundle_with_a_temperature_that_is_none_is_refused(value: object, says: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "model", PROBE) / "bundle.json"
+    about = json.loads(path.read_text())
+    about["components"]["decision"]["temperature"] = value
+    path.write_text(json.dumps(about))
+    signed(path.parent)
+    with pytest.raises(SertkError, match=says):
+        bundle.read(tmp_path / "model", PLUGINS)

@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from sertk.core import Prediction, Scores, UsageError
-from sertk.results.calibration import brier, coverage, reliability
+from sertk.results.calibration import brier, coverage, decided_at, reliability
 
 Make = Callable[..., Scores]
 CLIPS = [
@@ -80,6 +80,28 @@ def test_decisions_are_taken_from_the_surest_on_and_equals_together(scores: Make
     assert found.threshold.tolist() == pytest.approx([0.9, 0.7, 0.65, 0.6])
     assert found.coverage.tolist() == pytest.approx([2 / 5, 3 / 5, 4 / 5, 1])
     assert found.accuracy.tolist() == pytest.approx([1 / 2, 2 / 3, 2 / 4, 3 / 5])
+
+
+def test_the_surest_are_counted_at_each_coverage_and_equals_together(scores: Make) -> None:
+    found, counts = decided_at(five(scores), (20, 50, 70, 80, 100))
+    # of five: 1, 3 (2.5), 4 (3.5), 4 and all; the two of 0.9 stay together
+    assert found.threshold.tolist() == pytest.approx([0.9, 0.7, 0.65, 0.65, 0.6])
+    assert found.coverage.tolist() == [2 / 5, 3 / 5, 4 / 5, 4 / 5, 1]
+    assert found.accuracy.tolist() == pytest.approx([1 / 2, 2 / 3, 2 / 4, 2 / 4, 3 / 5])
+    surest = [[0, 0, 0], [0, 0, 1], [0, 0, 1]]
+    more = [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    most = [[1, 0, 0], [1, 0, 1], [0, 0, 1]]
+    assert counts.tolist() == [surest, more, most, most, [[2, 0, 0], [1, 0, 1], [0, 0, 1]]]
+
+
+def test_every_hundredth_of_drawn_posteriors_counts_what_is_as_sure(scores: Make) -> None:
+    made = drawn(scores, 487)
+    found, counts = decided_at(made, range(1, 101))
+    sure = made.prediction.posterior.amax(1)
+    for percent, least, share, own in zip(range(1, 101), found.threshold, found.coverage, counts, strict=True):
+        kept = made.take(sure >= least)
+        assert percent / 100 <= share < percent / 100 + 1 / 487
+        assert torch.equal(own, kept.confusion)
 
 
 def test_the_confidence_is_of_the_decision_that_was_made(scores: Make) -> None:

@@ -125,6 +125,32 @@ def test_windows_are_joined_as_the_bundle_decides(root: Path, tmp_path: Path, de
     assert line["posterior"] == pytest.approx(wanted[decision], abs=2e-6)
 
 
+def test_a_temperature_is_in_every_posterior_and_in_no_logit(root: Path, tmp_path: Path) -> None:
+    found = []
+    for name, temperature in (("plain", 1.0), ("warm", 2.0)):
+        decision = {"name": "mean", "at": "whole", "temperature": temperature}
+        folder, cutting = changed(tmp_path / name, {"segments": None, "decision": decision}), Cutting(keep=True)
+        (file,) = lines(Scorer(folder), of("two"), root)
+        (cut,) = lines(Scorer(folder, cutting=cutting._replace(windows=Windows(1.0, 0.5))), of("long"), root)
+        assert list(Scorer(folder)(root / "two.wav").values()) == pytest.approx(file["posterior"], abs=2e-6)
+        found.append((file, cut))
+    (file, cut), (warm_file, warm_cut) = found
+    assert warm_file["logits"] == file["logits"]
+    assert warm_cut["logits"] == cut["logits"]
+    assert warm_file["posterior"] == pytest.approx(rooted([file["posterior"]])[0], abs=1e-4)
+    windows = rooted([row[3:] for row in cut[KEY][2]])
+    assert [row[3:] for row in warm_cut[KEY][2]] == [pytest.approx(row, abs=1e-4) for row in windows]
+    assert warm_cut["posterior"] == pytest.approx(np.mean(windows, 0), abs=1e-4)
+    assert warm_file["posterior"] != pytest.approx(file["posterior"], abs=1e-2)
+
+
+def rooted(posteriors: Sequence[Sequence[float]]) -> list[list[float]]:
+    """What twice the temperature makes of the posteriors of a softmax: their roots, over the sum of these."""
+    roots = np.sqrt(posteriors)
+    made: list[list[float]] = (roots / roots.sum(1, keepdims=True)).tolist()
+    return made
+
+
 def test_every_segment_of_every_window_counts_alike(root: Path, tmp_path: Path) -> None:
     components = {"segments": "8:8:drop", "decision": {"name": "mean", "at": "segments"}}
     folder = changed(tmp_path / "model", components)

@@ -190,7 +190,7 @@ def test_the_page_is_sound_html(system: Path) -> None:
     assert set(named) <= set(ids)
     assert sum(tag == "h1" for tag, _ in page.tags) == 1
     drawn = [own for _, own in page.tags if own.get("role") == "img"]
-    assert len(drawn) == 6  # recall, speakers, duration, reliability, loss, score
+    assert len(drawn) == 7  # recall, speakers, duration, reliability, coverage, loss, score
     assert all(own["aria-label"] for own in drawn)
 
 
@@ -206,7 +206,7 @@ def test_names_of_users_are_text_and_nothing_else(system: Path) -> None:
 
 def test_each_figure_is_written_for_papers_too(system: Path) -> None:
     heads = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
-    names = ("confusion", "recall", "speakers", "duration", "reliability", "loss", "score")
+    names = ("confusion", "recall", "speakers", "duration", "reliability", "coverage", "loss", "score")
     assert {one.name for one in (system / "figures").iterdir()} == {f"{n}.{kind}" for n in names for kind in heads}
     for kind, head in heads.items():
         assert (system / f"figures/recall.{kind}").read_bytes().startswith(head)
@@ -222,6 +222,37 @@ def test_the_figures_are_those_of_the_text(system: Path) -> None:
     row = re.findall(r'<th scope="row">joy</th>(.*)', page.source)[0]
     assert re.findall(r'"count">(\d+)', row) == ["48", "48", "0"]
     assert re.findall(r'"percent">([\d.]+)', row) == ["50.0", "50.0", "0.0"]
+
+
+def test_accuracy_is_told_where_the_model_abstains(system: Path) -> None:
+    section = Page(system / "report.html").section("calibration")
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
+    # surer is who comes later: of speakers 12 to 23, 25 and 27 of 72 clips of the two seeds are wrong, of all 46 and 50
+    assert ["100 %", "100.0 %", "0.400000", "66.67", "66.67"] in rows
+    assert ["50 %", "50.0 %", "0.640000", "63.89", "63.89"] in rows
+    assert [row[0] for row in rows if row] == ["100 %", "90 %", "80 %", "70 %", "50 %"]
+    assert "temperature" not in section
+    assert "no utterance" not in section
+
+
+def test_temperatures_and_classes_that_are_never_decided_are_told(tmp_path: Path) -> None:
+    for fold, temperature in enumerate((1.5, None)):
+        lines = clips(fold, 0)
+        for one in lines:
+            sure = 0.5 if one["label"] == CLASSES[2] else 0.9
+            one["posterior"] = [sure if name == one["decision"] else (1 - sure) / 2 for name in CLASSES]
+        path = run(tmp_path / "s", fold, 0, lines[:9]) / "metrics.json"
+        about = json.loads(path.read_text())
+        about["trained"] |= {} if temperature is None else {"temperature": temperature}
+        write_json(path, about)
+    (path,) = report([tmp_path / "s"])
+    section = Page(path.with_name("report.html")).section("calibration")
+    assert "temperature that divides the logits, mean of 2 runs (1.000 to 1.500): 1.250" in section
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
+    # 12 of 18 are equally sure: half of all takes the 12, and 70 % takes all
+    assert [row[:3] for row in rows if row][-2:] == [["70 %", "100.0 %", "0.500000"], ["50 %", "66.7 %", "0.900000"]]
+    assert section.count("no utterance") == 1
+    assert f"At 50 % no utterance of {CLASSES[2]} is decided, and UA is the mean of the other classes." in section
 
 
 def test_settings_that_differ_are_told_and_the_looks_at_the_test(system: Path) -> None:

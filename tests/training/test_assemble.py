@@ -28,6 +28,7 @@ WRONG = [
     ("decision=meen", "no decision named 'meen'; did you mean 'mean'"),
     ("decision=mean:power=2", "decision 'mean' takes no 'power'"),
     ("decision=mean:at=segments", "at: segments needs windows, and the run has none"),
+    ("decision.temperature=-1", "decision.temperature is -1; it is above 0"),
     ("backbone={name: cnn_transformer, chanels: [1]}", "takes no 'chanels'; did you mean 'channels'"),
     ("backbone=cnn_transformer:channels=[16,32]", "channels"),
     ("backbone=cnn_transformer:dropout=.nan", "dropout must be a number, got nan"),

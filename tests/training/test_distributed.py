@@ -196,6 +196,27 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batches(
     assert ranks[0]["speaker"] == list(speaker)
 
 
+def test_the_temperature_is_fitted_to_the_dev_rows_of_all_ranks(machine: Machine, data: Path, tmp_path: Path) -> None:
+    asked = [
+        *words(data, tmp_path / "run", accumulate=2),
+        "--set",
+        "decision={name: mean, at: whole, temperature: fitted}",
+    ]
+    codes, said = machine.run(asked, 2)
+    assert codes == [0, 0], said
+    assert said.count("temperature ") == 1
+    about = json.loads((tmp_path / "run/model/bundle.json").read_text())
+    score(tmp_path / "run/model", [str(data)], tmp_path / "scores.jsonl", part="dev")
+    scores = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    logits = torch.tensor([one["logits"] for one in scores])
+    label = torch.tensor([about["classes"].index(one["label"]) for one in scores])
+    posterior = (logits / about["components"]["decision"]["temperature"]).softmax(1)
+    # at the best temperature labels have on average the logit that their posterior expects
+    own = (logits.gather(1, label[:, None])[:, 0] - (posterior * logits).sum(1)) / logits.abs().mean()
+    assert float(own.mean()) == pytest.approx(0, abs=1e-4)
+    assert abs(float(own[::2].mean())) > 1e-3  # of a half of them it is another
+
+
 def test_the_mean_gradient_keeps_the_layout_of_its_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     # torch's fused optimizers go through weights and gradients by their place in memory, and do not say so
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
