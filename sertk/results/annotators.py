@@ -65,7 +65,7 @@ def fit(scores: Scores) -> Fit | None:
     cross = -(share * posterior.clamp(min=LEAST).log()).sum(1).mean()
     centred = [one - one.mean(0) for one in (share, posterior)]
     size = centred[0].norm(dim=0) * centred[1].norm(dim=0)
-    known = size > 0  # a class with the same share everywhere has no correlation
+    known = size > 1e-9  # a class with the same share everywhere has no correlation
     correlation = ((centred[0] * centred[1]).sum(0)[known] / size[known]).mean()  # of none it is NaN
     return Fit(len(votes), float(cross), float(torch.special.entr(share).sum(1).mean()), float(correlation))
 
