@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from sertk.core.files import read_json
 from sertk.results.columns import Cost
@@ -28,10 +29,10 @@ def cost_lines(system: System) -> list[str]:
     costs = [read_json(path, SCORE, COST) for path in paths if path.exists()]
     whole, trained = ([float(one[word]) for one in costs] for word in ("parameters", "trained"))
     found = [f"- parameters: {COUNT.text(*whole)}, of which {COUNT.text(*trained)} are trained"] if costs else []
-    kinds: dict[tuple[str | None, int | None], list[Run]] = {}
+    kinds: dict[tuple[Any, ...], list[Run]] = {}
     for run in system.runs:
         if took := run.metrics.get("took"):
-            kinds.setdefault((took.get("from"), took.get("batch")), []).append(run)
+            kinds.setdefault(tuple(took.get(word) for word in ("from", "batch")), []).append(run)
     return found + [_scoring(runs, len(system.runs), *kind) for kind, runs in kinds.items()]
 
 
