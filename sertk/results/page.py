@@ -332,7 +332,7 @@ class _Page:
             found = self.data.audit(self.system.runs[0].metrics["protocol"])
         except SertkError as error:
             raise _LeftOut(error) from None
-        said = "What two parts share, the protocol declares: `sertk prepare` refuses anything else."
+        said = "The protocol declares all that two parts share: `sertk prepare` refuses anything else."
         return Section(anchor, title, blocks([*body(found, FOLDS), said]))
 
     def _provenance(self, anchor: str, title: str) -> Section:

@@ -317,7 +317,7 @@ def test_the_audit_that_prepare_wrote_is_shown(system: Path) -> None:
     assert ["joy", "1", "3", "-2"] in rows
     assert ["it has no label", "1", "9"] in rows
     assert "Two folds." in section
-    assert "What two parts share, the protocol declares" in section
+    assert "The protocol declares all that two parts share" in section
 
 
 def test_an_audit_of_other_folds_is_left_out_and_the_counts_of_many_folds_too(tmp_path: Path) -> None:
