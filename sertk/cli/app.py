@@ -311,8 +311,14 @@ def report(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="The prepared corpus, data/NAME, whose files the page plays and whose ledger it counts."),
+        typer.Option(help="The prepared corpus, data/NAME, for the page's sound, the ledger and the audit."),
     ] = None,
+    embed_audio: Annotated[
+        bool,
+        typer.Option(
+            "--embed-audio", help="Put short excerpts into the page, not links, where the corpus's licence allows it."
+        ),
+    ] = False,
     latex: Annotated[
         Path | None, typer.Option(metavar="FILE.tex", help="Also write a table of the systems (booktabs).")
     ] = None,
@@ -322,7 +328,17 @@ def report(
     """5: scored runs -> RESULTS.md and a page with figures, report.html, over folds and seeds."""
     from sertk.stages.report import report as stage
 
-    stage(folders, out=out, command=command, publish=publish, data=data, tex=latex, csv=csv, files=plugin)
+    stage(
+        folders,
+        out=out,
+        command=command,
+        publish=publish,
+        data=data,
+        embed=embed_audio,
+        tex=latex,
+        csv=csv,
+        files=plugin,
+    )
 
 
 @app.command(epilog="Example: sertk compare exp/loso/p1-ce exp/loso/whisper-probe")

@@ -136,6 +136,8 @@ class Scores:
         gender: N of "female", "male", None.
         session: N sessions, None for an utterance without one.
         seconds: (N,) float64 durations before trimming, NaN where unknown.
+        intensity: N intensities, such as "strong"; None where unknown. If none is given, all are unknown.
+        votes: (N, C) float32 votes of annotators for each class; None where no utterance has any.
     """
 
     ids: Sequence[str]
@@ -147,6 +149,11 @@ class Scores:
     gender: Sequence[str | None]
     session: Sequence[str | None]
     seconds: Tensor
+    intensity: Sequence[str | None] = ()
+    votes: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "intensity", self.intensity or (None,) * len(self.ids))
 
     @classmethod
     def of(
@@ -164,6 +171,7 @@ class Scores:
             gender=tuple(one.gender for one in utterances),
             session=tuple(one.session for one in utterances),
             seconds=torch.tensor(seconds, dtype=torch.float64),
+            intensity=tuple(one.intensity for one in utterances),
         )
 
     @cached_property
@@ -187,6 +195,8 @@ class Scores:
             gender=Chosen(self.gender, chosen),
             session=Chosen(self.session, chosen),
             seconds=self.seconds[places],
+            intensity=Chosen(self.intensity, chosen),
+            votes=None if self.votes is None else self.votes[places],
         )
 
     @classmethod
@@ -205,6 +215,8 @@ class Scores:
             gender=Chained(one.gender for one in parts),
             session=Chained(one.session for one in parts),
             seconds=torch.cat([one.seconds for one in parts]),
+            intensity=Chained(one.intensity for one in parts),
+            votes=_joined(parts),
         )
 
     def own(self) -> Scores:
@@ -215,4 +227,12 @@ class Scores:
             prediction=self.prediction.own(),
             decision=self.decision.clone(),
             seconds=self.seconds.clone(),
+            votes=None if self.votes is None else self.votes.clone(),
         )
+
+
+def _joined(parts: Sequence[Scores]) -> Tensor | None:
+    """(N, C) the votes of several scores one after another; None if none has any."""
+    if all(one.votes is None for one in parts):
+        return None
+    return torch.cat([torch.zeros(len(one.ids), len(one.classes)) if one.votes is None else one.votes for one in parts])

@@ -53,6 +53,12 @@ class Utterance:
         return None if self.speaker == "unknown" else self.speaker
 
     @property
+    def intensity(self) -> str | None:
+        """`aux.intensity`, as in "strong"; None where it is unknown or no text."""
+        found = self.aux.get("intensity")
+        return found if found and isinstance(found, str) else None
+
+    @property
     def transcript(self) -> str | None:
         """The text without blanks around it, None if it is empty; half of a surrogate pair is U+FFFD."""
         return (self.text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -13,13 +14,24 @@ from sertk.corpus.protocols import COPIES, NAMED
 
 def page(content: Document) -> str:
     """The audit as Markdown, from the content of a protocol file."""
-    lines = [
-        f"# {content['corpus']} / {content['name']}: {content['stamp']}",
-        "",
+    lines = [f"# {content['corpus']} / {content['name']}: {content['stamp']}", "", *body(content)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def body(content: Document, most: float = math.inf) -> list[str]:
+    """The lines of the audit without its title.
+
+    Args:
+        content: Of a protocol file.
+        most: With more folds than this, the table of the folds is left out, and a sentence says so.
+    """
+    folds = len(content["audit"])
+    many = [f"Left out: the counts of {folds} folds, which `sertk audit` shows."]
+    return [
         content["about"],
         f"Hash `{content['hash']}`. {len(content['labels'])} utterances kept, {len(content['dropped'])} dropped.",
         "",
-        *_folds_table(content["classes"], content["audit"]),
+        *(_folds_table(content["classes"], content["audit"]) if folds <= most else many),
         "",
         *_shared_table(content["audit"]),
         "",
@@ -27,7 +39,6 @@ def page(content: Document) -> str:
         "",
         *_dropped_table(content["dropped"]),
     ]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def _row(*cells: object) -> str:

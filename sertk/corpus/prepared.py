@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sertk.core import Corpus, InputError, SertkError, UsageError, Utterance
 from sertk.core.errors import nearest
-from sertk.core.files import SCHEMA, Record, read_json, read_jsonl
+from sertk.core.files import SCHEMA, Document, Record, read_json, read_jsonl
 from sertk.core.forms import Form
 from sertk.corpus import audio, protocols
 from sertk.corpus.protocols import Folds
@@ -19,6 +20,14 @@ PREPARED = ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl", OVER
 """What `prepare` writes into the folder of a corpus, beside its protocols."""
 CORPUS = Form({"corpus": str, "root": str}, {"notes": list[str]})
 """What corpus.json says."""
+AUDIT = Form(
+    {
+        **dict.fromkeys(("corpus", "name", "hash", "stamp", "about"), str),
+        **{"classes": list[str], "labels": Mapping[str, str], "expected": Mapping[str, int]},
+        **{"dropped": list[Mapping[str, str]], "audit": Mapping[str, Any]},
+    }
+)
+"""What a protocol file says with its audit."""
 PREPARE = "Run `sertk prepare CORPUS --root FOLDER --out DATA`."
 
 
@@ -85,6 +94,23 @@ class Data:
         if name not in self._protocols:
             self._protocols[name] = protocols.load(self.folder / "protocols" / f"{name}.json")
         return self._protocols[name]
+
+    def audit(self, about: Document) -> Record:
+        """The protocol file of some scores, with the audit that `prepare` wrote.
+
+        Args:
+            about: What the scores say of their protocol.
+
+        Raises:
+            SertkError: Where it is missing, not whole, or of other folds.
+        """
+        if "name" not in about:
+            raise SertkError("the scores are of no protocol.")
+        path = self.folder / "protocols" / f"{about['name']}.json"
+        found = read_json(path, PREPARE, AUDIT)
+        if found["hash"] != about["hash"]:
+            raise SertkError(f"{path} is of other folds (hash {found['hash']}) than the scores (hash {about['hash']}).")
+        return found
 
     def select(self, ids: Sequence[str], failed: list[Record] | None = None) -> list[Utterance]:
         """Utterances by id, their files checked to be the ones that were prepared; each is looked at once.

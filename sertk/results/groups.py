@@ -1,4 +1,4 @@
-"""A system by group: by class, gender, speaker, session and duration, and the spread over speakers."""
+"""A system by group: by class, gender, speaker, session, intensity and duration, and the spread over speakers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sertk.results.intervals import Estimate, Statistic, by_speaker, estimates
 from sertk.results.systems import System
 from sertk.results.units import Units, Where, units_of
 
-Column = Literal["gender", "speaker", "session", "duration"]
+Column = Literal["gender", "speaker", "session", "intensity", "duration"]
 ALONE = "it is one speaker"
 PARTS = 4
 """Groups of duration, of as many utterances each as can be."""

@@ -96,7 +96,8 @@ def _why(units: Units) -> str:
     """Why there is no interval."""
     sizes = units.sizes
     if sizes.sum() < FEWEST:
-        return f"{sizes.sum()} {units.by} are too few, at least {FEWEST} are needed"
+        some = f"1 {units.by[:-1]} is" if sizes.sum() == 1 else f"{sizes.sum()} {units.by} are"
+        return f"{some} too few, at least {FEWEST} are needed"
     if sizes.max() > 1 and sizes.min() < FEWEST_A_FOLD:
         return f"a fold has {sizes.min()} of the {units.by}, too few to draw within it: {FEWEST_A_FOLD} are needed"
     if len(set(units.names)) < len(units.names):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,13 @@ from sertk.core.scores import Column, Labels, Later
 
 SCORE = "Run `sertk score RUN/model DATA --out RUN/scores.jsonl` again (of a recipe: --stage score --force)."
 LINE = Form(
-    {"id": str, "label": str | None, "decision": str, "posterior": list[float], "logits": list[float]},
-    {"seconds": float, **dict.fromkeys(("speaker", "gender", "session"), str | None)},
+    {
+        **{"id": str, "label": str | None, "speaker": str | None, "decision": str},
+        **{"posterior": list[float], "logits": list[float]},
+    },
+    {"seconds": float, **dict.fromkeys(("gender", "session", "intensity"), str | None), "votes": Mapping[str, float]},
 )
-"""A score line."""
+"""A score line; one without "speaker" is of an older sertk, and statistics need it."""
 
 
 class _Columns:
@@ -38,7 +41,8 @@ class _Columns:
         self._path, self._state, self._classes = path, _state(path), tuple(classes)
         self._place = {name: number for number, name in enumerate(classes)}
         self._ids, self._label, self._decision, self._seconds = Texts(), array("h"), array("q"), array("d")
-        self._who = {word: Coded[str | None]() for word in ("speaker", "gender", "session")}
+        self._who = {word: Coded[str | None]() for word in ("speaker", "gender", "session", "intensity")}
+        self._votes = array("f")  # nothing until a line has votes
 
     def add(self, line: Document) -> None:
         """Takes a line whose label and decision are classes; what an older one does not say is unknown."""
@@ -48,6 +52,10 @@ class _Columns:
         self._seconds.append(line.get("seconds", math.nan))
         for word, column in self._who.items():
             column.append(line.get(word))
+        votes, missing = line.get("votes", {}), (len(self._ids) - 1) * len(self._classes) - len(self._votes)
+        if votes or self._votes:
+            self._votes.frombytes(bytes(self._votes.itemsize * missing))  # zeros of the lines before
+            self._votes.extend(votes.get(name, 0.0) for name in self._classes)
 
     def scores(self) -> Scores:
         """The scores of the lines, in their order."""
@@ -59,6 +67,7 @@ class _Columns:
             decision=_tensor(self._decision),
             **self._who,
             seconds=_tensor(self._seconds),
+            votes=_tensor(self._votes).view(-1, len(self._classes)) if self._votes else None,
         )
 
     def _read(self, name: Column) -> Tensor:

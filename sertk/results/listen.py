@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import soundfile
 import torch
 
-from sertk.core import Scores
+from sertk.core import InputError, Scores
+from sertk.corpus import audio
 from sertk.corpus.prepared import Data
 from sertk.results.runs import Run
+from sertk.settings.schema import AudioSettings
 
 MOST = 10
+LONGEST = 6.0
+"""Seconds of an excerpt that is in the page."""
+ROOM = 3_500_000
+"""Characters of all excerpts: the page stays under 5 MB."""
+HEARD = AudioSettings(rate=16000, min_seconds=0.0)
+"""How an excerpt is read: one channel."""
 SHOWN = 0.005
 """A smaller probability is shown together with the others."""
 
@@ -30,7 +41,7 @@ class Heard(NamedTuple):
         posterior: All probabilities in words, the highest first.
         speaker: None where unknown.
         run: Fold and seed in words.
-        source: The link to its file; "" where there is none.
+        source: The link to its file, or its sound as a data URI; "" where there is none.
         why: Why there is no link.
     """
 
@@ -96,6 +107,38 @@ def _located(one: Heard, data: Data, place: Path) -> Heard:
     if not file.is_file():
         return one._replace(why="its file is not where it was prepared")
     return one._replace(source=link(place, file, facts.start, facts.asked))
+
+
+def embedded(lists: Mapping[str, Sequence[Heard]], data: Data) -> tuple[dict[str, list[Heard]], int]:
+    """The same with the first seconds of their sound in place of links, and how many have it.
+
+    Args:
+        lists: Utterances with links, by heading.
+        data: The corpus that was prepared.
+    """
+    left, count, made = ROOM, 0, dict[str, list[Heard]]()
+    for heading, found in lists.items():
+        made[heading] = []
+        for one in found:
+            own = _excerpt(one, data) if one.source else one
+            if len(own.source) > left:
+                own = one._replace(source="", why=f"the page would be too large: it has {ROOM / 1e6:g} MB for sound")
+            left, count = left - len(own.source), count + bool(own.source)
+            made[heading].append(own)
+    return made, count
+
+
+def _excerpt(one: Heard, data: Data) -> Heard:
+    """An utterance whose link is its sound itself, as FLAC; without one, if its file cannot be read."""
+    facts = data.facts[one.id]
+    seconds = LONGEST if facts.seconds > LONGEST else facts.asked
+    try:
+        wave = audio.read(data.root / facts.path, one.id, HEARD, facts.start, seconds)
+    except InputError as error:
+        return one._replace(source="", why=str(error).rstrip("."))
+    file = io.BytesIO()
+    soundfile.write(file, wave.clamp(-1, 1).numpy(), HEARD.rate, format="FLAC", subtype="PCM_16")
+    return one._replace(source=f"data:audio/flac;base64,{base64.b64encode(file.getvalue()).decode()}")
 
 
 def posterior_text(posterior: torch.Tensor, classes: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from sertk.core import Prediction, Scores, SertkError
 from sertk.core.files import write_text
 from sertk.core.rows import coded
+from sertk.corpus.audit_page import body
 from sertk.corpus.prepared import Data
 from sertk.results.calibration import BINS, brier, decided_at, reliability
 from sertk.results.drawing import inline
@@ -31,7 +32,7 @@ from sertk.results.figures import (
 )
 from sertk.results.groups import Group, by_class, by_group
 from sertk.results.intervals import Estimate, by_speaker
-from sertk.results.listen import MOST, Heard, best, chosen, located
+from sertk.results.listen import LONGEST, MOST, Heard, best, chosen, embedded, located
 from sertk.results.logs import training_of
 from sertk.results.markup import Block, blocks, left_out, styled
 from sertk.results.measures import Measures
@@ -51,6 +52,9 @@ COVERAGE = range(5, 101)
 """Percent of the utterances that are decided, as they are drawn: of fewer a single one decides the figure."""
 TABLE = (100, 90, 80, 70, 50)
 """Those that stand in the table."""
+GIVE = "Give the prepared corpus: `sertk report ... --data data/NAME`."
+FOLDS = 50
+"""With more folds than this, the audit on the page has no table of them."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Texts:
         intervals: Their intervals.
         groups: Figures by group; none if no speaker is known.
         facts: Protocol, command, versions.
+        people: Agreement with annotators; nothing where there are no votes.
     """
 
     table: Sequence[str]
@@ -70,6 +75,7 @@ class Texts:
     intervals: Sequence[str]
     groups: Sequence[str]
     facts: Sequence[str]
+    people: Sequence[str] = ()
 
 
 class Drawing(NamedTuple):
@@ -123,7 +129,9 @@ class Section:
     heard: Mapping[str, Sequence[Heard]] = field(default_factory=dict)
 
 
-def write_page(place: Path, system: System, texts: Texts, measures: Measures, data: Data | None) -> Path:
+def write_page(
+    place: Path, system: System, texts: Texts, measures: Measures, data: Data | None, *, embed: bool = False
+) -> Path:
     """Writes the page of a system, and its figures into figures/ beside it.
 
     Args:
@@ -131,7 +139,8 @@ def write_page(place: Path, system: System, texts: Texts, measures: Measures, da
         system: The system.
         texts: What RESULTS.md says.
         measures: The metrics, that gave the figures.
-        data: The corpus, for the sound; None leaves the ids alone.
+        data: The corpus, for the sound and the audit; None leaves the ids alone.
+        embed: Whether excerpts of the sound are in the page, and not links to files.
 
     Returns:
         The path of the page.
@@ -139,7 +148,7 @@ def write_page(place: Path, system: System, texts: Texts, measures: Measures, da
     Raises:
         SertkError: If a file cannot be written.
     """
-    page = _Page(place, system, texts, measures, data)
+    page = _Page(place, system, texts, measures, data, embed)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(title=system.name, subtitle=styled(system.protocol), sections=page.sections())
@@ -156,6 +165,7 @@ class _Page:
     texts: Texts
     measures: Measures
     data: Data | None
+    embed: bool
 
     def sections(self) -> list[Section]:
         """All of them. One that cannot be made says why."""
@@ -166,9 +176,11 @@ class _Page:
             ("speakers", "Speakers"): self._speakers,
             ("groups", "Groups"): self._groups,
             ("duration", "Duration"): self._duration,
+            **({("people", "Annotators"): self._people} if self.texts.people else {}),
             ("calibration", "Calibration"): self._calibration,
             ("training", "Training"): self._training,
             ("listen", "Listen"): self._listen,
+            ("audit", "Audit of the protocol"): self._audit,
             ("provenance", "Protocol, settings, versions"): self._provenance,
         }
         return [self._or_why(*names, make) for names, make in made.items()]
@@ -231,7 +243,7 @@ class _Page:
         except SertkError as error:
             raise _LeftOut(error) from None
         svg = draw_speakers(self._stem("speakers"), figures, _genders(self.system), self._ua_axis)
-        about = f"UA of each of {len(figures)} speakers, the mean over seeds; dashed is the mean of the speakers."
+        about = f"UA of each speaker (of {len(figures)}), the mean over seeds; dashed is the mean of the speakers."
         said = blocks([line for line in self.texts.groups if line.startswith("The speakers'")])
         return Section(anchor, title, said, [self._drawing("speakers", about, svg)])
 
@@ -331,9 +343,26 @@ class _Page:
             ]
             kept = best(every, right=right)
             lists[heading] = located(kept, self.data, self.place) if self.data else kept
-        said = f"At most {MOST} of each. Where a decision is sure and wrong, the label may be wrong."
-        why = [] if self.data else left_out("the sound. Give the prepared corpus: `sertk report ... --data data/NAME`.")
-        return Section(anchor, title, [*blocks([said]), *why], heard=lists)
+        said = [f"At most {MOST} of each. Where a decision is sure and wrong, the label may be wrong."]
+        if self.data and self.embed:
+            lists, held = embedded(lists, self.data)
+            whole = sum(map(len, lists.values()))
+            said += [f"The page holds the first {LONGEST:g} s at most of {held} of {whole} utterances."]
+        why = [] if self.data else left_out(f"the sound. {GIVE}")
+        return Section(anchor, title, [*blocks(said), *why], heard=lists)
+
+    def _people(self, anchor: str, title: str) -> Section:
+        return Section(anchor, title, blocks(self.texts.people))
+
+    def _audit(self, anchor: str, title: str) -> Section:
+        if self.data is None:
+            raise _LeftOut(GIVE)
+        try:
+            found = self.data.audit(self.system.runs[0].metrics["protocol"])
+        except SertkError as error:
+            raise _LeftOut(error) from None
+        said = "The protocol declares all that two parts share: `sertk prepare` refuses anything else."
+        return Section(anchor, title, blocks([*body(found, FOLDS), said]))
 
     def _provenance(self, anchor: str, title: str) -> Section:
         return Section(anchor, title, [*blocks(self.texts.facts), *self._settings()])

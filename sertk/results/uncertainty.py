@@ -23,7 +23,7 @@ from sertk.results.tables import markdown
 from sertk.results.units import By, Units, units_of
 
 PERCENT = f"{100 * LEVEL:g} %"
-GROUPED: Sequence[Column] = ("gender", "session", "duration")
+GROUPED: Sequence[Column] = ("gender", "session", "intensity", "duration")
 CLIPS = (
     "It takes the clips of a speaker for independent of each other, which they are not: of systems that are alike it "
     "finds far more than 5 % different."
@@ -235,7 +235,7 @@ def report_lines(system: System, measures: Measures) -> list[str]:
 
 
 def group_lines(system: System, measures: Measures) -> list[str]:
-    """Recall by class, UA by gender, session and duration, the spread over speakers; nothing if no speaker is known.
+    """Recall by class, UA by each of `GROUPED`, the spread over speakers; nothing if no speaker is known.
 
     Args:
         system: The system.

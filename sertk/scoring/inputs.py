@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -216,10 +216,20 @@ def of_corpus(
     folds = data.protocol(protocol or own["name"])
     name = folds.name_of(fold or own["fold"])
     chosen = data.select(getattr(folds.fold(name), part), failed)
-    utterances = [replace(one, label=folds.labels[one.id]) for one in chosen]
+    classes = {data.utterances[i].label: label for i, label in folds.labels.items()}
+    utterances = [replace(one, label=folds.labels[one.id], votes=_votes(one, classes)) for one in chosen]
     learned = bundle.seen(about)
     met = any(data.facts[one.id].sha256[:16] in learned for one in utterances)
     return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met), data)
+
+
+def _votes(one: Utterance, classes: Mapping[str | None, str]) -> Mapping[str, float]:
+    """The votes of annotators for each class, with the class of each label of the corpus; others do not count."""
+    found: dict[str, float] = {}
+    for label, count in one.votes.items():
+        if label in classes:
+            found[classes[label]] = found.get(classes[label], 0) + count
+    return found
 
 
 def _stamp(folds: Folds, fold: str, part: str, own: Document, *, met: bool) -> Record:

@@ -232,7 +232,7 @@ class Scorer:
         """The score line of each utterance, in order.
 
         Args:
-            utterances: What to score; labels are those of the bundle's classes or None.
+            utterances: What to score; labels and votes are for the bundle's classes.
             root: Their paths are relative to it.
             batch: Utterances at once.
             failed: Gets {"id", "reason"} of each that cannot be read, or that the model fails on.
@@ -337,6 +337,7 @@ class Scorer:
             "gender": one.gender,
             "session": one.session,
             "seconds": round(seconds, 6),
+            **self._more(one),
             "decision": self.bundle.classes[decision],
             "posterior": [round(value, 6) for value in scored.posterior.tolist()],
             "logits": [round(value, 6) for value in scored.logits.tolist()],
@@ -351,6 +352,12 @@ class Scorer:
             line |= over_time.carried(one.start, end, windows)
         json_bytes(line, one.id)
         return line
+
+    def _more(self, one: Utterance) -> Record:
+        """What few corpora know of an utterance: its intensity, and the votes of annotators for the classes."""
+        votes = {name: one.votes[name] for name in self.bundle.classes if name in one.votes}
+        found = {"intensity": one.intensity, "votes": votes}
+        return {word: value for word, value in found.items() if value}
 
 
 def _each(made: Mapping[str, Callable[[], T]], failed: list[Record]) -> dict[str, T]:

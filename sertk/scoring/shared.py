@@ -138,7 +138,7 @@ class Fit:
         decision = posterior.argmax(1).tolist()
         made = [
             {
-                **one,
+                **{word: value for word, value in one.items() if word != "votes"},  # they are for other classes
                 "label": self.labels[one["label"]],
                 "decision": self.shared[best],
                 "posterior": [round(value, 6) for value in own],

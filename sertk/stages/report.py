@@ -15,6 +15,8 @@ from sertk.core.files import Document, write_text
 from sertk.corpus import ledger
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
+from sertk.results.annotators import annotator_lines
+from sertk.results.costs import cost_lines
 from sertk.results.export import runs_csv, systems_latex
 from sertk.results.measures import Measures
 from sertk.results.page import Texts, write_page
@@ -33,6 +35,7 @@ def report(
     command: str | None = None,
     publish: Path | None = None,
     data: Path | None = None,
+    embed: bool = False,
     tex: Path | None = None,
     csv: Path | None = None,
     files: Sequence[Path] = (),
@@ -44,7 +47,8 @@ def report(
         out: The folder for what is written of the one system that there is; None takes the system's own.
         command: The command that made the runs, for the text.
         publish: Also write the section of each system into this RESULTS.md, a recipe's.
-        data: The prepared corpus, data/NAME: its ledger is told, and report.html plays its files.
+        data: The prepared corpus, data/NAME: its ledger and its audit are told, and report.html plays its files.
+        embed: Whether report.html holds excerpts of the files, and not links to them.
         tex: Also write the table of the systems here, for LaTeX.
         csv: Also write the figures of the runs here.
         files: Plugin files.
@@ -55,9 +59,11 @@ def report(
     Raises:
         SertkError: If there is no scored run, `data` is not prepared, or the runs of one system do not go together.
         UsageError: If `publish` is no RESULTS.md, `tex` or `csv` has another ending, `out` is given for several
-            systems, a system has no folder, or `data` is another corpus than that of the scores.
+            systems, a system has no folder, `data` is another corpus than that of the scores, or `embed` is without it.
     """
     _check_names(publish, tex, csv)
+    if embed and data is None:
+        raise UsageError("--embed-audio needs the audio. Give the prepared corpus: --data data/NAME.")
     measures = Measures(Plugins(files=files))
     corpus, written = Data(data) if data else None, []
     systems = [System(_title(folder, runs), folder, runs) for folder, runs in find(folders).items()]
@@ -66,6 +72,8 @@ def report(
     check_one_hash([(str(one.folder), about) for one, about in zip(systems, abouts, strict=True)])
     if corpus and (others := set(map(_corpus, abouts)) - {corpus.corpus}):
         raise UsageError(f"--data {data} is {corpus.corpus}, and the scores are of {', '.join(sorted(others))}.")
+    if corpus:
+        _ = corpus.facts  # read now, with the manifest: what is wrong with them is said before anything is written
     for system, about in zip(systems, abouts, strict=True):
         texts = _texts(system, command, measures, _looks(corpus, about))
         text = _section(system, texts)
@@ -73,7 +81,7 @@ def report(
         write_text(written[-1], f"# {system.name}\n\n{text}")
         console.print("\n".join(texts.table), markup=False, soft_wrap=True)
         say(f"wrote {written[-1]}")
-        say(f"wrote {write_page(places[system.folder], system, texts, measures, corpus)}")
+        say(f"wrote {write_page(places[system.folder], system, texts, measures, corpus, embed=embed)}")
         if publish:
             written.append(_publish(publish, system, about, text))
     for path, made in ((tex, systems_latex), (csv, runs_csv)):
@@ -140,15 +148,17 @@ def _texts(system: System, command: str | None, measures: Measures, looks: Seque
         f"- command: `{command or f'sertk report {system.folder.name}'}`",
         f"- versions: {_versions()}; commit {_commit()}",
         *_incomplete(system.runs),
+        *cost_lines(system),
         *looks,
     ]
-    return Texts(table, measures.legend, report_lines(system, measures), group_lines(system, measures), facts)
+    groups, people = group_lines(system, measures), annotator_lines(system, measures)
+    return Texts(table, measures.legend, report_lines(system, measures), groups, facts, people)
 
 
 def _section(system: System, texts: Texts) -> str:
     """The text on a system, without its title."""
     legend = "Confusion counts over all runs, rows the labels, columns the decisions:"
-    parts = [texts.table, [texts.legend], texts.intervals, texts.groups, texts.facts, [legend]]
+    parts = [texts.table, [texts.legend], texts.intervals, texts.groups, texts.people, texts.facts, [legend]]
     return "\n".join([*apart_by_blanks([*parts, confusion_table(system.runs)]), ""])
 
 

@@ -58,6 +58,17 @@ def test_groups_have_their_own_speakers_and_their_own_figure(scores: Make, voice
     assert (unknown.name, unknown.size) == ("unknown", 24)
 
 
+def test_intensity_is_a_group_where_it_is_known(scores: Make, voiced: Make, system: Make) -> None:
+    clips = voiced(RIGHT, 12)
+    strong = ["strong" if float(name.split(".")[1]) < 6 else "normal" for name, *_ in clips]
+    normal, found = by_group(system({("1", "0"): scores(clips, "abc", intensity=strong)}), "intensity", UA)
+    assert (normal.name, normal.size, found.name, found.size) == ("normal", 48, "strong", 48)
+    # of the first six clips 6, 6, 6 and 3 are right, twice; of the others 6, 3, 0 and 0
+    assert (found.estimate.value, normal.estimate.value) == pytest.approx((42 / 48, 18 / 48))
+    (alone,) = by_group(system({("1", "0"): clips}), "intensity", UA)
+    assert alone.name == "unknown"
+
+
 def test_durations_are_quarters_and_the_unknown_ones(scores: Make, voiced: Make, system: Make) -> None:
     found = by_group(eight(scores, voiced, system), "duration", UA)
     # 95 durations, eight of each of 1 to 11 s and seven of 12: the quartiles are 3, 6 and 9

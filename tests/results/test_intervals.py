@@ -127,6 +127,7 @@ def test_where_each_fold_is_a_speaker_whole_folds_are_drawn(system: Make, voiced
     ("folds", "why"),
     [
         ([[3, 4, 5], [6, 7]], "5 speakers are too few, at least 6 are needed"),
+        ([[3]], "1 speaker is too few, at least 6 are needed"),
         ([[3, 4, 5, 6], [6, 7]], "a fold has 2 of the speakers, too few to draw within it: 3 are needed"),
         ([[3, 4, 5, 6, 7, 8], [6]], "a fold has 1 of the speakers, too few to draw within it: 3 are needed"),
     ],

@@ -35,11 +35,36 @@ def test_a_line_is_read_as_it_is_written(tmp_path: Path) -> None:
 
 
 def test_what_an_older_line_lacks_is_unknown(tmp_path: Path) -> None:
-    old = {name: value for name, value in LINE.items() if name not in ("speaker", "gender", "session", "seconds")}
+    old = {name: value for name, value in LINE.items() if name not in ("gender", "session", "seconds")}
     (tmp_path / "s").write_text(json.dumps(old) + "\n")
     found = read_scores(tmp_path / "s", list("abc"))
-    assert found.speaker == found.gender == found.session == (None,)
+    assert found.gender == found.session == found.intensity == (None,)
     assert found.seconds.isnan().tolist() == [True]
+
+
+def test_a_line_that_does_not_say_its_speaker_is_refused_and_one_that_says_null_is_read(tmp_path: Path) -> None:
+    assert read_scores(written(tmp_path / "s", {"speaker": None}), list("abc")).speaker == (None,)
+    old = {name: value for name, value in LINE.items() if name != "speaker"}
+    (tmp_path / "s").write_text(json.dumps(old) + "\n")
+    with pytest.raises(InputError, match=r"s:1: it lacks speaker\. Run `sertk score RUN/model DATA --out RUN/scores"):
+        read_scores(tmp_path / "s", list("abc"))
+
+
+def test_intensity_and_votes_are_read_where_a_line_has_them(tmp_path: Path) -> None:
+    assert read_scores(written(tmp_path / "s", {}), list("abc")).votes is None
+    strong = {"id": "u2", "intensity": "strong", "votes": {"c": 2, "a": 1.5, "other": 4}}
+    found = read_scores(written(tmp_path / "s", {}, strong, {"id": "u3"}, {"id": "u4", "votes": {"b": 3}}), list("abc"))
+    assert found.intensity == (None, "strong", None, None)
+    assert found.votes is not None
+    assert found.votes.tolist() == [[0, 0, 0], [1.5, 0, 2], [0, 0, 0], [0, 3, 0]]
+    both = Scores.join([read_scores(written(tmp_path / "t", {}), list("abc")), found.take(torch.tensor([3, 1]))])
+    assert both.intensity == (None, None, "strong")
+    assert both.votes is not None
+    assert both.votes.tolist() == [[0, 0, 0], [0, 3, 0], [1.5, 0, 2]]
+    both.own().votes.zero_()  # type: ignore[union-attr]
+    assert both.votes.sum() == 6.5
+    with pytest.raises(InputError, match=r"votes is .*; it must be a mapping of names to numbers"):
+        read_scores(written(tmp_path / "s", {"votes": {"a": "2"}}), list("abc"))
 
 
 def test_labels_that_are_no_class_do_not_count(tmp_path: Path) -> None:
@@ -63,7 +88,7 @@ def test_a_line_that_cannot_be_is_named(tmp_path: Path, line: dict[str, object],
 
 def test_a_line_that_lacks_something_and_a_file_that_is_missing_are_named(tmp_path: Path) -> None:
     (tmp_path / "s").write_text('{"id": "u1", "label": "a", "decision": "a"}\n')
-    with pytest.raises(InputError, match="s:1: it lacks posterior, logits"):
+    with pytest.raises(InputError, match="s:1: it lacks speaker, posterior, logits"):
         read_scores(tmp_path / "s", list("abc"))
     with pytest.raises(SertkError, match=r"none is missing\. Run `sertk score"):
         read_scores(tmp_path / "none", list("abc"))

@@ -83,7 +83,7 @@ def run(folder: Path, fold: str, seed: int, counts: list[list[int]]) -> Run:
     pairs = [
         (a, b) for a, row in zip("ab", counts, strict=True) for b, n in zip("ab", row, strict=True) for _ in [0] * n
     ]
-    flat = {"posterior": [0.5, 0.5], "logits": [0.0, 0.0]}
+    flat = {"posterior": [0.5, 0.5], "logits": [0.0, 0.0], "speaker": None}
     lines = [{"id": f"{fold}.{row}", "label": a, "decision": b, **flat} for row, (a, b) in enumerate(pairs)]
     write_jsonl(folder / f"{fold}.{seed}/scores.jsonl", lines)
     trained = {"corpus": "c", "protocol": "p", "fold": fold, "hash": "h", "system": "s", "settings": "x", "seed": seed}

@@ -44,6 +44,18 @@ def lines(scorer: Scorer, file: Path, ids: list[str]) -> list[dict[str, Any]]:
     return found
 
 
+def test_a_line_has_intensity_and_votes_only_if_they_are_known(tmp_path: Path) -> None:
+    scorer = Scorer(BUNDLES / "schema-1" / "mini-cnn")
+    plain = Utterance("a", LONG.name, "unknown", None)
+    known = replace(plain, id="b", aux={"intensity": "strong"}, votes={"sadness": 1, "anger": 2, "fear": 3})
+    odd = replace(plain, id="c", aux={"intensity": 0.25, "take": 2}, votes={"fear": 3})
+    found = {line["id"]: line for line in scorer.lines([plain, known, odd], LONG.parent, 3, [])}
+    assert {*found["b"]} - {*found["a"]} == {"intensity", "votes"}
+    assert (found["b"]["intensity"], found["b"]["votes"]) == ("strong", {"anger": 2, "sadness": 1})
+    assert [*found["a"]] == [*found["c"]]
+    assert {**found["c"], "id": "a"} == found["a"]
+
+
 def test_a_random_decision_draws_by_the_seed_of_the_run(tmp_path: Path) -> None:
     ids = [f"u{number}" for number in range(12)]
     every = {"segments": "4:4:drop", "decision": {"name": "mean", "at": "segments"}}

@@ -41,9 +41,11 @@ def test_a_posterior_is_summed_by_shared_name_restricted_and_renormalised() -> N
 
 def test_where_every_shared_class_has_posterior_0_the_logits_decide_and_it_is_counted() -> None:
     line = {"id": "u", "label": "neutral", "posterior": [0.0, 0.1, 0.9, 0.0], "logits": [-30.0, 5.0, 9.0, -29.0]}
+    line |= {"votes": {"anger": 2}, "gender": "male"}
     (made,), by_logits = fit(LabelMap({})).lines([line])
     assert (made["decision"], by_logits) == ("neutral", 1)
     assert made["posterior"] == [0.268941, 0.731059]  # 1 / (1 + e)
+    assert (made["gender"], "votes" in made) == ("male", False)  # votes were for the classes of the bundle
     assert fit(LabelMap({})).lines([]) == ([], 0)
 
 

@@ -18,7 +18,7 @@ FOLDS = {
     "2": [("u5", "a", 11.0), ("u6", "b", 9.0)],
 }
 # decisions on them in this order; u4 is wrong, and u2 too in POOR
-FLAT = {"posterior": [0.5, 0.5], "logits": [0.0, 0.0]}
+FLAT = {"posterior": [0.5, 0.5], "logits": [0.0, 0.0], "speaker": None}
 GOOD, POOR, RIGHT = "aabaab", "abbaab", "aabbab"
 
 
@@ -48,7 +48,7 @@ def scored(system: Path, decisions: str, seed: str = "0", **about: str) -> Path:
 def change(run: Path, number: int, **more: object) -> None:
     """Changes a score line; what is None is taken away."""
     lines = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
-    lines[number] = {name: value for name, value in (lines[number] | more).items() if value is not None}
+    lines[number] = {name: value for name, value in (lines[number] | more).items() if more.get(name, 0) is not None}
     write_jsonl(run / "scores.jsonl", lines)
 
 
@@ -305,6 +305,12 @@ def test_systems_are_tested_against_the_first_or_the_named_baseline(tmp_path: Pa
     clips = cli(low, high, "--by", "utterances").stdout
     assert "by 12 utterances |" in clips
     assert "apart" not in clips
+
+
+def test_score_lines_without_a_speaker_are_refused_with_the_command(good: Path, poor: Path) -> None:
+    change(poor / "fold=1/seed=0", 1, speaker=None)
+    said = refusal(good, poor)
+    assert "fold=1/seed=0/scores.jsonl:2: it lacks speaker. Run `sertk score RUN/model DATA --out RUN/scores" in said
 
 
 def test_an_unknown_baseline_is_refused_and_unknown_speakers_leave_the_table(good: Path, poor: Path) -> None:

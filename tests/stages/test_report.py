@@ -69,7 +69,7 @@ def scored_in(
         (a, b) for a, row in zip("ab", counts, strict=True) for b, n in zip("ab", row, strict=True) for _ in [0] * n
     ]
     lines = [
-        {"id": f"{fold}.{row}", "label": a, "decision": b, "logits": [0.0, 0.0]}
+        {"id": f"{fold}.{row}", "label": a, "speaker": None, "decision": b, "logits": [0.0, 0.0]}
         | {"posterior": [0.6, 0.4] if b == "a" else [0.4, 0.6]}
         for row, (a, b) in enumerate(pairs)
     ]
@@ -127,6 +127,40 @@ def test_intervals_and_groups_stand_below_the_table_if_the_speakers_are_known(tm
     assert "\n- UA: pooled 66.7, 95 % " in text  # as in the table
     assert "by 6 speakers; mean of 2 folds 62.5, 95 % " in text
     assert "\n| recall of a | 6 | 83.3 | " in text
+
+
+def test_score_lines_without_a_speaker_are_refused_with_the_command(tmp_path: Path) -> None:
+    lines = scored(tmp_path / "p/s", FOLDS["1"]) / "scores.jsonl"
+    lines.write_text(lines.read_text().replace('"speaker": null, ', ""))
+    with pytest.raises(SertkError, match=r"scores\.jsonl:1: it lacks speaker\. Run `sertk score RUN/model DATA --out"):
+        report([tmp_path])
+    assert not (tmp_path / "p/s/RESULTS.md").exists()
+
+
+def test_parameters_scoring_time_and_real_time_factor_are_told_where_they_are_known(tmp_path: Path) -> None:
+    runs = [scored(tmp_path / "p/s", counts, fold) for fold, counts in FOLDS.items()]  # 6 and 4 utterances
+    (path,) = report([tmp_path])
+    assert "- scoring" not in path.read_text()
+    assert "- parameters" not in path.read_text()
+    for run, took, size in zip(runs, (2.5, 1.5), (3_000_000, 4_000_000), strict=True):
+        write_json(run / "cost.json", {"seconds": 9.0, "parameters": size, "trained": 1234})
+        lines = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+        write_jsonl(run / "scores.jsonl", [{**one, "seconds": 40.0} for one in lines])
+        content = json.loads((run / "metrics.json").read_text())
+        write_json(run / "metrics.json", {**content, "took": {"seconds": took, "from": "store", "batch": 7}})
+    (path,) = report([tmp_path])
+    assert "\n- parameters: 3.50 M, of which 1,234 are trained\n" in path.read_text()
+    # 4 s for 10 utterances of 40 s
+    said = (
+        "\n- scoring: 4.0 s for 400 s of audio, real-time factor 0.01, from stored features: not the time that a file"
+    )
+    assert f"{said} of yours takes; 7 utterances at once\n" in path.read_text()
+    content = json.loads((runs[0] / "metrics.json").read_text())
+    write_json(runs[0] / "metrics.json", {**content, "failed": 1, "inputs": 7})  # its seconds are not known
+    other = json.loads((runs[1] / "metrics.json").read_text())
+    write_json(runs[1] / "metrics.json", {word: value for word, value in other.items() if word != "took"})
+    (path,) = report([tmp_path])
+    assert "\n- scoring: 2.5 s, 1 of 2 runs, from stored features" in path.read_text()
 
 
 def test_a_class_that_no_run_decided_for_is_named_below_the_table(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -16,7 +18,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
-from sertk.core import UsageError
+from sertk.core import SertkError, UsageError
 from sertk.core.files import write_json, write_jsonl
 from sertk.stages.report import report
 
@@ -33,6 +35,7 @@ SECTIONS = {
     "calibration": "Calibration",
     "training": "Training",
     "listen": "Listen",
+    "audit": "Audit of the protocol",
     "provenance": "Protocol, settings, versions",
 }
 VOID = {"meta", "link", "input", "br", "img", "path", "use", "rect"}
@@ -152,6 +155,12 @@ def corpus(folder: Path) -> Path:
     )
     looks = [{"hash": "h", "settings": name, "trained": "h"} for name in ("x", "y", "x")]
     write_jsonl(data / "ledger.jsonl", looks)
+    part = {"utterances": 5, "classes": {"joy": 5}, "genders": {"female": 5}, "speakers": ["ann"]}
+    shared = {"speaker": {}, "session": {}, "audio": {}, "text": {"train+test": ["it is", "eleven"]}}
+    fold = {"shared": shared, "counts": {"train": {**part, "utterances": 77}, "test": part}}
+    content = {"corpus": "c", "name": "p", "hash": "h", "stamp": "speaker-independent", "about": "Two folds."}
+    content |= {"classes": ["joy"], "labels": {"1.0": "joy"}, "expected": {"joy": 3}, "audit": {"0": fold, "1": fold}}
+    write_json(data / "protocols/p.json", {**content, "dropped": [{"id": "9", "reason": "it has no label"}]})
     return data
 
 
@@ -286,6 +295,7 @@ def test_the_surest_wrong_and_the_least_sure_right_decisions_can_be_heard(system
 
 def test_what_is_not_known_is_told_and_not_passed_over(tmp_path: Path) -> None:
     bare = [{word: one[word] for word in ("id", "label", "decision", "posterior", "logits")} for one in clips(0, 0)]
+    bare = [{**one, "speaker": None} for one in bare]
     run(tmp_path / "s", 0, 0, bare)
     (path,) = report([tmp_path / "s"])
     page = Page(path.with_name("report.html"))
@@ -298,6 +308,9 @@ def test_what_is_not_known_is_told_and_not_passed_over(tmp_path: Path) -> None:
     assert "has no speaker" in said["duration"]
     assert "Left out: no run has a log.jsonl" in said["training"]
     assert "Left out: the sound. Give the prepared corpus" in said["listen"]
+    assert "Left out: Give the prepared corpus: <code>sertk report ... --data data/NAME" in said["audit"]
+    assert "Annotators" not in page.text
+    assert "intensity" not in page.text
     assert "<audio" not in page.source
     assert "Left out: the settings. No run has a config.yaml" in said["provenance"]
     assert "looks at this test" not in page.source
@@ -325,6 +338,94 @@ def test_another_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"data/c is d, and the scores are of c\."):
         report([tmp_path / "s"], data=data)
     assert not (tmp_path / "s/RESULTS.md").exists()
+
+
+def test_the_audit_that_prepare_wrote_is_shown(system: Path) -> None:
+    section = Page(system / "report.html").section("audit")
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", section)]
+    assert ["0", "train", "77", "5", "5", "0", "0", "ann"] in rows
+    assert ["text", "train+test", "all", "2", "it is, eleven"] in rows
+    assert ["joy", "1", "3", "-2"] in rows
+    assert ["it has no label", "1", "9"] in rows
+    assert "Two folds." in section
+    assert "The protocol declares all that two parts share" in section
+
+
+def test_an_audit_of_other_folds_is_left_out_and_the_counts_of_many_folds_too(tmp_path: Path) -> None:
+    data, out = corpus(tmp_path), rich(tmp_path / "s")
+    path = data / "protocols/p.json"
+    content = json.loads(path.read_text())
+    write_json(path, {**content, "audit": {str(number): content["audit"]["0"] for number in range(51)}})
+    report([out], data=data)
+    section = Page(out / "report.html").section("audit")
+    assert "Left out: the counts of 51 folds, which <code>sertk audit</code> shows." in section
+    assert "<td>it is, eleven</td>" in section
+    write_json(path, {**content, "hash": "i"})
+    report([out], data=data)
+    section = Page(out / "report.html").section("audit")
+    assert "Left out: " in section
+    assert "p.json is of other folds (hash i) than the scores (hash h)." in section
+    assert "<table" not in section
+
+
+def test_a_broken_manifest_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    data = corpus(tmp_path)
+    (data / "manifest.jsonl").write_text((data / "manifest.jsonl").read_text() + '{"schema": 1, "id": "x"}\n')
+    run(tmp_path / "s", 0, 0, clips(0, 0))
+    with pytest.raises(SertkError, match=r"manifest\.jsonl:145: not an utterance"):
+        report([tmp_path / "s"], data=data)
+    assert not (tmp_path / "s/RESULTS.md").exists()
+
+
+def test_intensity_and_the_votes_of_annotators_are_shown_where_lines_have_them(tmp_path: Path) -> None:
+    lines = [
+        {**one, "intensity": ("normal", "strong")[row % 2], "votes": {str(one["label"]): 3}}
+        for row, one in enumerate(clips(0, 0))
+    ]
+    run(tmp_path / "s", 0, 0, lines)
+    (path,) = report([tmp_path / "s"])
+    page = Page(path.with_name("report.html"))
+    assert "<td>intensity strong</td><td>36</td>" in page.section("groups")
+    assert "| intensity normal | 36 |" in path.read_text()
+    assert "| a vote | 100.0 | 100.0 |" in path.read_text()  # nobody disagrees
+    assert "<td>a vote</td><td>100.0</td><td>100.0</td>" in page.section("people")
+    assert "The posterior against the votes of 72 utterances: cross-entropy" in page.section("people")
+
+
+def test_excerpts_of_the_sound_are_in_the_page_if_asked_for(tmp_path: Path) -> None:
+    data, out = corpus(tmp_path), rich(tmp_path / "s")
+    root = tmp_path / "the corpus #1"
+    wave = np.linspace(-0.5, 0.5, 4 * 44100)
+    soundfile.write(root / "22.0.wav", np.stack([wave, wave], 1), 44100, subtype="FLOAT")  # of it 1.25 s from 2.5 s on
+    (root / "23.0.wav").write_bytes(b"RIFF")
+    report([out], data=data, embed=True)
+    section = Page(out / "report.html").section("listen")
+    assert "The page holds the first 6 s at most of 19 of 20 utterances." in section
+    assert 'src="../' not in section
+    assert section.count('<p class="left-out">No sound: 23.0') == 1
+    sound = re.search(r'src="data:audio/flac;base64,([^"]+)" aria-label="22\.0"', section)
+    assert sound
+    found, rate = soundfile.read(io.BytesIO(base64.b64decode(sound[1])))
+    assert (rate, found.shape) == (16000, (20000,))
+    assert found[8000] == pytest.approx(-0.5 + 3 / 4, abs=1e-3)  # half a second later
+    assert len((out / "report.html").read_text()) < 5_000_000
+
+
+def test_long_and_many_excerpts_do_not_make_the_page_large(tmp_path: Path) -> None:
+    data, out = corpus(tmp_path), rich(tmp_path / "s")
+    facts = [json.loads(line) for line in (data / "audio.jsonl").read_text().splitlines()]
+    write_jsonl(data / "audio.jsonl", [{**one, "seconds": 7.5, "start": 0.0, "asked": None} for one in facts])
+    noise = np.random.default_rng(0).uniform(-1, 1, 120_000)
+    for path in (tmp_path / "the corpus #1").iterdir():
+        soundfile.write(path, noise, 16000)
+    report([out], data=data, embed=True)
+    section = Page(out / "report.html").section("listen")
+    # 6 s of noise cannot be compressed: 192 kB, in base64 256 kB, of which 3.5 MB hold 13
+    assert "The page holds the first 6 s at most of 13 of 20 utterances." in section
+    assert section.count("No sound: the page would be too large: it has 3.5 MB for sound.") == 7
+    assert len((out / "report.html").read_text()) < 5_000_000
+    with pytest.raises(UsageError, match=r"--embed-audio needs the audio\. Give the prepared corpus: --data data/NAME"):
+        report([out], embed=True)
 
 
 def test_the_corpus_adds_one_line_to_the_text(system: Path, tmp_path: Path) -> None:

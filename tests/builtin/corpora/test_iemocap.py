@@ -20,6 +20,7 @@ from sertk.core import InputError, Rejected, SertkError, UsageError, Utterance
 from sertk.corpus.audit import audit_folds, shares, undeclared
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Made, expected, make
+from sertk.scoring.inputs import of_corpus
 from sertk.settings.schema import Settings
 from sertk.stages.prepare import prepare
 from sertk.testing import official
@@ -438,3 +439,19 @@ def test_the_commands_of_the_sweep_p2_table_3_train_the_rows_of_the_paper(
         assert (one.pooling.name, one.pooling.settings["project"]) == (pool, 64), number
         assert tuple(loss.name for loss in one.losses) == losses, number
         assert one.pilot == 20
+
+
+def test_votes_for_labels_of_a_class_are_votes_for_the_class_and_others_do_not_count(tmp_path: Path) -> None:
+    root = iemocap.write(tmp_path / "c", seconds=0.02, sessions=(1, 2, 3), share=100)
+    file = root / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
+    before, turn, after = file.read_text().partition(TURN)
+    after = after.replace("C-E2:\tAnger;", "C-E2:\tExcited; Happiness; Frustration;", 1)
+    file.write_text(before + turn + after)
+    prepare("iemocap", root, tmp_path / "data", ["sessions"], 0.01, 1)
+    data = Data(tmp_path / "data")
+    assert data.utterances[TURN].votes == {"anger": 2, "excitement": 1, "happiness": 1, "frustration": 1, "other": 1}
+    about = {"corpus": "iemocap", "name": "sessions", "fold": "Ses01", "hash": data.protocol("sessions").hash}
+    found = {one.id: one for one in of_corpus(data, {"protocol": about}, []).utterances}
+    assert found[TURN].votes == {"anger": 2, "happiness": 2}
+    assert {one.label for one in found.values()} == {"anger", "happiness", "neutral", "sadness"}
+    assert all(one.votes == {one.label: 3} for one in found.values() if one.id != TURN)
