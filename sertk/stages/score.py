@@ -370,7 +370,7 @@ def merge(
         about |= {"without_transcript": sum(about["without_transcript"] for about in abouts)}
     scored, failed = (sum(about[word] for about in abouts) for word in ("scored", "failed"))
     made = _Made(one["classes"], about, scored, failed, any(about["labelled"] for about in abouts))
-    lines = chain.from_iterable(shard.lines() for shard in found)
+    lines: Iterable[bytes] = chain.from_iterable(shard.lines() for shard in found)
     if embeddings is not None:
         rows = [one.embeddings_file for one in found]
         check_out(None, rows, embeddings=embeddings)
