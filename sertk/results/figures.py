@@ -250,7 +250,15 @@ def draw_plane(stem: Path, plane: Plane, classes: Sequence[str]) -> str:
         names = [classes[number] for number in there]
         handles = every[0].get_lines()
         columns = max(1, min(len(names), LEGEND // (max(map(len, names)) + 4)))
-        figure.legend(handles, names, loc="outside lower center", ncols=columns, markerscale=1.6, columnspacing=1)
+        figure.legend(
+            handles,
+            names,
+            loc="outside lower center",
+            ncols=columns,
+            markerscale=1.6,
+            columnspacing=1,
+            handletextpad=0.2,
+        )
 
     return draw(stem, (WIDTH, 3.4), paint)
 
