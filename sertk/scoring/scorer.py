@@ -326,8 +326,11 @@ class Scorer:
             for row, name in enumerate(inputs):
                 if not fine[row]:
                     _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
-            every = map(Scored, posterior, logits, embedding)
-            return {name: one for name, one, well in zip(inputs, every, fine, strict=True) if well}
+            return {
+                name: Scored(posterior[row], logits[row], embedding[row])
+                for row, name in enumerate(inputs)
+                if fine[row]
+            }
         # here the error is let go, and the memory that its frames held
         if failure is not None:
             _fail(failed, next(iter(inputs)), failure)

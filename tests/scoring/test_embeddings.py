@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from sertk.core import InputError, Padded, SertkError, UsageError, Utterance, View
+from sertk.core import InputError, SertkError, UsageError, Utterance
 from sertk.core.files import Record, json_bytes
 from sertk.scoring.embeddings import AT_ONCE, BESIDE, KEY, carried, place, read, rows_of, split_off, write
 from sertk.scoring.scorer import Scorer
@@ -132,13 +132,6 @@ def test_another_form_and_a_file_of_something_else_are_refused(tmp_path: Path) -
 
 
 # --- the rows ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_mean_of_windows_is_of_each_row_alone() -> None:
-    owner = torch.tensor([0, 1, 1, 1])
-    values = torch.tensor([[1.0, 10.0, 0.0], [2.0, 20.0, 0.0], [4.0, 0.0, 0.0], [6.0, 1.0, 3.0]])
-    view = View(Padded(values[:, None], owner), values, {}, owner, torch.tensor([1, 3, 3, 3]))
-    assert view.mean(values, 2).tolist() == [[1, 10, 0], [4, 7, 1]]
 
 
 @pytest.fixture(scope="module")
