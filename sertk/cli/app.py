@@ -197,6 +197,13 @@ def score(
         Path | None,
         typer.Option(help="Also write a line for each window: FILE.jsonl, FILE.csv, or a FOLDER for Praat TextGrids."),
     ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also keep the embedding of each utterance: FILE.safetensors, or the word beside, for a file beside "
+            "the scores. Of a folder of runs each has its own: beside."
+        ),
+    ] = None,
     skip_silence: Annotated[
         float | None,
         typer.Option(help="Leave out windows with less power than this, dB relative to full scale, for example -50."),
@@ -216,23 +223,21 @@ def score(
     from sertk.stages import score as stage
 
     given = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed, "--shard": shard, "--text": text}
-    cut = {"--windows": windows, "--over-time": over_time, "--skip-silence": skip_silence, "--stream": stream}
+    cut = {"--windows": windows, "--skip-silence": skip_silence, "--stream": stream}
+    kept = {"--over-time": over_time, "--embeddings": embeddings}
     if merge:
-        del cut["--over-time"]  # this one is where the windows of all shards go
         refuse({**given, **cut}, "--merge; it was said when the shards were scored.")
-        failed = _merge([bundle, *map(Path, inputs)], out, over_time, plugin)
+        failed = _merge([bundle, *map(Path, inputs)], out, over_time, embeddings, plugin)
     elif not inputs:
         raise typer.BadParameter("Missing argument 'INPUTS...'.")
     elif stream is not None:
-        from sertk.stages.stream import stream as listen
-
-        refuse({**given, "--over-time": over_time}, "--stream, which gives a line a window and nothing else.")
+        refuse({**given, **kept}, "--stream, which gives a line a window and nothing else.")
         if inputs != ["-"]:
             raise typer.BadParameter("--stream reads standard input: give - as the only input.")
-        failed = listen(bundle, stream, out, windows=windows, skip_silence=skip_silence, device=device, files=plugin)
+        failed = _listen(bundle, stream, out, windows, skip_silence, device, plugin)
     elif is_system(bundle):
         refuse(
-            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text, **cut},
+            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text, "--over-time": over_time, **cut},
             "a folder of runs; give one RUN/model.",
         )
         failed = stage.score_runs(
@@ -246,6 +251,7 @@ def score(
             batch=batch,
             files=plugin,
             source=source,
+            embeddings=embeddings,
             workers=workers,
         )
     else:
@@ -268,17 +274,34 @@ def score(
             windows=windows,
             skip_silence=skip_silence,
             over_time=over_time,
+            embeddings=embeddings,
             workers=workers,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
 
 
-def _merge(shards: list[Path], out: Path | None, over_time: Path | None, plugin: list[Path]) -> int:
+def _listen(
+    bundle: Path,
+    rate: int,
+    out: Path | None,
+    windows: str | None,
+    skip_silence: float | None,
+    device: str,
+    plugin: list[Path],
+) -> int:
+    from sertk.stages.stream import stream
+
+    return stream(bundle, rate, out, windows=windows, skip_silence=skip_silence, device=device, files=plugin)
+
+
+def _merge(
+    shards: list[Path], out: Path | None, over_time: Path | None, embeddings: Path | None, plugin: list[Path]
+) -> int:
     from sertk.stages.score import merge
 
     if out is None:
         raise typer.BadParameter("--merge needs --out: the file for the lines of all shards.")
-    return merge(shards, out, over_time=over_time, files=plugin)
+    return merge(shards, out, over_time=over_time, embeddings=embeddings, files=plugin)
 
 
 @app.command(epilog="Example: sertk timeline windows.jsonl talk.flac --out talk.png")

@@ -61,6 +61,11 @@ def beside(scores: Path, what: str, suffix: str) -> Path:
     return scores.with_name(f"{what}{suffix}" if scores.stem == "scores" else f"{scores.stem}.{what}{suffix}")
 
 
+def embeddings_file(scores: Path) -> Path:
+    """The file of embeddings that lies beside scores: embeddings.safetensors, train.embeddings.safetensors."""
+    return beside(scores, "embeddings", ".safetensors")
+
+
 def explain(error: OSError, path: Path) -> SertkError:
     """An operating system's error about a file that is written, as a sentence with the next step."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -390,6 +395,12 @@ def read_bytes(path: Path, mend: str, most: int | None = None) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise unreadable(error, path, mend) from None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -147,6 +147,11 @@ class View:
         steps = torch.arange(len(self.owner), device=self.owner.device)
         return steps - torch.searchsorted(self.owner, self.owner)
 
+    def mean(self, values: Tensor, rows: int) -> Tensor:
+        """(N, ·) values of the windows -> (rows, ·), the mean over the windows of each row."""
+        count = torch.bincount(self.owner, minlength=rows)
+        return values.new_zeros(rows, values.shape[1]).index_add(0, self.owner, values) / count[:, None]
+
     def float(self) -> View:
         """The same in float32, as losses want it."""
         frames = Padded(self.frames.data.float(), self.frames.length)

@@ -43,12 +43,11 @@ class Decider:
 
     def decide(self, view: View, utterances: int, rng: Rng) -> tuple[Tensor, Tensor]:
         """See `__call__`; of windows that are merged."""
-        count = torch.bincount(view.owner, minlength=utterances)
-        logits = view.logits.new_zeros(utterances, view.logits.shape[1]).index_add(0, view.owner, view.logits)
+        logits = view.mean(view.logits, utterances)
         tempered = replace(view, heads={**view.heads, "emotion": view.logits / self.temperature})
         with inside(self.who):
             found = self.decision(tempered, utterances, rng)
-        return check_posterior(self.who, found, utterances, logits.shape[1]), logits / count[:, None]
+        return check_posterior(self.who, found, utterances, logits.shape[1]), logits
 
     def together(self, logits: Tensor, output: Output, rng: Rng) -> tuple[Tensor, Tensor]:
         """(C,) posterior and logits of one utterance from the (N, C) values of its windows, in their order.

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 from sertk.core import AuxTask, Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
-from sertk.core.files import beside, digest, part_of, read_json, scores_file
+from sertk.core.files import beside, digest, embeddings_file, part_of, read_json, scores_file
 from sertk.corpus import folding, protocols
 from sertk.corpus.features import Store, reads_of, stores
 from sertk.corpus.prepared import CORPUS, title_of
@@ -353,7 +353,7 @@ class Plan:
         s = self.settings
         root = ["--root", str(self.ask.root.resolve())] if self.ask.root else []
         how = [*root, "--batch", str(s.score.batch), "--device", s.train.device, "--from", s.score.inputs]
-        how += ["--workers", str(s.score.workers)]
+        how += ["--workers", str(s.score.workers), *["--embeddings", "beside"] * s.score.embeddings]
         how += self._files()
         for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
             scores = out / scores_file(part)
@@ -366,7 +366,7 @@ class Plan:
                 "--seed",
                 seed,
             ]  # as a run and not as a bundle: then it is written down why a run failed
-            makes = [scores, beside(scores, "metrics", ".json")]
+            makes = [scores, beside(scores, "metrics", ".json"), *[embeddings_file(scores)] * s.score.embeddings]
             needs = [*self._facts(), out / "model", *map(Path, s.plugins)]  # a plugin file may offer metrics
             stamp = out / (".score.json" if part == "test" else f".score-{part}.json")
             yield Step("score", words, stamp, [], needs, makes, run=(fold, seed), together=several)

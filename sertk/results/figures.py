@@ -19,6 +19,7 @@ from sertk.results.drawing import INK, draw
 from sertk.results.groups import Group
 from sertk.results.logs import Points
 from sertk.results.measures import Measure
+from sertk.results.planes import Plane
 from sertk.results.robustness import Cell, Row
 from sertk.results.runs import Run
 from sertk.results.statistics import total_confusion
@@ -33,6 +34,12 @@ COLORS = ("#3b82c4", "#d9772b", "#3c9d6b")
 GRID = 0.25
 NAMED = 40
 """So many speakers have their names beside their dots."""
+MARKS = "os^Dv<>Pp*X"
+"""Of classes: a colour alone is not told apart by everybody."""
+CROWD = 300
+"""More points of a part are drawn as an image: a page has some thousands in all."""
+LEGEND = 56
+"""Letters in a row of a legend below a figure of `WIDTH`."""
 RASTER = 1000
 """More dots are drawn as an image."""
 
@@ -231,6 +238,55 @@ def draw_coverage(stem: Path, coverage: Tensor, accuracies: Mapping[str, Tensor]
         axes.grid(alpha=GRID)
 
     return draw(stem, (WIDTH, 3.5), paint)
+
+
+def draw_plane(stem: Path, plane: Plane, classes: Sequence[str]) -> str:
+    """Draws a point for each utterance, coloured by its label: the parts beside each other, on the same axes.
+
+    Args:
+        stem: The path of the files without their suffix.
+        plane: The points.
+        classes: C names.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+    there = sorted({number for part in plane.parts for number in part.label.tolist()})
+
+    def paint(figure: Figure) -> None:
+        import matplotlib as mpl
+
+        colors = mpl.color_sequences["tab10" if len(classes) <= 10 else "tab20"]
+        every = figure.subplots(1, len(plane.parts), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, part, points in zip(every, plane.parts, plane.points, strict=True):
+            for number in there:
+                x, y = points[part.label == number].T.numpy()
+                mark, color = MARKS[number % len(MARKS)], colors[number % len(colors)]
+                many = len(points) > CROWD
+                axes.plot(x, y, mark, color=color, markersize=3.5, alpha=0.75, markeredgewidth=0, rasterized=many)
+            axes.set_title(part.title, fontsize="medium")
+            axes.set(**dict(zip(("xlabel", "ylabel"), plane.axes, strict=False)))
+            axes.spines[["top", "right"]].set_visible(True)
+            axes.tick_params(bottom=False, left=False, labelbottom=False, labelleft=False)
+        for axes in every[1:]:
+            axes.set_ylabel("")
+        names = [classes[number] for number in there]
+        handles = every[0].get_lines()
+        columns = max(1, min(len(names), LEGEND // (max(map(len, names)) + 4)))
+        figure.legend(
+            handles,
+            names,
+            loc="outside lower center",
+            ncols=columns,
+            markerscale=1.6,
+            columnspacing=1,
+            handletextpad=0.2,
+        )
+
+    return draw(stem, (WIDTH, 3.4), paint)
 
 
 def draw_curves(path: Path, plot: Plot) -> None:

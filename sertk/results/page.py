@@ -15,7 +15,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from sertk.core import Prediction, Scores, SertkError
-from sertk.core.files import write_text
+from sertk.core.files import embeddings_file, write_text
 from sertk.core.rows import coded
 from sertk.corpus.audit_page import body
 from sertk.corpus.prepared import Data
@@ -26,6 +26,7 @@ from sertk.results.figures import (
     draw_coverage,
     draw_epochs,
     draw_groups,
+    draw_plane,
     draw_reliability,
     draw_speakers,
     percent_of_labels,
@@ -36,6 +37,7 @@ from sertk.results.listen import LONGEST, MOST, Heard, best, chosen, embedded, l
 from sertk.results.logs import training_of
 from sertk.results.markup import Block, blocks, left_out, styled
 from sertk.results.measures import Measures
+from sertk.results.planes import DRAWN, KEEP, parts_of, planes
 from sertk.results.runs import Run
 from sertk.results.statistics import total_confusion
 from sertk.results.systems import System
@@ -179,6 +181,7 @@ class _Page:
             **({("people", "Annotators"): self._people} if self.texts.people else {}),
             ("calibration", "Calibration"): self._calibration,
             ("training", "Training"): self._training,
+            ("embeddings", "Embeddings"): self._embeddings,
             ("listen", "Listen"): self._listen,
             ("audit", "Audit of the protocol"): self._audit,
             ("provenance", "Protocol, settings, versions"): self._provenance,
@@ -332,6 +335,26 @@ class _Page:
         ]
         said += [] if score else ["Left out: a dev score. The runs had no dev part."]
         return Section(anchor, title, blocks(said), made)
+
+    def _embeddings(self, anchor: str, title: str) -> Section:
+        run = next((one for one in self.system.runs if embeddings_file(one.folder / one.lines).exists()), None)
+        if run is None:
+            raise _LeftOut(f"no embeddings lie beside the scores. {KEEP.format('')}")
+        try:
+            parts, lacking = parts_of(run)
+            made = planes(parts)
+        except SertkError as error:
+            raise _LeftOut(error) from None
+        said = [
+            f"A point is an utterance, its colour the label. All are of one run (fold {run.fold}, seed {run.seed}): "
+            "each model has a space of its own. t-SNE shows which utterances are neighbours; the size of a group, and "
+            "how far two groups are apart, mean little. The axes of PCA are the two directions of the largest variance."
+        ]
+        if any(len(part.rows) < part.all for part in parts):
+            said.append(f"Of a part {DRAWN:,} utterances are drawn by chance, with a seed.")
+        classes = run.metrics["classes"]
+        drawings = [self._drawing(one.name, one.about, draw_plane(self._stem(one.name), one, classes)) for one in made]
+        return Section(anchor, title, [*blocks(said), *(left_out(lacking) if lacking else [])], drawings)
 
     def _listen(self, anchor: str, title: str) -> Section:
         lists = {}

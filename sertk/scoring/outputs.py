@@ -19,21 +19,25 @@ Made = Mapping[tuple[str, str], str]
 """The option of each file that is written, by its place."""
 
 
-def check_out(out: Path | None, inputs: Iterable[Path], over_time: Path | None = None) -> None:
+def check_out(
+    out: Path | None, inputs: Iterable[Path], over_time: Path | None = None, embeddings: Path | None = None
+) -> None:
     """Refuses an output, or what is written beside it, in the place of a named input or of what `prepare` wrote.
 
     Args:
         out: scores.jsonl.
         inputs: Files; what is a folder is looked at in `check_audio`.
         over_time: Where windows go.
+        embeddings: Where embeddings go.
 
     Raises:
         UsageError: If it is, or if two outputs are one.
     """
     made = _made(out)
-    if over_time is not None and _place(over_time) in made:
-        raise UsageError(f"--over-time {over_time} is what --out, or a file beside it, is written to. Give another.")
-    made |= _made(None, over_time)
+    for option, path in (("--over-time", over_time), ("--embeddings", embeddings)):
+        if path is not None and _place(path) in made:
+            raise UsageError(f"{option} {path} is what --out, or a file beside it, is written to. Give another.")
+    made |= _made(None, over_time, embeddings)
     for path in inputs:
         _refuse(made, path)
     for folder in {path.parent for path in (out, over_time) if path is not None}:
@@ -100,9 +104,12 @@ def _paths(out: Path) -> list[Path]:
     return [out, beside(out, "metrics", ".json"), beside(out, "failed", ".jsonl"), sidecar(out)]
 
 
-def _made(out: Path | None, over_time: Path | None = None) -> dict[tuple[str, str], str]:
+def _made(
+    out: Path | None, over_time: Path | None = None, embeddings: Path | None = None
+) -> dict[tuple[str, str], str]:
     made = {_place(path): "--out" for path in (_paths(out) if out else ())}
-    return made | ({_place(over_time): "--over-time"} if over_time and is_table(over_time) else {})
+    made |= {_place(over_time): "--over-time"} if over_time and is_table(over_time) else {}
+    return made | ({_place(embeddings): "--embeddings"} if embeddings else {})
 
 
 def _place(path: Path) -> tuple[str, str]:

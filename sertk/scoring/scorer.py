@@ -16,7 +16,7 @@ from sertk.core.files import SCHEMA, Record, json_bytes, sentence
 from sertk.corpus import audio
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
-from sertk.scoring import over_time
+from sertk.scoring import embeddings, over_time
 from sertk.scoring.ahead import ahead
 from sertk.scoring.over_time import Window
 from sertk.scoring.stored import Stored
@@ -48,12 +48,15 @@ class Scored(NamedTuple):
     Attributes:
         posterior: (C,).
         logits: (C,).
+        embedding: (E,) the mean over what the decision is made of: crops or segments, of a recording those of all
+            windows.
         windows: Those that it was cut into and scored in; None where it was scored whole.
         silent: Windows that were left out.
     """
 
     posterior: Tensor
     logits: Tensor
+    embedding: Tensor
     windows: Sequence[Window] | None = None
     silent: int = 0
 
@@ -84,6 +87,7 @@ class Scorer:
         stored: The features of the utterances; None computes them from audio.
         cutting: How recordings are cut into windows.
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
+        embeddings: Whether score lines carry their embeddings, see `sertk.scoring.embeddings`.
 
     Raises:
         SertkError: Where the bundle cannot be read.
@@ -99,9 +103,10 @@ class Scorer:
         cutting: Cutting = Cutting(),  # noqa: B008 - it is never changed
         *,
         ffmpeg: bool = False,
+        embeddings: bool = False,
     ) -> None:
         self.bundle = bundle.read(folder, plugins or Plugins(), device, stored=stored is not None)
-        self._device, self._stored, self._cutting = device, stored, cutting
+        self._device, self._stored, self._cutting, self._embeddings = device, stored, cutting, embeddings
         own = self.bundle.settings.audio
         self._audio = replace(own, ffmpeg=own.ffmpeg or ffmpeg)
         features = self.bundle.frontend.features
@@ -134,10 +139,10 @@ class Scorer:
             posterior = self._forward([name], [read.inputs()])[0][0]
         return dict(zip(self.bundle.classes, posterior.tolist(), strict=True))
 
-    def _forward(self, ids: Sequence[str], inputs: Sequence[Inputs]) -> tuple[Tensor, Tensor]:
-        """(B, C) posterior and logits."""
-        posterior, logits, _ = self._seen(ids, [0] * len(ids), inputs)
-        return posterior, logits
+    def _forward(self, ids: Sequence[str], inputs: Sequence[Inputs]) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C) posterior and logits, and (B, E) embeddings."""
+        posterior, logits, view = self._seen(ids, [0] * len(ids), inputs)
+        return posterior, logits, view.mean(view.embedding, len(ids)).cpu()
 
     @torch.inference_mode()
     def _seen(self, ids: Sequence[str], copies: Sequence[int], inputs: Sequence[Inputs]) -> tuple[Tensor, Tensor, View]:
@@ -163,21 +168,22 @@ class Scorer:
         read = audio.blocks(root / one.path, one.id, one.start, one.duration, ffmpeg=self._audio.ffmpeg)
         blocks = audio.resampled(read, self.bundle.settings.audio.rate)
         windows, values, silent, first = list[Window](), list[list[float]](), 0, None
+        total = torch.zeros((), dtype=torch.float64)
         for piece in self.cut(blocks, batch):
             first = first or piece.take(slice(1))
             loud = are_loud(piece.samples, self._cutting.silence)
             silent += int((~loud).sum())
             if loud.any():
-                self.score_windows(one, piece.take(loud), windows, values)
+                total = total + self.score_windows(one, piece.take(loud), windows, values)
         if not windows and first is not None:  # all are silent, and every recording has its line
             silent -= 1
-            self.score_windows(one, first, windows, values)
+            total = self.score_windows(one, first, windows, values)
         with torch.inference_mode():
             output = self.bundle.model.specs["emotion"].output
             posterior, logits = self.bundle.decider.together(
                 torch.tensor(values).to(self._device), output, self._rng([one.id], [0])
             )
-        return Scored(posterior.cpu(), logits.cpu(), windows, silent)
+        return Scored(posterior.cpu(), logits.cpu(), (total / len(values)).float(), windows, silent)
 
     def cut(self, blocks: Iterable[audio.Samples], batch: int) -> Iterator[Piece]:
         """The windows of a recording at the run's rate, so many at once at most."""
@@ -185,7 +191,7 @@ class Scorer:
         length, hop = round(windows.length * rate), round(windows.hop * rate)
         return cut(blocks, length, hop, max(1, min(batch, int(AT_ONCE / max(windows)))))
 
-    def score_windows(self, one: Utterance, piece: Piece, windows: list[Window], values: list[list[float]]) -> None:
+    def score_windows(self, one: Utterance, piece: Piece, windows: list[Window], values: list[list[float]]) -> Tensor:
         """Scores windows of a recording, each as a file of its length is.
 
         Args:
@@ -194,6 +200,9 @@ class Scorer:
             windows: Gets them.
             values: Gets the C logits of each of what the decision is made of: their crops or segments, in order. As
                 tensors they would lie scattered over the memory that the next windows need.
+
+        Returns:
+            (E,) float64 sum of the embeddings of what was added to `values`.
 
         Raises:
             InputError: Where one has values that are not finite.
@@ -214,6 +223,7 @@ class Scorer:
         ends = [start + piece.size / settings.rate for start in starts]
         values += view.logits.tolist()
         windows += map(Window, starts, ends, posterior.argmax(1).tolist(), posterior.tolist())
+        return view.embedding.double().sum(0).cpu()
 
     def _text(self, one: Utterance) -> Inputs:
         """The code points of the transcript, where the model reads it.
@@ -306,7 +316,7 @@ class Scorer:
     def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, Scored]:
         """What each utterance of a batch comes to, by id; where the batch fails, of each alone."""
         try:
-            posterior, logits = self._forward([*inputs], [*inputs.values()])
+            posterior, logits, embedding = self._forward([*inputs], [*inputs.values()])
         except Exception as error:  # memory, an encoder's limit, a guest's fault: only the guilty one is lost
             if is_lost(error):
                 raise
@@ -316,7 +326,11 @@ class Scorer:
             for row, name in enumerate(inputs):
                 if not fine[row]:
                     _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
-            return {name: Scored(posterior[row], logits[row]) for row, name in enumerate(inputs) if fine[row]}
+            return {
+                name: Scored(posterior[row], logits[row], embedding[row])
+                for row, name in enumerate(inputs)
+                if fine[row]
+            }
         # here the error is let go, and the memory that its frames held
         if failure is not None:
             _fail(failed, next(iter(inputs)), failure)
@@ -327,7 +341,7 @@ class Scorer:
         return found
 
     def _line(self, one: Utterance, seconds: float, scored: Scored) -> Record:
-        """The score line; SertkError if a value of the utterance cannot be JSON, such as a label that is NaN."""
+        """The score line; SertkError if a value of it cannot be JSON, such as a label or an embedding that is NaN."""
         decision = int(scored.posterior.argmax())
         line: Record = {
             "schema": SCHEMA,
@@ -350,6 +364,8 @@ class Scorer:
             end = one.start + seconds
             windows = scored.windows or [Window(one.start, end, decision, scored.posterior.tolist())]
             line |= over_time.carried(one.start, end, windows)
+        if self._embeddings:
+            line |= embeddings.carried(one.id, scored.embedding)
         json_bytes(line, one.id)
         return line
 

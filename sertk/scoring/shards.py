@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sertk.core import SertkError, UsageError, Utterance
-from sertk.core.files import Document, Record, beside, kind_of, read_json, read_jsonl, size_of, write_json
+from sertk.core.files import Document, Record, beside, kind_of, read_json, read_jsonl, sha256_of, size_of, write_json
 from sertk.core.forms import Form
 
 MEND = "Score that shard again: `sertk score BUNDLE INPUT --shard K/N --out FILE`."
@@ -27,7 +27,7 @@ FORM = Form(
     },
     {
         "without_transcript": int,
-        "windows": Form({"file": str, "sha256": str}),
+        **dict.fromkeys(("windows", "embeddings"), Form({"file": str, "sha256": str})),
         "batch": int,
         **dict.fromkeys(("text", "device", "from"), str),
         **dict.fromkeys(("plugins", "versions"), Mapping[str, Any]),
@@ -112,6 +112,22 @@ class Shard:
             raise SertkError(f"the windows of {self.path} are in {path}. Give --over-time FILE{path.suffix}.")
         return _as_written(path, self.about["windows"]["sha256"])
 
+    @property
+    def embeddings_file(self) -> Path:
+        """Where its embeddings are.
+
+        Raises:
+            SertkError: If it was scored without, or the file is not as it was written.
+        """
+        own = self.about.get("embeddings")
+        if own is None:
+            raise SertkError(f"{self.path} was scored without --embeddings: it has none to join. {MEND}")
+        path = self.path.parent / str(own["file"])
+        size_of(path, MEND)  # raises if it is gone
+        if sha256_of(path) != own["sha256"]:
+            raise SertkError(f"{path} was changed or cut short since it was scored. {MEND}")
+        return path
+
     def failed(self) -> Iterator[Record]:
         """Its failures.
 
@@ -143,24 +159,23 @@ def sidecar(out: Path) -> Path:
     return beside(out, "shard", ".json")
 
 
-def write_shard(out: Path, share: Share, about: Document, windows: Path | None = None) -> None:
-    """Writes what a shard is, once its score lines and its windows are written.
+def write_shard(
+    out: Path, share: Share, about: Document, windows: Path | None = None, embeddings: Path | None = None
+) -> None:
+    """Writes what a shard is, once its score lines, its windows and its embeddings are written.
 
     Args:
         out: Its score lines.
         share: Which share of the inputs.
         about: What else is known of it.
         windows: The file of its windows; None if there is none.
+        embeddings: Likewise.
     """
-    content: Record = {**share._asdict(), "sha256": _sha256(out), **about}
-    if windows:
-        content["windows"] = {"file": os.path.relpath(windows, out.parent), "sha256": _sha256(windows)}
+    content: Record = {**share._asdict(), "sha256": sha256_of(out), **about}
+    for word, path in (("windows", windows), ("embeddings", embeddings)):
+        if path:
+            content[word] = {"file": os.path.relpath(path, out.parent), "sha256": sha256_of(path)}
     write_json(sidecar(out), content)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_shards(paths: Sequence[Path]) -> list[Shard]:

@@ -247,6 +247,9 @@ class ScoreSettings:
         "store: read the features that `featurize` stored, if all are there; audio: compute them; --from",
         role="how",
     )
+    embeddings: bool = setting(
+        False, "keep the embeddings in embeddings.safetensors beside the scores of a run; --embeddings", role="how"
+    )
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from sertk.results.lines import read_counted
 from sertk.results.measures import Measures
 from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
+from sertk.scoring.embeddings import BESIDE, place, rows_of, split_off, write
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.outputs import check_audio, check_files, check_out
 from sertk.scoring.over_time import is_table, join, split
@@ -64,6 +65,7 @@ class _Shared(NamedTuple):
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
         cutting: How recordings are cut into windows.
         over_time: Where their windows go; None for nowhere.
+        embeddings: Where embeddings go; None for nowhere.
     """
 
     plugins: Plugins
@@ -75,6 +77,7 @@ class _Shared(NamedTuple):
     ffmpeg: bool = False
     cutting: Cutting = Cutting()
     over_time: Path | None = None
+    embeddings: Path | None = None
 
 
 class _Made(NamedTuple):
@@ -129,6 +132,7 @@ def score(
     windows: str | None = None,
     skip_silence: float | None = None,
     over_time: Path | None = None,
+    embeddings: Path | None = None,
     workers: int = 0,
 ) -> int:
     """Scores with a bundle.
@@ -151,6 +155,7 @@ def score(
         windows: "4s:2s" cuts every recording into such windows; None those that the model does not take whole.
         skip_silence: Windows below this power are left out, dB relative to full scale.
         over_time: FILE.jsonl, FILE.csv or a folder for TextGrids, which gets the windows.
+        embeddings: FILE.safetensors, which gets a row for each score line; `beside` for the one beside `out`.
         workers: Threads that read audio ahead; with `out` alone.
 
     Returns:
@@ -162,12 +167,13 @@ def score(
     """
     check_splittable(inputs, shard)
     share: Share | None = None
+    embeddings = place(embeddings, out)
     given = [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])]
-    check_out(out, given, over_time)
-    check_files(out, over_time if over_time and is_table(over_time) else None)
+    check_out(out, given, over_time, embeddings)
+    check_files(out, over_time if over_time and is_table(over_time) else None, embeddings)
     cutting = Cutting.of(windows, skip_silence, keep=over_time is not None)
     shared = _shared(files, device, batch, source, workers)._replace(
-        ffmpeg=ffmpeg, cutting=cutting, over_time=over_time
+        ffmpeg=ffmpeg, cutting=cutting, over_time=over_time, embeddings=embeddings
     )
     failed: list[Record] = []
     opened = bundle.opened(model, shared.plugins)
@@ -197,6 +203,7 @@ def score_runs(
     batch: int = 32,
     files: Sequence[Path] = (),
     source: Source = "store",
+    embeddings: Path | None = None,
     workers: int = 0,
 ) -> int:
     """Scores runs of a system, each on its own fold and into its own folder.
@@ -212,17 +219,23 @@ def score_runs(
         batch: Utterances at once.
         files: Plugin files.
         source: See `score`.
-        workers: Likewise.
+        embeddings: `beside`; None keeps none.
+        workers: See `score`.
 
     Returns:
         Runs and inputs that could not be scored.
 
     Raises:
         SertkError: If there is no run, or none could be scored.
-        UsageError: On a fold or seed that is none, or other inputs.
+        UsageError: On a fold or seed that is none, other inputs, or one file for the embeddings of all runs.
     """
     if len(inputs) > 1:
         raise UsageError("the runs of a system are scored on one prepared corpus: give data/NAME alone.")
+    if embeddings not in (None, BESIDE):
+        raise UsageError(
+            f"--embeddings {embeddings} is one file, and each run has its own. Give `--embeddings beside`: it lies "
+            "beside the scores of the run."
+        )
     shared, data = _shared(files, device, batch, source, workers), Data(Path(inputs[0]), root)
     runs, shelf = runs_of(system, data, folds, seeds), Shelf(data, shared.plugins)
     left, errors = 0, list[Exception]()
@@ -231,7 +244,9 @@ def score_runs(
             failed: list[Record] = []
             opened = bundle.opened(run / "model", shared.plugins)
             found = of_corpus(data, opened.about, failed, part=part)
-            left += _score(opened, found, shelf, run / scores_file(part), failed, shared)
+            out = run / scores_file(part)
+            own = shared._replace(embeddings=place(embeddings, out))
+            left += _score(opened, found, shelf, out, failed, own)
             note(run, part, None)
         except Exception as error:  # a run can be broken in any way, and ends only itself
             say(f"{run} is not scored: {sentence(error)}")
@@ -257,20 +272,23 @@ def _score(
     stored, where = None, "from audio"
     if shelf and shared.source == "store" and not _are_cut(found, shared.cutting):
         stored, where = shelf.find(opened, found.utterances)
-    scorer = Scorer(opened.folder, shared.device, shared.plugins, stored, shared.cutting, ffmpeg=shared.ffmpeg)
+    kept, own = shared.embeddings is not None, bundle.identity(opened.folder)
+    scorer = Scorer(
+        opened.folder, shared.device, shared.plugins, stored, shared.cutting, ffmpeg=shared.ffmpeg, embeddings=kept
+    )
     total = len(found.utterances) + len(failed)
     without = sum(not one.transcript for one in found.utterances)
     if scorer.reads_text and without:
         say(f"the model reads transcripts, and {without} of {total} utterances have none")
     if out is None:
-        scored = _print(scorer, found, shared, failed)
+        scored = _print(scorer, found, shared, failed, own)
         _note_look(opened, found, None)
         if shelf:
             say(f"{scored} utterances {where}")
         return _told(scored, len(failed), failed)
     origin = "store" if stored else "audio"
     how = way(opened, shared.plugins, shared.device, shared.batch, origin)
-    parts = Parts(out, how, bundle.identity(opened.folder), str(found.root.resolve()), found.stamp, shared.cutting)
+    parts = Parts(out, how, own, str(found.root.resolve()), found.stamp, shared.cutting, *["embeddings"] * kept)
     for _ in track(_windows(scorer, found, parts, shared), len(found.utterances), "scoring"):
         pass
     took = {"seconds": round(parts.count.seconds, 4), "from": origin, "batch": shared.batch}
@@ -279,19 +297,25 @@ def _score(
     classes: Sequence[str] = opened.about["classes"]
     known = any(one.label in classes for one in found.utterances)
     made = _Made(classes, about, parts.count.scored, len(failed) + parts.count.failed, known)
-    lines = split(parts.scored(), shared.over_time, classes)
+    lines = _without(parts.scored(), shared, classes, own)
     values, ua = _write(out, lines, made, None if share else shared.measures)
     _note_look(opened, found, ua)
     say(f"wrote {out}: {made.scored} utterances {where}, {values}{stamped(found.stamp)}")
-    if shared.over_time:
-        say(f"wrote {shared.over_time}: the windows of each recording")
     first = _write_failed(out, chain(failed, parts.failed()), made)
     if share:
         share = share if scorer.reads_text else share._replace(text="")
         windows = shared.over_time if shared.over_time and is_table(shared.over_time) else None
-        write_shard(out, share, {"bundle": bundle.identity(opened.folder), **how, **about, **made.counted}, windows)
+        write_shard(out, share, {"bundle": own, **how, **about, **made.counted}, windows, shared.embeddings)
     parts.clear()
     return _told(made.scored, made.failed, first)
+
+
+def _without(lines: Iterable[bytes], shared: _Shared, classes: Sequence[str], bundle: str) -> Iterator[bytes]:
+    """Writes the windows and the embeddings that score lines carry, and gives the lines without them."""
+    yield from split_off(split(lines, shared.over_time, classes), shared.embeddings, bundle)
+    for path, what in ((shared.over_time, "the windows"), (shared.embeddings, "the embedding")):
+        if path:
+            say(f"wrote {path}: {what} of each recording")
 
 
 def _are_cut(found: Inputs, cutting: Cutting) -> bool:
@@ -301,13 +325,21 @@ def _are_cut(found: Inputs, cutting: Cutting) -> bool:
     return cutting.windows is not None or longest > WHOLE
 
 
-def merge(shards: Sequence[Path], out: Path, *, over_time: Path | None = None, files: Sequence[Path] = ()) -> int:
+def merge(
+    shards: Sequence[Path],
+    out: Path,
+    *,
+    over_time: Path | None = None,
+    embeddings: Path | None = None,
+    files: Sequence[Path] = (),
+) -> int:
     """Puts the shards of one scoring together: score lines, failures and metrics as one run would have written them.
 
     Args:
         shards: The score lines of each; their failures and windows may be among them.
         out: scores.jsonl.
         over_time: FILE.jsonl or FILE.csv, which gets the windows of all; None joins none.
+        embeddings: FILE.safetensors, or `beside`, which gets the embeddings of all; None joins none.
         files: Plugin files.
 
     Returns:
@@ -322,8 +354,9 @@ def merge(shards: Sequence[Path], out: Path, *, over_time: Path | None = None, f
             f"--over-time {over_time} does not go with --merge: only FILE.jsonl and FILE.csv are joined. Of TextGrids "
             "each recording has its own."
         )
-    check_out(out, shards, over_time)
-    check_files(out, over_time)
+    embeddings = place(embeddings, out)
+    check_out(out, shards, over_time, embeddings)
+    check_files(out, over_time, embeddings)
     found = read_shards(shards)
     if over_time is not None:
         check_out(None, [path for one in found if (path := one.windows_file)], over_time)
@@ -337,9 +370,16 @@ def merge(shards: Sequence[Path], out: Path, *, over_time: Path | None = None, f
         about |= {"without_transcript": sum(about["without_transcript"] for about in abouts)}
     scored, failed = (sum(about[word] for about in abouts) for word in ("scored", "failed"))
     made = _Made(one["classes"], about, scored, failed, any(about["labelled"] for about in abouts))
-    lines = chain.from_iterable(shard.lines() for shard in found)
+    lines: Iterable[bytes] = chain.from_iterable(shard.lines() for shard in found)
+    if embeddings is not None:
+        rows = [one.embeddings_file for one in found]
+        check_out(None, rows, embeddings=embeddings)
+        pairs = zip(lines, chain.from_iterable(map(rows_of, rows)), strict=True)
+        lines = write(pairs, embeddings, one["bundle"])
     values, _ = _write(out, lines, made, Measures(Plugins(files=files)))
     say(f"wrote {out}: {scored} utterances of {len(found)} shards, {values}{stamped(one['protocol'])}")
+    if embeddings is not None:
+        say(f"wrote {embeddings}: the embeddings of {len(found)} shards")
     first = _write_failed(out, chain.from_iterable(shard.failed() for shard in found), made)
     return _told(scored, failed, first)
 
@@ -375,14 +415,14 @@ def _windows(scorer: Scorer, found: Inputs, parts: Parts, shared: _Shared) -> It
         began = time.perf_counter()
 
 
-def _print(scorer: Scorer, found: Inputs, shared: _Shared, failed: list[Record]) -> int:
+def _print(scorer: Scorer, found: Inputs, shared: _Shared, failed: list[Record], own: str) -> int:
     """Prints score lines, says each failure, and gives the number of lines."""
     count = 0
     lines = (
         json_bytes({**line, "stamp": found.stamp["stamp"]}, line["id"])
         for line in scorer.lines(found.utterances, found.root, shared.batch, failed)
     )
-    for line in split(lines, shared.over_time, scorer.bundle.classes):
+    for line in _without(lines, shared, scorer.bundle.classes, own):
         sys.stdout.write(line.decode())
         count += 1
     for one in failed:

@@ -1,4 +1,4 @@
-"""What a view keeps when it is made float32."""
+"""What a view keeps when it is made float32, and the mean over its windows."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ def test_a_view_in_float32_is_the_same_view(output: Output) -> None:
     torch.testing.assert_close(made.posterior, view.posterior.float(), atol=0.01, rtol=0)
     assert (made.owner.tolist(), made.count.tolist()) == ([0, 0, 1], [2, 2, 1])
     assert made.frames.length.tolist() == [4, 2, 1]
+
+
+def test_the_mean_of_windows_is_of_each_row_alone() -> None:
+    owner = torch.tensor([0, 1, 1, 1])
+    values = torch.tensor([[1.0, 10.0, 0.0], [2.0, 20.0, 0.0], [4.0, 0.0, 0.0], [6.0, 1.0, 3.0]])
+    view = View(Padded(values[:, None], owner), values, {}, owner, torch.tensor([1, 3, 3, 3]))
+    assert view.mean(values, 2).tolist() == [[1, 10, 0], [4, 7, 1]]

@@ -111,6 +111,24 @@ def test_what_was_changed_and_what_follows_from_it_is_done_again(
     assert "--fold 4" in command
 
 
+def test_embeddings_are_asked_for_beside_each_run_which_stays_the_same_run(
+    work: Path, recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    mine = Path(shutil.copytree(work, tmp_path / "work", symlinks=True))
+    words = ("recipe", recipe, "--root", corpus, "--work", mine, "--set", "score.embeddings=true", "--fold", "4")
+    shown = [shlex.split(line) for line in cli(*words, "--stop-stage", "score", "--dry-run").stdout.splitlines()]
+    assert [line[1] for line in shown] == ["score"]
+    assert "--embeddings beside" in " ".join(shown[0])
+    before = (run(mine, "4") / "scores.jsonl").read_bytes()
+    assert cli(*words).exit_code == 0
+    assert (run(mine, "4") / "embeddings.safetensors").exists()
+    assert (run(mine, "4") / "scores.jsonl").read_bytes() == before
+    assert cli(*words, "--dry-run").stdout == ""
+    page = (mine / "exp/emobox/mini-cnn/report.html").read_text()
+    assert 'aria-label="t-SNE by Euclidean distance."' in page
+    assert "the embeddings of the training part" in page
+
+
 @pytest.mark.parametrize(
     ("without", "stage", "says", "first"),
     [

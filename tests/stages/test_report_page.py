@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
@@ -19,7 +20,8 @@ from typer.testing import CliRunner
 
 from sertk.cli.app import app
 from sertk.core import SertkError, UsageError
-from sertk.core.files import write_json, write_jsonl
+from sertk.core.files import embeddings_file, json_bytes, write_json, write_jsonl
+from sertk.scoring.embeddings import write
 from sertk.stages.report import report
 
 HOSTILE = "<b>&\"'$x$"
@@ -34,6 +36,7 @@ SECTIONS = {
     "duration": "Duration",
     "calibration": "Calibration",
     "training": "Training",
+    "embeddings": "Embeddings",
     "listen": "Listen",
     "audit": "Audit of the protocol",
     "provenance": "Protocol, settings, versions",
@@ -120,8 +123,18 @@ def run(folder: Path, fold: int, seed: int, lines: list[dict[str, object]]) -> P
     return out
 
 
+def embedded(path: Path, lines: list[dict[str, object]], bundle: str = "b") -> None:
+    """Score lines on disk with embeddings: of joy near (9, 0, 0, 0), of the next class (0, 9, 0, 0), and so on."""
+    rows = []
+    for number, one in enumerate(lines):
+        row = [9.0 * (CLASSES[place : place + 1] == [one["label"]]) for place in range(4)]
+        row[3] = number % 7 / 7
+        rows.append((json_bytes(one, ""), struct.pack("<4f", *row)))
+    path.write_bytes(b"".join(write(rows, embeddings_file(path), bundle)))
+
+
 def rich(folder: Path) -> Path:
-    """A system with everything: two folds, seeds, speakers, durations, logs and settings."""
+    """A system with everything: two folds, seeds, speakers, durations, logs, settings, and embeddings of a run."""
     for fold in range(2):
         for seed in range(SEEDS):
             out = run(folder, fold, seed, clips(fold, seed))
@@ -135,6 +148,8 @@ def rich(folder: Path) -> Path:
             (out / "config.yaml").write_text(
                 "fold: '1'\njobs: 7\nbackbone: {name: <i>}\ntrain: {batch: 32, epochs: 4321, metric: {name: ua}}\n"
             )
+    embedded(folder / "fold=0/seed=0/scores.jsonl", clips(0, 0))
+    embedded(folder / "fold=0/seed=0/train.jsonl", clips(1, 0)[:30])
     return folder
 
 
@@ -199,7 +214,8 @@ def test_the_page_is_sound_html(system: Path) -> None:
     assert set(named) <= set(ids)
     assert sum(tag == "h1" for tag, _ in page.tags) == 1
     drawn = [own for _, own in page.tags if own.get("role") == "img"]
-    assert len(drawn) == 7  # recall, speakers, duration, reliability, coverage, loss, score
+    # recall, speakers, duration, reliability, coverage, loss, score, t-SNE and PCA by distance and angle
+    assert len(drawn) == 11
     assert all(own["aria-label"] for own in drawn)
 
 
@@ -215,7 +231,8 @@ def test_names_of_users_are_text_and_nothing_else(system: Path) -> None:
 
 def test_each_figure_is_written_for_papers_too(system: Path) -> None:
     heads = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
-    names = ("confusion", "recall", "speakers", "duration", "reliability", "coverage", "loss", "score")
+    names = ["confusion", "recall", "speakers", "duration", "reliability", "coverage", "loss", "score"]
+    names += ["tsne", "tsne-angle", "pca", "pca-angle"]
     assert {one.name for one in (system / "figures").iterdir()} == {f"{n}.{kind}" for n in names for kind in heads}
     for kind, head in heads.items():
         assert (system / f"figures/recall.{kind}").read_bytes().startswith(head)
@@ -293,6 +310,41 @@ def test_the_surest_wrong_and_the_least_sure_right_decisions_can_be_heard(system
     )
 
 
+def test_embeddings_are_in_four_planes_of_train_and_test_coloured_by_class(system: Path) -> None:
+    section = Page(system / "report.html").section("embeddings")
+    assert section.count('<div class="drawing"') == 4
+    for about in ("t-SNE by Euclidean distance.", "t-SNE by angle (each embedding at length 1).", "PCA by Euclidean"):
+        assert f'aria-label="{about}' in section
+    drawing = section.split('<div class="drawing"')[3]
+    assert ">train (30)<" in drawing
+    assert ">test (72)<" in drawing
+    assert drawing.count("<use ") == 30 + 72 + 3  # a mark each, and three of the legend
+    colors = {one for one in re.findall(r"fill: (#\w+)", drawing) if one != "#000000"}
+    assert len(colors) == 3
+    assert ">component 1, " in drawing
+    assert "All are of one run (fold 0, seed 0)" in section
+    assert "are drawn by chance" not in section
+
+
+def test_embeddings_of_another_model_of_too_few_or_of_other_scores_are_left_out(tmp_path: Path) -> None:
+    for fold in range(2):
+        run(tmp_path / "s", fold, 0, clips(fold, 0))
+    scores = tmp_path / "s/fold=1/seed=0/scores.jsonl"
+    embedded(scores, clips(1, 0))
+    embedded(scores.with_name("train.jsonl"), clips(0, 0), bundle="another")
+    (path,) = report([tmp_path / "s"])
+    section = Page(path.with_name("report.html")).section("embeddings")
+    assert section.count("<svg") == 4
+    assert "(fold 1, seed 0)" in section  # the first that has embeddings
+    assert "Left out: the embeddings of the training part, which are of another model." in section
+    scores.write_text(scores.read_text().replace('"seconds": 1.0', '"seconds": 1.5'))
+    report([tmp_path / "s"])
+    section = Page(path.with_name("report.html")).section("embeddings")
+    assert "<svg" not in section
+    assert "Left out:" in section
+    assert "is of other scores than" in section
+
+
 def test_what_is_not_known_is_told_and_not_passed_over(tmp_path: Path) -> None:
     bare = [{word: one[word] for word in ("id", "label", "decision", "posterior", "logits")} for one in clips(0, 0)]
     bare = [{**one, "speaker": None} for one in bare]
@@ -307,6 +359,10 @@ def test_what_is_not_known_is_told_and_not_passed_over(tmp_path: Path) -> None:
     assert "Left out: no speaker is known" in said["groups"]
     assert "has no speaker" in said["duration"]
     assert "Left out: no run has a log.jsonl" in said["training"]
+    assert (
+        "Left out: no embeddings lie beside the scores. <code>sertk score SYSTEM data/NAME --embeddings beside</code> "
+        "keeps them." in said["embeddings"]
+    )
     assert "Left out: the sound. Give the prepared corpus" in said["listen"]
     assert "Left out: Give the prepared corpus: <code>sertk report ... --data data/NAME" in said["audit"]
     assert "Annotators" not in page.text

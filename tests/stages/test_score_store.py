@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from sertk.core import SertkError, UsageError
 from sertk.corpus.prepared import Data
+from sertk.scoring.embeddings import BESIDE, read
 from sertk.settings import merge
 from sertk.stages.featurize import featurize
 from sertk.stages.score import score, score_runs
@@ -315,6 +316,17 @@ def test_neither_transformers_nor_speechbrain_is_imported_for_scores_from_the_st
 
 
 # ---------------------------------------------------------------- several runs
+
+
+def test_embeddings_are_those_of_the_audio_wherever_features_are_read(place: Place) -> None:
+    both = []
+    for source in ("store", "audio"):
+        found = scored(place, source, source=source, embeddings=BESIDE)
+        assert took(place.data.parent / source / "metrics.json")["from"] == source
+        both.append(read(place.data.parent / source / "embeddings.safetensors"))
+        assert both[-1].ids == [line["id"] for line in found]
+    torch.testing.assert_close(both[0].rows, both[1].rows, atol=1e-4, rtol=1e-4)
+    assert (both[0].rows[0] - both[0].rows[1]).norm() > 1e-3
 
 
 def invoke(*words: object) -> Result:
