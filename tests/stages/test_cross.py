@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from typer.testing import CliRunner
 
 from sertk.cli.app import app
 from sertk.core import UsageError
+from sertk.core.files import Record
+from sertk.corpus.prepared import Data
+from sertk.modeling import bundle
+from sertk.stages import cross as stage
 from sertk.stages.cross import cross
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score
@@ -102,6 +107,32 @@ def test_what_does_not_go_together_is_refused_before_anything_is_scored(
         with pytest.raises(UsageError, match=why):
             cross([CNN], [emodb], tmp_path / "out", protocols=[protocol], device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_one_seed_of_a_folder_of_runs_alone_could_not_score_does_not_end_the_table(
+    emodb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(CNN, tmp_path / "system/fold=1/seed=0/model")
+    other = Path(shutil.copytree(CNN, tmp_path / "system/fold=1/seed=1/model")) / "bundle.json"
+    about = json.loads(other.read_text())
+    other.write_text(json.dumps({**about, "training": {**about["training"], "seed": 1}}))
+
+    def part(opened: bundle.Opened, data: Data, how: stage._How, failed: list[Record]) -> stage._Part:
+        found = part_of(opened, data, how, failed)
+        if opened.folder != other.parent:
+            return found
+        lost = next(one for one in found.utterances if one.label == "anger")
+        failed.append({"schema": 1, "id": lost.id, "reason": "it is too long"})
+        return found._replace(utterances=[one for one in found.utterances if one is not lost])
+
+    part_of = stage._part
+    monkeypatch.setattr(stage, "_part", part)
+    assert cross([tmp_path / "system"], [emodb], tmp_path / "out", device="cpu") == 1
+    row, labels = table(tmp_path / "out")["emodb"], Counter(one["label"] for one in lines(emodb / "manifest.jsonl"))
+    kept = sum(labels[one] for one in ("anger", "happiness", "neutral", "sadness")) - 1
+    assert (row["uneven"], row["failed"], row["utterances"]) == ("1", "1", str(2 * kept))
+    said = "1 utterances were scored by some of its bundles and not by all; no figure counts them."
+    assert said in (tmp_path / "out/cross.md").read_text()
 
 
 def test_a_missing_file_is_counted_and_the_exit_code_is_3(emodb: Path, tmp_path: Path) -> None:
