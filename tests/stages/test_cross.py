@@ -109,13 +109,13 @@ def test_what_does_not_go_together_is_refused_before_anything_is_scored(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_one_seed_of_a_folder_of_runs_alone_could_not_score_does_not_end_the_table(
+def test_what_one_bundle_of_a_folder_of_runs_alone_could_not_score_does_not_end_the_table(
     emodb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(CNN, tmp_path / "system/fold=1/seed=0/model")
-    other = Path(shutil.copytree(CNN, tmp_path / "system/fold=1/seed=1/model")) / "bundle.json"
+    other = Path(shutil.copytree(CNN, tmp_path / "system/fold=2/seed=0/model")) / "bundle.json"
     about = json.loads(other.read_text())
-    other.write_text(json.dumps({**about, "training": {**about["training"], "seed": 1}}))
+    other.write_text(json.dumps({**about, "protocol": {**about["protocol"], "fold": "2"}}))
 
     def part(opened: bundle.Opened, data: Data, how: stage._How, failed: list[Record]) -> stage._Part:
         found = part_of(opened, data, how, failed)
@@ -131,6 +131,13 @@ def test_what_one_seed_of_a_folder_of_runs_alone_could_not_score_does_not_end_th
     row, labels = table(tmp_path / "out")["emodb"], Counter(one["label"] for one in lines(emodb / "manifest.jsonl"))
     kept = sum(labels[one] for one in ("anger", "happiness", "neutral", "sadness")) - 1
     assert (row["uneven"], row["failed"], row["utterances"]) == ("1", "1", str(2 * kept))
+    assert (row["left_out"], row["units"]) == (str(labels.total() - kept - 1), "10")
+    # both are the same model, so that both have the UA of one on what is kept
+    right = {True: Counter[str](), False: Counter[str]()}
+    for one in lines(tmp_path / "out/system (ravdess, 2 bundles)/emodb/fold=2/seed=0/scores.jsonl"):
+        right[one["decision"] == one["label"]][one["label"]] += 1
+    recall = [right[True][one] / (right[True][one] + right[False][one]) for one in row["classes"].split()]
+    assert float(row["ua"]) == pytest.approx(sum(recall) / 4, abs=1e-6)
     said = "1 utterances were scored by some of its bundles and not by all; no figure counts them."
     assert said in (tmp_path / "out/cross.md").read_text()
 
