@@ -424,7 +424,8 @@ def cross(
         Path | None,
         typer.Option(
             "--map",
-            help="YAML or JSON, CORPUS: {CLASS: SHARED_NAME}; by default classes of the same name are the same.",
+            help="YAML or JSON, CORPUS: {CLASS: SHARED_NAME}, or emobox: the four classes of EmoBox's cross-corpus "
+            "benchmark; by default classes of the same name are the same.",
         ),
     ] = None,
     protocol: Annotated[
