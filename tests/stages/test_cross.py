@@ -25,6 +25,13 @@ from sertk.testing.trees import official
 
 CNN = Path(__file__).parents[1] / "modeling" / "bundles" / "schema-1" / "mini-cnn"
 NAME = "mini-cnn (ravdess, fold 1, seed 0)"
+DULL = """
+labels: {anger: anger, happiness: happiness, neutral: neutral, boredom: neutral}
+test: {rule: disjoint, k: 5}
+dev: 2
+overlaps: {text: [train+dev, train+test, dev+test]}
+about: boredom is neutral, 5 folds
+"""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,8 @@ def emodb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EmoDB, 535 utterances of 10 speakers and 7 classes."""
     folder = tmp_path_factory.mktemp("emodb")
     official("emodb", folder / "tree", seconds=0.15)
-    prepare("emodb", folder / "tree", folder / "data", [], 0.1, 1)
+    (folder / "dull.yaml").write_text(DULL)
+    prepare("emodb", folder / "tree", folder / "data", ["loso4", str(folder / "dull.yaml")], 0.1, 1)
     return folder / "data"
 
 
@@ -90,6 +98,15 @@ def test_of_a_protocol_the_test_parts_are_scored_and_its_labels_count(emodb: Pat
     row = table(tmp_path / "out")["emodb"]
     assert (row["left_out"], row["classes"]) == ("0", "anger happiness neutral sadness")
     assert {one["protocol"] for one in lines(emodb / "ledger.jsonl")} == {"loso4"}
+
+
+def test_a_protocol_that_joins_labels_has_them_joined(emodb: Path, tmp_path: Path) -> None:
+    cross([CNN], [emodb], tmp_path / "out", protocols=["emodb=dull"], device="cpu")
+    labels = Counter(one["label"] for one in lines(emodb / "manifest.jsonl"))
+    found = Counter(one["label"] for one in lines(tmp_path / "out" / NAME / "emodb/fold=1/seed=0/scores.jsonl"))
+    dull = labels["neutral"] + labels["boredom"]
+    assert found == {"anger": labels["anger"], "happiness": labels["happiness"], "neutral": dull}
+    assert table(tmp_path / "out")["emodb"]["left_out"] == "0"
 
 
 def test_what_does_not_go_together_is_refused_before_anything_is_scored(
