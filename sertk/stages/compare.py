@@ -67,12 +67,7 @@ def compare(
     """
     corpus = _corpus(data, page)
     measures = Measures(Plugins(files=files))
-    for folder in folders:
-        find([folder])  # raises if it has no runs: no folder is left out in silence
-    found = find(folders)
-    _check_runs(found, corpus)
-    names = _short_names(list(found))
-    systems = [System(name, folder, runs) for name, (folder, runs) in zip(names, found.items(), strict=True)]
+    systems = _systems(folders, corpus)
     protocols = _protocols(systems)
     _check_lines(systems)
     best = _truth(systems, truth, measures)
@@ -115,6 +110,20 @@ def _command(folders: Sequence[Path], asked: Mapping[str, object], *, mcnemar: b
     options = [word for name, value in asked.items() if value is not None for word in (name, str(value))]
     words = ["sertk", "compare", *map(str, folders), *options, *["--mcnemar"] * mcnemar]
     return f"- command: `{shlex.join(words)}`"
+
+
+def _systems(folders: Sequence[Path], corpus: Data | None) -> list[System]:
+    """The systems in folders, by their short names.
+
+    Raises:
+        SertkError: If a folder has no scored run, or the runs differ, see `_check_runs`.
+    """
+    for folder in folders:
+        find([folder])  # raises if it has no runs: no folder is left out in silence
+    found = find(folders)
+    _check_runs(found, corpus)
+    names = _short_names(list(found))
+    return [System(name, folder, runs) for name, (folder, runs) in zip(names, found.items(), strict=True)]
 
 
 def _check_runs(found: Mapping[Path, Sequence[Run]], corpus: Data | None) -> None:
