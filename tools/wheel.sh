@@ -25,7 +25,7 @@ from pathlib import Path
 held = {name for name in zipfile.ZipFile(sys.argv[1]).namelist() if not name.endswith("/")}
 wanted = {f"sertk/{path}" for name in ("recipe.yaml", "sweeps/*.yaml") for path in Path("egs").glob(f"*/{name}")}
 wanted |= {str(path) for path in Path("sertk/settings/conf").rglob("*.yaml")}
-wanted |= {"sertk/py.typed", "sertk/results/page.html.jinja"}
+wanted |= {"sertk/py.typed", "sertk/results/page.html.jinja", "sertk/scoring/maps/emobox.yaml"}
 wanted |= {str(path) for path in Path("sertk/builtin/corpora/folds").glob("*.tsv")}
 made, ours = {"data", "exp", "corpus"}, {"tests", "plugins", "tools"}  # by recipes; beside the package
 extra = [n for n in held if (made if n.startswith("sertk/egs/") else ours) & set(Path(n).parts)]

@@ -382,12 +382,30 @@ def compare(
         typer.Option("--mcnemar", help="Show McNemar's test too; it takes the clips of a speaker for independent."),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the table as Markdown too.")] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a page with figures too, compare.html, into this folder."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The prepared corpus, data/NAME, whose files the page plays.")
+    ] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """Show scored systems beside each other: metrics, intervals, and which of them can be told from the baseline."""
     from sertk.stages.compare import compare as stage
 
-    stage(folders, seconds=seconds, truth=truth, baseline=baseline, by=by, clips=mcnemar, out=out, files=plugin)
+    stage(
+        folders,
+        seconds=seconds,
+        truth=truth,
+        baseline=baseline,
+        by=by,
+        clips=mcnemar,
+        out=out,
+        page=page,
+        data=data,
+        files=plugin,
+    )
 
 
 @app.command(epilog="Example: sertk stress exp/mine/model data/emodb --out stress/")
@@ -445,7 +463,8 @@ def cross(
         Path | None,
         typer.Option(
             "--map",
-            help="YAML or JSON, CORPUS: {CLASS: SHARED_NAME}; by default classes of the same name are the same.",
+            help="YAML or JSON, CORPUS: {CLASS: SHARED_NAME}, or emobox: the four classes of EmoBox's cross-corpus "
+            "benchmark; by default classes of the same name are the same.",
         ),
     ] = None,
     protocol: Annotated[

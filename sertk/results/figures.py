@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from sertk.results.calibration import BINS, Reliability
 from sertk.results.curves import Plot
 from sertk.results.drawing import INK, draw
 from sertk.results.groups import Group
+from sertk.results.intervals import Estimate
 from sertk.results.logs import Points
 from sertk.results.measures import Measure
 from sertk.results.planes import Plane
@@ -25,12 +27,13 @@ from sertk.results.runs import Run
 from sertk.results.statistics import total_confusion
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH = 5.2
 """Of a figure of a page, inches: two stand beside each other on a screen, and one can be read on a telephone."""
-COLORS = ("#3b82c4", "#d9772b", "#3c9d6b")
-"""Of curves and groups: told apart on light and on dark ground."""
+COLORS = ("#3b82c4", "#d9772b", "#3c9d6b", "#a567c9", "#cf4c57", "#8f8a1e", "#8a8f98")
+"""Of curves, groups and systems: told apart on light and on dark ground."""
 GRID = 0.25
 NAMED = 40
 """So many speakers have their names beside their dots."""
@@ -42,6 +45,8 @@ LEGEND = 56
 """Letters in a row of a legend below a figure of `WIDTH`."""
 RASTER = 1000
 """More dots are drawn as an image."""
+FARTHEST = 3
+"""So many speakers are named whom two systems differ on."""
 
 
 def percent_of_labels(counts: Tensor) -> Tensor:
@@ -89,28 +94,125 @@ def draw_groups(stem: Path, groups: Sequence[Group], axis: str) -> str:
     Raises:
         SertkError: If a file cannot be written.
     """
-    rows = [(number, 100 * one.estimate.value, one.estimate) for number, one in enumerate(groups)]
-    known = [(row, value, 100 * one.low, 100 * one.high) for row, value, one in rows if not one.why]
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        for row, _, low, high in known:
-            axes.plot([low, high], [row, row], color=COLORS[0], linewidth=2.2, solid_capstyle="round")
-        axes.plot([value for _, value, *_ in known], [row for row, *_ in known], "o", color=COLORS[0], markersize=7)
-        alone = [(value, row) for row, value, one in rows if one.why]
-        axes.plot(
-            [value for value, _ in alone],
-            [row for _, row in alone],
-            "o",
-            color=COLORS[0],
-            markersize=7,
-            fillstyle="none",
-        )
+        _dots(axes, range(len(groups)), [one.estimate for one in groups], COLORS[0])
         axes.set_yticks(range(len(groups)), [f"{one.name} ({one.size:,})" for one in groups])
         axes.set(xlabel=axis, ylim=(len(groups) - 0.4, -0.6), xlim=(-2, 102))
         axes.grid(axis="x", alpha=GRID)
 
     return draw(stem, (WIDTH, 1.0 + 0.32 * len(groups)), paint)
+
+
+def _dots(axes: Axes, rows: Sequence[float], found: Sequence[Estimate], color: str, label: str = "") -> None:
+    """Draws the percent of each as a dot in its interval; a hollow dot has none."""
+    every = [
+        (row, 100 * one.value, 100 * one.low, 100 * one.high, one.why) for row, one in zip(rows, found, strict=True)
+    ]
+    for row, _, low, high, why in every:
+        axes.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="round") if not why else None
+    for hollow in (False, True):
+        dots = [(value, row) for row, value, *_, why in every if bool(why) is hollow]
+        values, places = zip(*dots, strict=True) if dots else ((), ())
+        named = label if dots and (not hollow or all(why for *_, why in every)) else ""
+        axes.plot(values, places, "o", color=color, markersize=7, fillstyle="none" if hollow else "full", label=named)
+
+
+def draw_differences(stem: Path, found: Mapping[str, Estimate], axis: str) -> str:
+    """Draws the difference of each system to the baseline, in points, as a dot in its interval, and a line at 0.
+
+    Args:
+        stem: The path of the files without their suffix.
+        found: By system, from above to below.
+        axis: The title of the x axis.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.axvline(0, color="0.5", linestyle="--", linewidth=1.2)
+        _dots(axes, range(len(found)), list(found.values()), COLORS[0])
+        axes.set_yticks(range(len(found)), list(map(_broken, found)))
+        axes.set(xlabel=axis, ylim=(len(found) - 0.4, -0.6))
+        axes.margins(x=0.1)
+        axes.grid(axis="x", alpha=GRID)
+
+    return draw(stem, (WIDTH, 1.0 + 0.4 * len(found)), paint)
+
+
+def draw_beside(stem: Path, systems: Mapping[str, Sequence[Group]], axis: str) -> str:
+    """Draws the percent of each group for some systems beside each other, each as a dot in its interval.
+
+    Args:
+        stem: The path of the files without their suffix.
+        systems: The same groups of each system.
+        axis: The title of the x axis.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+    groups, step = next(iter(systems.values())), 0.7 / len(systems)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, (name, own) in enumerate(systems.items()):
+            rows = [row + step * (number - (len(systems) - 1) / 2) for row in range(len(own))]
+            _dots(axes, rows, [one.estimate for one in own], COLORS[number], _broken(name))
+        axes.set_yticks(range(len(groups)), [f"{one.name} ({one.size:,})" for one in groups])
+        axes.set(xlabel=axis, ylim=(len(groups) - 0.4, -0.6), xlim=(-2, 102))
+        axes.grid(axis="x", alpha=GRID)
+        figure.legend(loc="outside upper left", ncols=2)
+
+    return draw(stem, (WIDTH, 1.2 + 0.3 * len(systems) + 0.22 * len(groups) * len(systems)), paint)
+
+
+def draw_pair(stem: Path, first: Mapping[str, float], second: Mapping[str, float], axes_of: tuple[str, str]) -> str:
+    """Draws each speaker's percent by two systems; on the diagonal they are alike. The farthest from it are named.
+
+    Args:
+        stem: The path of the files without their suffix.
+        first: By speaker, 0 to 1; on the x axis.
+        second: Of the same speakers; on the y axis.
+        axes_of: The titles of the axes.
+
+    Returns:
+        The SVG.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+    x, y = ([100 * own[name] for name in first] for own in (first, second))
+    far = sorted((-abs(after - before), name, before, after) for name, before, after in zip(first, x, y, strict=True))
+    ends = (max(min(*x, *y) - 4, -4), min(max(*x, *y) + 4, 104))
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot(ends, ends, linestyle="--", color="0.5", linewidth=1.2)
+        axes.plot(x, y, "o", color=COLORS[0], markersize=6, alpha=0.6, rasterized=len(x) > RASTER)
+        for distance, name, before, after in far[:FARTHEST]:
+            side = "right" if before > sum(ends) / 2 else "left"
+            shift = (-6 if side == "right" else 6, 0)
+            axes.annotate(
+                name, (before, after), shift, textcoords="offset points", ha=side, va="center"
+            ) if distance else None
+        axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=_broken(axes_of[0], 45), ylabel=_broken(axes_of[1], 45))
+        axes.grid(alpha=GRID)
+
+    return draw(stem, (WIDTH, WIDTH), paint)
+
+
+def _broken(name: str, width: int = 28) -> str:
+    """A long name in lines."""
+    return "\n".join(textwrap.wrap(name, width, break_on_hyphens=False))
 
 
 def draw_epochs(stem: Path, curves: Mapping[str, Sequence[Points]], axis: str) -> str:

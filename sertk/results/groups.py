@@ -15,7 +15,7 @@ from sertk.core import Scores
 from sertk.core.rows import coded
 from sertk.results.intervals import Estimate, Statistic, by_speaker, estimates
 from sertk.results.systems import System
-from sertk.results.units import Units, Where, units_of
+from sertk.results.units import By, Units, Where, units_of
 
 Column = Literal["gender", "speaker", "session", "intensity", "duration"]
 ALONE = "it is one speaker"
@@ -49,14 +49,15 @@ class Spread(NamedTuple):
     own: float
 
 
-def by_class(system: System) -> list[Group]:
-    """The recall of each class that occurs, by speakers.
+def by_class(system: System, by: By = "speakers") -> list[Group]:
+    """The recall of each class that occurs.
 
     Args:
         system: The system.
+        by: What is drawn.
     """
-    units, classes = units_of([system]).pooled, system.runs[0].scores.classes
-    count = units.counts[:, 0].sum((0, 1, 3)) / units.counts.shape[2]  # each seed has the same labels
+    units, classes = units_of([system], by).pooled, system.runs[0].scores.classes
+    count = (units.size @ units.counts[:, 0].sum((1, 3))) / units.counts.shape[2]  # each seed has the same labels
     known = [number for number, size in enumerate(count.tolist()) if size]
     found = estimates(units, {classes[number]: _recall(number) for number in known})
     return [Group(classes[number], int(count[number]), found[classes[number]]) for number in known]

@@ -1,4 +1,4 @@
-"""Utterances to listen to: the surest wrong decisions and the least sure right ones."""
+"""Utterances to listen to: the surest wrong decisions, the least sure right ones, those that two systems differ on."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sertk.core import InputError, Scores
 from sertk.corpus import audio
 from sertk.corpus.prepared import Data
 from sertk.results.runs import Run
+from sertk.results.systems import rows_in
 from sertk.settings.schema import AudioSettings
 
 MOST = 10
@@ -43,6 +44,8 @@ class Heard(NamedTuple):
         run: Fold and seed in words.
         source: The link to its file, or its sound as a data URI; "" where there is none.
         why: Why there is no link.
+        system: Whose decision it is; "" where there is one system.
+        rival: What the system says with which it is compared.
     """
 
     id: str
@@ -54,6 +57,8 @@ class Heard(NamedTuple):
     run: str
     source: str = ""
     why: str = ""
+    system: str = ""
+    rival: Heard | None = None
 
 
 def chosen(run: Run, scores: Scores, *, right: bool) -> Iterator[Heard]:
@@ -64,25 +69,65 @@ def chosen(run: Run, scores: Scores, *, right: bool) -> Iterator[Heard]:
         scores: Its scores, with the posterior read.
         right: Which of the two.
     """
-    posterior, label = scores.prediction.posterior, scores.target.hard
-    sure = posterior.gather(1, scores.decision[:, None])[:, 0]
-    kept = ((scores.decision == label) == right).nonzero().flatten()
+    sure = _sure(scores)
+    kept = ((scores.decision == scores.target.hard) == right).nonzero().flatten()
     order = sure[kept].argsort(descending=not right, stable=True)[:MOST]
     for row in kept[order].tolist():
-        yield Heard(
-            id=scores.ids[row],
-            label=scores.classes[int(label[row])],
-            decision=scores.classes[int(scores.decision[row])],
-            confidence=float(sure[row]),
-            posterior=posterior_text(posterior[row], scores.classes),
-            speaker=scores.speaker[row],
-            run=f"fold {run.fold}, seed {run.seed}",
-        )
+        yield _heard(run, scores, row)
+
+
+def differing(
+    run: Run, scores: Scores, rival: Run, theirs: Scores, names: tuple[str, str], *, right: bool
+) -> Iterator[Heard]:
+    """What one of two systems has right and the other wrong; first where the less sure of the two is surest.
+
+    Args:
+        run: Of the one system.
+        scores: Its scores, with the posterior read.
+        rival: The run of the other, of the same fold.
+        theirs: Its scores, likewise.
+        names: Of the systems.
+        right: Whether the one is right, or the other.
+    """
+    row_of = rows_in(rival, run)
+    correct, others = scores.decision == scores.target.hard, (theirs.decision == theirs.target.hard)[row_of]
+    sure = torch.minimum(_sure(scores), _sure(theirs)[row_of])
+    kept = ((correct == right) & (others != right)).nonzero().flatten()
+    order = sure[kept].argsort(descending=True, stable=True)[:MOST]
+    for row in kept[order].tolist():
+        against = _heard(rival, theirs, int(row_of[row]))._replace(system=names[1])
+        yield _heard(run, scores, row)._replace(system=names[0], rival=against)
+
+
+def _sure(scores: Scores) -> torch.Tensor:
+    """(N,) the probability of each decision."""
+    return scores.prediction.posterior.gather(1, scores.decision[:, None])[:, 0]
+
+
+def _heard(run: Run, scores: Scores, row: int) -> Heard:
+    posterior, decision = scores.prediction.posterior[row], int(scores.decision[row])
+    return Heard(
+        id=scores.ids[row],
+        label=scores.classes[int(scores.target.hard[row])],
+        decision=scores.classes[decision],
+        confidence=float(posterior[decision]),
+        posterior=posterior_text(posterior, scores.classes),
+        speaker=scores.speaker[row],
+        run=f"fold {run.fold}, seed {run.seed}",
+    )
 
 
 def best(found: Sequence[Heard], *, right: bool) -> list[Heard]:
     """Those of all runs together, each utterance once: in the run where it stands out most."""
-    ordered = sorted(found, key=lambda one: one.confidence if right else -one.confidence)
+    return _first(sorted(found, key=lambda one: one.confidence if right else -one.confidence))
+
+
+def surest(found: Sequence[Heard]) -> list[Heard]:
+    """Of those that two systems differ on likewise: first where the less sure of the two is surest."""
+    return _first(sorted(found, key=lambda one: -min(one.confidence, one.rival.confidence if one.rival else 1.0)))
+
+
+def _first(ordered: Sequence[Heard]) -> list[Heard]:
     first: dict[str, Heard] = {}
     for one in ordered:
         first.setdefault(one.id, one)

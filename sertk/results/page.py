@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 from torch import Tensor
 
 from sertk.core import Prediction, Scores, SertkError
-from sertk.core.files import embeddings_file, write_text
+from sertk.core.files import embeddings_file
 from sertk.core.rows import coded
 from sertk.corpus.audit_page import body
 from sertk.corpus.prepared import Data
 from sertk.results.calibration import BINS, brier, decided_at, reliability
-from sertk.results.drawing import inline
 from sertk.results.figures import (
     draw_confusion,
     draw_coverage,
@@ -33,12 +30,13 @@ from sertk.results.figures import (
 )
 from sertk.results.groups import Group, by_class, by_group
 from sertk.results.intervals import Estimate, by_speaker
-from sertk.results.listen import LONGEST, MOST, Heard, best, chosen, embedded, located
+from sertk.results.listen import LONGEST, MOST, best, chosen, embedded, located
 from sertk.results.logs import training_of
-from sertk.results.markup import Block, blocks, left_out, styled
+from sertk.results.markup import Block, blocks, left_out
 from sertk.results.measures import Measures
 from sertk.results.planes import DRAWN, KEEP, parts_of, planes
 from sertk.results.runs import Run
+from sertk.results.sections import Drawing, LeftOut, Parts, Section, write_sections
 from sertk.results.statistics import total_confusion
 from sertk.results.systems import System
 from sertk.results.tables import markdown
@@ -48,7 +46,6 @@ from sertk.settings.plain import changed, dev_metric
 from sertk.settings.values import setting_text
 
 NAME = "report.html"
-TEMPLATE = Path(__file__).with_name("page.html.jinja")
 CONFIG = "config.yaml"
 COVERAGE = range(5, 101)
 """Percent of the utterances that are decided, as they are drawn: of fewer a single one decides the figure."""
@@ -80,20 +77,6 @@ class Texts:
     people: Sequence[str] = ()
 
 
-class Drawing(NamedTuple):
-    """A figure of the page.
-
-    Attributes:
-        name: Of its files in figures/.
-        about: What it shows, in words.
-        svg: As it stands in the page.
-    """
-
-    name: str
-    about: str
-    svg: Markup
-
-
 class Row(NamedTuple):
     """A row of the confusion matrix.
 
@@ -108,27 +91,6 @@ class Row(NamedTuple):
     label: str
     cells: Sequence[Mapping[str, float]]
     all: int
-
-
-@dataclass(frozen=True)
-class Section:
-    """A section of the page.
-
-    Attributes:
-        anchor: Its id.
-        title: Its heading.
-        blocks: Tables, lists and sentences.
-        drawings: Its figures.
-        confusion: Classes and rows of the confusion matrix; empty in other sections.
-        heard: Utterances to listen to, by heading.
-    """
-
-    anchor: str
-    title: str
-    blocks: Sequence[Block] = ()
-    drawings: Sequence[Drawing] = ()
-    confusion: Mapping[str, object] = field(default_factory=dict)
-    heard: Mapping[str, Sequence[Heard]] = field(default_factory=dict)
 
 
 def write_page(
@@ -150,22 +112,17 @@ def write_page(
     Raises:
         SertkError: If a file cannot be written.
     """
-    page = _Page(place, system, texts, measures, data, embed)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    text = template.render(title=system.name, subtitle=styled(system.protocol), sections=page.sections())
-    write_text(place / NAME, text.strip() + "\n")
-    return place / NAME
+    page = _Page(place, measures, system, texts, data, embed)
+    words = {"command": "sertk report", "text": "RESULTS.md"}
+    return write_sections(place / NAME, system.name, system.protocol, page.sections(), **words)
 
 
 @dataclass(frozen=True)
-class _Page:
+class _Page(Parts):
     """The sections of a page, see `write_page`."""
 
-    place: Path
     system: System
     texts: Texts
-    measures: Measures
     data: Data | None
     embed: bool
 
@@ -188,26 +145,10 @@ class _Page:
         }
         return [self._or_why(*names, make) for names, make in made.items()]
 
-    def _or_why(self, anchor: str, title: str, make: Callable[[str, str], Section]) -> Section:
-        try:
-            return make(anchor, title)
-        except _LeftOut as why:
-            return Section(anchor, title, left_out(why))
-
-    def _drawing(self, name: str, about: str, svg: str) -> Drawing:
-        return Drawing(name, about, Markup(inline(svg, name)))  # noqa: S704 - matplotlib escapes its texts
-
-    def _stem(self, name: str) -> Path:
-        return self.place / "figures" / name
-
-    @cached_property
-    def _ua_axis(self) -> str:
-        return f"{self.measures['ua'].title}, percent"
-
     @cached_property
     def _read(self) -> list[Scores]:
         """The scores of the runs with their posterior, which is read once."""
-        return [_with_posterior(run) for run in self.system.runs]
+        return [with_posterior(run) for run in self.system.runs]
 
     def _summary(self, anchor: str, title: str) -> Section:
         texts = self.texts
@@ -234,8 +175,8 @@ class _Page:
         try:
             groups, lacking = by_class(self.system), list[Block]()
         except SertkError as error:
-            groups, lacking = _without_speakers(self.system), left_out(f"the intervals. {error}")
-        lacking = lacking or _few(groups)
+            groups, lacking = without_speakers(self.system), left_out(f"the intervals. {error}")
+        lacking = lacking or few(groups)
         about = f"Recall of each class{'' if lacking else ' with its 95 % interval'}; in brackets its utterances."
         svg = draw_groups(self._stem("recall"), groups, "recall, percent")
         return Section(anchor, title, lacking, [self._drawing("recall", about, svg)])
@@ -244,7 +185,7 @@ class _Page:
         try:
             figures = by_speaker(units_of([self.system]), self.measures["ua"].counted)
         except SertkError as error:
-            raise _LeftOut(error) from None
+            raise LeftOut(error) from None
         svg = draw_speakers(self._stem("speakers"), figures, _genders(self.system), self._ua_axis)
         about = f"UA of each speaker (of {len(figures)}), the mean over seeds; dashed is the mean of the speakers."
         said = blocks([line for line in self.texts.groups if line.startswith("The speakers'")])
@@ -252,25 +193,25 @@ class _Page:
 
     def _groups(self, anchor: str, title: str) -> Section:
         if not self.texts.groups:
-            raise _LeftOut("no speaker is known, see the figures above.")
+            raise LeftOut("no speaker is known, see the figures above.")
         return Section(anchor, title, blocks([line for line in self.texts.groups if line.startswith("|")]))
 
     def _duration(self, anchor: str, title: str) -> Section:
         try:
             groups = by_group(self.system, "duration", self.measures["ua"].counted)
         except SertkError as error:
-            raise _LeftOut(error) from None
+            raise LeftOut(error) from None
         known = [one for one in groups if one.name != "unknown"]
         if len(known) < 2:
             what = "all utterances are of one duration." if known else "the score lines have no durations."
-            raise _LeftOut(what)
+            raise LeftOut(what)
         svg = draw_groups(self._stem("duration"), groups, self._ua_axis)
         about = "UA by duration, in quarters; in brackets the utterances."
-        return Section(anchor, title, _few(groups), [self._drawing("duration", about, svg)])
+        return Section(anchor, title, few(groups), [self._drawing("duration", about, svg)])
 
     def _calibration(self, anchor: str, title: str) -> Section:
         if not any(len(one.ids) for one in self._read):
-            raise _LeftOut("there is no utterance.")
+            raise LeftOut("there is no utterance.")
         by_seed: dict[str, list[Scores]] = {}
         for run, scores in zip(self.system.runs, self._read, strict=True):
             by_seed.setdefault(run.seed, []).append(scores)
@@ -314,9 +255,9 @@ class _Page:
             found = training_of(self.system.runs)
             metric = "wa" if found and found.measured else _metric(self.system)
         except SertkError as error:
-            raise _LeftOut(error) from None
+            raise LeftOut(error) from None
         if found is None:
-            raise _LeftOut("no run has a log.jsonl beside its scores.")
+            raise LeftOut("no run has a log.jsonl beside its scores.")
         known = next((one for one in self.measures.all if one.name == metric), None)
         scale, axis = (known.scale[0], known.title + known.suffix) if known else (1, metric or "dev score")
         score = {
@@ -339,12 +280,12 @@ class _Page:
     def _embeddings(self, anchor: str, title: str) -> Section:
         run = next((one for one in self.system.runs if embeddings_file(one.folder / one.lines).exists()), None)
         if run is None:
-            raise _LeftOut(f"no embeddings lie beside the scores. {KEEP.format('')}")
+            raise LeftOut(f"no embeddings lie beside the scores. {KEEP.format('')}")
         try:
             parts, lacking = parts_of(run)
             made = planes(parts)
         except SertkError as error:
-            raise _LeftOut(error) from None
+            raise LeftOut(error) from None
         said = [
             f"A point is an utterance, its colour the label. All are of one run (fold {run.fold}, seed {run.seed}): "
             "each model has a space of its own. t-SNE shows which utterances are neighbours; the size of a group, and "
@@ -379,11 +320,11 @@ class _Page:
 
     def _audit(self, anchor: str, title: str) -> Section:
         if self.data is None:
-            raise _LeftOut(GIVE)
+            raise LeftOut(GIVE)
         try:
             found = self.data.audit(self.system.runs[0].metrics["protocol"])
         except SertkError as error:
-            raise _LeftOut(error) from None
+            raise LeftOut(error) from None
         said = "The protocol declares all that two parts share: `sertk prepare` refuses anything else."
         return Section(anchor, title, blocks([*body(found, FOLDS), said]))
 
@@ -392,7 +333,7 @@ class _Page:
 
     def _settings(self) -> list[Block]:
         """The settings that are not at their default."""
-        path = _config(self.system)
+        path = config_of(self.system)
         if path is None:
             return left_out(f"the settings. No run has a {CONFIG} beside its scores.")
         try:
@@ -405,17 +346,13 @@ class _Page:
         return blocks(["Settings that differ from the defaults:", *markdown(["setting", "value"], body)])
 
 
-class _LeftOut(Exception):  # noqa: N818 - it is no error
-    """Why a section has no content."""
-
-
-def _with_posterior(run: Run) -> Scores:
+def with_posterior(run: Run) -> Scores:
     """The scores of a run with the posterior in memory, and without logits."""
     posterior = run.scores.prediction.column("posterior")
     return replace(run.scores, prediction=Prediction(posterior, posterior[:, :0]))
 
 
-def _without_speakers(system: System) -> list[Group]:
+def without_speakers(system: System) -> list[Group]:
     """The recall of each class that occurs, without intervals."""
     counts = total_confusion(system.runs)
     found = zip(system.runs[0].metrics["classes"], counts.sum(1).tolist(), counts.diagonal().tolist(), strict=True)
@@ -452,7 +389,7 @@ def _never_decided(scores: Scores, counts: Tensor) -> list[str]:
     ]
 
 
-def _few(groups: Sequence[Group]) -> list[Block]:
+def few(groups: Sequence[Group]) -> list[Block]:
     """Why groups have no interval, if some have none."""
     lacking = {one.estimate.why: one.name for one in groups if one.estimate.why}
     return [block for why, name in lacking.items() for block in left_out(f"the interval of {name}: {why}.")]
@@ -466,12 +403,12 @@ def _genders(system: System) -> dict[str, str | None]:
     return {str(names[pair // len(genders)]): genders[pair % len(genders)] for pair in pairs}
 
 
-def _config(system: System) -> Path | None:
+def config_of(system: System) -> Path | None:
     """The settings of the first run that has them."""
     return next((path for run in system.runs if (path := run.folder / CONFIG).exists()), None)
 
 
 def _metric(system: System) -> str:
     """The name of the metric that dev scores are of; "" if nothing says it."""
-    path = _config(system)
+    path = config_of(system)
     return dev_metric(read(path)) if path else ""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sertk.core import Scores
 from sertk.core.files import csv_text
+from sertk.core.rows import hashes
 from sertk.core.scores import Labels
 from sertk.results.intervals import DRAWS, FEWEST, Estimate, Statistic, estimates
 from sertk.results.measures import Measure
@@ -17,7 +19,7 @@ from sertk.results.runs import Held
 from sertk.results.systems import System
 from sertk.results.tables import markdown
 from sertk.results.uncertainty import PERCENT, figure
-from sertk.results.units import By, units_of
+from sertk.results.units import Array, By, units_of
 
 CHANGED = ("kept", "changed")
 """What a decision is, against that of the clean condition."""
@@ -63,6 +65,7 @@ class Cell:
         by_logits: Utterances whose posterior is 0 for each shared class, so that their logits decided.
         seen: Utterances that the weights have learned from.
         own: Whether the system was trained on this corpus.
+        uneven: Utterances that some bundles scored and others could not; they are in no figure.
     """
 
     system: str
@@ -75,6 +78,7 @@ class Cell:
     by_logits: int = 0
     seen: int = 0
     own: bool = False
+    uneven: int = 0
 
     @property
     def mark(self) -> str:
@@ -83,18 +87,25 @@ class Cell:
 
 
 def common(runs: Mapping[str, Sequence[Held]]) -> dict[str, list[Held]]:
-    """The same runs with the utterances alone that were scored in every condition.
+    """The same runs with the utterances alone that were scored in every condition, by all runs of their fold.
 
     Args:
         runs: By condition; number k of each is of the same utterances, in the same order.
     """
-    found: dict[str, list[Held]] = {name: [] for name in runs}
-    for same in zip(*runs.values(), strict=True):
-        kept = set[str].intersection(*(set(run.scores.ids) for run in same))
-        for name, run in zip(runs, same, strict=True):
-            mask = torch.tensor([one in kept for one in run.scores.ids], dtype=torch.bool)
-            found[name].append(Held(run.fold, run.seed, run.scores.take(mask)))
-    return found
+    kept, _ = scored_by_all([run for own in runs.values() for run in own])
+    left = iter(kept)
+    return {name: [next(left) for _ in own] for name, own in runs.items()}
+
+
+def scored_by_all(runs: Sequence[Held]) -> tuple[list[Held], int]:
+    """The same runs with the utterances alone that all runs of their fold scored, and how many others there are."""
+    ids, every, kept = [np.asarray(hashes(run.scores.ids)) for run in runs], dict[str, Array](), dict[str, Array]()
+    for run, own in zip(runs, ids, strict=True):
+        every[run.fold] = np.union1d(every.get(run.fold, own), own)
+        kept[run.fold] = np.intersect1d(kept.get(run.fold, own), own)
+    masks = [torch.from_numpy(np.isin(own, kept[run.fold])) for run, own in zip(runs, ids, strict=True)]
+    found = [Held(run.fold, run.seed, run.scores.take(mask)) for run, mask in zip(runs, masks, strict=True)]
+    return found, sum(len(every[fold]) - len(kept[fold]) for fold in kept)
 
 
 def rows(runs: Mapping[str, Sequence[Held]], about: Mapping[str, str], ua: Measure, by: By) -> list[Row]:
@@ -190,7 +201,13 @@ def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
         for one in cells
         if one.by_logits
     ]
-    said = [" ".join([marks, *learned, *logits]), _caption([one.ua for one in cells])]
+    uneven = [
+        f"{one.system} on {one.corpus}: {one.uneven} utterances were scored by some of its bundles and not by all; no "
+        "figure counts them."
+        for one in cells
+        if one.uneven
+    ]
+    said = [" ".join([marks, *learned, *logits, *uneven]), _caption([one.ua for one in cells])]
     return [*markdown(["UA, percent", *corpora], matrix), "", *markdown(head, body), "", said[0], "", said[1]]
 
 
@@ -201,11 +218,11 @@ def cross_csv(cells: Sequence[Cell]) -> str:
         [
             *(one.system, one.corpus, int(one.own), " ".join(one.classes), one.size),
             *(*_ends(one.ua), one.ua.by, one.ua.size),
-            *(sum(one.left_out.values()), one.failed, one.by_logits, one.seen),
+            *(sum(one.left_out.values()), one.failed, one.by_logits, one.seen, one.uneven),
         ]
         for one in cells
     ]
-    return csv_text([[*head, "left_out", "failed", "by_logits", "seen"], *body])
+    return csv_text([[*head, "left_out", "failed", "by_logits", "seen", "uneven"], *body])
 
 
 def _cell(one: Cell, ua: Measure) -> str:

@@ -76,13 +76,21 @@ def labelled_by(run: Run, truth: Run) -> Scores:
     Raises:
         SertkError: If the other has not scored one of the utterances, or has other classes.
     """
-    scores, other = run.scores, truth.scores
-    own, theirs = (torch.from_numpy(np.asarray(hashes(one.ids))) for one in (scores, other))
+    return replace(run.scores, target=Labels(truth.scores.decision[rows_in(truth, run)], len(run.scores.classes)))
+
+
+def rows_in(other: Run, run: Run) -> Tensor:
+    """(N,) the row in which another run has each utterance of a run.
+
+    Raises:
+        SertkError: If the other has not scored one of the utterances, or has other classes.
+    """
+    own, theirs = (torch.from_numpy(np.asarray(hashes(one.scores.ids))) for one in (run, other))
     known, order = theirs.sort()
     place = torch.searchsorted(known, own).clamp(max=max(0, len(known) - 1))
     lacking = (known[place] != own).nonzero().flatten() if len(known) else torch.arange(len(own))
-    if len(lacking) or scores.classes != other.classes:
-        unknown = f"{truth.folder} has no utterance {scores.ids[int(lacking[0])]!r}" if len(lacking) else ""
+    if len(lacking) or run.scores.classes != other.scores.classes:
+        unknown = f"{other.folder} has no utterance {run.scores.ids[int(lacking[0])]!r}" if len(lacking) else ""
         what = unknown or "their classes differ"
-        raise SertkError(f"{run.folder} cannot be compared with {truth.folder}: {what}. Score both on the same folds.")
-    return replace(scores, target=Labels(other.decision[order[place]], len(scores.classes)))
+        raise SertkError(f"{run.folder} cannot be compared with {other.folder}: {what}. Score both on the same folds.")
+    return order[place]

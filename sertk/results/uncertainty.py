@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sertk.core import SertkError
 from sertk.results.groups import Column, by_class, by_group, spread
@@ -108,8 +108,30 @@ def differences(
     ]
 
 
-def compared(systems: Sequence[System], base: System, measures: Measures, by: By, *, clips: bool = False) -> list[str]:
-    """The intervals of systems, and the difference of each to the baseline in UA, folds pooled.
+@dataclass(frozen=True)
+class Compared:
+    """Systems beside each other, see `compared`.
+
+    Attributes:
+        intervals: Lines on the intervals of each system, or on why there are none.
+        tests: Lines on the differences to the baseline; none of one system, or where nothing can be drawn.
+        figures: By system and metric; none where nothing can be drawn.
+        differences: Likewise.
+    """
+
+    intervals: Sequence[str]
+    tests: Sequence[str] = ()
+    figures: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    differences: Sequence[Difference] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """All of them."""
+        return apart_by_blanks([self.intervals, self.tests])
+
+
+def compared(systems: Sequence[System], base: System, measures: Measures, by: By, *, clips: bool = False) -> Compared:
+    """The intervals of systems, and the difference of each to the baseline in UA, folds pooled, with their captions.
 
     Args:
         systems: Scored on the same utterances.
@@ -117,21 +139,19 @@ def compared(systems: Sequence[System], base: System, measures: Measures, by: By
         measures: The metrics, that gave the figures.
         by: What is drawn.
         clips: Whether McNemar's test is asked for.
-
-    Returns:
-        The lines, with their captions.
     """
     ua, others = measures["ua"], [one for one in systems if one is not base]
     try:
         pooled = {one.name: units_of([one], by).pooled for one in systems}
         found = differences(base, others, ua, by, clips=clips)
     except SertkError as error:
-        return [f"No intervals: {error}"]
+        return Compared([f"No intervals: {error}"])
     counted = {one.name: one for one in measures.shown if one.of_counts}
     every = {name: estimates(own, _statistics(counted)) for name, own in pooled.items()}
     lines = _intervals(every, counted) if not every[base.name]["ua"].why else _few(pooled, every[base.name]["ua"], ua)
     caption = _caption(pooled[base.name], [own["ua"] for own in every.values()])
-    return apart_by_blanks([lines, caption, *(_against(base, found, ua) if found else [])])
+    tests = apart_by_blanks(_against(base, found, ua)) if found else []
+    return Compared(apart_by_blanks([lines, caption]), tests, every, found)
 
 
 def against(base: System, others: Sequence[System], ua: Measure) -> list[str]:

@@ -16,6 +16,8 @@ from sertk.settings.merge import read
 
 Names = Mapping[str, str]
 """Shared name by class; of one corpus."""
+MAPS = Path(__file__).with_name("maps")
+"""Label maps that have a name: NAME.yaml."""
 
 
 @dataclass(frozen=True)
@@ -24,25 +26,31 @@ class LabelMap:
 
     Attributes:
         corpora: By corpus; classes that it does not name are left out. Those of another corpus keep their names.
+        named: Whether it is one of `MAPS`, that names classes of all protocols of a corpus.
     """
 
     corpora: Mapping[str, Names]
+    named: bool = False
 
     @classmethod
     def of_file(cls, path: Path | None) -> LabelMap:
-        """Reads a YAML or JSON file: {corpus: {class: shared name}}; None is the empty map.
+        """Reads a YAML or JSON file: {corpus: {class: shared name}}, or one of `MAPS` by name; None is the empty map.
 
         Raises:
             UsageError: Where it cannot be read, or is of another form.
         """
-        tree = {} if path is None else dict(read(path))
+        known = {one.stem: one for one in MAPS.glob("*.yaml")}
+        named = path is not None and str(path) in known and not path.exists()
+        if path is not None and len(path.parts) == 1 and not (named or path.suffix or path.exists()):
+            raise UsageError(f"--map {path} is no file, and no label map has this name{nearest(str(path), known)}")
+        tree = {} if path is None else dict(read(known[str(path)] if named else path))
         for corpus, names in tree.items():
             if not fits(names, Mapping[str, str]):
                 raise UsageError(
                     f"{path}: {corpus} is {shown(names)}. Give each corpus a mapping of its classes to shared names, "
                     "such as `emodb: {anger: angry, happiness: happy}`."
                 )
-        return cls(tree)
+        return cls(tree, named)
 
     def check(self, corpus: str, known: Iterable[str]) -> None:
         """Refuses a class that a corpus does not have.
@@ -55,7 +63,7 @@ class LabelMap:
             UsageError: With the first of them.
         """
         classes = set(known)
-        for name in self.corpora.get(corpus, {}):
+        for name in self.corpora.get(corpus, {}) if not self.named else ():
             if name not in classes:
                 raise UsageError(f"the label map names the class {name!r} of {corpus}{nearest(name, classes)}")
 

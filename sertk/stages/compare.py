@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -15,24 +17,32 @@ from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
 from sertk.core.files import write_text
 from sertk.core.rows import hashes
+from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.results.measures import Measures
+from sertk.results.pair_page import Comparison, write_pair_page
 from sertk.results.runs import Run, failures, find, lacking
 from sertk.results.systems import System
 from sertk.results.tables import systems_table
 from sertk.results.uncertainty import compared
 from sertk.results.units import By
+from sertk.results.versions import made_with
+
+SHORT = 10.0
+"""Up to here an utterance is short, s."""
 
 
 def compare(
     folders: Sequence[Path],
     *,
-    seconds: float = 10.0,
+    seconds: float = SHORT,
     truth: str | None = None,
     baseline: str | None = None,
     by: By = "speakers",
     clips: bool = False,
     out: Path | None = None,
+    page: Path | None = None,
+    data: Path | None = None,
     files: Sequence[Path] = (),
 ) -> None:
     """Prints a Markdown table of systems that were scored on the same utterances.
@@ -46,19 +56,18 @@ def compare(
         by: What is drawn for the intervals.
         clips: Whether McNemar's test on utterances is shown too.
         out: Also write the table here.
+        page: Also write compare.html, its figures and compare.md into this folder.
+        data: The prepared corpus, data/NAME, whose files the page plays.
         files: Plugin files.
 
     Raises:
         SertkError: If a folder has no scored run, or the systems were not scored on the same utterances.
-        UsageError: If no system has the name `truth` or `baseline`.
+        UsageError: If no system has the name `truth` or `baseline`, or `data` is given without a page, or another
+            corpus than that of the scores.
     """
+    corpus = _corpus(data, page)
     measures = Measures(Plugins(files=files))
-    for folder in folders:
-        find([folder])  # raises if it has no runs: no folder is left out in silence
-    found = find(folders)
-    _check_runs(found)
-    names = _short_names(list(found))
-    systems = [System(name, folder, runs) for name, (folder, runs) in zip(names, found.items(), strict=True)]
+    systems = _systems(folders, corpus)
     protocols = _protocols(systems)
     _check_lines(systems)
     best = _truth(systems, truth, measures)
@@ -67,21 +76,62 @@ def compare(
     lost = [f"{system.name}: {one}" for system in systems for one in failures(system.runs)]
     for one in lost:
         say(f"warning: {one}")
-    why = "as asked" if truth else "the highest UA"
+    legend = _legend(best, seconds, "as asked" if truth else "the highest UA", measures)
     notes = [*protocols, *_runs(best), *(f"- {one}" for one in lost)]
-    ends = compared(systems, base, measures, by, clips=clips)
-    text = "\n".join([*table, "", _legend(best, seconds, why, measures), "", *ends, "", *notes, ""])
-    sys.stdout.write(text)
+    it = Comparison(systems, base, by, table, legend, compared(systems, base, measures, by, clips=clips), notes)
+    sys.stdout.write(it.text)
     if out:
-        write_text(out, text)
+        write_text(out, it.text)
         say(f"wrote {out}")
+    if page:
+        asked: dict[str, object] = {
+            "--seconds": None if seconds == SHORT else f"{seconds:g}",
+            "--truth": truth,
+            "--baseline": baseline,
+        }
+        asked |= {"--by": None if by == "speakers" else by, "--page": page, "--data": data}
+        facts = [*notes, _command(folders, asked, mcnemar=clips), made_with()]
+        say(f"wrote {write_pair_page(page, replace(it, facts=facts), measures, corpus)}")
 
 
-def _check_runs(found: Mapping[Path, Sequence[Run]]) -> None:
+def _corpus(data: Path | None, page: Path | None) -> Data | None:
+    """The corpus whose files a page plays.
+
+    Raises:
+        UsageError: If there is no page.
+    """
+    if data and not page:
+        raise UsageError("--data is for the sound of a page. Give its folder too: --page FOLDER")
+    return Data(data) if data else None
+
+
+def _command(folders: Sequence[Path], asked: Mapping[str, object], *, mcnemar: bool) -> str:
+    """A line of Markdown with the command, as far as it is not the default."""
+    options = [word for name, value in asked.items() if value is not None for word in (name, str(value))]
+    words = ["sertk", "compare", *map(str, folders), *options, *["--mcnemar"] * mcnemar]
+    return f"- command: `{shlex.join(words)}`"
+
+
+def _systems(folders: Sequence[Path], corpus: Data | None) -> list[System]:
+    """The systems in folders, by their short names.
+
+    Raises:
+        SertkError: If a folder has no scored run, or the runs differ, see `_check_runs`.
+    """
+    for folder in folders:
+        find([folder])  # raises if it has no runs: no folder is left out in silence
+    found = find(folders)
+    _check_runs(found, corpus)
+    names = _short_names(list(found))
+    return [System(name, folder, runs) for name, (folder, runs) in zip(names, found.items(), strict=True)]
+
+
+def _check_runs(found: Mapping[Path, Sequence[Run]], corpus: Data | None) -> None:
     """Refuses runs that differ in protocol, part or classes, and systems that lack some of the runs.
 
     Raises:
         SertkError: Naming what differs.
+        UsageError: If the runs are of another corpus than the one that is given.
     """
     every = [run for runs in found.values() for run in runs]
     first = _facts(every[0])
@@ -92,6 +142,9 @@ def _check_runs(found: Mapping[Path, Sequence[Run]]) -> None:
                     f"{every[0].folder} and {run.folder} are of different {what} ({first[what]} and {own}). "
                     "Compare systems that were scored on the same utterances: score both on the same folds."
                 )
+    scored = every[0].metrics["protocol"].get("corpus", "none")
+    if corpus and corpus.corpus != scored:
+        raise UsageError(f"--data {corpus.folder} is {corpus.corpus}, and the scores are of {scored}.")
     for system, runs in found.items():
         missing = lacking(runs, every)
         if missing:

@@ -18,7 +18,7 @@ from sertk.plugins import Plugins
 from sertk.results.figures import draw_matrix
 from sertk.results.lines import read_scores
 from sertk.results.measures import Measure, Measures
-from sertk.results.robustness import Cell, cross_csv, cross_table, estimate
+from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, scored_by_all
 from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
@@ -219,6 +219,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         for stamp in part.stamps:
             ledger.note(data.folder, stamp, told, None)
     failed += [{**one, "system": system.name, "corpus": data.corpus} for one in lost]
+    runs, uneven = scored_by_all(runs)
     size = sum(len(run.scores.ids) for run in runs)
     if not size:
         first = f"; the first: {lost[0]['reason']}" if lost else ". It has no utterance of the shared classes there."
@@ -226,7 +227,8 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
     others = sum(left_out.values(), Counter[str]())
     own = data.corpus == system.bundles[0].about["protocol"]["corpus"]
     found = estimate(runs, how.ua.counted, how.by)
-    return Cell(system.name, data.corpus, fit.shared, size, found, dict(others), len(lost), by_logits, seen, own)
+    counts = (len(lost), by_logits, seen)
+    return Cell(system.name, data.corpus, fit.shared, size, found, dict(others), *counts, own, uneven)
 
 
 def _score(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-import sertk
 from sertk.console.progress import console, say
 from sertk.core import SertkError, UsageError
 from sertk.core.files import Document, write_text
@@ -24,8 +21,7 @@ from sertk.results.runs import Run, check_one_hash, failures, find, lacking, pro
 from sertk.results.systems import System
 from sertk.results.tables import confusion_table, never_decided, runs_table
 from sertk.results.uncertainty import apart_by_blanks, group_lines, report_lines
-
-STACK = ("torch", "torchaudio", "speechbrain")
+from sertk.results.versions import made_with
 
 
 def report(
@@ -146,7 +142,7 @@ def _texts(system: System, command: str | None, measures: Measures, looks: Seque
     facts = [
         f"- protocol: {system.protocol}",
         f"- command: `{command or f'sertk report {system.folder.name}'}`",
-        f"- versions: {_versions()}; commit {_commit()}",
+        made_with(),
         *_incomplete(system.runs),
         *cost_lines(system),
         *looks,
@@ -179,21 +175,6 @@ def _incomplete(runs: Sequence[Run]) -> list[str]:
         return []
     fold, seed = missing[0]
     return [f"- **incomplete**: {len(missing)} runs lack, the first fold {fold}, seed {seed}"]
-
-
-def _versions() -> str:
-    return ", ".join([f"sertk {sertk.__version__}", *(f"{name} {version(name)}" for name in STACK)])
-
-
-def _commit() -> str:
-    """The commit of the code, "unknown" outside a checkout; "+" marks changes that are not committed."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
 
 
 def _publish(path: Path, system: System, about: Document, text: str) -> Path:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from sertk.core import Prediction, Scores
-from sertk.results.listen import best, chosen, link, posterior_text
+from sertk.results.listen import best, chosen, differing, link, posterior_text, surest
+from sertk.results.runs import Run
 from sertk.results.systems import System
 
 Make = Callable[..., Scores]
@@ -52,3 +53,31 @@ def test_a_link_is_relative_quoted_and_names_the_seconds_of_a_cut(tmp_path: Path
     assert link(place, file, 0.0, None) == "../../../a%20b%23/%C3%A4%3F.wav"
     assert link(place, file, 0.0, 1.5).endswith("wav#t=0.000,1.500")
     assert link(place, file, 2.0, None).endswith("wav#t=2.000")
+
+
+def test_what_one_of_two_systems_has_right_and_the_other_wrong_begins_where_both_are_sure(
+    scores: Make, system: Callable[..., System]
+) -> None:
+    def made(seed: str, sure: dict[str, tuple[str, float]]) -> tuple[Run, Scores]:
+        """By id what is decided and how surely; ids are their labels with a number, in this order."""
+        found = scores([(name, "s", name[0], one) for name, (one, _) in sure.items()], "ab")
+        rows = [[value if cls == one else 1 - value for cls in "ab"] for one, value in sure.values()]
+        own = replace(found, prediction=Prediction(*[torch.tensor(rows, dtype=torch.float64)] * 2))
+        return system({("1", seed): own}, "ab").runs[0], own
+
+    one = made("0", {"a1": ("a", 0.9), "a2": ("a", 0.7), "a3": ("a", 0.8), "b1": ("a", 0.6), "b2": ("b", 0.9)})
+    two = made("0", {"b2": ("a", 0.8), "b1": ("b", 0.7), "a3": ("a", 0.9), "a2": ("b", 0.95), "a1": ("b", 0.6)})
+    right = list(differing(*one, *two, ("x", "y"), right=True))
+    # both sure: a1 by 0.6, a2 by 0.7, b2 by 0.8; both have a3 right, and b1 is right by y alone
+    assert [one.id for one in right] == ["b2", "a2", "a1"]
+    assert (right[1].system, right[1].decision, right[1].confidence) == ("x", "a", 0.7)
+    assert right[1].rival is not None
+    assert (right[1].rival.system, right[1].rival.decision, right[1].rival.confidence) == ("y", "b", 0.95)
+    assert [one.id for one in differing(*one, *two, ("x", "y"), right=False)] == ["b1"]
+    seed = [made("1", {"a1": (decision, 0.75)}) for decision in "ab"]
+    every = surest([*right, *differing(*seed[0], *seed[1], ("x", "y"), right=True)])
+    assert [(one.id, one.run) for one in every] == [
+        ("b2", "fold 1, seed 0"),
+        ("a1", "fold 1, seed 1"),
+        ("a2", "fold 1, seed 0"),
+    ]

@@ -21,6 +21,7 @@ from sertk.results.robustness import (
     cross_table,
     estimate,
     rows,
+    scored_by_all,
     stress_csv,
     stress_table,
 )
@@ -70,6 +71,23 @@ def test_seeds_that_decide_differently_when_clean_have_one_share(scores: Callabl
     _, loud = rows(runs, ABOUT, ua, "speakers")
     assert loud.changed is not None
     assert loud.changed.value == pytest.approx((3 / 6 + 1 / 6) / 2)
+
+
+def test_what_one_seed_alone_could_not_score_is_in_no_figure_and_counted(
+    scores: Callable[..., Scores], ua: Measure
+) -> None:
+    def held(fold: str, seed: str, names: str) -> Held:
+        return Held(fold, seed, scores([(one, f"s{one}", "ab"[one in "bdf"], "a") for one in names], "ab"))
+
+    runs = [held("1", "0", "abcdef"), held("1", "1", "fedca"), held("2", "0", "mno"), held("2", "1", "nm")]
+    found, count = scored_by_all(runs)
+    assert [list(one.scores.ids) for one in found] == [list("acdef"), list("fedca"), list("mn"), list("nm")]
+    assert count == 2  # b and o
+    assert [(one.fold, one.seed) for one in found] == [(one.fold, one.seed) for one in runs]
+    # of a c e (label a, right) and d f (label b, wrong), and m n (a, right): recalls 5/5 and 0/2
+    assert estimate(found, ua.counted, "speakers").value == 0.5
+    both = common({"clean": runs, "loud": [held(one.fold, one.seed, "acdefmn") for one in runs]})
+    assert {"".join(sorted(one.scores.ids)) for own in both.values() for one in own} == {"acdef", "mn"}
 
 
 def test_only_what_was_scored_in_every_condition_is_counted(

@@ -48,7 +48,7 @@ def test_systems_have_intervals_and_are_tested_against_the_baseline(system: Make
         seeded(system, voiced, right, name)
         for right, name in ((RIGHT, "base"), (BETTER, "better"), ([7, 3, *RIGHT[2:]], "same"))
     )
-    lines = compared([better, base, same], base, shown(base), "speakers")
+    lines = compared([better, base, same], base, shown(base), "speakers").lines
     assert lines[0] == "| 95 % by 6 speakers | WA | UA | precision | recall | F1 |"
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| better", "| base", "| same"]
     table = lines[lines.index("| UA minus that of base | difference | p | p, Holm |") :]
@@ -65,16 +65,16 @@ def test_systems_have_intervals_and_are_tested_against_the_baseline(system: Make
 
 def test_one_comparison_is_no_family(system: Make, voiced: Make) -> None:
     base, better = (seeded(system, voiced, right, name) for right, name in ((RIGHT, "base"), (BETTER, "better")))
-    text = "\n".join(compared([base, better], base, shown(base), "speakers"))
+    text = "\n".join(compared([base, better], base, shown(base), "speakers").lines)
     assert "by 6 speakers: apart | 0.0312 | 0.0312 |" in text
     assert "Holm's adjustment is over one difference" in text
-    alone = compared([base], base, shown(base), "speakers")
+    alone = compared([base], base, shown(base), "speakers").lines
     assert not [line for line in alone if "minus" in line or "Holm" in line]
 
 
 def test_mcnemar_comes_with_what_it_takes_for_granted_and_only_when_asked_for(system: Make, voiced: Make) -> None:
     base, better = (seeded(system, voiced, right, name, 2) for right, name in ((RIGHT, "b"), (BETTER, "t")))
-    lines = compared([base, better], base, shown(base), "speakers", clips=True)
+    lines = compared([base, better], base, shown(base), "speakers", clips=True).lines
     (row,) = [line for line in lines if line.startswith("| t | +")]
     assert row.endswith(" | < 0.0001, < 0.0001 |")  # 18 clips that one alone has right, in each of two seeds
     assert "It takes the clips of a speaker for independent of each other, which they are not" in "\n".join(lines)
@@ -82,7 +82,7 @@ def test_mcnemar_comes_with_what_it_takes_for_granted_and_only_when_asked_for(sy
 
 def test_intervals_of_utterances_say_so_and_give_no_verdict(system: Make, voiced: Make) -> None:
     base, better = (seeded(system, voiced, right, name, 3) for right, name in ((RIGHT, "b"), (BETTER, "t")))
-    text = "\n".join(compared([base, better], base, shown(base), "utterances"))
+    text = "\n".join(compared([base, better], base, shown(base), "utterances").lines)
     assert "| 95 % by 72 utterances | WA |" in text
     assert "| UA minus that of b | difference |\n" in text
     assert "by 72 utterances |\n" in text or text.endswith("by 72 utterances |")
@@ -93,7 +93,7 @@ def test_intervals_of_utterances_say_so_and_give_no_verdict(system: Make, voiced
 
 def test_fewer_than_six_speakers_are_shown_each(system: Make, voiced: Make) -> None:
     base, better = (seeded(system, voiced, right[:2], name) for right, name in ((RIGHT, "b"), (BETTER, "t")))
-    lines = compared([base, better], base, shown(base), "speakers")
+    lines = compared([base, better], base, shown(base), "speakers").lines
     assert lines[0] == "No intervals: 2 speakers are too few, at least 6 are needed."
     assert lines[2:6] == ["| UA by speaker | s0 | s1 |", "|---|---|---|", "| b | 50.0 | 33.3 |", "| t | 75.0 | 58.3 |"]
     assert "- t: s0 +25.0, s1 +25.0" in lines
@@ -104,11 +104,11 @@ def test_fewer_than_six_speakers_are_shown_each(system: Make, voiced: Make) -> N
 def test_unknown_speakers_and_missing_runs_have_no_intervals_and_say_why(system: Make, voiced: Make) -> None:
     clips = [(name, None, *rest) for name, _, *rest in voiced(RIGHT, 12)]
     unknown = system({("1", "0"): clips})
-    (said,) = compared([unknown], unknown, shown(unknown), "speakers")
+    (said,) = compared([unknown], unknown, shown(unknown), "speakers").lines
     assert said.startswith("No intervals: '0.0' (fold 1, seed 0) has no speaker.")
     assert report_lines(unknown, shown(unknown)) == [said]
     assert group_lines(unknown, shown(unknown)) == []
-    assert compared([unknown], unknown, shown(unknown), "utterances")[0].startswith("| 95 % by 72 utterances |")
+    assert compared([unknown], unknown, shown(unknown), "utterances").lines[0].startswith("| 95 % by 72 utterances |")
 
 
 def test_a_report_has_intervals_pooled_and_of_the_mean_of_the_folds(system: Make, voiced: Make) -> None:

@@ -66,3 +66,23 @@ def test_a_map_is_read_from_yaml_and_json_and_checked(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("theirs: [joy]\n")
     with pytest.raises(UsageError, match=r"theirs is \['joy'\]"):
         LabelMap.of_file(tmp_path / "bad.yaml")
+
+
+def test_the_map_of_emobox_has_four_classes_of_each_corpus_whatever_the_protocol() -> None:
+    names = LabelMap.of_file(Path("emobox"))
+    four = ["anger", "happiness", "neutral", "sadness"]
+    ravdess = ["anger", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
+    iemocap = ["anger", "excitement", "frustration", "happiness", "neutral", "other", "sadness"]
+    found = Fit.of(names, "ravdess", ravdess, "iemocap", iemocap)
+    assert found.shared == four  # calm is none of them
+    assert found.labels == {**{one: one for one in four}, "excitement": "happiness"}
+    assert Fit.of(names, "savee", ravdess, "ravdess", ravdess).shared == four
+    names.check("iemocap", four)  # a protocol has put excitement into happiness before
+    with pytest.raises(UsageError, match=r"--map emobx is no file, and no .* did you mean 'emobox'\?"):
+        LabelMap.of_file(Path("emobx"))
+
+
+def test_a_file_is_taken_before_a_map_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("emobox").write_text("ours: {anger: hot}\n")
+    assert LabelMap.of_file(Path("emobox")) == LabelMap({"ours": {"anger": "hot"}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from typer.testing import CliRunner
 
 from sertk.cli.app import app
 from sertk.core import UsageError
+from sertk.core.files import Record
+from sertk.corpus.prepared import Data
+from sertk.modeling import bundle
+from sertk.stages import cross as stage
 from sertk.stages.cross import cross
 from sertk.stages.prepare import prepare
 from sertk.stages.score import score
@@ -20,6 +25,13 @@ from sertk.testing.trees import official
 
 CNN = Path(__file__).parents[1] / "modeling" / "bundles" / "schema-1" / "mini-cnn"
 NAME = "mini-cnn (ravdess, fold 1, seed 0)"
+DULL = """
+labels: {anger: anger, happiness: happiness, neutral: neutral, boredom: neutral}
+test: {rule: disjoint, k: 5}
+dev: 2
+overlaps: {text: [train+dev, train+test, dev+test]}
+about: boredom is neutral, 5 folds
+"""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +39,8 @@ def emodb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EmoDB, 535 utterances of 10 speakers and 7 classes."""
     folder = tmp_path_factory.mktemp("emodb")
     official("emodb", folder / "tree", seconds=0.15)
-    prepare("emodb", folder / "tree", folder / "data", [], 0.1, 1)
+    (folder / "dull.yaml").write_text(DULL)
+    prepare("emodb", folder / "tree", folder / "data", ["loso4", str(folder / "dull.yaml")], 0.1, 1)
     return folder / "data"
 
 
@@ -87,6 +100,15 @@ def test_of_a_protocol_the_test_parts_are_scored_and_its_labels_count(emodb: Pat
     assert {one["protocol"] for one in lines(emodb / "ledger.jsonl")} == {"loso4"}
 
 
+def test_a_protocol_that_joins_labels_has_them_joined(emodb: Path, tmp_path: Path) -> None:
+    cross([CNN], [emodb], tmp_path / "out", protocols=["emodb=dull"], device="cpu")
+    labels = Counter(one["label"] for one in lines(emodb / "manifest.jsonl"))
+    found = Counter(one["label"] for one in lines(tmp_path / "out" / NAME / "emodb/fold=1/seed=0/scores.jsonl"))
+    dull = labels["neutral"] + labels["boredom"]
+    assert found == {"anger": labels["anger"], "happiness": labels["happiness"], "neutral": dull}
+    assert table(tmp_path / "out")["emodb"]["left_out"] == "0"
+
+
 def test_what_does_not_go_together_is_refused_before_anything_is_scored(
     tones: Path, emodb: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +124,39 @@ def test_what_does_not_go_together_is_refused_before_anything_is_scored(
         with pytest.raises(UsageError, match=why):
             cross([CNN], [emodb], tmp_path / "out", protocols=[protocol], device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_one_bundle_of_a_folder_of_runs_alone_could_not_score_does_not_end_the_table(
+    emodb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(CNN, tmp_path / "system/fold=1/seed=0/model")
+    other = Path(shutil.copytree(CNN, tmp_path / "system/fold=2/seed=0/model")) / "bundle.json"
+    about = json.loads(other.read_text())
+    other.write_text(json.dumps({**about, "protocol": {**about["protocol"], "fold": "2"}}))
+
+    def part(opened: bundle.Opened, data: Data, how: stage._How, failed: list[Record]) -> stage._Part:
+        found = part_of(opened, data, how, failed)
+        if opened.folder != other.parent:
+            return found
+        lost = next(one for one in found.utterances if one.label == "anger")
+        failed.append({"schema": 1, "id": lost.id, "reason": "it is too long"})
+        return found._replace(utterances=[one for one in found.utterances if one is not lost])
+
+    part_of = stage._part
+    monkeypatch.setattr(stage, "_part", part)
+    assert cross([tmp_path / "system"], [emodb], tmp_path / "out", device="cpu") == 1
+    row, labels = table(tmp_path / "out")["emodb"], Counter(one["label"] for one in lines(emodb / "manifest.jsonl"))
+    kept = sum(labels[one] for one in ("anger", "happiness", "neutral", "sadness")) - 1
+    assert (row["uneven"], row["failed"], row["utterances"]) == ("1", "1", str(2 * kept))
+    assert (row["left_out"], row["units"]) == (str(labels.total() - kept - 1), "10")
+    # both are the same model, so that both have the UA of one on what is kept
+    right = {True: Counter[str](), False: Counter[str]()}
+    for one in lines(tmp_path / "out/system (ravdess, 2 bundles)/emodb/fold=2/seed=0/scores.jsonl"):
+        right[one["decision"] == one["label"]][one["label"]] += 1
+    recall = [right[True][one] / (right[True][one] + right[False][one]) for one in row["classes"].split()]
+    assert float(row["ua"]) == pytest.approx(sum(recall) / 4, abs=1e-6)
+    said = "1 utterances were scored by some of its bundles and not by all; no figure counts them."
+    assert said in (tmp_path / "out/cross.md").read_text()
 
 
 def test_a_missing_file_is_counted_and_the_exit_code_is_3(emodb: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""report.html: what stands in it, that it needs nothing but itself, what it says is left out, and how it looks."""
+"""report.html and compare.html: what stands in them, that they need nothing else, what is left out, how they look."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ class Page(HTMLParser):
         return self.source.partition(f'<section id="{anchor}"')[2].partition("</section>")[0]
 
 
-def clips(fold: int, seed: int) -> list[dict[str, object]]:
-    """Score lines: each speaker has each class twice; speaker n is wrong in the first n % 5 clips."""
+def clips(fold: int, seed: int, fewer: Mapping[int, int] = {}) -> list[dict[str, object]]:
+    """Score lines: each speaker has each class twice; speaker n is wrong in the first n % 5 clips, or in fewer."""
     made = []
     for speaker in range(fold * SPEAKERS // 2, (fold + 1) * SPEAKERS // 2):
         for clip in range(CLIPS):
-            label, wrong = clip % 3, clip < (speaker + seed) % 5
+            label, wrong = clip % 3, clip < (speaker + seed) % 5 - fewer.get(speaker, 0)
             decision = (label + wrong) % 3
-            sure = 0.4 + 0.02 * speaker + 0.001 * clip
+            sure = 0.5 if fewer and speaker == 23 else 0.4 + 0.02 * speaker + 0.001 * clip
             posterior = [sure if number == decision else (1 - sure) / 2 for number in range(3)]
             made.append(
                 {
@@ -108,6 +108,10 @@ def clips(fold: int, seed: int) -> list[dict[str, object]]:
                 }
             )
     return made
+
+
+BETTER = {**dict.fromkeys(range(SPEAKERS), 1), 7: 0, 3: -1}
+"""A system that has a clip more right of each speaker, but of speaker 7 as many and of speaker 3 one fewer."""
 
 
 def run(folder: Path, fold: int, seed: int, lines: list[dict[str, object]]) -> Path:
@@ -133,11 +137,11 @@ def embedded(path: Path, lines: list[dict[str, object]], bundle: str = "b") -> N
     path.write_bytes(b"".join(write(rows, embeddings_file(path), bundle)))
 
 
-def rich(folder: Path) -> Path:
+def rich(folder: Path, fewer: Mapping[int, int] = {}, epochs: int = 4321) -> Path:
     """A system with everything: two folds, seeds, speakers, durations, logs, settings, and embeddings of a run."""
     for fold in range(2):
         for seed in range(SEEDS):
-            out = run(folder, fold, seed, clips(fold, seed))
+            out = run(folder, fold, seed, clips(fold, seed, fewer))
             write_jsonl(
                 out / "log.jsonl",
                 [
@@ -146,9 +150,10 @@ def rich(folder: Path) -> Path:
                 ],
             )
             (out / "config.yaml").write_text(
-                "fold: '1'\njobs: 7\nbackbone: {name: <i>}\ntrain: {batch: 32, epochs: 4321, metric: {name: ua}}\n"
+                "fold: '1'\njobs: 7\nbackbone: {name: <i>}\n"
+                f"train: {{batch: 32, epochs: {epochs}, metric: {{name: ua}}}}\n"
             )
-    embedded(folder / "fold=0/seed=0/scores.jsonl", clips(0, 0))
+    embedded(folder / "fold=0/seed=0/scores.jsonl", clips(0, 0, fewer))
     embedded(folder / "fold=0/seed=0/train.jsonl", clips(1, 0)[:30])
     return folder
 
@@ -490,6 +495,147 @@ def test_the_corpus_adds_one_line_to_the_text(system: Path, tmp_path: Path) -> N
     assert told == path.read_text().splitlines()
 
 
+# --- two systems -----------------------------------------------------------------------------------------------------
+
+
+def compare(*words: object, code: int = 0) -> str:
+    done = CliRunner().invoke(app, ["compare", *map(str, words)])
+    assert done.exit_code == code, done.output
+    return " ".join(done.output.split())
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two systems; its tests change nothing."""
+    folder = tmp_path_factory.mktemp("pair")
+    base, other = rich(folder / "exp/p/base"), rich(folder / f"exp/p/{HOSTILE}", BETTER, epochs=9)
+    compare(base, other, "--page", folder / "page", "--data", corpus(folder))
+    return folder / "page"
+
+
+PAIR = ("figures", "differences", "speakers", "recall", "listen", "provenance")
+DRAWN = ("compare-ua", "compare-differences", "compare-speakers-1", "compare-recall")
+
+
+def test_the_page_of_two_systems_is_one_sound_file_beside_its_figures_and_its_text(pair: Path) -> None:
+    page = Page(pair / "compare.html")
+    assert tuple(own["id"] for tag, own in page.tags if tag == "section") == PAIR
+    assert "Left out" not in page.text
+    assert not {"script", "iframe", "object", "b", "i"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"https?:|//www|@import|url\((?!#)", page.source)
+    ids = page.values("id")
+    assert len(set(ids)) == len(ids)
+    links = {value for name in ("href", "src") for value in page.values(name)}
+    assert all((pair / one).is_file() for one in links if not one.startswith(("#", "data:,", "../")))
+    assert {one.name for one in pair.iterdir()} == {"compare.html", "compare.md", "figures"}
+    kinds = ("png", "svg", "pdf")
+    assert {one.name for one in (pair / "figures").iterdir()} == {f"{n}.{kind}" for n in DRAWN for kind in kinds}
+    assert "Made by sertk compare" in page.text
+
+
+def test_the_page_tells_the_difference_with_its_interval_and_the_verdict(pair: Path) -> None:
+    page, text = Page(pair / "compare.html"), (pair / "compare.md").read_text()
+    # of 48 clips of a class and a seed: 8, 4, 4 more are right in seed 0 and 9, 4, 4 in seed 1: 33 / (2 x 144)
+    (row,) = re.findall(r"\+11\.5 UA, 95 % [\d.]+ to [\d.]+ by 24 speakers: apart", text)
+    assert row in page.section("differences")
+    assert row not in page.section("figures")
+    assert "Holm&#39;s adjustment is over one difference" in page.section("differences")
+    assert "| 95 % by 24 speakers |" in text
+    assert "95 % by 24 speakers" in page.section("figures")
+
+
+def test_each_speaker_is_better_or_worse_by_the_other_system(pair: Path) -> None:
+    section = Page(pair / "compare.html").section("speakers")
+    assert "It is for 22 of them, worse for 1 and the same for 1." in section
+    named = [name for name in range(SPEAKERS) if f">&lt;b&gt;&amp;\"'$x${name}<" in section]
+    assert len(named) == 3  # those farthest from the diagonal
+
+
+def test_classes_stand_beside_each_other(pair: Path) -> None:
+    section = Page(pair / "compare.html").section("recall")
+    assert f"{HOSTILE} (48)".replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in section
+    assert "with its 95 % interval" in section
+    assert ">base<" in section  # in the legend
+
+
+def test_what_one_has_right_and_the_other_wrong_is_heard_first_where_both_are_sure(pair: Path) -> None:
+    section = Page(pair / "compare.html").section("listen")
+    better, worse = section.split("<h3>")[1:]
+    assert better.startswith("&lt;b&gt;&amp;&#34;&#39;$x$ is right, base is wrong</h3>")
+    # of speaker 23 the other system is sure by 0.5 alone: so 22 comes first, and 23 is not among the ten
+    ids = ["22.2", "22.1", "21.1", "21.0", "20.0", "19.3", "18.3", "18.2", "17.2", "17.1"]
+    assert re.findall(r"<code>([\d.]+)</code>", better) == ids
+    assert re.findall(r"<code>([\d.]+)</code>", worse) == ["3.4", "3.3"]
+    assert 'src="../the%20corpus%20%231/22.2.wav"' in better
+    first = " ".join(re.sub(r"<[^>]*>", " ", better.partition("</li>")[0]).split())
+    # clip 2 is of class 2, which base takes for joy
+    long = CLASSES[2]
+    assert f"{long} 0.84 by &lt;b&gt;&amp;&#34;&#39;$x$, label {long} {long} 0.84, joy 0.08" in first
+    assert f"joy 0.84 by base joy 0.84, &lt;b&gt;&amp;&#34;&#39;$x$ 0.08, {long} 0.08" in first
+
+
+def test_the_settings_in_which_systems_differ_and_the_command_are_told(pair: Path) -> None:
+    section = Page(pair / "compare.html").section("provenance")
+    assert "<td><code>train.epochs</code></td><td>4321</td><td>9</td>" in section
+    assert "backbone" not in section
+    assert "exp/p/base" in section
+    assert f"--page {pair} --data" in section
+    assert "versions: sertk" in section
+
+
+def test_a_pair_of_unknown_speakers_and_of_few_says_what_is_left_out(tmp_path: Path) -> None:
+    bare = [{**one, "speaker": None} for one in clips(0, 0)]
+    for name in ("x", "y"):
+        run(tmp_path / name, 0, 0, bare)
+    compare(tmp_path / "x", tmp_path / "y", "--page", tmp_path / "page")
+    said = {anchor: Page(tmp_path / "page/compare.html").section(anchor) for anchor in PAIR}
+    assert "No intervals: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["figures"]
+    assert "Left out: nothing can be drawn" in said["differences"]
+    assert "Left out: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["speakers"]
+    assert "Left out: the intervals. &#39;0.0&#39;" in said["recall"]
+    assert "<svg" in said["recall"]
+    assert "Left out: the sound" in said["listen"]
+    assert said["listen"].count("<p>There are none.</p>") == 2
+    assert "Left out: the settings of x, y" in said["provenance"]
+    few = [one for one in clips(1, 0) if str(one["id"]).startswith(("23", "22"))]
+    for name, change in (("v", {}), ("w", {23: 1})):
+        run(tmp_path / name, 1, 0, [one for one in clips(1, 0, change) if one["id"] in {own["id"] for own in few}])
+    compare(tmp_path / "v", tmp_path / "w", "--page", tmp_path / "few")
+    page = Page(tmp_path / "few/compare.html")
+    assert "2 speakers are too few, at least 6 are needed" in page.section("figures")
+    # speaker 23 has 3 of 6 clips wrong, then 2: clip 2 is of a class of two clips, so the class gains 1/2 and UA 1/6
+    assert f"{HOSTILE}22 +0.0, {HOSTILE}23 +16.7" in (tmp_path / "few/compare.md").read_text()
+    assert "95 % interval" not in page.section("differences")
+    assert "<svg" in page.section("differences")
+
+
+def test_one_system_alone_and_the_sound_without_a_page(tmp_path: Path) -> None:
+    run(tmp_path / "x", 0, 0, clips(0, 0))
+    compare(tmp_path / "x", "--page", tmp_path / "page")
+    page = Page(tmp_path / "page/compare.html")
+    assert all("Left out: there is one system." in page.section(one) for one in ("differences", "speakers", "listen"))
+    data = corpus(tmp_path)
+    assert "Give its folder too: --page FOLDER" in compare(tmp_path / "x", "--data", data, code=2)
+    write_json(data / "corpus.json", {"corpus": "d", "root": str(tmp_path)})
+    said = compare(tmp_path / "x", "--data", data, "--page", tmp_path / "other", code=2)
+    assert "is d, and the scores are of c." in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_many_systems_are_drawn_in_part_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sertk.results.pair_page.SHOWN", 2)
+    for number in range(5):
+        run(tmp_path / f"s{number}", 0, 0, clips(0, 0, {number: 1}))
+    compare(*(tmp_path / f"s{number}" for number in range(5)), "--baseline", "s1", "--page", tmp_path / "page")
+    page = Page(tmp_path / "page/compare.html")
+    for anchor in ("speakers", "recall", "listen"):
+        assert "The baseline and 2 others are drawn; in the tables alone: s3, s4." in page.section(anchor)
+    assert page.section("speakers").count("<figure>") == 2
+    assert page.section("listen").count("<h3>") == 4
+    assert ">s4<" in page.section("differences")
+    assert "--baseline s1" in page.section("provenance")
+
+
 # --- how it looks ----------------------------------------------------------------------------------------------------
 
 
@@ -497,16 +643,32 @@ def test_the_corpus_adds_one_line_to_the_text(system: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_browser_shows_it_without_overflow_or_error(system: Path, tmp_path: Path, width: int, dark: bool) -> None:
-    found = shown(system, tmp_path, width, dark=dark)
+    found = shown(system / "report.html", tmp_path, width, dark=dark)
+    check_look(found, width, dark=dark)
+    assert found["cells"] == {"percent": "inline", "count": "none"}
+    assert found["chosen"] == {"percent": "none", "count": "inline"}
+    assert found["players"] == 20
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_browser_shows_two_systems_without_overflow_or_error(
+    pair: Path, tmp_path: Path, width: int, dark: bool
+) -> None:
+    found = shown(pair / "compare.html", tmp_path, width, dark=dark)
+    check_look(found, width, dark=dark)
+    assert found["players"] == 12
+
+
+def check_look(found: Mapping[str, object], width: int, *, dark: bool) -> None:
+    """Whether a page fits, has no error, plays its first file, and is light or dark."""
     assert found["inner"] == width
     assert found["scroll"] <= width
     assert found["errors"] == []
     assert found["wide"] == []  # what sticks out without a box that scrolls
-    assert found["cells"] == {"percent": "inline", "count": "none"}
-    assert found["chosen"] == {"percent": "none", "count": "inline"}
-    assert found["players"] == 20
     assert found["seconds"] == 0.5  # the first of them has found its file
-    light = sum(map(int, re.findall(r"\d+", found["ground"])[:3])) > 382
+    light = sum(map(int, re.findall(r"\d+", str(found["ground"]))[:3])) > 382
     assert light is not dark
     assert found["ink"] == found["text"]  # drawings have the colour of the text
 
@@ -517,11 +679,11 @@ const errors = []; addEventListener("error", event => errors.push(String(event.m
 addEventListener("load", () => {
   const root = document.documentElement, style = one => getComputedStyle(one);
   const seen = () => Object.fromEntries(
-    ["percent", "count"].map(name => [name, style(document.querySelector("td ." + name)).display]));
+    [...document.querySelectorAll("td .percent, td .count")].map(one => [one.className, style(one).display]));
   const cells = seen();
   const wide = [...document.querySelectorAll("main *")].filter(one => !one.closest(".scroll") && !one.closest("svg")
     && one.getBoundingClientRect().right > innerWidth + 0.5).map(one => one.outerHTML.slice(0, 80));
-  document.getElementById("as-counts").click();
+  document.getElementById("as-counts")?.click();
   const player = document.querySelector("audio");
   parent.postMessage(JSON.stringify({seconds: player.duration, inner: innerWidth,
     scroll: root.scrollWidth, errors, cells, wide, chosen: seen(),
@@ -532,10 +694,10 @@ addEventListener("load", () => {
 """
 
 
-def shown(system: Path, folder: Path, width: int, *, dark: bool) -> dict[str, object]:
+def shown(page: Path, folder: Path, width: int, *, dark: bool) -> dict[str, object]:
     """What a browser makes of the page in a frame of some width: a window of its own is never narrower than 500."""
-    copy = system / f"look-{width}-{dark}.html"
-    text = (system / "report.html").read_text().replace("<style>", f"{LOOK}<style>", 1)
+    copy = page.with_name(f"look-{width}-{dark}.html")
+    text = page.read_text().replace("<style>", f"{LOOK}<style>", 1)
     copy.write_text(text.replace('preload="none"', 'preload="metadata"', 1))  # then it is loaded when the page is
     frame = folder / "frame.html"
     frame.write_text(
