@@ -205,6 +205,18 @@ def score(
         int | None,
         typer.Option(help="- is raw audio of this rate (Hz; 16-bit, little-endian, one channel): a line a window."),
     ] = None,
+    enrol: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a system with normalize: speaker: a folder, manifest.jsonl or wav.scp of other recordings of the "
+            "speakers, to know them by. By default they are known by what is scored."
+        ),
+    ] = None,
+    speaker_of: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="The first group, searched in the id (of files: the path), is the speaker."),
+    ] = None,
+    utt2spk: Annotated[Path | None, typer.Option(help="The speakers: Kaldi's ID SPEAKER lines.")] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known.
@@ -212,27 +224,29 @@ def score(
     Of a folder of runs each is scored on its own fold, into its folder: scores.jsonl, dev.jsonl or train.jsonl. Run it
     again to go on where it was killed: finished lines are kept beside --out.
     """
+    from sertk.scoring.speakers import Named
     from sertk.scoring.system import is_system, refuse
     from sertk.stages import score as stage
 
     given = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed, "--shard": shard, "--text": text}
+    who = {"--enrol": enrol, "--speaker-of": speaker_of, "--utt2spk": utt2spk}
     cut = {"--windows": windows, "--over-time": over_time, "--skip-silence": skip_silence, "--stream": stream}
     if merge:
         del cut["--over-time"]  # this one is where the windows of all shards go
-        refuse({**given, **cut}, "--merge; it was said when the shards were scored.")
+        refuse({**given, **cut, **who}, "--merge; it was said when the shards were scored.")
         failed = _merge([bundle, *map(Path, inputs)], out, over_time, plugin)
     elif not inputs:
         raise typer.BadParameter("Missing argument 'INPUTS...'.")
     elif stream is not None:
         from sertk.stages.stream import stream as listen
 
-        refuse({**given, "--over-time": over_time}, "--stream, which gives a line a window and nothing else.")
+        refuse({**given, **who, "--over-time": over_time}, "--stream, which gives a line a window and nothing else.")
         if inputs != ["-"]:
             raise typer.BadParameter("--stream reads standard input: give - as the only input.")
         failed = listen(bundle, stream, out, windows=windows, skip_silence=skip_silence, device=device, files=plugin)
     elif is_system(bundle):
         refuse(
-            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text, **cut},
+            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text, **cut, **who},
             "a folder of runs; give one RUN/model.",
         )
         failed = stage.score_runs(
@@ -269,6 +283,8 @@ def score(
             skip_silence=skip_silence,
             over_time=over_time,
             workers=workers,
+            enrol=enrol,
+            named=Named(speaker_of, utt2spk),
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
 

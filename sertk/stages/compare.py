@@ -17,7 +17,7 @@ from sertk.core.files import write_text
 from sertk.core.rows import hashes
 from sertk.plugins import Plugins
 from sertk.results.measures import Measures
-from sertk.results.runs import Run, failures, find, lacking
+from sertk.results.runs import Run, failures, find, lacking, two_settings
 from sertk.results.systems import System
 from sertk.results.tables import systems_table
 from sertk.results.uncertainty import compared
@@ -186,6 +186,7 @@ def _protocols(systems: Sequence[System]) -> list[str]:
     names: dict[str, list[str]] = {}
     for system in systems:
         names.setdefault(system.protocol, []).append(system.name)
-    return [
+    lines = [
         f"- protocol{'' if len(names) == 1 else ' of ' + ', '.join(own)}: {protocol}" for protocol, own in names.items()
     ]
+    return lines + [f"- {one}" for one in two_settings({one.name: one.about for one in systems})]

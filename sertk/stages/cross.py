@@ -26,6 +26,7 @@ from sertk.scoring.inputs import of_corpus
 from sertk.scoring.outputs import check_folder, write_folder
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shared import Fit, LabelMap
+from sertk.scoring.speakers import refuse_for
 from sertk.scoring.system import is_system
 from sertk.training import distributed
 
@@ -239,6 +240,8 @@ def _score(
     failed: list[Record],
 ) -> int:
     """Writes the score lines of utterances in the shared classes; gives how many their logits decided."""
+    if opened.settings.by_speaker:
+        refuse_for(opened.folder, {"sertk cross": data.corpus})
     scorer = Scorer(opened.folder, how.device, how.plugins)
     windows = [chosen[first : first + scoring.WINDOW] for first in range(0, len(chosen), scoring.WINDOW)]
     sounds = scorer.sounds(windows, data.root, how.workers if len(windows) > 1 else 0)

@@ -27,7 +27,7 @@ from sertk.core.files import (
     writing,
 )
 from sertk.corpus import ledger
-from sertk.corpus.audit import stamped
+from sertk.corpus.audit import line_stamp, stamped
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
@@ -41,6 +41,7 @@ from sertk.scoring.over_time import is_table, join, split
 from sertk.scoring.parts import Count, Parts, name_of, way
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
+from sertk.scoring.speakers import Named, enrolled_in, hear, refuse_for
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
@@ -64,6 +65,7 @@ class _Shared(NamedTuple):
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
         cutting: How recordings are cut into windows.
         over_time: Where their windows go; None for nowhere.
+        enrolled: Other recordings of the speakers, for systems that are normalised by them.
     """
 
     plugins: Plugins
@@ -75,6 +77,7 @@ class _Shared(NamedTuple):
     ffmpeg: bool = False
     cutting: Cutting = Cutting()
     over_time: Path | None = None
+    enrolled: Inputs | None = None
 
 
 class _Made(NamedTuple):
@@ -130,6 +133,8 @@ def score(
     skip_silence: float | None = None,
     over_time: Path | None = None,
     workers: int = 0,
+    enrol: str | None = None,
+    named: Named = Named(),  # noqa: B008 - it is never changed
 ) -> int:
     """Scores with a bundle.
 
@@ -152,6 +157,9 @@ def score(
         skip_silence: Windows below this power are left out, dB relative to full scale.
         over_time: FILE.jsonl, FILE.csv or a folder for TextGrids, which gets the windows.
         workers: Threads that read audio ahead; with `out` alone.
+        enrol: A folder, manifest or wav.scp of other recordings of the speakers, whose statistics a system that is
+            normalised by speaker takes; None takes those of what is scored.
+        named: How the speakers of the inputs and of `enrol` are found out.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.
@@ -176,6 +184,14 @@ def score(
         check_audio(out, found)
     if text is not None:
         found = replace(found, utterances=with_texts(found.utterances, text))
+    found = replace(found, utterances=named.of(found.utterances))
+    if opened.settings.by_speaker:
+        refuse_for(
+            opened.folder,
+            {"--shard": shard, "--windows": windows, "--over-time": over_time, "--skip-silence": skip_silence},
+        )
+    if enrol is not None:
+        shared = shared._replace(enrolled=enrolled_in(enrol, opened, named))
     if shard is not None:
         chosen = shard_of(found.utterances, shard)
         share, found = share_of(shard, found.utterances), replace(found, utterances=chosen)
@@ -258,6 +274,7 @@ def _score(
     if shelf and shared.source == "store" and not _are_cut(found, shared.cutting):
         stored, where = shelf.find(opened, found.utterances)
     scorer = Scorer(opened.folder, shared.device, shared.plugins, stored, shared.cutting, ffmpeg=shared.ffmpeg)
+    found, heard = _with_speakers(scorer, found, shared) if opened.settings.by_speaker else (found, "")
     total = len(found.utterances) + len(failed)
     without = sum(not one.transcript for one in found.utterances)
     if scorer.reads_text and without:
@@ -270,7 +287,8 @@ def _score(
         return _told(scored, len(failed), failed)
     origin = "store" if stored else "audio"
     how = way(opened, shared.plugins, shared.device, shared.batch, origin)
-    parts = Parts(out, how, bundle.identity(opened.folder), str(found.root.resolve()), found.stamp, shared.cutting)
+    of = (bundle.identity(opened.folder), str(found.root.resolve()), found.stamp, shared.cutting)
+    parts = Parts(out, how, *of, *[heard] * bool(heard))
     for _ in track(_windows(scorer, found, parts, shared), len(found.utterances), "scoring"):
         pass
     took = {"seconds": round(parts.count.seconds, 4), "from": origin, "batch": shared.batch}
@@ -292,6 +310,16 @@ def _score(
         write_shard(out, share, {"bundle": bundle.identity(opened.folder), **how, **about, **made.counted}, windows)
     parts.clear()
     return _told(made.scored, made.failed, first)
+
+
+def _with_speakers(scorer: Scorer, found: Inputs, shared: _Shared) -> tuple[Inputs, str]:
+    """Lets a scorer hear the speakers; gives the inputs with the stamp that says so, and a digest of what was heard."""
+    listener = scorer
+    if shared.enrolled is not None:  # they are not in the store
+        listener = Scorer(scorer.folder, shared.device, shared.plugins, ffmpeg=shared.ffmpeg)
+    heard = hear(listener, found, shared.enrolled, shared.batch, shared.workers)
+    scorer.speakers = heard.totals
+    return replace(found, stamp={**found.stamp, "speakers": heard.stamp}), heard.key
 
 
 def _are_cut(found: Inputs, cutting: Cutting) -> bool:
@@ -366,7 +394,7 @@ def _windows(scorer: Scorer, found: Inputs, parts: Parts, shared: _Shared) -> It
             if parts.again and not said:
                 said = True
                 say(f"{parts.again} of {total} inputs were done before: goes on behind them")
-            failed, stamp = list[Record](), found.stamp["stamp"]
+            failed, stamp = list[Record](), line_stamp(found.stamp)
             lines = [
                 {**line, "stamp": stamp} for line in scorer.window(window, sounds, found.root, shared.batch, failed)
             ]
@@ -379,7 +407,7 @@ def _print(scorer: Scorer, found: Inputs, shared: _Shared, failed: list[Record])
     """Prints score lines, says each failure, and gives the number of lines."""
     count = 0
     lines = (
-        json_bytes({**line, "stamp": found.stamp["stamp"]}, line["id"])
+        json_bytes({**line, "stamp": line_stamp(found.stamp)}, line["id"])
         for line in scorer.lines(found.utterances, found.root, shared.batch, failed)
     )
     for line in split(lines, shared.over_time, scorer.bundle.classes):

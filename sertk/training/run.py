@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from sertk.console.progress import on, say
 from sertk.core import SertkError
@@ -15,6 +18,7 @@ from sertk.modeling.borders import inside
 from sertk.modeling.build import Body
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
+from sertk.modeling.speakers import Draw, Speakers
 from sertk.settings.schema import Settings
 from sertk.training import distributed, pilot, record, run_folder, warm_start
 from sertk.training.assemble import (
@@ -33,7 +37,6 @@ from sertk.training.assemble import (
 from sertk.training.curves import Curves
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
-from sertk.training.loss import Mixture
 from sertk.training.state import Training
 
 
@@ -123,36 +126,33 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
             with inside(feature.who):
                 # before a resumed run too: it follows from the utterances alone
                 feature.fit(plain.utterances, plain.wave)
-        if not training.checkpoints:
+        if s.by_speaker or not training.checkpoints:
             _normalize(parts.model, body, plain, s)
-    brain = EmotionBrain(training, _curves(setup, mixture) if s.train.curves and selected is None else None)
+    rows.speakers = _speakers(setup, parts, plain, s.speakers.draws)
+    dev = _plain(setup, parts, fold.dev, "dev") if selected is None else None
+    brain = EmotionBrain(training, _curves(setup, parts) if s.train.curves and selected is None else None)
     if selected is not None:
         mixture.weight.copy_(selected.mixture.weight)
     elif plans and not training.checkpoints:
         pilot.weigh(brain, Loader(rows, plans, s.train.workers, "pilot"), setup.out / "pilot.json")
-    dev = _dev(setup) if selected is None else None
     brain.train_on(Loader(rows, order, s.train.workers, "train"), dev)
     return training
 
 
-def _dev(setup: Setup) -> Loader:
-    """The dev rows of this rank."""
-    return _plain(setup, setup.fold.dev, "dev")
-
-
-def _plain(setup: Setup, ids: Sequence[str], what: str, aux: Collection[str] = ()) -> Loader:
-    """Utterances as they are, those of this rank, in a fixed order."""
+def _plain(setup: Setup, parts: Parts, ids: Sequence[str], what: str, aux: Collection[str] = ()) -> Loader:
+    """Utterances as they are, those of this rank, in a fixed order; their speakers are known by all of them."""
     s = setup.settings
     rows = rows_of(setup, ids, aux=aux)
+    rows.speakers = _speakers(setup, parts, rows)
     mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
     return Loader(rows, mine, s.train.workers, what)
 
 
-def _curves(setup: Setup, mixture: Mixture) -> Curves:
+def _curves(setup: Setup, parts: Parts) -> Curves:
     """What measures train and dev after each epoch."""
-    parts = {"train": setup.fold.train, "dev": setup.fold.dev}
-    loaders = {name: _plain(setup, ids, f"curves of {name}", mixture.aux) for name, ids in parts.items()}
-    return Curves({name: (loader, decided(setup, parts[name])) for name, loader in loaders.items()})
+    own, aux = {"train": setup.fold.train, "dev": setup.fold.dev}, parts.mixture.aux
+    loaders = {name: _plain(setup, parts, ids, f"curves of {name}", aux) for name, ids in own.items()}
+    return Curves({name: (loader, decided(setup, own[name])) for name, loader in loaders.items()})
 
 
 def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:
@@ -182,3 +182,28 @@ def _normalize(model: Model, body: Body, rows: Rows, s: Settings) -> None:
     for name, normalize in model.normalize.items():
         loader = Loader(rows, rows.in_order(s.score.batch), s.train.workers, "statistics")
         normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s.statistics(name) == "scalar")
+
+
+def _speakers(setup: Setup, parts: Parts, rows: Rows, draws: Sequence[Draw] = ()) -> Speakers | None:
+    """The statistics of the speakers of some rows, for inputs that are standardised with them; None without such.
+
+    Args:
+        setup: Of the run.
+        parts: The model's own statistics are fitted already.
+        rows: Each utterance once, as it is.
+        draws: See `Speakers`.
+    """
+    s = setup.settings
+    if not s.by_speaker:
+        return None
+    whole, found = Frontend(parts.body.frontend.features, None), list[Mapping[str, Tensor]]()
+    plans = rows.in_order(s.score.batch)
+    for item in Loader(rows, plans, s.train.workers, "speakers"):
+        found.append(parts.model.moments(whole(item.batch).inputs, s.by_speaker))
+    order = torch.cat([plan.rows for _, plan in plans]).argsort()
+    every = {name: torch.cat([one[name] for one in found])[order] for name in s.by_speaker}
+    names = [one.known_speaker for one in rows.utterances]
+    unknown = names.count(None)
+    if unknown:
+        say(f"{unknown} of {len(names)} utterances have no known speaker: they have the statistics of training alone")
+    return Speakers(names, every, s.speakers.shrink, draws)
