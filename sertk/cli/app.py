@@ -411,6 +411,40 @@ def stress(
     raise typer.Exit(3 if failed and not allow_failed else 0)
 
 
+@app.command(epilog="Example: sertk enrolment exp/emobox/whisper-probe-speaker data/ravdess --out enrolment/")
+def enrolment(
+    bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="A folder for table, figure and score lines.")],
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each number of utterances.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    root: Root = None,
+    fold: Annotated[str | None, typer.Option(help="Of a folder of runs: 1,2; those there are.")] = None,
+    by: Drawn = "speakers",
+    device: Device = "auto",
+    batch: Batch = 32,
+    allow_failed: AllowFailed = False,
+    plugin: PluginFiles = [],  # noqa: B006
+) -> None:
+    """Show how many recordings of a speaker a system with normalize: speaker needs: UA over their number."""
+    from sertk.stages.enrolment import enrolment as stage
+
+    failed = stage(
+        bundle,
+        data,
+        out,
+        draws=draws,
+        seed=seed,
+        root=root,
+        fold=fold,
+        by=by,
+        device=device,
+        batch=batch,
+        files=plugin,
+    )
+    raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
 @app.command(epilog="Example: sertk cross exp/mine/model --data data/emodb --data data/tess --out cross/")
 def cross(
     bundles: Annotated[

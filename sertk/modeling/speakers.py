@@ -63,7 +63,9 @@ class Totals:
 
     def numbers(self, speakers: Sequence[str | None]) -> Tensor:
         """(B,) their places; S for one without utterances."""
-        return torch.tensor([self._number.get(name, len(self._number)) for name in speakers])  # type: ignore[arg-type]
+        last = len(self._number)
+        places = [last if name is None else self._number.get(name, last) for name in speakers]
+        return torch.tensor(places, dtype=torch.int64)
 
     def add(self, speakers: Sequence[str | None], found: Mapping[str, Tensor]) -> None:
         """Adds the (B, 2 D + 1) `moments` of B utterances, by input."""
@@ -99,9 +101,10 @@ class Speakers:
         self, speakers: Sequence[str | None], found: Mapping[str, Tensor], weight: float, draws: Sequence[Draw] = ()
     ) -> None:
         names = list(dict.fromkeys(name for name in speakers if name is not None))
-        self._totals, self._weight = Totals(names, weight), weight
-        self._totals.add(speakers, found)
-        self._speaker = self._totals.numbers(speakers)  # (U,)
+        totals, self._weight = Totals(names, weight), weight
+        totals.add(speakers, found)
+        self._speaker = totals.numbers(speakers)  # (U,)
+        self._whole = totals.of(torch.arange(len(names) + 1))
         self._size = torch.bincount(self._speaker, minlength=len(names) + 1)
         self._size[-1] = 0
         most = int(self._size.max())
@@ -120,15 +123,15 @@ class Speakers:
             rng: One stream for each.
         """
         speaker = self._speaker[rows]
-        whole = self._totals.of(speaker)
-        if not len(self._draws):
+        whole = {name: own[speaker] for name, own in self._whole.items()}
+        if not len(self._draws) or not self._members.shape[1]:
             return whole
         wanted = self._draws[rng.integers(torch.full_like(rows, len(self._draws)))][:, None]  # (B, 1)
         size = self._size[speaker][:, None]
         places = torch.arange(self._members.shape[1])
         # without replacement: those of the smallest of as many random numbers
         first = torch.where(places < size, rng.uniform(len(places)), 2.0).argsort(dim=1, stable=True)
-        some = int(torch.where(wanted < size, wanted, 0).max()) if len(rows) else 0
+        some = max(1, int(torch.where(wanted < size, wanted, 0).max()))  # of those with fewer, all are taken
         drawn = self._members[speaker].gather(1, first[:, :some])
         drawn = torch.where(places[:some] < wanted, drawn, len(self._speaker))
         found = {name: shrunk(embedding_bag(drawn, own, mode="sum"), self._weight) for name, own in self._rows.items()}

@@ -142,9 +142,9 @@ def estimate(runs: Sequence[Held], statistic: Statistic, by: By) -> Estimate:
     return estimates(units, {"it": statistic})["it"]
 
 
-def stress_table(found: Sequence[Row], ua: Measure) -> list[str]:
-    """The conditions in Markdown."""
-    head = ["condition", "audio", "n", "UA", PERCENT, "decisions changed", PERCENT]
+def stress_table(found: Sequence[Row], ua: Measure, what: tuple[str, str] = ("condition", "audio")) -> list[str]:
+    """The conditions in Markdown; `what` heads the name and what is said of it."""
+    head = [*what, "n", "UA", PERCENT, "decisions changed", PERCENT]
     body = [
         [one.name, one.about, str(one.size), *_shown(one.ua, ua), *(_shown(one.changed, ua) if one.changed else "––")]
         for one in found
@@ -152,12 +152,36 @@ def stress_table(found: Sequence[Row], ua: Measure) -> list[str]:
     return [*markdown(head, body), "", _caption([one.ua for one in found])]
 
 
-def stress_csv(found: Sequence[Row]) -> str:
+def stress_csv(found: Sequence[Row], what: tuple[str, str] = ("condition", "audio")) -> str:
     """The conditions as CSV, shares from 0 to 1."""
-    head = ["condition", "audio", "utterances", "ua", "ua_low", "ua_high", "changed", "changed_low", "changed_high"]
+    head = [*what, "utterances", "ua", "ua_low", "ua_high", "changed", "changed_low", "changed_high"]
     body = [[one.name, one.about, one.size, *_ends(one.ua), *_ends(one.changed)] for one in found]
     rows = ([*row, one.ua.by, one.ua.size] for row, one in zip(body, found, strict=True))
     return csv_text([[*head, "by", "units"], *rows])
+
+
+DRAWN = ("drawn", "known by")
+"""What heads the rows of an enrolment."""
+
+
+def enrolment_table(found: Sequence[Row], ua: Measure, kinds: Mapping[str, str], draws: int) -> list[str]:
+    """UA by the utterances that the speakers are known by, in Markdown.
+
+    Args:
+        found: The rows, first that of nothing drawn.
+        ua: The metric.
+        kinds: How utterances are drawn, in words.
+        draws: Of each number.
+    """
+    said = "; ".join(f"{kind}: {about}" for kind, about in kinds.items())
+    about = (
+        "All rows are of the same utterances, half of each speaker's test. The recordings that a speaker is known by "
+        f"are drawn from the other half, without replacement ({said}); the system does not see their labels. Each row is "
+        f"the mean of {draws} draws, and n counts an utterance once for each. Decisions changed is against none drawn, "
+        "the statistics of training alone. All other rows are speaker-normalised: do not compare them with systems that "
+        "meet unknown speakers."
+    )
+    return [*stress_table(found, ua, DRAWN), "", about]
 
 
 def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:

@@ -304,8 +304,8 @@ class Scorer:
 
     def moments(
         self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record], workers: int = 0
-    ) -> Iterator[tuple[list[str | None], dict[str, Tensor]]]:
-        """The speakers and the (B, 2 D + 1) moments of B utterances by input, window by window.
+    ) -> Iterator[tuple[list[Utterance], dict[str, Tensor]]]:
+        """B utterances and their (B, 2 D + 1) moments by input, window by window.
 
         Those that cannot be read are in none; see `lines` for the arguments, and `sertk.modeling.speakers`.
         """
@@ -314,13 +314,13 @@ class Scorer:
         for first, sounds in zip(starts, self.sounds(windows, root, workers), strict=True):
             window = utterances[first : first + WINDOW]
             ready = _each({one.id: partial(self._read, one, sounds) for one in window}, failed)
-            speakers = {one.id: one.known_speaker for one in window}
+            known = {one.id: one for one in window}
             found: dict[str, Mapping[str, Tensor]] = {}
             for part in _by_length(ready, batch, failed):
                 found |= _tried(part, lambda inputs: self._moments(inputs, failed), failed)
             names = self.bundle.settings.by_speaker if found else ()
             stacked = {name: torch.stack([own[name] for own in found.values()]) for name in names}
-            yield [speakers[name] for name in found], stacked
+            yield [known[name] for name in found], stacked
 
     @torch.inference_mode()
     def _moments(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, Mapping[str, Tensor]]:

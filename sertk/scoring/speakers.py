@@ -164,8 +164,8 @@ def hear(scorer: Scorer, scored: Inputs, enrolled: Inputs | None, batch: int, wo
     chosen = source.utterances if listened is None else listened
     lost: list[Record] = []
     windows = scorer.moments(chosen, source.root, batch, lost, workers)
-    for speakers, found in track(windows, -(-len(chosen) // WINDOW), "windows of speakers"):
-        totals.add(speakers, found)
+    for heard, found in track(windows, -(-len(chosen) // WINDOW), "windows of speakers"):
+        totals.add([one.known_speaker for one in heard], found)
     if lost:
         say(f"{len(lost)} of {len(chosen)} inputs count in no speaker's statistics; the first: {lost[0]['reason']}")
     counts = dict(zip(names, totals.counts(names).tolist(), strict=True))
