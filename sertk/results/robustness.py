@@ -176,10 +176,10 @@ def enrolment_table(found: Sequence[Row], ua: Measure, kinds: Mapping[str, str],
     said = "; ".join(f"{kind}: {about}" for kind, about in kinds.items())
     about = (
         "All rows are of the same utterances, half of each speaker's test. The recordings that a speaker is known by "
-        f"are drawn from the other half, without replacement ({said}); the system does not see their labels. Each row is "
-        f"the mean of {draws} draws, and n counts an utterance once for each. Decisions changed is against none drawn, "
-        "the statistics of training alone. All other rows are speaker-normalised: do not compare them with systems that "
-        "meet unknown speakers."
+        f"are drawn from the other half, without replacement ({said}); the system does not see their labels. Each row "
+        f"is the mean of {draws} draws, and n counts an utterance once for each. Decisions changed is against none "
+        "drawn, the statistics of training alone. All other rows are speaker-normalised: do not compare them with "
+        "systems that meet unknown speakers."
     )
     return [*stress_table(found, ua, DRAWN), "", about]
 
