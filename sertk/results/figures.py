@@ -355,7 +355,7 @@ def draw_enrolment(stem: Path, rows: Sequence[Row], ua: Measure) -> None:
         axes.set_xticks(range(len(steps)), steps)
         drawn = f", 95 % by {none.ua.by}" * any(not row.ua.why for row in rows)
         axes.set(xlabel="utterances of a speaker, drawn from the other half", ylabel=f"{ua.title}{ua.suffix}{drawn}")
-        axes.legend()
+        axes.legend(loc="upper left")
         axes.grid(alpha=GRID)
 
     draw(stem, (6, 4), paint)
