@@ -119,6 +119,12 @@ def line_stamp(about: Document) -> str:
     return f"{about['stamp']}{', speaker-normalised' * ('speakers' in about)}"
 
 
+def joined_stamp(stamps: Sequence[Document]) -> Record:
+    """What several scorings say of the statistics of speakers, which they made in one way: the range of all n."""
+    ends = [end for one in stamps for end in one["n"]]
+    return {**stamps[0], "n": [min(ends), max(ends)], "without": sum(one["without"] for one in stamps)}
+
+
 def by_speaker(about: Document) -> str:
     """How the statistics of the speakers were made, in words."""
     low, high = about["n"]

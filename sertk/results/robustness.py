@@ -25,8 +25,9 @@ FEW = (
     "`--by utterances` gives an interval of clips, which is too narrow; a folder of runs has the speakers of all folds."
 )
 CLIPS = "The clips of a speaker are taken for independent of each other; they are not, so the intervals are too narrow."
-OWN, SEEN = "*", "†"
-"""How a cell is marked whose system was trained on the corpus, or on some of the recordings that it scored there."""
+OWN, SEEN, HEARD = "*", "†", "‡"
+"""How a cell is marked whose system was trained on the corpus, or on some of the recordings that it scored there, or
+that knew the speakers."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Cell:
         by_logits: Utterances whose posterior is 0 for each shared class, so that their logits decided.
         seen: Utterances that the weights have learned from.
         own: Whether the system was trained on this corpus.
+        heard: How it knew the speakers, in words; empty if it did not.
     """
 
     system: str
@@ -75,11 +77,12 @@ class Cell:
     by_logits: int = 0
     seen: int = 0
     own: bool = False
+    heard: str = ""
 
     @property
     def mark(self) -> str:
         """Signs that are explained below the table."""
-        return OWN * self.own + SEEN * (self.seen > 0)
+        return OWN * self.own + SEEN * (self.seen > 0) + HEARD * bool(self.heard)
 
 
 def common(runs: Mapping[str, Sequence[Held]]) -> dict[str, list[Held]]:
@@ -208,6 +211,8 @@ def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
     marks = f"Marked {OWN}: trained on this corpus, of which the test part of its own fold is scored."
     seen = ", ".join(f"{one.seen} of {one.corpus} by {one.system}" for one in cells if one.seen)
     learned = [f"Marked {SEEN}: among these are recordings that the system learned from ({seen})."] * bool(seen)
+    knew = "; ".join(f"{one.system} on {one.corpus}: {one.heard}" for one in cells if one.heard)
+    learned += [f"Marked {HEARD}: speaker-normalised, not to be compared with unknown speakers ({knew})."] * bool(knew)
     logits = [
         f"{one.system} on {one.corpus}: {one.by_logits} utterances have posterior 0 for every shared class; their "
         "logits decided."
@@ -225,11 +230,11 @@ def cross_csv(cells: Sequence[Cell]) -> str:
         [
             *(one.system, one.corpus, int(one.own), " ".join(one.classes), one.size),
             *(*_ends(one.ua), one.ua.by, one.ua.size),
-            *(sum(one.left_out.values()), one.failed, one.by_logits, one.seen),
+            *(sum(one.left_out.values()), one.failed, one.by_logits, one.seen, one.heard),
         ]
         for one in cells
     ]
-    return csv_text([[*head, "left_out", "failed", "by_logits", "seen"], *body])
+    return csv_text([[*head, "left_out", "failed", "by_logits", "seen", "speakers"], *body])
 
 
 def _cell(one: Cell, ua: Measure) -> str:

@@ -16,7 +16,7 @@ from sertk.core import Scores, SertkError
 from sertk.core.errors import some
 from sertk.core.files import Document, Record, kind_of, read_json
 from sertk.core.forms import Form
-from sertk.corpus.audit import stamped
+from sertk.corpus.audit import joined_stamp, stamped
 from sertk.results.lines import SCORE, read_scores
 
 SYSTEM = ("corpus", "protocol", "hash", "system", "settings")
@@ -309,9 +309,7 @@ def protocol_of(system: Path, runs: Sequence[Run]) -> Record:
         raise SertkError(f"{system} mixes runs of different statistics of speakers ({which}). Report them apart.")
     known = [one for one in speakers if one]
     if known:
-        ends = [end for one in known for end in one["n"]]
-        total = sum(one["without"] for one in known)
-        about["speakers"] = {**known[0], "n": [min(ends), max(ends)], "without": total}
+        about["speakers"] = joined_stamp(known)
     return about
 
 

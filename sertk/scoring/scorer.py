@@ -318,7 +318,7 @@ class Scorer:
             found: dict[str, Mapping[str, Tensor]] = {}
             for part in _by_length(ready, batch, failed):
                 found |= _tried(part, lambda inputs: self._moments(inputs, failed), failed)
-            names = self.bundle.settings.by_speaker if found else ()
+            names = next(iter(found.values()), {})  # the inputs that are read
             stacked = {name: torch.stack([own[name] for own in found.values()]) for name in names}
             yield [known[name] for name in found], stacked
 

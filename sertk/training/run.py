@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from sertk.console.progress import on, say
 from sertk.core import SertkError
@@ -196,12 +195,11 @@ def _speakers(setup: Setup, parts: Parts, rows: Rows, draws: Sequence[Draw] = ()
     s = setup.settings
     if not s.by_speaker:
         return None
-    whole, found = Frontend(parts.body.frontend.features, None), list[Mapping[str, Tensor]]()
-    plans = rows.in_order(s.score.batch)
-    for item in Loader(rows, plans, s.train.workers, "speakers"):
-        found.append(parts.model.moments(whole(item.batch).inputs, s.by_speaker))
+    whole, plans = Frontend(parts.body.frontend.features, None), rows.in_order(s.score.batch)
+    loader = Loader(rows, plans, s.train.workers, "speakers")
+    found = [parts.model.moments(whole(item.batch).inputs, s.by_speaker) for item in loader]
     order = torch.cat([plan.rows for _, plan in plans]).argsort()
-    every = {name: torch.cat([one[name] for one in found])[order] for name in s.by_speaker}
+    every = {name: torch.cat([one[name] for one in found])[order] for name in found[0]}  # those that are read
     names = [one.known_speaker for one in rows.utterances]
     unknown = names.count(None)
     if unknown:

@@ -249,13 +249,23 @@ def test_options_that_see_a_part_of_the_recordings_are_refused(model: Path, tone
 
 def test_a_stream_and_changed_audio_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
     assert "--stream does not go with" in refusal(model, "-", "--stream", "16000")
-    for words in (
-        ["stress", model, data, "--out", tmp_path / "o"],
-        ["cross", model, "--data", data, "--out", tmp_path],
-    ):
-        done = CliRunner().invoke(app, [*map(str, words)])
-        assert done.exit_code == 2, done.output
-        assert f"sertk {words[0]} does not go with" in " ".join(done.stderr.split())
+    done = CliRunner().invoke(app, ["stress", str(model), str(data), "--out", str(tmp_path)])
+    assert done.exit_code == 2, done.output
+    assert "sertk stress does not go with" in " ".join(done.stderr.split())
+
+
+def test_the_matrix_of_corpora_hears_the_speakers_and_marks_the_system(model: Path, data: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["cross", str(model), "--data", str(data), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "cross.md").read_text()
+    assert "*‡" in text
+    assert "Marked ‡: speaker-normalised, not to be compared with unknown speakers (" in text
+    assert "ravdess: transductive, n = 16 utterances a speaker, shrunk with k = 4)" in text
+    score(model, [str(data)], tmp_path / "scores.jsonl", device="cpu", source="audio")
+    (path,) = tmp_path.glob("*/*/fold=1/seed=0/scores.jsonl")
+    own, theirs = lines(path), lines(tmp_path / "scores.jsonl")
+    assert [one["decision"] for one in own.values()] == [theirs[name]["decision"] for name in own]
+    assert all(one["posterior"] == pytest.approx(theirs[name]["posterior"], abs=2e-5) for name, one in own.items())
 
 
 def test_a_recording_that_would_be_cut_into_windows_is_refused(

@@ -17,6 +17,8 @@ from sertk.core import Rng
 from sertk.corpus.prepared import Data
 from sertk.modeling.speakers import Speakers
 from sertk.settings import merge
+from sertk.stages.featurize import featurize
+from sertk.stages.score import score
 from sertk.training.state import Training
 
 QUICK = {"protocol": "emobox", "fold": "1", "train.epochs": 2, "train.threads": 1, "backbone": {"name": "frames"}}
@@ -117,3 +119,12 @@ def test_utterances_without_a_known_speaker_are_counted_and_have_the_statistics_
     said = f"{len(fold.train)} of {len(fold.train)} utterances have no known speaker"
     assert said in " ".join(capsys.readouterr().err.split())
     assert same(none, train(data, tmp_path / "plain", normalize="dimension", **last))
+
+
+def test_an_input_that_the_backbone_does_not_read_is_not_listened_to(data: Path, tmp_path: Path) -> None:
+    inputs = {"mel": {"name": "mel", "n_mels": 40}, "mfcc": {"name": "mfcc", "n_mfcc": 20}}
+    both = {"inputs": inputs, "backbone": {"name": "frames", "reads": "mel"}, "train.epochs": 1}
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    featurize(Data(copy), merge.load("mini-cnn", None, {**QUICK, "normalize": "speaker", **both}), 1)
+    assert same(train(copy, tmp_path / "both", **both), train(data, tmp_path / "one", **{"train.epochs": 1}))
+    assert score(tmp_path / "both/model", [str(copy)], tmp_path / "scores.jsonl", device="cpu") == 0
