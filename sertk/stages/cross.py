@@ -249,9 +249,9 @@ def _score(
     """
     scorer = Scorer(opened.folder, how.device, how.plugins)
     if opened.settings.by_speaker:
-        heard = hear(scorer, Inputs(chosen, data.root, {}), None, how.batch, how.workers)
-        scorer.speakers = heard.totals
-        stamps.append(heard.stamp)
+        known = hear(scorer, Inputs(chosen, data.root, {}), None, how.batch, how.workers)
+        scorer.speakers = known.totals
+        stamps.append(known.stamp)
     windows = [chosen[first : first + scoring.WINDOW] for first in range(0, len(chosen), scoring.WINDOW)]
     sounds = scorer.sounds(windows, data.root, how.workers if len(windows) > 1 else 0)
     steps = track(zip(windows, sounds, strict=True), len(windows), f"windows of {data.corpus}")

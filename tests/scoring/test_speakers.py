@@ -21,7 +21,7 @@ from sertk.corpus.audit import stamped
 from sertk.corpus.prepared import Data
 from sertk.modeling.speakers import moments, shrunk
 from sertk.scoring import speakers as speaking
-from sertk.scoring.inputs import Inputs
+from sertk.scoring.inputs import Inputs, find_inputs
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.speakers import Named, hear
 from sertk.settings import merge
@@ -144,6 +144,9 @@ def test_enrolment_is_what_the_speakers_are_known_by_and_nothing_of_it_is_scored
     assert [*found] == ["ann_3", "ben_1"]
     near(found["ann_3"], alone(model, tones / "ann_3.wav", [tones / "ann_1.wav", tones / "ann_2.wav"]))
     near(found["ben_1"], alone(model, tones / "ben_1.wav", []))
+    own = Named(r"/(\w+)_\d")
+    heard, known = (Inputs(own.of(find_inputs([str(one)], {}, []).utterances), Path(), {}) for one in (rest, enrol))
+    assert hear(Scorer(model), heard, known, 2).stamp == {"how": "disjoint", "n": [2, 2], "shrink": K, "without": 1}
     # a recording counts once, whoever is enrolled beside it
     only = scored(model, rest / "ann_3.wav", tmp_path / "one.jsonl", "--enrol", enrol, *WHO)
     assert only["ann_3"]["posterior"] == pytest.approx(found["ann_3"]["posterior"], abs=2e-6)
@@ -224,10 +227,11 @@ def test_what_was_scored_with_other_statistics_is_not_taken_up(
     with pytest.raises(KeyboardInterrupt):
         score(model, rest, out, device="cpu", **enrol)  # type: ignore[arg-type]
     monkeypatch.setattr(stage, "_write", own)
-    shutil.copy(tones / "ann_3.wav", few)
+    (few / "ann_1.wav").unlink()
+    shutil.copy(tones / "ann_3.wav", few)  # as many, and another
     score(model, rest, out, device="cpu", **enrol)  # type: ignore[arg-type]
     assert asked == [1, 1, 1]
-    near(lines(out)["ann_2"], alone(model, tones / "ann_2.wav", [tones / "ann_1.wav", tones / "ann_3.wav"]))
+    near(lines(out)["ann_2"], alone(model, tones / "ann_2.wav", [tones / "ann_3.wav"]))
 
 
 def test_an_input_that_cannot_be_read_counts_in_no_statistics(model: Path, tones: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from sertk.core import Rng
 from sertk.corpus.prepared import Data
 from sertk.modeling.speakers import Speakers
+from sertk.scoring.scorer import Scorer
 from sertk.settings import merge
 from sertk.stages.featurize import featurize
 from sertk.stages.score import score
@@ -74,11 +75,13 @@ def test_train_draws_from_training_utterances_and_dev_hears_all_of_its_own(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[tuple[set[str | None], int, tuple[Any, ...]]] = []
-    own = Speakers.__init__
+    heard: list[Tensor] = []
+    init = Speakers.__init__
 
     def noted(self: Speakers, speakers: Any, found: Any, weight: float, draws: Any = ()) -> None:  # noqa: ANN401
         made.append(({*speakers}, len(speakers), tuple(draws)))
-        own(self, speakers, found, weight, draws)
+        heard.append(found["mel"])
+        init(self, speakers, found, weight, draws)
 
     monkeypatch.setattr(Speakers, "__init__", noted)
     train(data, tmp_path / "run", **{"train.epochs": 1, "train.refit": True})
@@ -87,23 +90,35 @@ def test_train_draws_from_training_utterances_and_dev_hears_all_of_its_own(
     draws = (1, 2, 5, 10, 20, "all")
     refit = people[0] | people[1], len(fold.train) + len(fold.dev), draws
     assert made == [(people[0], len(fold.train), draws), (people[1], len(fold.dev), ()), refit]
+    # each utterance has its own moments, whatever the order in which they were read; a refit has statistics of its own
+    scorer, every = Scorer(tmp_path / "run/model"), Data(data).select([*fold.train, *fold.dev])
+    found = {
+        one.id: row
+        for utterances, own in scorer.moments(every, Data(data).root, 8, [])
+        for one, row in zip(utterances, own["mel"], strict=True)
+    }
+    torch.testing.assert_close(heard[2], torch.stack([found[one.id] for one in every]), atol=1e-3, rtol=1e-3)
 
 
 def test_a_copy_of_a_row_has_the_speaker_of_its_utterance(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, int]] = []
     own = Speakers.__call__
 
     def noted(self: Speakers, rows: Tensor, rng: Rng) -> dict[str, Tensor]:
-        asked.extend(rows.tolist())
+        asked.extend(zip(rows.tolist(), rng._keys.tolist(), strict=True))
         return own(self, rows, rng)
 
     monkeypatch.setattr(Speakers, "__call__", noted)
     train(data, tmp_path / "run", augment="noise:copies=3", on_augment="recompute", **{"train.epochs": 1})
     fold = Data(data).protocol("emobox").folds["1"]
-    once = [*range(len(fold.train))]
-    assert sorted(asked) == sorted([*once, *once, *once, *range(len(fold.dev))])
+    copies = [(place, i, copy, 1) for place, i in enumerate(fold.train) for copy in range(3)]
+    dev = [(place, i, 0, 0) for place, i in enumerate(fold.dev)]
+    streams = [
+        (place, Rng.for_rows(0, [i], [copy], epoch, "speakers")._keys.item()) for place, i, copy, epoch in copies + dev
+    ]
+    assert sorted(asked) == sorted(streams)
 
 
 def test_utterances_without_a_known_speaker_are_counted_and_have_the_statistics_of_training(
