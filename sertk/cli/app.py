@@ -212,6 +212,18 @@ def score(
         int | None,
         typer.Option(help="- is raw audio of this rate (Hz; 16-bit, little-endian, one channel): a line a window."),
     ] = None,
+    enrol: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a system with normalize: speaker: a folder, manifest.jsonl or wav.scp of other recordings of the "
+            "speakers, to know them by. By default they are known by what is scored."
+        ),
+    ] = None,
+    speaker_of: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="The first group, searched in the id (of files: the path), is the speaker."),
+    ] = None,
+    utt2spk: Annotated[Path | None, typer.Option(help="The speakers: Kaldi's ID SPEAKER lines.")] = None,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """4: a bundle and audio -> one JSON line an utterance, and metrics.json where labels are known.
@@ -219,25 +231,28 @@ def score(
     Of a folder of runs each is scored on its own fold, into its folder: scores.jsonl, dev.jsonl or train.jsonl. Run it
     again to go on where it was killed: finished lines are kept beside --out.
     """
+    from sertk.scoring.speakers import Named
     from sertk.scoring.system import is_system, refuse
     from sertk.stages import score as stage
 
     given = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed, "--shard": shard, "--text": text}
+    who = {"--enrol": enrol, "--speaker-of": speaker_of, "--utt2spk": utt2spk}
     cut = {"--windows": windows, "--skip-silence": skip_silence, "--stream": stream}
     kept = {"--over-time": over_time, "--embeddings": embeddings}
     if merge:
-        refuse({**given, **cut}, "--merge; it was said when the shards were scored.")
+        refuse({**given, **cut, **who}, "--merge; it was said when the shards were scored.")
         failed = _merge([bundle, *map(Path, inputs)], out, over_time, embeddings, plugin)
     elif not inputs:
         raise typer.BadParameter("Missing argument 'INPUTS...'.")
     elif stream is not None:
-        refuse({**given, **kept}, "--stream, which gives a line a window and nothing else.")
+        refuse({**given, **who, **kept}, "--stream, which gives a line a window and nothing else.")
         if inputs != ["-"]:
             raise typer.BadParameter("--stream reads standard input: give - as the only input.")
         failed = _listen(bundle, stream, out, windows, skip_silence, device, plugin)
     elif is_system(bundle):
         refuse(
-            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text, "--over-time": over_time, **cut},
+            {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text, "--over-time": over_time}
+            | {**cut, **who},
             "a folder of runs; give one RUN/model.",
         )
         failed = stage.score_runs(
@@ -276,6 +291,8 @@ def score(
             over_time=over_time,
             embeddings=embeddings,
             workers=workers,
+            enrol=enrol,
+            named=Named(speaker_of, utt2spk),
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
 
@@ -448,6 +465,40 @@ def stress(
         files=plugin,
         workers=workers,
         ffmpeg=ffmpeg,
+    )
+    raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
+@app.command(epilog="Example: sertk enrolment exp/emobox/whisper-probe-speaker data/ravdess --out enrolment/")
+def enrolment(
+    bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="A folder for table, figure and score lines.")],
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each number of utterances.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    root: Root = None,
+    fold: Annotated[str | None, typer.Option(help="Of a folder of runs: 1,2; those there are.")] = None,
+    by: Drawn = "speakers",
+    device: Device = "auto",
+    batch: Batch = 32,
+    allow_failed: AllowFailed = False,
+    plugin: PluginFiles = [],  # noqa: B006
+) -> None:
+    """Show how many recordings of a speaker a system with normalize: speaker needs: UA over their number."""
+    from sertk.stages.enrolment import enrolment as stage
+
+    failed = stage(
+        bundle,
+        data,
+        out,
+        draws=draws,
+        seed=seed,
+        root=root,
+        fold=fold,
+        by=by,
+        device=device,
+        batch=batch,
+        files=plugin,
     )
     raise typer.Exit(3 if failed and not allow_failed else 0)
 

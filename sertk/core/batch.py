@@ -131,6 +131,8 @@ class Batch:
         copy: (B,) int64, which copy of an expanded training set (0 is the original).
         owner: (B,) int64, the utterance that a row is a crop of.
         groups: Row indices, "pair" (G, 2) or "triplet" (G, 3) as (anchor, positive, negative).
+        speakers: (B, 2, D) mean and deviation over the utterances of each row's speaker, by input, for inputs that are
+            standardised with them too.
     """
 
     ids: tuple[str, ...]
@@ -139,17 +141,20 @@ class Batch:
     copy: Tensor
     owner: Tensor
     groups: Mapping[str, Tensor] = field(default_factory=dict)
+    speakers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def take(self, rows: Tensor) -> Batch:
         """Some rows, in the order given; the result has no groups."""
         inputs = {name: value.take(rows) for name, value in self.inputs.items()}
         target = None if self.target is None else self.target.take(rows)
         ids = tuple(self.ids[row] for row in rows.tolist())
-        return Batch(ids, inputs, target, self.copy[rows], self.owner[rows])
+        speakers = {name: value[rows] for name, value in self.speakers.items()}
+        return Batch(ids, inputs, target, self.copy[rows], self.owner[rows], speakers=speakers)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         groups = {name: value.to(device) for name, value in self.groups.items()}
         target = None if self.target is None else self.target.to(device)
-        return Batch(self.ids, inputs, target, self.copy.to(device), self.owner.to(device), groups)
+        speakers = {name: value.to(device) for name, value in self.speakers.items()}
+        return Batch(self.ids, inputs, target, self.copy.to(device), self.owner.to(device), groups, speakers)

@@ -109,9 +109,28 @@ def _in_words(found: Shares) -> str:
 
 
 def stamped(about: Document) -> str:
-    """The stamp of scores with what the parts share."""
-    also = _in_words(about.get("shares", {}))
-    return f"{about['stamp']} ({also})" if also else str(about["stamp"])
+    """The stamp of scores with what the parts share, and how the speakers were known."""
+    also, speakers = _in_words(about.get("shares", {})), about.get("speakers")
+    return line_stamp(about) + (f" ({by_speaker(speakers)})" if speakers else "") + (f" ({also})" if also else "")
+
+
+def line_stamp(about: Document) -> str:
+    """The stamp of a score line: where the utterance comes from, and whether its speaker was known."""
+    return f"{about['stamp']}{', speaker-normalised' * ('speakers' in about)}"
+
+
+def joined_stamp(stamps: Sequence[Document]) -> Record:
+    """What several scorings say of the statistics of speakers, which they made in one way: the range of all n."""
+    ends = [end for one in stamps for end in one["n"]]
+    return {**stamps[0], "n": [min(ends), max(ends)], "without": sum(one["without"] for one in stamps)}
+
+
+def by_speaker(about: Document) -> str:
+    """How the statistics of the speakers were made, in words."""
+    low, high = about["n"]
+    count = f"{low}" if low == high else f"{low} to {high}"
+    said = f"{about['how']}, n = {count} utterances a speaker, shrunk with k = {about['shrink']:g}"
+    return said + (f", {about['without']} utterances without a known speaker" if about["without"] else "")
 
 
 def recordings(utterances: Iterable[Utterance], audio: Mapping[str, str]) -> dict[str, str]:

@@ -216,6 +216,7 @@ def make_body(
     with settings.located("augment"):
         augment = [plugins.make("augmentation", spec) for spec in settings.augment] if train else []
         _check_touched(augment, features)
+    _check_speakers(settings, features, augment)
     frontend = Frontend(features, settings.crop, augment, settings.seed)
     with settings.located("backbone"):
         backbone: Backbone = plugins.make("backbone", settings.backbone, frontend.inputs())
@@ -233,6 +234,27 @@ def make_body(
         pooling, branches = _make_pooling(plugins, settings.pooling, backbone, frames)
     dims = Dims(backbone.width, pooling.out, frames, branches, segments)
     return Body(frontend, backbone, pooling, dims)
+
+
+def _check_speakers(settings: Settings, features: Mapping[str, Feature], augment: Sequence[Augmentation]) -> None:
+    """Refuses statistics of speakers where they do not go with the inputs or the augmentations.
+
+    Raises:
+        UsageError: There.
+    """
+    place = settings.at("normalize")
+    for name in settings.by_speaker:
+        if not features[name].cached or features[name].symbols:
+            raise UsageError(
+                f"{place}normalize: speaker is of features, and the input {name!r} goes into the backbone as it is. "
+                "Freeze the encoder (freeze: all), or name the other inputs: normalize: {INPUT: speaker}."
+            )
+    mixing = next((one.who for one in augment if one.partners), None) if settings.by_speaker else None
+    if mixing is not None:
+        raise UsageError(
+            f"{place}normalize: speaker does not go with {mixing}, which mixes two utterances: a mix has no speaker. "
+            "Leave one of them out."
+        )
 
 
 def _check_touched(augment: Sequence[Augmentation], features: Mapping[str, Feature]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from sertk.core import Backbone, Head, HeadSpec, Padded, Pooled, Pooling, SertkError, Span, View, Views
 from sertk.modeling.borders import NEXT, check_finite, check_padded, check_shape, inside
+from sertk.modeling.speakers import moments
 
 
 class Normalize(nn.Module):
@@ -46,9 +48,18 @@ class Normalize(nn.Module):
         # a dimension that never varies (an empty mel band) would otherwise be divided by rounding error
         self.scale.copy_((power - mean.pow(2)).clamp(min=1e-8).sqrt())
 
-    def forward(self, inputs: Padded) -> Padded:
-        """(B, T, D) -> the same, standardised, padding zero."""
-        return Padded((inputs.data - self.mean) / self.scale, inputs.length).fill(0.0)
+    def forward(self, inputs: Padded, speakers: Tensor | None = None) -> Padded:
+        """(B, T, D) -> the same, standardised, padding zero.
+
+        Args:
+            inputs: As they are.
+            speakers: (B, 2, D) mean and deviation of what is standardised already, of each row's speaker; see `shrunk`.
+        """
+        data = (inputs.data - self.mean) / self.scale
+        if speakers is not None:
+            mean, deviation = speakers[:, None].unbind(2)  # (B, 1, D) each
+            data = (data - mean) / deviation
+        return Padded(data, inputs.length).fill(0.0)
 
 
 class Model(nn.Module):
@@ -78,12 +89,20 @@ class Model(nn.Module):
         self.heads: Mapping[str, Head] = nn.ModuleDict(heads)  # type: ignore[assignment]
         self.specs, self._branches = specs, branches
 
-    def forward(self, inputs: Mapping[str, Padded], spans: Iterable[Span], *, finite: bool = False) -> Views:
+    def forward(
+        self,
+        inputs: Mapping[str, Padded],
+        spans: Iterable[Span],
+        speakers: Mapping[str, Tensor] = MappingProxyType({}),
+        *,
+        finite: bool = False,
+    ) -> Views:
         """Runs the backbone once and looks at its frames through every span.
 
         Args:
             inputs: {name: (B, T, ·)}.
             spans: The views wanted.
+            speakers: Statistics of the rows' speakers by input, see `Batch`; without them those of training alone.
             finite: Whether to refuse values that are not finite, which a GPU would have to wait for.
 
         Returns:
@@ -92,13 +111,18 @@ class Model(nn.Module):
         Raises:
             SertkError: Where a part fails, or returns what it did not promise.
         """
-        ready = {name: self.normalize[name](x) if name in self.normalize else x for name, x in inputs.items()}
+        ready = {n: self.normalize[n](x, speakers.get(n)) if n in self.normalize else x for n, x in inputs.items()}
         with inside(self.backbone.who):
             found = self.backbone(ready)
         frames = check_padded(self.backbone.who, found, len(next(iter(ready.values())).length), self.backbone.width)
         if finite:
             check_finite(self.backbone.who, frames.data[frames.mask])
         return {span: self._view(frames, span, finite=finite) for span in spans}
+
+    @torch.no_grad()
+    def moments(self, inputs: Mapping[str, Padded], names: Sequence[str]) -> dict[str, Tensor]:
+        """(B, 2 D + 1) of some inputs of B utterances as training's statistics standardise them; see `speakers`."""
+        return {name: moments(self.normalize[name](inputs[name])) for name in names if name in self.normalize}
 
     def _view(self, frames: Padded, span: Span, *, finite: bool) -> View:
         windows, owner, count = cut(frames, span)

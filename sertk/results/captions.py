@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from sertk.results.cells import pools
 from sertk.results.columns import PARTIAL, Column
 from sertk.results.measures import TITLES, Measures
+from sertk.results.runs import two_settings
 from sertk.results.sheets import Sheet
 from sertk.settings.schema import Component
 from sertk.settings.values import component_text
@@ -90,15 +91,18 @@ def _metric(one: Component) -> str:
 
 def _protocols(sheet: Sheet) -> Iterator[str]:
     """The protocol of each part; if there are several, with their rows."""
+    scored = [(one.line, system) for one in sheet.outcomes for system in one.parts.values() if system.runs]
+    heard: dict[str, set[bool]] = {}
+    for line, system in scored:
+        heard.setdefault(line.row, set()).add("speakers" in system.about)
     rows: dict[str, dict[str, None]] = {}
-    for one in sheet.outcomes:
-        for system in one.parts.values():
-            if system.runs:
-                rows.setdefault(system.protocol, {})[one.line.row] = None
+    for line, system in scored:
+        rows.setdefault(system.protocol, {})[line.row if len(heard[line.row]) == 1 else line.label] = None
     every = {row for own in rows.values() for row in own}
     for protocol, own in rows.items():
         which = "" if len(own) == len(every) else f" of {', '.join(own)}"
         yield f"protocol{which}: {protocol}"
+    yield from two_settings({line.label: system.about for line, system in scored})
 
 
 def _sources(sheet: Sheet) -> Iterator[str]:

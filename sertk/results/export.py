@@ -22,7 +22,7 @@ def systems_latex(systems: Sequence[System], measures: Measures) -> str:
     ua, shown = measures["ua"], measures.shown
     head = ["system", *(one.title for one in shown), f"{ua.title}, 95 %"]
     body = [
-        [system.name, *(own[one.name] for one in shown), ends_of(system, ua)]
+        [system.stamped_name, *(own[one.name] for one in shown), ends_of(system, ua)]
         for system, own in zip(systems, values, strict=True)
     ]
     return "\n".join([*latex(head, body), ""])
@@ -40,6 +40,6 @@ def runs_csv(systems: Sequence[System], measures: Measures) -> str:
         for run in system.runs:
             values = {one: measures.figure(one, run.scores) for one in measures.shown}
             figures = {one.title: None if own is None else round(own * one.scale[0], 8) for one, own in values.items()}
-            about = {"system": system.name, "fold": run.fold, "seed": run.seed, "n": run.metrics["utterances"]}
+            about = {"system": system.stamped_name, "fold": run.fold, "seed": run.seed, "n": run.metrics["utterances"]}
             rows.append({**about, **figures})
     return csv_text([list(rows[0]), *(list(one.values()) for one in rows)])

@@ -509,6 +509,42 @@ def draw_conditions(stem: Path, rows: Sequence[Row], ua: Measure) -> None:
     draw(stem, (6, 1 + 0.35 * len(rows)), paint)
 
 
+def draw_enrolment(stem: Path, rows: Sequence[Row], ua: Measure) -> None:
+    """Draws the UA over the number of utterances that the speakers are known by, a line for each way to draw them.
+
+    Args:
+        stem: The path of the files without their suffix.
+        rows: "none", then "KIND NUMBER" or "KIND all".
+        ua: The metric.
+
+    Raises:
+        SertkError: If a file cannot be written.
+    """
+    factor, _ = ua.scale
+    none, *others = rows
+    parts = [one.name.split() for one in others]
+    steps = ["0", *dict.fromkeys(number for _, number in parts)]
+    steps = [*(one for one in steps if one != "all"), *["all"] * ("all" in steps)]
+    kinds: dict[str, list[tuple[int, Row]]] = {kind: [(0, none)] for kind, _ in parts}
+    for (kind, number), row in zip(parts, others, strict=True):
+        kinds[kind].append((steps.index(number), row))
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, (kind, own) in enumerate(kinds.items()):
+            places = [place + 0.08 * (number - 1) for place, _ in own]  # or intervals would lie on each other
+            value, low, high = ([factor * getattr(row.ua, end) for _, row in own] for end in ("value", "low", "high"))
+            axes.plot(places, value, "o-", color=COLORS[number], label=kind)
+            axes.vlines(places, low, high, color=COLORS[number], linewidth=1)
+        axes.set_xticks(range(len(steps)), steps)
+        drawn = f", 95 % by {none.ua.by}" * any(not row.ua.why for row in rows)
+        axes.set(xlabel="utterances of a speaker, drawn from the other half", ylabel=f"{ua.title}{ua.suffix}{drawn}")
+        axes.legend(loc="upper left")
+        axes.grid(alpha=GRID)
+
+    draw(stem, (6, 4), paint)
+
+
 def draw_matrix(stem: Path, cells: Sequence[Cell], ua: Measure) -> None:
     """Draws the UA of systems on corpora as a heat map.
 

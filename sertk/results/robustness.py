@@ -27,8 +27,9 @@ FEW = (
     "`--by utterances` gives an interval of clips, which is too narrow; a folder of runs has the speakers of all folds."
 )
 CLIPS = "The clips of a speaker are taken for independent of each other; they are not, so the intervals are too narrow."
-OWN, SEEN = "*", "†"
-"""How a cell is marked whose system was trained on the corpus, or on some of the recordings that it scored there."""
+OWN, SEEN, HEARD = "*", "†", "‡"
+"""How a cell is marked whose system was trained on the corpus, or on some of the recordings that it scored there, or
+that knew the speakers."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Cell:
         seen: Utterances that the weights have learned from.
         own: Whether the system was trained on this corpus.
         uneven: Utterances that some bundles scored and others could not; they are in no figure.
+        heard: How it knew the speakers, in words; empty if it did not.
     """
 
     system: str
@@ -79,11 +81,12 @@ class Cell:
     seen: int = 0
     own: bool = False
     uneven: int = 0
+    heard: str = ""
 
     @property
     def mark(self) -> str:
         """Signs that are explained below the table."""
-        return OWN * self.own + SEEN * (self.seen > 0)
+        return OWN * self.own + SEEN * (self.seen > 0) + HEARD * bool(self.heard)
 
 
 def common(runs: Mapping[str, Sequence[Held]]) -> dict[str, list[Held]]:
@@ -153,9 +156,9 @@ def estimate(runs: Sequence[Held], statistic: Statistic, by: By) -> Estimate:
     return estimates(units, {"it": statistic})["it"]
 
 
-def stress_table(found: Sequence[Row], ua: Measure) -> list[str]:
-    """The conditions in Markdown."""
-    head = ["condition", "audio", "n", "UA", PERCENT, "decisions changed", PERCENT]
+def stress_table(found: Sequence[Row], ua: Measure, what: tuple[str, str] = ("condition", "audio")) -> list[str]:
+    """The conditions in Markdown; `what` heads the name and what is said of it."""
+    head = [*what, "n", "UA", PERCENT, "decisions changed", PERCENT]
     body = [
         [one.name, one.about, str(one.size), *_shown(one.ua, ua), *(_shown(one.changed, ua) if one.changed else "––")]
         for one in found
@@ -163,12 +166,36 @@ def stress_table(found: Sequence[Row], ua: Measure) -> list[str]:
     return [*markdown(head, body), "", _caption([one.ua for one in found])]
 
 
-def stress_csv(found: Sequence[Row]) -> str:
+def stress_csv(found: Sequence[Row], what: tuple[str, str] = ("condition", "audio")) -> str:
     """The conditions as CSV, shares from 0 to 1."""
-    head = ["condition", "audio", "utterances", "ua", "ua_low", "ua_high", "changed", "changed_low", "changed_high"]
+    head = [*what, "utterances", "ua", "ua_low", "ua_high", "changed", "changed_low", "changed_high"]
     body = [[one.name, one.about, one.size, *_ends(one.ua), *_ends(one.changed)] for one in found]
     rows = ([*row, one.ua.by, one.ua.size] for row, one in zip(body, found, strict=True))
     return csv_text([[*head, "by", "units"], *rows])
+
+
+DRAWN = ("drawn", "known by")
+"""What heads the rows of an enrolment."""
+
+
+def enrolment_table(found: Sequence[Row], ua: Measure, kinds: Mapping[str, str], draws: int) -> list[str]:
+    """UA by the utterances that the speakers are known by, in Markdown.
+
+    Args:
+        found: The rows, first that of nothing drawn.
+        ua: The metric.
+        kinds: How utterances are drawn, in words.
+        draws: Of each number.
+    """
+    said = "; ".join(f"{kind}: {about}" for kind, about in kinds.items())
+    about = (
+        "All rows are of the same utterances, half of each speaker's test. The recordings that a speaker is known by "
+        f"are drawn from the other half, without replacement ({said}); the system does not see their labels. Each row "
+        f"is the mean of {draws} draws, and n counts an utterance once for each. Decisions changed is against none "
+        "drawn, the statistics of training alone. All other rows are speaker-normalised: do not compare them with "
+        "systems that meet unknown speakers."
+    )
+    return [*stress_table(found, ua, DRAWN), "", about]
 
 
 def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
@@ -195,6 +222,8 @@ def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
     marks = f"Marked {OWN}: trained on this corpus, of which the test part of its own fold is scored."
     seen = ", ".join(f"{one.seen} of {one.corpus} by {one.system}" for one in cells if one.seen)
     learned = [f"Marked {SEEN}: among these are recordings that the system learned from ({seen})."] * bool(seen)
+    knew = "; ".join(f"{one.system} on {one.corpus}: {one.heard}" for one in cells if one.heard)
+    learned += [f"Marked {HEARD}: speaker-normalised, not to be compared with unknown speakers ({knew})."] * bool(knew)
     logits = [
         f"{one.system} on {one.corpus}: {one.by_logits} utterances have posterior 0 for every shared class; their "
         "logits decided."
@@ -218,11 +247,11 @@ def cross_csv(cells: Sequence[Cell]) -> str:
         [
             *(one.system, one.corpus, int(one.own), " ".join(one.classes), one.size),
             *(*_ends(one.ua), one.ua.by, one.ua.size),
-            *(sum(one.left_out.values()), one.failed, one.by_logits, one.seen, one.uneven),
+            *(sum(one.left_out.values()), one.failed, one.by_logits, one.seen, one.uneven, one.heard),
         ]
         for one in cells
     ]
-    return csv_text([[*head, "left_out", "failed", "by_logits", "seen", "uneven"], *body])
+    return csv_text([[*head, "left_out", "failed", "by_logits", "seen", "uneven", "speakers"], *body])
 
 
 def _cell(one: Cell, ua: Measure) -> str:

@@ -16,7 +16,7 @@ from sertk.core import Scores, SertkError
 from sertk.core.errors import some
 from sertk.core.files import Document, Record, kind_of, read_json
 from sertk.core.forms import Form
-from sertk.corpus.audit import stamped
+from sertk.corpus.audit import joined_stamp, stamped
 from sertk.results.lines import SCORE, read_scores
 
 SYSTEM = ("corpus", "protocol", "hash", "system", "settings")
@@ -24,11 +24,16 @@ SYSTEM = ("corpus", "protocol", "hash", "system", "settings")
 _NAMES = ("corpus", "name", "fold", "hash", "part")
 TRAINED = Form({**dict.fromkeys((*SYSTEM, "fold"), str | None), "seed": int | str | None}, {"temperature": float})
 """What `trained` says, see `trained_as`."""
+SPEAKERS = Form({"how": str, "n": list[int], "shrink": float, "without": int})
+"""What scores say of the statistics of speakers, see `sertk.scoring.speakers`."""
 FORM = Form(
     {
         "classes": list[str],
         "confusion": list[list[int]],
-        "protocol": Form({"stamp": str}, {**dict.fromkeys(_NAMES, str), "shares": Mapping[str, list[str]]}),
+        "protocol": Form(
+            {"stamp": str},
+            {**dict.fromkeys(_NAMES, str), "shares": Mapping[str, list[str]], "speakers": SPEAKERS},
+        ),
         "utterances": int,
     },
     {
@@ -302,8 +307,32 @@ def protocol_of(system: Path, runs: Sequence[Run]) -> Record:
         kinds = sorted({run.metrics["protocol"].get(what, "none") for run in runs})
         if len(kinds) > 1:
             raise SertkError(f"{system} mixes runs of different {what} ({', '.join(kinds)}). Report them apart.")
-    about: Record = runs[0].metrics["protocol"]
+    about: Record = dict(runs[0].metrics["protocol"])
+    speakers = [run.metrics["protocol"].get("speakers") for run in runs]
+    kinds = sorted({_speakers_kind(one) for one in speakers})
+    if len(kinds) > 1:
+        which = "; ".join(kinds)
+        raise SertkError(f"{system} mixes runs of different statistics of speakers ({which}). Report them apart.")
+    known = [one for one in speakers if one]
+    if known:
+        about["speakers"] = joined_stamp(known)
     return about
+
+
+def _speakers_kind(about: Document | None) -> str:
+    """What of the statistics of speakers must be the same in all runs of a system."""
+    return f"{about['how']}, k = {about['shrink']:g}" if about else "none"
+
+
+def two_settings(systems: Mapping[str, Document]) -> list[str]:
+    """A sentence where systems that know the speakers stand beside systems that do not, by name; else none."""
+    heard = [name for name, about in systems.items() if about.get("speakers")]
+    if not heard or len(heard) == len(systems):
+        return []
+    return [
+        f"**two settings stand side by side**: {', '.join(heard)} heard recordings of each speaker, without labels, "
+        "and then decided; the others met speakers whom they did not know. A difference is also one of that."
+    ]
 
 
 def stated(about: Document) -> str:

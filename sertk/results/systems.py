@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sertk.core import Scores, SertkError
+from sertk.core.files import Record
 from sertk.core.rows import hashes
 from sertk.core.scores import Labels
 from sertk.results.measures import Measure, Measures
@@ -33,9 +34,19 @@ class System:
     runs: Sequence[Run]
 
     @property
+    def about(self) -> Record:
+        """Its protocol; SertkError if the runs have different ones."""
+        return protocol_of(self.folder, self.runs)
+
+    @property
     def protocol(self) -> str:
-        """Its protocol in words; SertkError if the runs have different ones."""
-        return stated(protocol_of(self.folder, self.runs))
+        """Its protocol in words."""
+        return stated(self.about)
+
+    @property
+    def stamped_name(self) -> str:
+        """Its name where no line on the protocol stands beside it: a system that knew the speakers is marked."""
+        return self.name + " (speaker-normalised)" * ("speakers" in self.about)
 
     @cached_property
     def by_seed(self) -> dict[str, list[Run]]:

@@ -15,6 +15,8 @@ from sertk.core import Batch, InputError, Padded, Rng, UsageError, Utterance, Vi
 from sertk.core.files import SCHEMA, Record, json_bytes, sentence
 from sertk.corpus import audio
 from sertk.modeling import bundle
+from sertk.modeling.frontend import Frontend
+from sertk.modeling.speakers import Totals
 from sertk.plugins import Plugins
 from sertk.scoring import embeddings, over_time
 from sertk.scoring.ahead import ahead
@@ -89,10 +91,16 @@ class Scorer:
         ffmpeg: Whether ffmpeg is run for what libsndfile does not read, though the bundle does not say so.
         embeddings: Whether score lines carry their embeddings, see `sertk.scoring.embeddings`.
 
+    Attributes:
+        folder: The bundle.
+        speakers: The statistics of speakers, of a system that is normalised by them; None leaves those of training.
+
     Raises:
         SertkError: Where the bundle cannot be read.
         UsageError: On windows that the model cannot take.
     """
+
+    speakers: Totals | None = None
 
     def __init__(
         self,
@@ -106,7 +114,8 @@ class Scorer:
         embeddings: bool = False,
     ) -> None:
         self.bundle = bundle.read(folder, plugins or Plugins(), device, stored=stored is not None)
-        self._device, self._stored, self._cutting, self._embeddings = device, stored, cutting, embeddings
+        self.folder, self._device, self._stored, self._cutting = folder, device, stored, cutting
+        self._embeddings = embeddings
         own = self.bundle.settings.audio
         self._audio = replace(own, ffmpeg=own.ffmpeg or ffmpeg)
         features = self.bundle.frontend.features
@@ -139,19 +148,29 @@ class Scorer:
             posterior = self._forward([name], [read.inputs()])[0][0]
         return dict(zip(self.bundle.classes, posterior.tolist(), strict=True))
 
-    def _forward(self, ids: Sequence[str], inputs: Sequence[Inputs]) -> tuple[Tensor, Tensor, Tensor]:
+    def _forward(
+        self, ids: Sequence[str], inputs: Sequence[Inputs], speakers: Sequence[str | None] = ()
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C) posterior and logits, and (B, E) embeddings."""
-        posterior, logits, view = self._seen(ids, [0] * len(ids), inputs)
+        posterior, logits, view = self._seen(ids, [0] * len(ids), inputs, speakers)
         return posterior, logits, view.mean(view.embedding, len(ids)).cpu()
 
-    @torch.inference_mode()
-    def _seen(self, ids: Sequence[str], copies: Sequence[int], inputs: Sequence[Inputs]) -> tuple[Tensor, Tensor, View]:
-        """(B, C) posterior and logits, and what they were made of; `copies` tells rows of one utterance apart."""
-        rows = torch.arange(len(ids))
+    def _batch(
+        self, ids: Sequence[str], copies: Sequence[int], inputs: Sequence[Inputs], speakers: Sequence[str | None] = ()
+    ) -> Batch:
+        """Rows as they were read, with the statistics of their speakers where these are known."""
         stacked = {name: Padded.stack([one[name] for one in inputs]) for name in inputs[0]}
-        batch = Batch(tuple(ids), stacked, None, torch.tensor(copies), rows).to(self._device)
-        ready = self.bundle.frontend(batch)
-        views = self.bundle.model(ready.inputs, [self.bundle.decider.span])
+        own = self.speakers.of(self.speakers.numbers(speakers)) if self.speakers is not None and speakers else {}
+        rows = torch.arange(len(ids))
+        return Batch(tuple(ids), stacked, None, torch.tensor(copies), rows, speakers=own).to(self._device)
+
+    @torch.inference_mode()
+    def _seen(
+        self, ids: Sequence[str], copies: Sequence[int], inputs: Sequence[Inputs], speakers: Sequence[str | None] = ()
+    ) -> tuple[Tensor, Tensor, View]:
+        """(B, C) posterior and logits, and what they were made of; `copies` tells rows of one utterance apart."""
+        ready = self.bundle.frontend(self._batch(ids, copies, inputs, speakers))
+        views = self.bundle.model(ready.inputs, [self.bundle.decider.span], ready.speakers)
         view = self.bundle.decider.merged(views, ready, len(ids))
         posterior, logits = self.bundle.decider.decide(view, len(ids), self._rng(ids, copies))
         return posterior.cpu(), logits.cpu(), view
@@ -283,19 +302,52 @@ class Scorer:
     ) -> Iterator[Record]:
         """A stretch of utterances, batched by length, given back in their order; see `lines`."""
         ready = _each({one.id: partial(self._read, one, sounds) for one in utterances}, failed)
-        whole = {name: read.inputs for name, read in ready.items() if read.inputs is not None}
-        ids = sorted(whole, key=lambda i: ready[i].size)
+        speakers = {one.id: one.known_speaker for one in utterances}
         scores: dict[str, Scored] = {}
-        for first in range(0, len(ids), batch):
-            part = _each({i: whole[i] for i in ids[first : first + batch]}, failed)
-            if part:
-                scores |= self._scores(part, failed)
-        rest = [one for one in utterances if one.id in ready and one.id not in whole]
+        for part in _by_length(ready, batch, failed):
+            scores |= _tried(part, lambda inputs: self._scores(inputs, speakers, failed), failed)
+        rest = [one for one in utterances if one.id in ready and ready[one.id].inputs is None]
         scores |= _each({one.id: partial(self._recording, one, root, batch) for one in rest}, failed)
         scored = (one for one in utterances if one.id in scores)
         yield from _each(
             {one.id: partial(self._line, one, ready[one.id].seconds, scores[one.id]) for one in scored}, failed
         ).values()
+
+    def moments(
+        self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record], workers: int = 0
+    ) -> Iterator[tuple[list[Utterance], dict[str, Tensor]]]:
+        """B utterances and their (B, 2 D + 1) moments by input, window by window.
+
+        Those that cannot be read are in none; see `lines` for the arguments, and `sertk.modeling.speakers`.
+        """
+        starts = range(0, len(utterances), WINDOW)
+        windows = (utterances[first : first + WINDOW] for first in starts)
+        for first, sounds in zip(starts, self.sounds(windows, root, workers), strict=True):
+            window = utterances[first : first + WINDOW]
+            ready = _each({one.id: partial(self._read, one, sounds) for one in window}, failed)
+            known = {one.id: one for one in window}
+            found: dict[str, Mapping[str, Tensor]] = {}
+            for part in _by_length(ready, batch, failed):
+                found |= _tried(part, lambda inputs: self._moments(inputs, failed), failed)
+            names = next(iter(found.values()), {})  # the inputs that are read
+            stacked = {name: torch.stack([own[name] for own in found.values()]) for name in names}
+            yield [known[name] for name in found], stacked
+
+    @torch.inference_mode()
+    def _moments(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, Mapping[str, Tensor]]:
+        """The moments of each utterance of a batch, by id and input."""
+        batch = self._batch([*inputs], [0] * len(inputs), [*inputs.values()])
+        ready = Frontend(self.bundle.frontend.features, None)(batch)  # of whole utterances, and not of crops
+        made = self.bundle.model.moments(ready.inputs, self.bundle.settings.by_speaker)
+        every = {name: own.cpu() for name, own in made.items()}
+        found: dict[str, Mapping[str, Tensor]] = {}
+        for row, name in enumerate(inputs):
+            own = {word: values[row] for word, values in every.items()}
+            if all(values.isfinite().all() for values in own.values()):
+                found[name] = own
+            else:
+                _fail(failed, name, f"{name}: its features have values that are not finite. Look at its audio.")
+        return found
 
     def _read(self, one: Utterance, sounds: Sounds) -> Read:
         """An utterance. Its features are read when they are needed: those of a whole window may fill the memory."""
@@ -306,6 +358,11 @@ class Scorer:
         sound = sounds[one.id]
         if isinstance(sound, str):
             raise InputError(sound)
+        if sound.wave is None and self.bundle.settings.by_speaker:
+            raise InputError(
+                f"{one.id}: it has {sound.seconds:.0f} s, and a model that is normalised by speaker takes recordings "
+                f"of {self._whole:g} s at most. Cut it into utterances."
+            )
         if sound.wave is None:
             # of a model of texts alone there is nothing to cut
             unread = {"wave": torch.zeros(1), **text}
@@ -313,32 +370,19 @@ class Scorer:
         whole = {"wave": sound.wave, **text}
         return Read(sound.seconds, len(sound.wave), lambda: whole)
 
-    def _scores(self, inputs: Mapping[str, Inputs], failed: list[Record]) -> dict[str, Scored]:
-        """What each utterance of a batch comes to, by id; where the batch fails, of each alone."""
-        try:
-            posterior, logits, embedding = self._forward([*inputs], [*inputs.values()])
-        except Exception as error:  # memory, an encoder's limit, a guest's fault: only the guilty one is lost
-            if is_lost(error):
-                raise
-            failure = None if len(inputs) > 1 else error
-        else:
-            fine = _are_finite(posterior, logits)
-            for row, name in enumerate(inputs):
-                if not fine[row]:
-                    _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
-            return {
-                name: Scored(posterior[row], logits[row], embedding[row])
-                for row, name in enumerate(inputs)
-                if fine[row]
-            }
-        # here the error is let go, and the memory that its frames held
-        if failure is not None:
-            _fail(failed, next(iter(inputs)), failure)
-            return {}
-        found: dict[str, Scored] = {}
-        for name, one in inputs.items():
-            found |= self._scores({name: one}, failed)
-        return found
+    def _scores(
+        self, inputs: Mapping[str, Inputs], speakers: Mapping[str, str | None], failed: list[Record]
+    ) -> dict[str, Scored]:
+        """What each utterance of a batch comes to, by id."""
+        own = [speakers[name] for name in inputs]
+        posterior, logits, embedding = self._forward([*inputs], [*inputs.values()], own)
+        fine = _are_finite(posterior, logits)
+        for row, name in enumerate(inputs):
+            if not fine[row]:
+                _fail(failed, name, f"{name}: the model gives it values that are not finite. Look at its audio.")
+        return {
+            name: Scored(posterior[row], logits[row], embedding[row]) for row, name in enumerate(inputs) if fine[row]
+        }
 
     def _line(self, one: Utterance, seconds: float, scored: Scored) -> Record:
         """The score line; SertkError if a value of it cannot be JSON, such as a label or an embedding that is NaN."""
@@ -386,6 +430,36 @@ def _each(made: Mapping[str, Callable[[], T]], failed: list[Record]) -> dict[str
             if is_lost(error):
                 raise
             _fail(failed, name, error)
+    return found
+
+
+def _by_length(ready: Mapping[str, Read], batch: int, failed: list[Record]) -> Iterator[dict[str, Inputs]]:
+    """The inputs of utterances that are not cut, by id, so many at once, batched by length."""
+    whole = {name: read.inputs for name, read in ready.items() if read.inputs is not None}
+    ids = sorted(whole, key=lambda i: ready[i].size)
+    for first in range(0, len(ids), batch):
+        part = _each({i: whole[i] for i in ids[first : first + batch]}, failed)
+        if part:
+            yield part
+
+
+def _tried(
+    inputs: Mapping[str, Inputs], make: Callable[[Mapping[str, Inputs]], dict[str, T]], failed: list[Record]
+) -> dict[str, T]:
+    """What is made of a batch, by id; where the batch fails, of each utterance alone."""
+    try:
+        return make(inputs)
+    except Exception as error:  # memory, an encoder's limit, a guest's fault: only the guilty one is lost
+        if is_lost(error):
+            raise
+        failure = None if len(inputs) > 1 else error
+    # here the error is let go, and the memory that its frames held
+    if failure is not None:
+        _fail(failed, next(iter(inputs)), failure)
+        return {}
+    found: dict[str, T] = {}
+    for name, one in inputs.items():
+        found |= _tried({name: one}, make, failed)
     return found
 
 

@@ -87,6 +87,8 @@ def _refuse_contradictions(s: Settings) -> None:
         "inputs": odd is not None and f"{odd!r} cannot name an input. Use letters, digits, '_' and '-'.",
         "folds": not s.folds and "folds is empty, so nothing would be run. Name folds, or write all.",
         "seeds": not s.seeds and "seeds is empty, so nothing would be run. Give at least one.",
+        "speakers.draws": not s.speakers.draws
+        and "speakers.draws is empty, so there is no number to draw. Give at least one, for example all.",
         "losses": not s.losses and "losses is empty, so nothing would be trained. Name one, for example ce.",
         "crop": crop is not None
         and not (0 < crop.length <= HOUR and (crop.hop is None or 0 < crop.hop <= HOUR))

@@ -20,8 +20,9 @@ the run among those of its system (in the fingerprint, and in the path in place 
 it is made, which changes no result."""
 
 
-Statistics = Literal["dimension", "scalar", "none"]
-"""Mean and deviation that an input is standardised with: of each dimension, of all together, or none."""
+Statistics = Literal["dimension", "scalar", "speaker", "none"]
+"""Mean and deviation that an input is standardised with: of each dimension, of all together, of each dimension and
+then of the speaker, or none."""
 
 
 class Note(NamedTuple):
@@ -237,6 +238,21 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class SpeakerSettings:
+    """The statistics of speakers, for inputs of `normalize: speaker`."""
+
+    shrink: float = setting(
+        10.0, "weight of the training statistics beside a speaker's own, of which each utterance weighs 1", above=0
+    )
+    draws: tuple[int | Literal["all"], ...] = setting(
+        (1, 2, 5, 10, 20, "all"),
+        "how many of the speaker's training utterances the statistics of a training row are made of: one of these "
+        "numbers, drawn for each row in each epoch; at most all that there are",
+        low=0,
+    )
+
+
+@dataclass(frozen=True)
 class ScoreSettings:
     """How a run is scored."""
 
@@ -286,10 +302,12 @@ class Settings:
     )
     normalize: Statistics | Mapping[str, Statistics] = setting(
         "dimension",
-        "statistics of the training fold, applied before the backbone; or one for each input by name, {mel: scalar}, "
-        "and none for an input that is not named",
+        "statistics of the training fold, applied before the backbone; speaker: and after these the statistics of the "
+        "utterance's speaker, see `speakers`; or one for each input by name, {mel: scalar}, and none for an input that "
+        "is not named",
         bundled=True,
     )
+    speakers: SpeakerSettings = setting(SpeakerSettings(), "normalize: speaker", bundled=True)
     crop: Crop | None = setting(
         None,
         "fixed pieces of the inputs, in seconds, e.g. {length: 3.5, hop: null, train: first, score: first, "
@@ -353,6 +371,11 @@ class Settings:
     def statistics(self, name: str) -> Statistics:
         """What the input of that name is standardised with."""
         return self.normalize if isinstance(self.normalize, str) else self.normalize.get(name, "none")
+
+    @property
+    def by_speaker(self) -> tuple[str, ...]:
+        """The inputs that are standardised with the statistics of their speakers."""
+        return tuple(name for name in self.inputs if self.statistics(name) == "speaker")
 
     def at(self, name: str) -> str:
         """FILE:LINE of a setting that was given, see `given_at`."""

@@ -21,7 +21,7 @@ from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.results.measures import Measures
 from sertk.results.pair_page import Comparison, write_pair_page
-from sertk.results.runs import Run, failures, find, lacking
+from sertk.results.runs import Run, failures, find, lacking, two_settings
 from sertk.results.systems import System
 from sertk.results.tables import systems_table
 from sertk.results.uncertainty import compared
@@ -239,6 +239,7 @@ def _protocols(systems: Sequence[System]) -> list[str]:
     names: dict[str, list[str]] = {}
     for system in systems:
         names.setdefault(system.protocol, []).append(system.name)
-    return [
+    lines = [
         f"- protocol{'' if len(names) == 1 else ' of ' + ', '.join(own)}: {protocol}" for protocol, own in names.items()
     ]
+    return lines + [f"- {one}" for one in two_settings({one.name: one.about for one in systems})]

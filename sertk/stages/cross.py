@@ -12,6 +12,7 @@ from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError, Utterance, nearest
 from sertk.core.files import Document, Record, json_bytes, part_of, writing
 from sertk.corpus import ledger
+from sertk.corpus.audit import by_speaker, joined_stamp
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
@@ -22,10 +23,11 @@ from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, sco
 from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
-from sertk.scoring.inputs import of_corpus
+from sertk.scoring.inputs import Inputs, of_corpus
 from sertk.scoring.outputs import check_folder, write_folder
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shared import Fit, LabelMap
+from sertk.scoring.speakers import hear
 from sertk.scoring.system import is_system
 from sertk.training import distributed
 
@@ -202,7 +204,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
     Raises:
         SertkError: If nothing could be scored.
     """
-    runs, left_out, lost = list[Held](), dict[str, Counter[str]](), list[Record]()
+    runs, left_out, lost, stamps = list[Held](), dict[str, Counter[str]](), list[Record](), list[Document]()
     by_logits = seen = 0
     for opened in system.bundles:
         fit, part = _fit(opened, data, how), _part(opened, data, how, lost)
@@ -213,7 +215,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         seen += sum(data.facts[one.id].sha256[:16] in learned for one in chosen)
         folder = how.out / part_of(system.name) / part_of(data.corpus)
         path = folder / f"fold={part_of(str(told['fold']))}" / f"seed={told['seed']}" / "scores.jsonl"
-        by_logits += _score(opened, chosen, data, fit, path, how, lost)
+        by_logits += _score(opened, chosen, data, fit, path, how, lost, stamps)
         seed = str(told["seed"]) if part.fold else f"{told['fold']}, {told['seed']}"
         runs.append(Held(part.fold, seed, read_scores(path, fit.shared)))
         for stamp in part.stamps:
@@ -227,8 +229,9 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
     others = sum(left_out.values(), Counter[str]())
     own = data.corpus == system.bundles[0].about["protocol"]["corpus"]
     found = estimate(runs, how.ua.counted, how.by)
+    heard = by_speaker(joined_stamp(stamps)) if stamps else ""
     counts = (len(lost), by_logits, seen)
-    return Cell(system.name, data.corpus, fit.shared, size, found, dict(others), *counts, own, uneven)
+    return Cell(system.name, data.corpus, fit.shared, size, found, dict(others), *counts, own, uneven, heard)
 
 
 def _score(
@@ -239,9 +242,18 @@ def _score(
     path: Path,
     how: _How,
     failed: list[Record],
+    stamps: list[Document],
 ) -> int:
-    """Writes the score lines of utterances in the shared classes; gives how many their logits decided."""
+    """Writes the score lines of utterances in the shared classes; gives how many their logits decided.
+
+    `stamps` gets what a system that is normalised by speaker says of its statistics: it hears the speakers in all of
+    these utterances.
+    """
     scorer = Scorer(opened.folder, how.device, how.plugins)
+    if opened.settings.by_speaker:
+        known = hear(scorer, Inputs(chosen, data.root, {}), None, how.batch, how.workers)
+        scorer.speakers = known.totals
+        stamps.append(known.stamp)
     windows = [chosen[first : first + scoring.WINDOW] for first in range(0, len(chosen), scoring.WINDOW)]
     sounds = scorer.sounds(windows, data.root, how.workers if len(windows) > 1 else 0)
     steps = track(zip(windows, sounds, strict=True), len(windows), f"windows of {data.corpus}")

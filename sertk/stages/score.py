@@ -27,7 +27,7 @@ from sertk.core.files import (
     writing,
 )
 from sertk.corpus import ledger
-from sertk.corpus.audit import stamped
+from sertk.corpus.audit import line_stamp, stamped
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
@@ -42,6 +42,7 @@ from sertk.scoring.over_time import is_table, join, split
 from sertk.scoring.parts import Count, Parts, name_of, way
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
+from sertk.scoring.speakers import Named, enrolled_in, hear, refuse_for
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
@@ -66,6 +67,7 @@ class _Shared(NamedTuple):
         cutting: How recordings are cut into windows.
         over_time: Where their windows go; None for nowhere.
         embeddings: Where embeddings go; None for nowhere.
+        enrolled: Other recordings of the speakers, for systems that are normalised by them.
     """
 
     plugins: Plugins
@@ -78,6 +80,7 @@ class _Shared(NamedTuple):
     cutting: Cutting = Cutting()
     over_time: Path | None = None
     embeddings: Path | None = None
+    enrolled: Inputs | None = None
 
 
 class _Made(NamedTuple):
@@ -134,6 +137,8 @@ def score(
     over_time: Path | None = None,
     embeddings: Path | None = None,
     workers: int = 0,
+    enrol: str | None = None,
+    named: Named = Named(),  # noqa: B008 - it is never changed
 ) -> int:
     """Scores with a bundle.
 
@@ -157,6 +162,9 @@ def score(
         over_time: FILE.jsonl, FILE.csv or a folder for TextGrids, which gets the windows.
         embeddings: FILE.safetensors, which gets a row for each score line; `beside` for the one beside `out`.
         workers: Threads that read audio ahead; with `out` alone.
+        enrol: A folder, manifest or wav.scp of other recordings of the speakers, whose statistics a system that is
+            normalised by speaker takes; None takes those of what is scored.
+        named: How the speakers of the inputs and of `enrol` are found out.
 
     Returns:
         Inputs that could not be scored; they are in `failed.jsonl` beside `out`.
@@ -182,6 +190,14 @@ def score(
         check_audio(out, found)
     if text is not None:
         found = replace(found, utterances=with_texts(found.utterances, text))
+    found = replace(found, utterances=named.of(found.utterances))
+    if opened.settings.by_speaker:
+        refuse_for(
+            opened.folder,
+            {"--shard": shard, "--windows": windows, "--over-time": over_time, "--skip-silence": skip_silence},
+        )
+    if enrol is not None:
+        shared = shared._replace(enrolled=enrolled_in(enrol, opened, named))
     if shard is not None:
         chosen = shard_of(found.utterances, shard)
         share, found = share_of(shard, found.utterances), replace(found, utterances=chosen)
@@ -276,6 +292,7 @@ def _score(
     scorer = Scorer(
         opened.folder, shared.device, shared.plugins, stored, shared.cutting, ffmpeg=shared.ffmpeg, embeddings=kept
     )
+    found, heard = _with_speakers(scorer, found, shared) if opened.settings.by_speaker else (found, "")
     total = len(found.utterances) + len(failed)
     without = sum(not one.transcript for one in found.utterances)
     if scorer.reads_text and without:
@@ -288,7 +305,8 @@ def _score(
         return _told(scored, len(failed), failed)
     origin = "store" if stored else "audio"
     how = way(opened, shared.plugins, shared.device, shared.batch, origin)
-    parts = Parts(out, how, own, str(found.root.resolve()), found.stamp, shared.cutting, *["embeddings"] * kept)
+    of = (own, str(found.root.resolve()), found.stamp, shared.cutting)
+    parts = Parts(out, how, *of, *["embeddings"] * kept, *[heard] * bool(heard))
     for _ in track(_windows(scorer, found, parts, shared), len(found.utterances), "scoring"):
         pass
     took = {"seconds": round(parts.count.seconds, 4), "from": origin, "batch": shared.batch}
@@ -316,6 +334,16 @@ def _without(lines: Iterable[bytes], shared: _Shared, classes: Sequence[str], bu
     for path, what in ((shared.over_time, "the windows"), (shared.embeddings, "the embedding")):
         if path:
             say(f"wrote {path}: {what} of each recording")
+
+
+def _with_speakers(scorer: Scorer, found: Inputs, shared: _Shared) -> tuple[Inputs, str]:
+    """Lets a scorer hear the speakers; gives the inputs with the stamp that says so, and a digest of what was heard."""
+    listener = scorer
+    if shared.enrolled is not None:  # they are not in the store
+        listener = Scorer(scorer.folder, shared.device, shared.plugins, ffmpeg=shared.ffmpeg)
+    heard = hear(listener, found, shared.enrolled, shared.batch, shared.workers)
+    scorer.speakers = heard.totals
+    return replace(found, stamp={**found.stamp, "speakers": heard.stamp}), heard.key
 
 
 def _are_cut(found: Inputs, cutting: Cutting) -> bool:
@@ -406,7 +434,7 @@ def _windows(scorer: Scorer, found: Inputs, parts: Parts, shared: _Shared) -> It
             if parts.again and not said:
                 said = True
                 say(f"{parts.again} of {total} inputs were done before: goes on behind them")
-            failed, stamp = list[Record](), found.stamp["stamp"]
+            failed, stamp = list[Record](), line_stamp(found.stamp)
             lines = [
                 {**line, "stamp": stamp} for line in scorer.window(window, sounds, found.root, shared.batch, failed)
             ]
@@ -419,7 +447,7 @@ def _print(scorer: Scorer, found: Inputs, shared: _Shared, failed: list[Record],
     """Prints score lines, says each failure, and gives the number of lines."""
     count = 0
     lines = (
-        json_bytes({**line, "stamp": found.stamp["stamp"]}, line["id"])
+        json_bytes({**line, "stamp": line_stamp(found.stamp)}, line["id"])
         for line in scorer.lines(found.utterances, found.root, shared.batch, failed)
     )
     for line in _without(lines, shared, scorer.bundle.classes, own):

@@ -17,6 +17,7 @@ from sertk.plugins import Plugins
 from sertk.scoring.outputs import check_out
 from sertk.scoring.over_time import Window, line_of
 from sertk.scoring.scorer import Scorer, is_lost
+from sertk.scoring.speakers import refuse_for
 from sertk.scoring.windows import Cutting, are_loud
 from sertk.training import distributed
 
@@ -58,6 +59,8 @@ def stream(
         check_out(out, [*bundle.files(model), *files])
     cutting = Cutting.of(windows, skip_silence)
     scorer = Scorer(model, distributed.device(device), Plugins(files=files), cutting=cutting)
+    if scorer.bundle.settings.by_speaker:
+        refuse_for(model, {"--stream": rate})
     if scorer.text_alone:
         raise UsageError("this model reads transcripts alone, and a stream has none.")
     if sys.stdin is None:

@@ -25,6 +25,7 @@ from sertk.scoring.changes import CLEAN, Condition, changed, conditions, readabl
 from sertk.scoring.inputs import Inputs, of_corpus
 from sertk.scoring.outputs import check_folder, write_folder
 from sertk.scoring.scorer import Scorer, Sounds
+from sertk.scoring.speakers import refuse_for
 from sertk.scoring.system import is_system, runs_of
 from sertk.training import distributed
 
@@ -113,6 +114,8 @@ def stress(
 
 def _one(opened: bundle.Opened, found: Inputs, asked: Sequence[str], out: Path, how: _How, taken: _Taken) -> None:
     """Scores a bundle in every condition that is asked for."""
+    if opened.settings.by_speaker:
+        refuse_for(opened.folder, {"sertk stress": True})
     scorer = Scorer(opened.folder, how.device, how.plugins, ffmpeg=how.ffmpeg)
     if scorer.text_alone:
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from sertk.corpus import audio
 from sertk.corpus.features import Loaded, Store, address
 from sertk.corpus.prepared import Data
 from sertk.modeling.borders import check_plans, inside
+from sertk.modeling.speakers import Speakers
 from sertk.settings.schema import AudioSettings
 
 
@@ -95,7 +97,12 @@ class Rows(Dataset[Item]):
         copies: Of each utterance.
         partners: Rows drawn for each row of a batch, from all rows.
         aux: (U,) number of the class or bin by auxiliary task, NaN where unlabelled.
+
+    Attributes:
+        speakers: Their statistics, where an input is standardised with them.
     """
+
+    speakers: Speakers | None = None
 
     def __init__(
         self,
@@ -131,6 +138,9 @@ class Rows(Dataset[Item]):
         """The batch of a plan of some epoch."""
         epoch, plan = index
         batch = self._batch(plan.rows, plan.weight, plan.groups)
+        if self.speakers is not None:
+            rng = Rng.for_rows(self._seed, batch.ids, batch.copy.tolist(), epoch, "speakers")
+            batch = replace(batch, speakers=self.speakers(plan.rows // self._copies, rng))
         if not self._partners:
             return Item(batch, None, epoch)
         rng = Rng.for_rows(self._seed, batch.ids, batch.copy.tolist(), epoch, "partners")

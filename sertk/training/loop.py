@@ -55,7 +55,7 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         batch, partners, epoch = item.to(self.device)
         with self._exact():  # features as the statistics and the scorer compute them
             ready = self.training.frontend(batch, epoch, partners, train=train)
-        return self.modules.model(ready.inputs, self.training.spans), ready
+        return self.modules.model(ready.inputs, self.training.spans, ready.speakers), ready
 
     def _exact(self) -> AbstractContextManager[object]:
         """Full precision, where the model has another."""

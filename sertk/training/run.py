@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from sertk.console.progress import on, say
 from sertk.core import SertkError
 from sertk.modeling.borders import inside
 from sertk.modeling.build import Body
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
+from sertk.modeling.speakers import Draw, Speakers
 from sertk.settings.schema import DecisionSpec, Settings
 from sertk.training import distributed, pilot, record, run_folder, temperature, warm_start
 from sertk.training.assemble import (
@@ -34,7 +37,6 @@ from sertk.training.assemble import (
 from sertk.training.curves import Curves
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
-from sertk.training.loss import Mixture
 from sertk.training.state import Training
 
 
@@ -89,7 +91,7 @@ def _train(setup: Setup) -> None:
         raise SertkError(f"{setup.out}: no epoch was finished; raise train.epochs.")
     say(f"selected epoch {best['epoch']}: dev {t.metric.name} {selected.metric.text(best['score'])}")
     selected.model.load_state_dict(best["weights"])
-    final, decision = selected, _decision(setup, selected)
+    final, decision = selected, _decision(setup, parts, selected)
     if t.refit:
         say(f"refit on train + dev for {best['steps']} steps")
         final = _fit(setup, "refit", selected, _parts(setup))
@@ -99,7 +101,7 @@ def _train(setup: Setup) -> None:
     say(f"wrote {setup.out / 'model'}")
 
 
-def _decision(setup: Setup, selected: Training) -> DecisionSpec:
+def _decision(setup: Setup, parts: Parts, selected: Training) -> DecisionSpec:
     """The decision of the bundle: of the selected model, with its temperature as a number.
 
     A refit keeps it: it has learned dev, and would be surer there than of anybody else.
@@ -107,7 +109,7 @@ def _decision(setup: Setup, selected: Training) -> DecisionSpec:
     found = selected.settings.decision
     if not isinstance(found.temperature, str):
         return found
-    return replace(found, temperature=temperature.fit(selected, _dev(setup)))
+    return replace(found, temperature=temperature.fit(selected, _plain(setup, parts, setup.fold.dev, "dev")))
 
 
 def _parts(setup: Setup) -> Parts:
@@ -135,36 +137,33 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
             with inside(feature.who):
                 # before a resumed run too: it follows from the utterances alone
                 feature.fit(plain.utterances, plain.wave)
-        if not training.checkpoints:
+        if s.by_speaker or not training.checkpoints:
             _normalize(parts.model, body, plain, s)
-    brain = EmotionBrain(training, _curves(setup, mixture) if s.train.curves and selected is None else None)
+    rows.speakers = _speakers(setup, parts, plain, s.speakers.draws)
+    dev = _plain(setup, parts, fold.dev, "dev") if selected is None else None
+    brain = EmotionBrain(training, _curves(setup, parts) if s.train.curves and selected is None else None)
     if selected is not None:
         mixture.weight.copy_(selected.mixture.weight)
     elif plans and not training.checkpoints:
         pilot.weigh(brain, Loader(rows, plans, s.train.workers, "pilot"), setup.out / "pilot.json")
-    dev = _dev(setup) if selected is None else None
     brain.train_on(Loader(rows, order, s.train.workers, "train"), dev)
     return training
 
 
-def _dev(setup: Setup) -> Loader:
-    """The dev rows of this rank."""
-    return _plain(setup, setup.fold.dev, "dev")
-
-
-def _plain(setup: Setup, ids: Sequence[str], what: str, aux: Collection[str] = ()) -> Loader:
-    """Utterances as they are, those of this rank, in a fixed order."""
+def _plain(setup: Setup, parts: Parts, ids: Sequence[str], what: str, aux: Collection[str] = ()) -> Loader:
+    """Utterances as they are, those of this rank, in a fixed order; their speakers are known by all of them."""
     s = setup.settings
     rows = rows_of(setup, ids, aux=aux)
+    rows.speakers = _speakers(setup, parts, rows)
     mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
     return Loader(rows, mine, s.train.workers, what)
 
 
-def _curves(setup: Setup, mixture: Mixture) -> Curves:
+def _curves(setup: Setup, parts: Parts) -> Curves:
     """What measures train and dev after each epoch."""
-    parts = {"train": setup.fold.train, "dev": setup.fold.dev}
-    loaders = {name: _plain(setup, ids, f"curves of {name}", mixture.aux) for name, ids in parts.items()}
-    return Curves({name: (loader, decided(setup, parts[name])) for name, loader in loaders.items()})
+    own, aux = {"train": setup.fold.train, "dev": setup.fold.dev}, parts.mixture.aux
+    loaders = {name: _plain(setup, parts, ids, f"curves of {name}", aux) for name, ids in own.items()}
+    return Curves({name: (loader, decided(setup, own[name])) for name, loader in loaders.items()})
 
 
 def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:
@@ -194,3 +193,27 @@ def _normalize(model: Model, body: Body, rows: Rows, s: Settings) -> None:
     for name, normalize in model.normalize.items():
         loader = Loader(rows, rows.in_order(s.score.batch), s.train.workers, "statistics")
         normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s.statistics(name) == "scalar")
+
+
+def _speakers(setup: Setup, parts: Parts, rows: Rows, draws: Sequence[Draw] = ()) -> Speakers | None:
+    """The statistics of the speakers of some rows, for inputs that are standardised with them; None without such.
+
+    Args:
+        setup: Of the run.
+        parts: The model's own statistics are fitted already.
+        rows: Each utterance once, as it is.
+        draws: See `Speakers`.
+    """
+    s = setup.settings
+    if not s.by_speaker:
+        return None
+    whole, plans = Frontend(parts.body.frontend.features, None), rows.in_order(s.score.batch)
+    loader = Loader(rows, plans, s.train.workers, "speakers")
+    found = [parts.model.moments(whole(item.batch).inputs, s.by_speaker) for item in loader]
+    order = torch.cat([plan.rows for _, plan in plans]).argsort()
+    every = {name: torch.cat([one[name] for one in found])[order] for name in found[0]}  # those that are read
+    names = [one.known_speaker for one in rows.utterances]
+    unknown = names.count(None)
+    if unknown:
+        say(f"{unknown} of {len(names)} utterances have no known speaker: they have the statistics of training alone")
+    return Speakers(names, every, s.speakers.shrink, draws)

@@ -94,7 +94,7 @@ class Training:
         try:
             for name, x in batch.inputs.items():
                 check_finite(f"input {name!r}", x.data[x.mask])
-            self.model(batch.inputs, self.spans, finite=True)
+            self.model(batch.inputs, self.spans, batch.speakers, finite=True)
             for name, value in terms.terms.items():
                 check_finite(self.mixture.losses[name].who, value)
         except SertkError as error:

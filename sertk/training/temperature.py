@@ -111,7 +111,7 @@ def _windows(training: Training, dev: Loader) -> Windows | None:
     for item in dev:
         batch, partners, epoch = item.to(device)
         ready = training.frontend(batch, epoch, partners, train=False)
-        views = training.model(ready.inputs, [training.decider.span])
+        views = training.model(ready.inputs, [training.decider.span], ready.speakers)
         view = training.decider.merged(views, ready, len(batch.ids))
         if item.batch.target is None:
             raise ValueError("a dev batch has labels")

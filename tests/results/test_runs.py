@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from sertk.core import SertkError
-from sertk.results.runs import check_one_hash, find, lacking, protocol_of, stated, trained_as
+from sertk.results.runs import check_one_hash, find, lacking, protocol_of, run_of, stated, trained_as, two_settings
 
 ABOUT = {"corpus": "c", "name": "p", "hash": "h", "part": "test", "stamp": "speaker-independent"}
 FIGURES = {"classes": ["a", "b"], "confusion": [[1, 0], [2, 3]], "utterances": 6}
 TRAINED = {"corpus": "c", "protocol": "p", "fold": "1", "hash": "h", "system": "s", "settings": "x", "seed": 0}
 
 
-def scored(folder: Path, trained: dict[str, Any] | None = None, **about: str) -> Path:
+def scored(folder: Path, trained: dict[str, Any] | None = None, **about: object) -> Path:
     """A run whose metrics.json says what it is; TRAINED but for `trained`."""
     folder.mkdir(parents=True)
     content = {"schema": 1, **FIGURES, "protocol": ABOUT | about, "trained": TRAINED | (trained or {})}
@@ -167,6 +167,52 @@ def test_two_hashes_of_one_protocol_are_refused() -> None:
 def test_a_protocol_is_stated_with_its_stamp_and_what_is_unknown() -> None:
     assert stated(ABOUT) == "c / p, speaker-independent, part test, hash `h`"
     assert stated({"stamp": "unaudited"}) == "? / ?, unaudited, part ?, hash `?`"
+
+
+def heard(low: int, high: int, how: str = "transductive", shrink: float = 10.0, without: int = 0) -> dict[str, Any]:
+    """What metrics.json says of the statistics of speakers."""
+    return {"how": how, "n": [low, high], "shrink": shrink, "without": without}
+
+
+def test_folds_that_know_the_speakers_are_stated_with_the_range_of_all(tmp_path: Path) -> None:
+    scored(tmp_path / "s/fold=1/seed=0", speakers=heard(7, 20, without=3))
+    scored(tmp_path / "s/fold=2/seed=0", {"fold": "2"}, speakers=heard(4, 12, without=2))
+    ((system, runs),) = find([tmp_path]).items()
+    assert protocol_of(system, runs)["speakers"] == heard(4, 20, without=5)
+    assert runs[0].metrics["protocol"]["speakers"] == heard(7, 20, without=3)
+    assert stated(protocol_of(system, runs)) == (
+        "c / p, speaker-independent, speaker-normalised (transductive, n = 4 to 20 utterances a speaker, shrunk with "
+        "k = 10, 5 utterances without a known speaker), part test, hash `h`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (heard(5, 5, how="disjoint"), r"\(disjoint, k = 10; transductive, k = 10\)"),
+        (heard(5, 5, shrink=2.5), r"\(transductive, k = 10; transductive, k = 2\.5\)"),
+        (None, r"\(none; transductive, k = 10\)"),
+    ],
+)
+def test_runs_of_one_system_know_the_speakers_in_one_way(tmp_path: Path, other: Any, says: str) -> None:  # noqa: ANN401
+    scored(tmp_path / "s/fold=1/seed=0", speakers=heard(5, 5))
+    scored(tmp_path / "s/fold=2/seed=0", {"fold": "2"}, **({"speakers": other} if other else {}))
+    ((system, runs),) = find([tmp_path]).items()
+    with pytest.raises(SertkError, match=f"mixes runs of different statistics of speakers {says}. Report them apart"):
+        protocol_of(system, runs)
+
+
+def test_a_stamp_of_speakers_that_is_none_is_refused(tmp_path: Path) -> None:
+    folder = scored(tmp_path / "s/fold=1/seed=0", speakers={**heard(5, 5), "n": "five"})
+    with pytest.raises(SertkError, match="speakers: n is 'five'; it must be a list of whole numbers"):
+        run_of(folder / "metrics.json")
+
+
+def test_it_is_said_where_systems_that_know_the_speakers_stand_beside_others() -> None:
+    known = ABOUT | {"speakers": heard(5, 5)}
+    (said,) = two_settings({"plain": ABOUT, "mine": known, "other": known})
+    assert said.startswith("**two settings stand side by side**: mine, other heard recordings of each speaker")
+    assert two_settings({"plain": ABOUT}) == two_settings({"mine": known, "other": known}) == []
 
 
 def test_a_file_in_the_place_of_a_run_is_refused_with_what_it_is(tmp_path: Path) -> None:

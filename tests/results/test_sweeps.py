@@ -639,3 +639,20 @@ def test_rows_are_tested_against_the_baseline_in_a_table_of_their_own(best: Path
     plain = (tmp_path / "plain/table.md").read_text()
     assert "minus that of" not in plain
     assert text.startswith(plain[: plain.index("\n\n- ")])  # the table itself is the same
+
+
+def test_rows_that_know_the_speakers_are_stated_apart_and_the_caption_says_so(best: Path, tmp_path: Path) -> None:
+    heard = system_of(tmp_path / "exp/p/heard")
+    for seed, folds in BEST.items():
+        for fold, decisions in zip(FOLDS, folds, strict=False):
+            own = {"how": "transductive", "n": [2, 3], "shrink": 10.0, "without": 0}
+            scored(run_of(heard, fold, seed), fold, seed, decisions, speakers=own)
+    swept = [
+        line(best, "probe", swept={"normalize": "dimension"}),
+        line(heard, "probe", swept={"normalize": "speaker"}),
+    ]
+    found = made(tmp_path / "out", sweep({"UA": Cell()}, {"probe": Row()}, grid={"normalize": ("x", "y")}), *swept)
+    stamp = "speaker-normalised (transductive, n = 2 to 3 utterances a speaker, shrunk with k = 10)"
+    assert f"- protocol of probe, normalize speaker: c / p, speaker-independent, {stamp}, part test" in found.text
+    assert "- protocol of probe, normalize dimension: c / p, speaker-independent, part test" in found.text
+    assert "- **two settings stand side by side**: probe, normalize speaker heard recordings" in found.text

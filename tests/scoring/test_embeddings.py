@@ -7,6 +7,7 @@ import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,8 +224,8 @@ def test_an_embedding_that_is_not_finite_costs_its_own_line(root: Path, monkeypa
     scorer = Scorer(BUNDLES / "mini-cnn", embeddings=True)
     forward = scorer._forward
 
-    def torn(ids: Sequence[str], inputs: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-        posterior, logits, embedding = forward(ids, inputs)
+    def torn(ids: Sequence[str], *given: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        posterior, logits, embedding = forward(ids, *given)
         embedding[list(ids).index("short"), 0] = torch.inf
         return posterior, logits, embedding
 

@@ -138,11 +138,13 @@ def test_of_a_batch_that_the_model_fails_on_only_the_guilty_row_is_lost(
     scorer = Scorer(BUNDLES / "schema-1" / "mini-cnn")
     forward = scorer._forward
 
-    def limited(ids: Sequence[str], inputs: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    def limited(
+        ids: Sequence[str], inputs: Sequence[Mapping[str, Tensor]], speakers: Sequence[str | None]
+    ) -> tuple[Tensor, Tensor]:
         longest = max(len(one["wave"]) for one in inputs)
         if longest > 16_000:  # the third is of 24,000 samples, no other of more than 14,000
             raise ValueError(f"{longest} samples are beyond the encoder's 16000")
-        return forward(ids, inputs)
+        return forward(ids, inputs, speakers)
 
     monkeypatch.setattr(scorer, "_forward", limited)
     found, failed = ids_of(scorer, chosen, tmp_path, batch)

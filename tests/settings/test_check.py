@@ -34,7 +34,7 @@ from sertk.settings.values import component_of, component_text, value_of
         ("alpha", "lerned", "alpha is 'lerned'. It must be a number or learned or null."),
         ("pilot", 0, "pilot is 0; it is at least 1, or null."),
         ("pilot", 2.5, "pilot is 2.5. It must be a whole number or null."),
-        ("normalize", "z", "normalize is 'z'. It must be dimension | scalar | none or a mapping of names"),
+        ("normalize", "z", "normalize is 'z'. It must be dimension | scalar | speaker | none or a mapping of names"),
         ("crop", {"lenght": 3}, "unknown setting 'crop.lenght'; did you mean 'length'?"),
         ("crop", {"hop": 3}, "crop needs length"),
         ("crop", {"length": 0}, "crop has length 0.0 s and hop None s. Both must be above 0, and 3600.0 s at most."),

@@ -281,7 +281,7 @@ def test_an_unknown_setting_in_a_bundle_is_refused(mine: Path) -> None:
 
 def test_a_wrong_value_in_a_bundle_is_refused_as_in_any_settings(mine: Path) -> None:
     edit(mine, "normalize", "z")
-    assert "normalize is 'z'. It must be dimension | scalar | none or a mapping" in refusal(mine)
+    assert "normalize is 'z'. It must be dimension | scalar | speaker | none or a mapping" in refusal(mine)
 
 
 def test_a_bundle_that_would_load_weights_from_elsewhere_is_refused(mine: Path) -> None:

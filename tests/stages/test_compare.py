@@ -26,10 +26,10 @@ def cli(*words: object) -> Result:
     return CliRunner().invoke(app, ["compare", *map(str, words)])
 
 
-def scored(system: Path, decisions: str, seed: str = "0", **about: str) -> Path:
+def scored(system: Path, decisions: str, seed: str = "0", **about: object) -> Path:
     """A system's score files of a seed, as `sertk score` writes them."""
     left = iter(decisions)
-    about = {"corpus": "c", "name": "p", "hash": "h", "part": "test", "stamp": "speaker-independent"} | about
+    about = {"corpus": "c", "name": "p", "hash": "h", "part": "test", "stamp": "speaker-independent", **about}
     trained = {"corpus": "c", "protocol": "p", "hash": about["hash"], "system": "s", "settings": system.name}
     for fold, utterances in FOLDS.items():
         run = system / f"fold={fold}" / f"seed={seed}"
@@ -318,3 +318,17 @@ def test_an_unknown_baseline_is_refused_and_unknown_speakers_leave_the_table(goo
     assert "--baseline 'por' is not one of the systems that are compared; did you mean 'poor'?" in said
     text = cli(good, poor).stdout
     assert "No intervals: 'u1' (fold 1, seed 0) has no speaker. Name the speakers in the manifest" in text
+
+
+def test_a_system_that_knows_the_speakers_is_compared_with_a_sentence(good: Path, tmp_path: Path) -> None:
+    own = {"how": "disjoint", "n": [3, 9], "shrink": 10.0, "without": 0}
+    heard = scored(tmp_path / "heard", POOR, speakers=own)
+    done = cli(good, heard)
+    assert done.exit_code == 0, done.output
+    stamp = "speaker-independent, speaker-normalised (disjoint, n = 3 to 9 utterances a speaker, shrunk with k = 10)"
+    assert f"- protocol of heard: c / p, {stamp}, part test, hash `h`" in done.stdout
+    assert f"- protocol of {good.name}: c / p, speaker-independent, part test, hash `h`" in done.stdout
+    assert "- **two settings stand side by side**: heard heard recordings" in done.stdout
+    alone = cli(heard, scored(tmp_path / "other", RIGHT, speakers=own))
+    assert "two settings" not in alone.stdout
+    assert f"- protocol: c / p, {stamp}" in alone.stdout

@@ -55,14 +55,14 @@ def sertk_metrics():
 
 
 def scored(
-    folder: Path, counts: list[list[int]], fold: str = "1", seed: int = 0, settings: str = "x", **about: str
+    folder: Path, counts: list[list[int]], fold: str = "1", seed: int = 0, settings: str = "x", **about: object
 ) -> Path:
     """A run of two classes as `sertk score` leaves it, in fold=F/seed=S below a folder."""
     return scored_in(folder / f"fold={fold}/seed={seed}", counts, fold, seed, settings, **about)
 
 
 def scored_in(
-    run: Path, counts: list[list[int]], fold: str = "1", seed: int = 0, settings: str = "x", **about: str
+    run: Path, counts: list[list[int]], fold: str = "1", seed: int = 0, settings: str = "x", **about: object
 ) -> Path:
     """The same in a folder of one's own choice; the probability of each decision is 0.6."""
     pairs = [
@@ -383,3 +383,17 @@ def test_a_report_refuses_two_states_of_the_folds_under_one_name(tmp_path: Path)
     with pytest.raises(SertkError, match=f"different folds of c / p .hash {'1' * 16} and {'2' * 16}"):
         report([tmp_path / "exp"])
     assert report([tmp_path / "exp" / "p" / "a"])
+
+
+def test_a_system_that_knows_the_speakers_is_stamped_in_all_that_is_written(tmp_path: Path) -> None:
+    own = {"how": "transductive", "n": [3, 9], "shrink": 10.0, "without": 1}
+    run = scored(tmp_path / "p/s", FOLDS["1"], speakers=own)
+    report([run], tex=tmp_path / "t.tex", csv=tmp_path / "t.csv", publish=tmp_path / "RESULTS.md")
+    said = (
+        "speaker-independent, speaker-normalised (transductive, n = 3 to 9 utterances a speaker, shrunk with k = 10, "
+        "1 utterances without a known speaker)"
+    )
+    for path in (tmp_path / "p/s/RESULTS.md", tmp_path / "p/s/report.html", tmp_path / "RESULTS.md"):
+        assert said in path.read_text()
+    for path in (tmp_path / "t.tex", tmp_path / "t.csv"):
+        assert "p / s (speaker-normalised)" in path.read_text()

@@ -91,11 +91,13 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr("sertk.scoring.scorer.WINDOW", 2)
     seen, forward = list[str](), Scorer._forward
 
-    def watched(self: Scorer, ids: Sequence[str], inputs: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    def watched(
+        self: Scorer, ids: Sequence[str], inputs: Sequence[Mapping[str, Tensor]], speakers: Sequence[str | None]
+    ) -> tuple[Tensor, Tensor]:
         if len(seen) >= 4:
             raise Killed
         seen.extend(sorted(ids))
-        return forward(self, ids, inputs)
+        return forward(self, ids, inputs, speakers)
 
     monkeypatch.setattr(Scorer, "_forward", watched)
     return seen

@@ -207,6 +207,13 @@ def test_a_temperature_that_is_given_is_that_of_dev_too(runs: dict[str, Path], d
     assert log[chosen - 1]["dev_loss"] == pytest.approx(float(loss), rel=1e-4)
 
 
+def test_dev_is_heard_with_the_statistics_of_its_speakers(data: Path, tmp_path: Path) -> None:
+    run = train(data, tmp_path / "run", normalize="speaker", **{"decision.temperature": "fitted"})
+    _, raw, label = dev(run, data)
+    expected = ((raw / decision_of(run)["temperature"]).softmax(1) * raw).sum(1).mean()  # see above
+    assert float(raw.gather(1, label[:, None]).mean()) == pytest.approx(float(expected), abs=1e-4)
+
+
 def test_a_model_without_a_mistake_on_dev_keeps_its_temperature_and_says_so(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
