@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sertk.core.files import read_json
 from sertk.results.columns import Cost
 from sertk.results.lines import SCORE
@@ -44,7 +46,8 @@ def _scoring(runs: Sequence[Run], every: int, source: str | None, batch: int | N
     audio = sum(float(run.scores.seconds.sum()) for run in runs) if whole else math.nan
     said = f"- scoring: {TIME.text(seconds)} s"
     if audio > 0:
-        said += f" for {audio:,.0f} s of audio, real-time factor {seconds / audio:.2g}"
+        factor = np.format_float_positional(seconds / audio, 2, unique=False, fractional=False, trim="-")
+        said += f" for {audio:,.0f} s of audio, real-time factor {factor}"
     if len(runs) < every:
         said += f", {len(runs)} of {every} runs"
     said += f", {SOURCES.get(source, source)}" if source else ""

@@ -155,6 +155,12 @@ def test_parameters_scoring_time_and_real_time_factor_are_told_where_they_are_kn
         "\n- scoring: 4.0 s for 400 s of audio, real-time factor 0.01, from stored features: not the time that a file"
     )
     assert f"{said} of yours takes; 7 utterances at once\n" in path.read_text()
+    for run in runs:  # 0.03 s for the same 400 s
+        write_json(run / "metrics.json", {**json.loads((run / "metrics.json").read_text()), "took": {"seconds": 0.015}})
+    assert "real-time factor 0.000075" in report([tmp_path])[0].read_text()
+    for run in runs:
+        took = {"seconds": 2.5, "from": "store", "batch": 7}
+        write_json(run / "metrics.json", {**json.loads((run / "metrics.json").read_text()), "took": took})
     content = json.loads((runs[0] / "metrics.json").read_text())
     write_json(runs[0] / "metrics.json", {**content, "failed": 1, "inputs": 7})  # its seconds are not known
     other = json.loads((runs[1] / "metrics.json").read_text())
