@@ -36,7 +36,7 @@ from sertk.results.markup import Block, blocks, left_out
 from sertk.results.measures import Measures
 from sertk.results.planes import DRAWN, KEEP, parts_of, planes
 from sertk.results.runs import Run
-from sertk.results.sections import Drawing, LeftOut, Parts, Section, write_sections
+from sertk.results.sections import Drawing, LeftOut, Section, Sections, write_sections
 from sertk.results.statistics import total_confusion
 from sertk.results.systems import System
 from sertk.results.tables import markdown
@@ -118,7 +118,7 @@ def write_page(
 
 
 @dataclass(frozen=True)
-class _Page(Parts):
+class _Page(Sections):
     """The sections of a page, see `write_page`."""
 
     system: System

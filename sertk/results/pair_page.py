@@ -17,7 +17,7 @@ from sertk.results.listen import MOST, Heard, differing, located, surest
 from sertk.results.markup import Block, blocks, left_out
 from sertk.results.measures import Measures
 from sertk.results.page import config_of, recalls, with_posterior
-from sertk.results.sections import LeftOut, Parts, Section, write_sections
+from sertk.results.sections import LeftOut, Section, Sections, write_sections
 from sertk.results.systems import System
 from sertk.results.tables import markdown
 from sertk.results.uncertainty import Compared
@@ -83,7 +83,7 @@ def write_pair_page(place: Path, it: Comparison, measures: Measures, data: Data 
 
 
 @dataclass(frozen=True)
-class _Page(Parts):
+class _Page(Sections):
     """The sections of a page, see `write_pair_page`."""
 
     it: Comparison
@@ -147,8 +147,9 @@ class _Page(Parts):
         if not (self._others and found):
             raise LeftOut("nothing can be drawn, see the figures above.")
         axis = f"{self.measures['ua'].title} minus that of {self.it.base.name}, points"
-        ends = "its 95 % interval; one that reaches over the dashed line does not tell the systems apart"
-        ends = f" with {ends}" if not found[0].estimate.why else ""
+        ends = " with its 95 % interval" if not found[0].estimate.why else ""
+        if ends and self.it.by == "speakers":  # intervals of clips are too narrow for a verdict
+            ends += "; one that reaches over the dashed line does not tell the systems apart"
         about = f"UA of each system minus that of {self.it.base.name}{ends}."
         svg = draw_differences(self._stem("compare-differences"), {one.name: one.estimate for one in found}, axis)
         drawing = self._drawing("compare-differences", about, svg)

@@ -255,7 +255,7 @@ def report_lines(system: System, measures: Measures) -> list[str]:
 
 
 def group_lines(system: System, measures: Measures) -> list[str]:
-    """Recall by class, UA by each of `GROUPED`, the spread over speakers; nothing if no speaker is known.
+    """Recall by class, UA by each of `GROUPED`, the spread over speakers; nothing where `units_of` says why.
 
     Args:
         system: The system.

@@ -568,6 +568,15 @@ def test_the_page_tells_the_difference_with_its_interval_and_the_verdict(pair: P
     assert "95 % by 24 speakers" in page.section("figures")
 
 
+def test_intervals_of_clips_give_no_verdict(pair: Path, tmp_path: Path) -> None:
+    caption = "one that reaches over the dashed line does not tell the systems apart"
+    assert caption in Page(pair / "compare.html").section("differences")
+    compare(pair.parent / "exp/p/base", pair.parent / f"exp/p/{HOSTILE}", "--by", "utterances", "--page", tmp_path)
+    section = Page(tmp_path / "compare.html").section("differences")
+    assert "95 % interval" in section
+    assert "apart" not in section
+
+
 def test_each_speaker_is_better_or_worse_by_the_other_system(pair: Path) -> None:
     section = Page(pair / "compare.html").section("speakers")
     assert "It is for 22 of them, worse for 1 and the same for 1." in section
