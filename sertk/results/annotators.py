@@ -22,7 +22,7 @@ LEAST = 5e-7
 """A smaller probability counts as this one: score lines round to 6 digits, and the logarithm of 0 is infinite."""
 
 
-class Fit(NamedTuple):
+class VoteFit(NamedTuple):
     """How a posterior fits the votes.
 
     Attributes:
@@ -53,7 +53,7 @@ class Agreement(NamedTuple):
     system: Tensor
 
 
-def fit(scores: Scores) -> Fit | None:
+def fit(scores: Scores) -> VoteFit | None:
     """How the posterior fits the votes; None where no utterance has any.
 
     Source of the cross-entropy: Peterson et al. 2019, Human uncertainty makes classification more robust, ICCV.
@@ -67,7 +67,7 @@ def fit(scores: Scores) -> Fit | None:
     size = centred[0].norm(dim=0) * centred[1].norm(dim=0)
     known = size > 1e-9  # a class with the same share everywhere has no correlation
     correlation = ((centred[0] * centred[1]).sum(0)[known] / size[known]).mean()  # of none it is NaN
-    return Fit(len(votes), float(cross), float(torch.special.entr(share).sum(1).mean()), float(correlation))
+    return VoteFit(len(votes), float(cross), float(torch.special.entr(share).sum(1).mean()), float(correlation))
 
 
 def agreement(scores: Scores) -> Agreement | None:
@@ -76,7 +76,8 @@ def agreement(scores: Scores) -> Agreement | None:
     Utterances count that have at least `FEWEST` votes for the classes, all whole numbers. Each of their votes is left
     out once. If the most frequent classes of the others tie, each of the t classes gets 1/t of a count.
 
-    Source of leaving one annotator out: Steidl et al. 2005, "Of all things the measure is man", ICASSP, I-317.
+    Source of comparing one labeller with the others: Steidl et al. 2005, "Of all things the measure is man", ICASSP,
+    I-317, who measure it by an entropy and not by counts.
     """
     if scores.votes is None:
         return None
@@ -123,7 +124,7 @@ def _table(name: str, found: Sequence[Agreement], measures: Measures) -> list[st
     return [*markdown(head, body), "", said]
 
 
-def _fit_lines(fits: Sequence[Fit]) -> list[str]:
+def _fit_lines(fits: Sequence[VoteFit]) -> list[str]:
     if not fits:
         return []
     cross, correlation = (statistics.fmean(getattr(one, word) for one in fits) for word in ("cross", "correlation"))

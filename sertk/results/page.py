@@ -36,11 +36,11 @@ from sertk.results.markup import Block, blocks, left_out
 from sertk.results.measures import Measures
 from sertk.results.planes import DRAWN, KEEP, parts_of, planes
 from sertk.results.runs import Run
-from sertk.results.sections import Drawing, LeftOut, Parts, Section, write_sections
+from sertk.results.sections import Drawing, LeftOut, Section, Sections, write_sections
 from sertk.results.statistics import total_confusion
 from sertk.results.systems import System
 from sertk.results.tables import markdown
-from sertk.results.units import units_of
+from sertk.results.units import By, units_of
 from sertk.settings.merge import read
 from sertk.settings.plain import changed, dev_metric
 from sertk.settings.values import setting_text
@@ -64,7 +64,7 @@ class Texts:
         table: The figures of the runs, and sentences on what they lack.
         legend: What the figures are.
         intervals: Their intervals.
-        groups: Figures by group; none if no speaker is known.
+        groups: Figures by group, and the spread over speakers; nothing where `units_of` says why.
         facts: Protocol, command, versions.
         people: Agreement with annotators; nothing where there are no votes.
     """
@@ -118,7 +118,7 @@ def write_page(
 
 
 @dataclass(frozen=True)
-class _Page(Parts):
+class _Page(Sections):
     """The sections of a page, see `write_page`."""
 
     system: System
@@ -172,13 +172,8 @@ class _Page(Parts):
         return Section(anchor, title, confusion={"classes": classes, "rows": rows})
 
     def _recall(self, anchor: str, title: str) -> Section:
-        try:
-            groups, lacking = by_class(self.system), list[Block]()
-        except SertkError as error:
-            groups, lacking = without_speakers(self.system), left_out(f"the intervals. {error}")
-        lacking = lacking or few(groups)
-        about = f"Recall of each class{'' if lacking else ' with its 95 % interval'}; in brackets its utterances."
-        svg = draw_groups(self._stem("recall"), groups, "recall, percent")
+        groups, lacking, about = recalls([self.system])
+        svg = draw_groups(self._stem("recall"), groups[self.system.name], "recall, percent")
         return Section(anchor, title, lacking, [self._drawing("recall", about, svg)])
 
     def _speakers(self, anchor: str, title: str) -> Section:
@@ -192,9 +187,14 @@ class _Page(Parts):
         return Section(anchor, title, said, [self._drawing("speakers", about, svg)])
 
     def _groups(self, anchor: str, title: str) -> Section:
-        if not self.texts.groups:
-            raise LeftOut("no speaker is known, see the figures above.")
-        return Section(anchor, title, blocks([line for line in self.texts.groups if line.startswith("|")]))
+        try:
+            units_of([self.system])
+        except SertkError as error:
+            raise LeftOut(error) from None
+        table = [line for line in self.texts.groups if line.startswith("|")]
+        if not table:
+            raise LeftOut("all utterances are of one class, gender, session, intensity and duration.")
+        return Section(anchor, title, blocks(table))
 
     def _duration(self, anchor: str, title: str) -> Section:
         try:
@@ -207,11 +207,9 @@ class _Page(Parts):
             raise LeftOut(what)
         svg = draw_groups(self._stem("duration"), groups, self._ua_axis)
         about = "UA by duration, in quarters; in brackets the utterances."
-        return Section(anchor, title, few(groups), [self._drawing("duration", about, svg)])
+        return Section(anchor, title, _few(groups), [self._drawing("duration", about, svg)])
 
     def _calibration(self, anchor: str, title: str) -> Section:
-        if not any(len(one.ids) for one in self._read):
-            raise LeftOut("there is no utterance.")
         by_seed: dict[str, list[Scores]] = {}
         for run, scores in zip(self.system.runs, self._read, strict=True):
             by_seed.setdefault(run.seed, []).append(scores)
@@ -352,14 +350,25 @@ def with_posterior(run: Run) -> Scores:
     return replace(run.scores, prediction=Prediction(posterior, posterior[:, :0]))
 
 
-def without_speakers(system: System) -> list[Group]:
+def recalls(systems: Sequence[System], by: By = "speakers") -> tuple[dict[str, list[Group]], list[Block], str]:
+    """The recall of each class by system, why intervals are left out if some are, and the caption of the figure."""
+    try:
+        groups = {one.name: by_class(one, by) for one in systems}
+        lacking = _few(next(iter(groups.values())))
+    except SertkError as error:
+        groups, lacking = {one.name: _alone(one) for one in systems}, left_out(f"the intervals. {error}")
+    about = f"Recall of each class{'' if lacking else ' with its 95 % interval'}; in brackets its utterances."
+    return groups, lacking, about
+
+
+def _alone(system: System) -> list[Group]:
     """The recall of each class that occurs, without intervals."""
-    counts = total_confusion(system.runs)
-    found = zip(system.runs[0].metrics["classes"], counts.sum(1).tolist(), counts.diagonal().tolist(), strict=True)
-    seeds = len(system.by_seed)
+    counts, once = total_confusion(system.runs), {run.fold: run for run in system.runs}  # seeds may lack folds
+    sizes = total_confusion(list(once.values())).sum(1).tolist()
+    recall = (counts.diagonal() / counts.sum(1)).tolist()
     return [
-        Group(name, size // seeds, Estimate(right / size, 0, 0, "speakers", 0, why="no speaker is known"))
-        for name, size, right in found
+        Group(name, size, Estimate(right, 0, 0, "speakers", 0, why="see the sentence on the intervals"))
+        for name, size, right in zip(system.runs[0].metrics["classes"], sizes, recall, strict=True)
         if size
     ]
 
@@ -389,7 +398,7 @@ def _never_decided(scores: Scores, counts: Tensor) -> list[str]:
     ]
 
 
-def few(groups: Sequence[Group]) -> list[Block]:
+def _few(groups: Sequence[Group]) -> list[Block]:
     """Why groups have no interval, if some have none."""
     lacking = {one.estimate.why: one.name for one in groups if one.estimate.why}
     return [block for why, name in lacking.items() for block in left_out(f"the interval of {name}: {why}.")]

@@ -11,13 +11,13 @@ from sertk.core import Scores, SertkError
 from sertk.core.files import write_text
 from sertk.corpus.prepared import Data
 from sertk.results.figures import draw_beside, draw_differences, draw_groups, draw_pair
-from sertk.results.groups import Group, by_class
+from sertk.results.groups import Group
 from sertk.results.intervals import by_speaker
 from sertk.results.listen import MOST, Heard, differing, located, surest
 from sertk.results.markup import Block, blocks, left_out
 from sertk.results.measures import Measures
-from sertk.results.page import config_of, few, with_posterior, without_speakers
-from sertk.results.sections import LeftOut, Parts, Section, write_sections
+from sertk.results.page import config_of, recalls, with_posterior
+from sertk.results.sections import LeftOut, Section, Sections, write_sections
 from sertk.results.systems import System
 from sertk.results.tables import markdown
 from sertk.results.uncertainty import Compared
@@ -83,7 +83,7 @@ def write_pair_page(place: Path, it: Comparison, measures: Measures, data: Data 
 
 
 @dataclass(frozen=True)
-class _Page(Parts):
+class _Page(Sections):
     """The sections of a page, see `write_pair_page`."""
 
     it: Comparison
@@ -147,8 +147,9 @@ class _Page(Parts):
         if not (self._others and found):
             raise LeftOut("nothing can be drawn, see the figures above.")
         axis = f"{self.measures['ua'].title} minus that of {self.it.base.name}, points"
-        ends = "its 95 % interval; one that reaches over the dashed line does not tell the systems apart"
-        ends = f" with {ends}" if not found[0].estimate.why else ""
+        ends = " with its 95 % interval" if not found[0].estimate.why else ""
+        if ends and self.it.by == "speakers":  # intervals of clips are too narrow for a verdict
+            ends += "; one that reaches over the dashed line does not tell the systems apart"
         about = f"UA of each system minus that of {self.it.base.name}{ends}."
         svg = draw_differences(self._stem("compare-differences"), {one.name: one.estimate for one in found}, axis)
         drawing = self._drawing("compare-differences", about, svg)
@@ -174,13 +175,7 @@ class _Page(Parts):
         return Section(anchor, title, blocks(self._more), made)
 
     def _recall(self, anchor: str, title: str) -> Section:
-        try:
-            groups, lacking = {one.name: by_class(one, self.it.by) for one in self._drawn}, list[Block]()
-        except SertkError as error:
-            groups = {one.name: without_speakers(one) for one in self._drawn}
-            lacking = left_out(f"the intervals. {error}")
-        lacking = lacking or few(next(iter(groups.values())))
-        about = f"Recall of each class{'' if lacking else ' with its 95 % interval'}; in brackets its utterances."
+        groups, lacking, about = recalls(self._drawn, self.it.by)
         svg = draw_beside(self._stem("compare-recall"), groups, "recall, percent")
         said = [*blocks(self._more), *lacking]
         return Section(anchor, title, said, [self._drawing("compare-recall", about, svg)])

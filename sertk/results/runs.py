@@ -101,13 +101,15 @@ class Run:
         """Its score lines.
 
         Raises:
-            SertkError: If there are no scores, or not as many as its metrics.json counts.
+            SertkError: If there are no scores, none has a label, or they are not as many as its metrics.json counts.
             InputError: If a score line lacks something or an id comes twice.
         """
         path = self.folder / self.lines
         found = read_scores(path, self.metrics["classes"])
         if found.confusion.tolist() != self.metrics["confusion"]:
             raise SertkError(f"{path} has other decisions than the metrics beside it count. {SCORE}")
+        if not found.ids:
+            raise SertkError(f"{path} has no utterance whose label is a class, so nothing can be measured. {SCORE}")
         return found
 
     @property

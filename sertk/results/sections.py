@@ -60,7 +60,7 @@ class LeftOut(Exception):  # noqa: N818 - it is no error
 
 
 @dataclass(frozen=True)
-class Parts:
+class Sections:
     """What the sections of every page need.
 
     Attributes:

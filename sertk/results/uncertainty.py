@@ -255,7 +255,7 @@ def report_lines(system: System, measures: Measures) -> list[str]:
 
 
 def group_lines(system: System, measures: Measures) -> list[str]:
-    """Recall by class, UA by each of `GROUPED`, the spread over speakers; nothing if no speaker is known.
+    """Recall by class, UA by each of `GROUPED`, the spread over speakers; nothing where `units_of` says why.
 
     Args:
         system: The system.
@@ -280,14 +280,14 @@ def group_lines(system: System, measures: Measures) -> list[str]:
         for one in own
         if len(own) > 1
     ]
-    table = markdown(["recall of a class, UA of a group", "n", "percent", PERCENT, "speakers"], body)
-    far = spread(units)
+    head = ["recall of a class, UA of a group", "n", "percent", PERCENT, "speakers"]
+    table, far = markdown(head, body) if body else [], spread(units)
     if far is None:
         return table
     said = (
         f"The speakers' UA have a standard deviation of {figure(ua, far.seen)}; without what chance adds, as each has"
     )
-    return [*table, "", f"{said} few clips, it is {figure(ua, far.own)}."]
+    return apart_by_blanks([table, [f"{said} few clips, it is {figure(ua, far.own)}."]])
 
 
 def ends_of(system: System, measure: Measure) -> str:

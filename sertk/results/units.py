@@ -108,7 +108,7 @@ def _speakers(runs: Sequence[Run], where: Where | None) -> tuple[Array, Array, l
         if None in names and bool((unknown := codes == names.index(None)).any()):
             raise SertkError(
                 f"{scores.ids[int(unknown.nonzero()[0])]!r} (fold {run.fold}, seed {run.seed}) has no speaker. "
-                f"Name the speakers in the manifest, prepare again and score again: {SCORE}"
+                f"Name the speakers in the manifest, and prepare again. {SCORE}"
             )
         rows = torch.tensor([place.setdefault(str(name), len(place)) for name in names], dtype=torch.int64)[codes]
         found.append((rows * classes + scores.target.hard) * classes + scores.decision)

@@ -29,7 +29,7 @@ CLOSE = 1e-6
 
 
 @dataclass(frozen=True)
-class Windows:
+class DevWindows:
     """What a decision sees of U utterances, and their labels.
 
     Attributes:
@@ -102,7 +102,7 @@ def least(nll: Callable[[float], float]) -> float | None:
 
 
 @torch.no_grad()
-def _windows(training: Training, dev: Loader) -> Windows | None:
+def _windows(training: Training, dev: Loader) -> DevWindows | None:
     """What the decision sees of dev; None on a rank without an utterance."""
     training.model.eval()
     device = next(training.model.parameters()).device
@@ -123,4 +123,4 @@ def _windows(training: Training, dev: Loader) -> Windows | None:
     if not ids:
         return None
     merged = of_logits(torch.cat(logits), torch.cat(owner), output)
-    return Windows(merged, ids, torch.cat(label), training.decider, training.seed)
+    return DevWindows(merged, ids, torch.cat(label), training.decider, training.seed)

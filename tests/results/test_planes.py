@@ -23,7 +23,8 @@ def scored(folder: Path, name: str, labels: Sequence[str], bundle: str = "b") ->
     """Score lines u0, u1, ... with embeddings (n, number of the label, 1, 2)."""
     lines = []
     for number, label in enumerate(labels):
-        line = {"id": f"u{number}", "label": label, "decision": "joy", "posterior": [1, 0, 0], "logits": [1, 0, 0]}
+        line = {"id": f"u{number}", "label": label, "speaker": None, "decision": "joy", "posterior": [1, 0, 0]}
+        line |= {"logits": [1, 0, 0]}
         place = CLASSES.index(label) if label in CLASSES else 9
         lines.append((json_bytes(line, ""), struct.pack("<4f", number, place, 1, 2)))
     path = folder / name

@@ -361,7 +361,7 @@ def test_what_is_not_known_is_told_and_not_passed_over(tmp_path: Path) -> None:
     assert "Left out: the intervals. &#39;0.0&#39;" in said["recall"]
     assert "<svg" in said["recall"]
     assert "Left out: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["speakers"]
-    assert "Left out: no speaker is known" in said["groups"]
+    assert "Left out: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["groups"]
     assert "has no speaker" in said["duration"]
     assert "Left out: no run has a log.jsonl" in said["training"]
     assert (
@@ -390,6 +390,30 @@ def test_few_speakers_a_missing_file_and_a_log_without_dev_are_told(tmp_path: Pa
     assert "No sound: its file is not where it was prepared." in page.section("listen")  # 23.5
     assert "Left out: a dev score" in page.section("training")
     assert "ledger.jsonl of the corpus has none" in page.section("provenance")
+
+
+def test_of_a_run_that_lacks_the_utterances_are_counted_once_and_the_reason_is_told(tmp_path: Path) -> None:
+    for fold, seed in ((0, 0), (0, 1), (1, 0)):
+        run(tmp_path / "s", fold, seed, clips(fold, seed))
+    (path,) = report([tmp_path / "s"])
+    page = Page(path.with_name("report.html"))
+    assert ">joy (48)<" in page.section("recall")  # 2 clips of each of 24 speakers, though seed 1 has half of them
+    assert "lacks 1 runs, the first fold 1, seed 1" in page.section("groups")
+
+
+def test_one_class_of_one_speaker_has_no_groups_and_no_empty_table(tmp_path: Path) -> None:
+    run(tmp_path / "s", 0, 0, [{**one, "seconds": 2.0} for one in clips(0, 0)[:1]])
+    (path,) = report([tmp_path / "s"])
+    page = Page(path.with_name("report.html"))
+    assert "Left out: all utterances are of one class, gender, session, intensity and duration." in page.text
+    assert "<table" not in page.section("groups")
+    assert "UA of a group" not in path.read_text()
+
+
+def test_scores_without_a_label_are_refused(tmp_path: Path) -> None:
+    run(tmp_path / "s", 0, 0, [{**one, "label": None} for one in clips(0, 0)])
+    with pytest.raises(SertkError, match="has no utterance whose label is a class"):
+        report([tmp_path / "s"])
 
 
 def test_another_corpus_is_refused(tmp_path: Path) -> None:
@@ -544,6 +568,15 @@ def test_the_page_tells_the_difference_with_its_interval_and_the_verdict(pair: P
     assert "95 % by 24 speakers" in page.section("figures")
 
 
+def test_intervals_of_clips_give_no_verdict(pair: Path, tmp_path: Path) -> None:
+    caption = "one that reaches over the dashed line does not tell the systems apart"
+    assert caption in Page(pair / "compare.html").section("differences")
+    compare(pair.parent / "exp/p/base", pair.parent / f"exp/p/{HOSTILE}", "--by", "utterances", "--page", tmp_path)
+    section = Page(tmp_path / "compare.html").section("differences")
+    assert "95 % interval" in section
+    assert "apart" not in section
+
+
 def test_each_speaker_is_better_or_worse_by_the_other_system(pair: Path) -> None:
     section = Page(pair / "compare.html").section("speakers")
     assert "It is for 22 of them, worse for 1 and the same for 1." in section
@@ -667,6 +700,7 @@ def check_look(found: Mapping[str, object], width: int, *, dark: bool) -> None:
     assert found["scroll"] <= width
     assert found["errors"] == []
     assert found["wide"] == []  # what sticks out without a box that scrolls
+    assert found["cut"] == []  # a verdict is read without scrolling
     assert found["seconds"] == 0.5  # the first of them has found its file
     light = sum(map(int, re.findall(r"\d+", str(found["ground"]))[:3])) > 382
     assert light is not dark
@@ -683,10 +717,12 @@ addEventListener("load", () => {
   const cells = seen();
   const wide = [...document.querySelectorAll("main *")].filter(one => !one.closest(".scroll") && !one.closest("svg")
     && one.getBoundingClientRect().right > innerWidth + 0.5).map(one => one.outerHTML.slice(0, 80));
+  const cut = [...document.querySelectorAll("td")].filter(one => one.textContent.includes(" speakers: ")
+    && one.getBoundingClientRect().right > innerWidth).map(one => one.textContent);
   document.getElementById("as-counts")?.click();
   const player = document.querySelector("audio");
   parent.postMessage(JSON.stringify({seconds: player.duration, inner: innerWidth,
-    scroll: root.scrollWidth, errors, cells, wide, chosen: seen(),
+    scroll: root.scrollWidth, errors, cells, wide, cut, chosen: seen(),
     players: document.querySelectorAll("audio[src]").length, ground: style(document.body).backgroundColor,
     ink: style(document.querySelector("svg text")).fill, text: style(document.body).color}), "*");
 });

@@ -22,7 +22,7 @@ from sertk.stages.score import score
 from sertk.training import record, temperature
 from sertk.training.assemble import rehearse
 from sertk.training.history import History
-from sertk.training.temperature import Windows, least
+from sertk.training.temperature import DevWindows, least
 
 CLASSES = 3
 QUICK = {
@@ -38,10 +38,10 @@ QUICK = {
 
 def windows(
     logits: Sequence[Sequence[float]], owner: list[int], label: list[int], decision: Decision = mean
-) -> Windows:
+) -> DevWindows:
     view = of_logits(torch.tensor(logits, dtype=torch.float64), torch.tensor(owner), "softmax")
     ids = [f"u{number}" for number in range(len(label))]
-    return Windows(view, ids, torch.tensor(label), Decider(WHOLE, decision), 7)
+    return DevWindows(view, ids, torch.tensor(label), Decider(WHOLE, decision), 7)
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------
