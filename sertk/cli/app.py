@@ -67,7 +67,7 @@ def options(
 @app.command(epilog="Example: sertk prepare emodb --root EMODB_FOLDER --out data/emodb")
 def prepare(
     corpus: Annotated[
-        str | None, typer.Argument(help="Corpus, NAME[:SETTING=VALUE,...]; --list shows the names.")
+        str | None, typer.Argument(help="Corpus, NAME[:SETTING=VALUE,...] or FILE.yaml; --list shows the names.")
     ] = None,
     root: Annotated[
         Path | None,
