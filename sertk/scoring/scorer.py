@@ -282,6 +282,14 @@ class Scorer:
         self, utterances: Sequence[Utterance], sounds: Sounds, root: Path, batch: int, failed: list[Record]
     ) -> Iterator[Record]:
         """A stretch of utterances, batched by length, given back in their order; see `lines`."""
+        scores = self.scored(utterances, sounds, root, batch, failed)
+        scored = (one for one in utterances if one.id in scores)
+        yield from _each({one.id: partial(self._line, one, *scores[one.id]) for one in scored}, failed).values()
+
+    def scored(
+        self, utterances: Sequence[Utterance], sounds: Sounds, root: Path, batch: int, failed: list[Record]
+    ) -> dict[str, tuple[float, Scored]]:
+        """The seconds of each utterance of a stretch and what it came to, by id; see `lines`."""
         ready = _each({one.id: partial(self._read, one, sounds) for one in utterances}, failed)
         whole = {name: read.inputs for name, read in ready.items() if read.inputs is not None}
         ids = sorted(whole, key=lambda i: ready[i].size)
@@ -292,10 +300,7 @@ class Scorer:
                 scores |= self._scores(part, failed)
         rest = [one for one in utterances if one.id in ready and one.id not in whole]
         scores |= _each({one.id: partial(self._recording, one, root, batch) for one in rest}, failed)
-        scored = (one for one in utterances if one.id in scores)
-        yield from _each(
-            {one.id: partial(self._line, one, ready[one.id].seconds, scores[one.id]) for one in scored}, failed
-        ).values()
+        return {name: (ready[name].seconds, one) for name, one in scores.items()}
 
     def _read(self, one: Utterance, sounds: Sounds) -> Read:
         """An utterance. Its features are read when they are needed: those of a whole window may fill the memory."""

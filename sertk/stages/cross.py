@@ -13,7 +13,7 @@ from sertk.core import SertkError, UsageError, Utterance, nearest
 from sertk.core.files import Document, Record, json_bytes, part_of, writing
 from sertk.corpus import ledger
 from sertk.corpus.prepared import Data
-from sertk.modeling import bundle
+from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
 from sertk.results.figures import draw_matrix
 from sertk.results.lines import read_scores
@@ -22,9 +22,9 @@ from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, sco
 from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
+from sertk.scoring.ensemble import scorer_of
 from sertk.scoring.inputs import of_corpus
 from sertk.scoring.outputs import check_folder, write_folder
-from sertk.scoring.scorer import Scorer
 from sertk.scoring.shared import Fit, LabelMap
 from sertk.scoring.system import is_system
 from sertk.training import distributed
@@ -135,7 +135,7 @@ def _system(folder: Path, plugins: Plugins) -> _System:
     found = sorted(folder.glob("fold=*/seed=*/model")) if is_system(folder) else [folder]
     if not found:
         raise SertkError(f"no run in {folder} has a bundle (fold=F/seed=N/model). Train one first.")
-    bundles = [bundle.opened(one, plugins) for one in found]
+    bundles = [ensemble.opened(one, plugins) for one in found]
     told: Document = trained_as(bundles[0].about)
     if is_system(folder):
         return _System(f"{folder.resolve().name} ({told['corpus']}, {len(bundles)} bundles)", bundles)
@@ -241,7 +241,7 @@ def _score(
     failed: list[Record],
 ) -> int:
     """Writes the score lines of utterances in the shared classes; gives how many their logits decided."""
-    scorer = Scorer(opened.folder, how.device, how.plugins)
+    scorer = scorer_of(opened, how.device, how.plugins)
     windows = [chosen[first : first + scoring.WINDOW] for first in range(0, len(chosen), scoring.WINDOW)]
     sounds = scorer.sounds(windows, data.root, how.workers if len(windows) > 1 else 0)
     steps = track(zip(windows, sounds, strict=True), len(windows), f"windows of {data.corpus}")
