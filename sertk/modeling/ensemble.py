@@ -178,11 +178,11 @@ def _protocol(each: Sequence[Document]) -> dict[str, object]:
 def _training(members: Sequence[Opened], weights: Sequence[float]) -> dict[str, object]:
     """What stands for the training of an ensemble: what any member has learned from, an ensemble has."""
     each: list[Document] = [one.about.get("training") or {} for one in members]
-    systems = dict.fromkeys(str(one.get("system")) for one in each)
+    systems = dict.fromkeys(str(one["system"]) for one in each if one.get("system"))  # an older bundle does not say
     seeds = {one.get("seed") for one in each}
     parts = [[one.get("settings") for one in each], [round(weight, 6) for weight in weights]]
     return {
-        "system": f"ensemble of {' and '.join(systems)}",
+        "system": f"ensemble of {' and '.join(systems) or 'bundles'}",
         "settings": digest(parts),
         "seed": seeds.pop() if len(seeds) == 1 else None,
         "seen": sorted(set().union(*(bundle.seen(one.about) for one in members))),
