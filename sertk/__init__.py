@@ -25,9 +25,6 @@ def load(bundle: str | Path, device: str = "cpu", plugins: Sequence[str | Path] 
         >>> sertk.load("model/")("a.wav")  # doctest: +SKIP
         {'anger': 0.91, 'happiness': 0.05, 'neutral': 0.03, 'sadness': 0.01}
     """
-    from sertk.modeling.ensemble import opened
-    from sertk.plugins import Plugins
-    from sertk.scoring.ensemble import scorer_of  # here, so that `sertk --help` does not pay for torch
+    from sertk.scoring import ensemble  # here, so that `sertk --help` does not pay for torch
 
-    registry = Plugins(files=plugins)
-    return scorer_of(opened(Path(bundle), registry), device, registry)
+    return ensemble.load(bundle, device, plugins)

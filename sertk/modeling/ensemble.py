@@ -83,6 +83,11 @@ def members_of(found: Opened) -> Sequence[Opened]:
     return found.members if isinstance(found, Ensemble) else [found]
 
 
+def computed_by(found: Opened, plugins: Plugins) -> dict[str, str]:
+    """Who offers each component of a bundle or an ensemble, see `bundle.computed_by`."""
+    return {word: who for one in members_of(found) for word, who in bundle.computed_by(one, plugins).items()}
+
+
 def identity(folder: Path) -> str:
     """Digest of what a bundle or an ensemble is, see `bundle.identity`."""
     if is_ensemble(folder):
@@ -177,13 +182,15 @@ def _protocol(each: Sequence[Document]) -> dict[str, object]:
 
 def _training(members: Sequence[Opened], weights: Sequence[float]) -> dict[str, object]:
     """What stands for the training of an ensemble: what any member has learned from, an ensemble has."""
-    each: list[Document] = [one.about.get("training") or {} for one in members]
-    systems = dict.fromkeys(str(one["system"]) for one in each if one.get("system"))  # an older bundle does not say
-    seeds = {one.get("seed") for one in each}
-    parts = [[one.get("settings") for one in each], [round(weight, 6) for weight in weights]]
+    systems, settings, seeds = list[str](), list[str | None](), set[int | None]()
+    for one in members:
+        own: Document = one.about.get("training") or {}
+        systems += [own["system"]] if own.get("system") else []  # an older bundle does not say
+        settings.append(own.get("settings"))
+        seeds.add(own.get("seed"))
     return {
-        "system": f"ensemble of {' and '.join(systems) or 'bundles'}",
-        "settings": digest(parts),
+        "system": f"ensemble of {' and '.join(dict.fromkeys(systems)) or 'bundles'}",
+        "settings": digest([settings, [round(weight, 6) for weight in weights]]),
         "seed": seeds.pop() if len(seeds) == 1 else None,
         "seen": sorted(set().union(*(bundle.seen(one.about) for one in members))),
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 from sertk.core import Utterance
 from sertk.core.files import Record
 from sertk.modeling.bundle import Opened
-from sertk.modeling.ensemble import Ensemble, members_of
+from sertk.modeling.ensemble import Ensemble, members_of, opened
 from sertk.plugins import Plugins
 from sertk.scoring.over_time import Window
 from sertk.scoring.scorer import Scored, Scorer, Sounds
@@ -38,6 +38,12 @@ def scorer_of(
         for one, kept in zip(members_of(found), own, strict=True)
     ]
     return Together(each, found.weights) if isinstance(found, Ensemble) else each[0]
+
+
+def load(folder: str | Path, device: str, files: Sequence[str | Path]) -> Scorer:
+    """The scorer of a folder, a bundle or an ensemble, see `sertk.load`."""
+    plugins = Plugins(files=files)
+    return scorer_of(opened(Path(folder), plugins), device, plugins)
 
 
 def find_stored(shelf: Shelf, found: Opened, utterances: Sequence[Utterance]) -> tuple[list[Stored] | None, str]:
