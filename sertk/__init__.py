@@ -17,7 +17,7 @@ def load(bundle: str | Path, device: str = "cpu", plugins: Sequence[str | Path] 
     """Loads a model bundle; call the result with an audio file to get its posterior.
 
     Args:
-        bundle: The `model` folder of a run.
+        bundle: The `model` folder of a run, or an ensemble.
         device: cpu, cuda, cuda:N.
         plugins: The plugin files that the bundle was trained with, where there are any; they are run.
 
@@ -25,7 +25,6 @@ def load(bundle: str | Path, device: str = "cpu", plugins: Sequence[str | Path] 
         >>> sertk.load("model/")("a.wav")  # doctest: +SKIP
         {'anger': 0.91, 'happiness': 0.05, 'neutral': 0.03, 'sadness': 0.01}
     """
-    from sertk.plugins import Plugins
-    from sertk.scoring.scorer import Scorer  # here, so that `sertk --help` does not pay for torch
+    from sertk.scoring import ensemble  # here, so that `sertk --help` does not pay for torch
 
-    return Scorer(Path(bundle), device, Plugins(files=plugins))
+    return ensemble.load(bundle, device, plugins)

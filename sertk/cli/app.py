@@ -67,7 +67,7 @@ def options(
 @app.command(epilog="Example: sertk prepare emodb --root EMODB_FOLDER --out data/emodb")
 def prepare(
     corpus: Annotated[
-        str | None, typer.Argument(help="Corpus, NAME[:SETTING=VALUE,...]; --list shows the names.")
+        str | None, typer.Argument(help="Corpus, NAME[:SETTING=VALUE,...] or FILE.yaml; --list shows the names.")
     ] = None,
     root: Annotated[
         Path | None,
@@ -501,6 +501,27 @@ def enrolment(
         files=plugin,
     )
     raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
+@app.command(epilog="Example: sertk ensemble exp/a/fold=1/seed=0/model exp/b/fold=1/seed=0/model --out both")
+def ensemble(
+    bundles: Annotated[
+        list[Path], typer.Argument(help="The model/ that train wrote; or folders of runs, fold=F/seed=N.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder of the ensemble.")],
+    weights: Annotated[
+        Literal["equal", "dev"],
+        typer.Option(
+            help="dev: those with the highest likelihood on dev, of bundles of one fold whose dev was scored (score "
+            "--part dev)."
+        ),
+    ] = "equal",
+    plugin: PluginFiles = [],  # noqa: B006
+) -> None:
+    """Put bundles into one folder that is scored as a bundle is: the weighted mean of their posteriors."""
+    from sertk.stages.ensemble import make
+
+    make(bundles, out, weights=weights, files=plugin)
 
 
 @app.command(epilog="Example: sertk cross exp/mine/model --data data/emodb --data data/tess --out cross/")

@@ -45,13 +45,18 @@ def plugins(kind: str | None, name: str | None, files: Sequence[Path] = ()) -> N
 
 def corpora(files: Sequence[Path] = ()) -> None:
     """Every corpus with its protocols."""
+    from sertk.core import Corpus
+    from sertk.corpus.readers import named, reader
     from sertk.plugins import Plugins
 
     registry, table = Plugins(files=files), _table("corpus", "protocol", "about")
-    for name in registry.names("corpus"):
-        corpus = registry.factory("corpus", name)
-        table.add_row(name, "", Text(corpus.about))  # type: ignore[attr-defined]
-        for word, protocol in corpus.protocols.items():  # type: ignore[attr-defined]
+    for name in sorted([*registry.names("corpus"), *named()]):
+        # of a reader the class: it may need settings
+        corpus: type[Corpus] | Corpus = (
+            reader(registry, name) if name in named() else registry.factory("corpus", name)  # type: ignore[assignment]
+        )
+        table.add_row(name, "", Text(corpus.about))
+        for word, protocol in corpus.protocols.items():
             table.add_row("", word, Text(protocol.about))
     Console().print(table)
 

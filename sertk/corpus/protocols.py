@@ -305,7 +305,24 @@ def from_file(path: Path) -> Protocol:
         UsageError: On an unknown field or rule, or a value of the wrong type.
         SertkError: Where the file is not YAML.
     """
-    fields = dict(read(path))
+    return stated(path, read(path))
+
+
+def stated(path: Path, fields: Mapping[str, object], name: str = "") -> Protocol:
+    """A protocol as a file states it, see `from_file`.
+
+    Args:
+        path: The file.
+        fields: By name.
+        name: What its errors begin with, where the file states several.
+    """
+    try:
+        return _stated(path, fields)
+    except UsageError as error:
+        raise UsageError(f"{name}{error}") from None
+
+
+def _stated(path: Path, fields: Mapping[str, object]) -> Protocol:
     for word in ("labels", "test"):
         if word not in fields:
             raise UsageError(f"{path} has no {word!r}. A protocol has labels and test, and maybe {', '.join(FORMS)}.")

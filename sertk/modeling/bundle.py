@@ -467,6 +467,8 @@ def read_about(folder: Path) -> Document:
     """
     if not folder.is_dir():
         raise SertkError(f"{folder} is not a folder. {OBTAIN}")
+    if (folder / "ensemble.json").exists():
+        raise SertkError(f"{folder} is an ensemble, and one bundle is needed here. Give one of {folder / 'members'}.")
     if not (folder / "bundle.json").exists() and (folder / "model" / "bundle.json").exists():
         raise SertkError(f"{folder} is a run, and its model is in it. Give {folder / 'model'}.")
     about = read_json(folder / "bundle.json", OBTAIN, newer=True)

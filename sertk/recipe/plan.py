@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sertk.core import AuxTask, Corpus, FoldTable, Protocol, SertkError, UsageError, nearest
 from sertk.core.files import beside, digest, embeddings_file, part_of, read_json, scores_file
-from sertk.corpus import folding, protocols
+from sertk.corpus import folding, protocols, readers
 from sertk.corpus.features import Store, reads_of, stores
 from sertk.corpus.prepared import CORPUS, title_of
 from sertk.modeling.build import with_frozen
@@ -106,7 +106,8 @@ class Plan:
                 raise UsageError(f"{place}{word} is a setting of one run, and a recipe makes many. Give {instead}.")
         self.settings, _ = with_losses(self.plugins, given, named)
         with given.located("corpus"):
-            self._corpus: Corpus = self.plugins.make("corpus", self._spec)
+            self._stated = readers.file_of(self._spec, self._path.parent)
+            self._corpus = readers.reader(self.plugins, self._spec, self._path.parent)
         self.work = (ask.work or home(self._path.parent)).resolve()
         self.title = title_of(self._corpus, self._spec.name)
         self._data = self.work / "data" / self.title
@@ -171,7 +172,8 @@ class Plan:
 
     def _prepare(self) -> Iterator[Step]:
         root, file, audio = self._root(), self._file(), self.settings.audio
-        words = ["prepare", component_text(self._spec.name, self._spec.settings), "--root", str(root)]
+        mine = self._spec.name not in readers.named() and self._stated  # the user's own file, wherever it is run
+        words = ["prepare", str(mine or component_text(self._spec.name, self._spec.settings)), "--root", str(root)]
         words += ["--out", str(self._data), "--protocol", str(file or self.protocol)]
         words += ["--min-seconds", str(audio.min_seconds), *["--ffmpeg"] * audio.ffmpeg, *self._nj(), *self._files()]
         stamp = self._data / f".prepare-{self.protocol}.json"
@@ -179,7 +181,8 @@ class Plan:
         settings += ["ffmpeg"] * audio.ffmpeg
         rule = self._rules().test
         lists = [rule.path] if isinstance(rule, FoldTable) else []
-        needs = [*([file] if file else []), *self._corpus.reads(root), *lists, *map(Path, self.settings.plugins)]
+        needs = [*filter(None, (file, self._stated)), *self._corpus.reads(root), *lists]
+        needs += map(Path, self.settings.plugins)
         yield Step("prepare", words, stamp, settings, needs, self._prepared(), root)
 
     def _root(self) -> Path:

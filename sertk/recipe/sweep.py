@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sertk.core import SertkError, UsageError, nearest
 from sertk.corpus.features import Store
+from sertk.corpus.protocols import YAML
 from sertk.recipe.find import recipe_file
 from sertk.recipe.freshness import Step
 from sertk.recipe.plan import Ask, Plan, anywhere, seeds_in
@@ -182,9 +183,10 @@ class SweepPlan:
 
 
 def _corpus(settings: Settings) -> str:
-    """What a corpus is called: a table's by its title."""
+    """What a corpus is called: a table's by its title, one of a file by the name of the file."""
     spec = settings.corpus or Component("")
-    return str(spec.settings.get("title") or spec.name)
+    path = Path(spec.name)
+    return str(spec.settings.get("title") or (path.stem if path.suffix in YAML else spec.name))
 
 
 def _encoder(spec: Component) -> tuple[str, str]:

@@ -213,6 +213,12 @@ def of_corpus(
         raise UsageError(
             f"the bundle was trained on {own['corpus']}; to score {data.corpus} give --protocol and --fold."
         )
+    if data.corpus == own["corpus"] and len(own.get("folds", ())) > 1 and not fold:
+        raise UsageError(
+            f"the bundles of this ensemble were trained on folds {own['fold']} of {data.corpus}, so together they may "
+            "have heard all of its speakers. Score another corpus, or give --fold: the scores are stamped "
+            "'seen in training'."
+        )
     folds = data.protocol(protocol or own["name"])
     name = folds.name_of(fold or own["fold"])
     chosen = data.select(getattr(folds.fold(name), part), failed)
@@ -252,6 +258,8 @@ def _stamp(folds: Folds, fold: str, part: str, own: Document, *, met: bool) -> R
         stamp |= {"stamp": "SPEAKER-DEPENDENT", "shares": {**folds.shares, "audio": ["train+test"]}}
     if folds.corpus != own["corpus"]:
         return stamp if met else {**stamp, "stamp": "cross-corpus", "shares": {}}
+    if folds.hash == own["hash"] and len(own.get("folds", ())) > 1:
+        return {**stamp, "stamp": "seen in training", "shares": {}}
     if folds.hash != own["hash"] or fold != own["fold"]:
         raise SertkError(
             f"the bundle was trained on fold {own['fold']} of {own['name']} (hash {own['hash']}), these are fold "

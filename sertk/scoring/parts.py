@@ -24,6 +24,7 @@ from sertk.core.files import STALE, Document, Record, digest, json_bytes, writin
 from sertk.corpus.audio import Facts
 from sertk.corpus.features import COMPUTE
 from sertk.modeling import bundle
+from sertk.modeling.ensemble import computed_by
 from sertk.plugins import Plugins
 from sertk.scoring import scorer
 from sertk.scoring.packed import FIELDS
@@ -138,7 +139,7 @@ def way(found: bundle.Opened, plugins: Plugins, device: str, batch: int, source:
         "device": device if device == "cpu" else torch.cuda.get_device_name(device),
         "batch": batch,
         "from": source,
-        "plugins": bundle.computed_by(found, plugins),
+        "plugins": computed_by(found, plugins),
         "versions": {
             **{name: version(name) for name in COMPUTE},
             "libsndfile": soundfile.__libsndfile_version__,

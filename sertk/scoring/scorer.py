@@ -301,6 +301,14 @@ class Scorer:
         self, utterances: Sequence[Utterance], sounds: Sounds, root: Path, batch: int, failed: list[Record]
     ) -> Iterator[Record]:
         """A stretch of utterances, batched by length, given back in their order; see `lines`."""
+        scores = self.scored(utterances, sounds, root, batch, failed)
+        scored = (one for one in utterances if one.id in scores)
+        yield from _each({one.id: partial(self._line, one, *scores[one.id]) for one in scored}, failed).values()
+
+    def scored(
+        self, utterances: Sequence[Utterance], sounds: Sounds, root: Path, batch: int, failed: list[Record]
+    ) -> dict[str, tuple[float, Scored]]:
+        """The seconds of each utterance of a stretch and what it came to, by id; see `lines`."""
         ready = _each({one.id: partial(self._read, one, sounds) for one in utterances}, failed)
         speakers = {one.id: one.known_speaker for one in utterances}
         scores: dict[str, Scored] = {}
@@ -308,10 +316,7 @@ class Scorer:
             scores |= _tried(part, lambda inputs: self._scores(inputs, speakers, failed), failed)
         rest = [one for one in utterances if one.id in ready and ready[one.id].inputs is None]
         scores |= _each({one.id: partial(self._recording, one, root, batch) for one in rest}, failed)
-        scored = (one for one in utterances if one.id in scores)
-        yield from _each(
-            {one.id: partial(self._line, one, ready[one.id].seconds, scores[one.id]) for one in scored}, failed
-        ).values()
+        return {name: (ready[name].seconds, one) for name, one in scores.items()}
 
     def moments(
         self, utterances: Sequence[Utterance], root: Path, batch: int, failed: list[Record], workers: int = 0

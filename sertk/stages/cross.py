@@ -14,7 +14,7 @@ from sertk.core.files import Document, Record, json_bytes, part_of, writing
 from sertk.corpus import ledger
 from sertk.corpus.audit import by_speaker, joined_stamp
 from sertk.corpus.prepared import Data
-from sertk.modeling import bundle
+from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
 from sertk.results.figures import draw_matrix
 from sertk.results.lines import read_scores
@@ -23,9 +23,9 @@ from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, sco
 from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
+from sertk.scoring.ensemble import scorer_of
 from sertk.scoring.inputs import Inputs, of_corpus
 from sertk.scoring.outputs import check_folder, write_folder
-from sertk.scoring.scorer import Scorer
 from sertk.scoring.shared import Fit, LabelMap
 from sertk.scoring.speakers import hear
 from sertk.scoring.system import is_system
@@ -137,7 +137,7 @@ def _system(folder: Path, plugins: Plugins) -> _System:
     found = sorted(folder.glob("fold=*/seed=*/model")) if is_system(folder) else [folder]
     if not found:
         raise SertkError(f"no run in {folder} has a bundle (fold=F/seed=N/model). Train one first.")
-    bundles = [bundle.opened(one, plugins) for one in found]
+    bundles = [ensemble.opened(one, plugins) for one in found]
     told: Document = trained_as(bundles[0].about)
     if is_system(folder):
         return _System(f"{folder.resolve().name} ({told['corpus']}, {len(bundles)} bundles)", bundles)
@@ -249,7 +249,7 @@ def _score(
     `stamps` gets what a system that is normalised by speaker says of its statistics: it hears the speakers in all of
     these utterances.
     """
-    scorer = Scorer(opened.folder, how.device, how.plugins)
+    scorer = scorer_of(opened, how.device, how.plugins)
     if opened.settings.by_speaker:
         known = hear(scorer, Inputs(chosen, data.root, {}), None, how.batch, how.workers)
         scorer.speakers = known.totals

@@ -29,7 +29,7 @@ from sertk.core.files import (
     write_jsonl,
 )
 from sertk.core.walk import FFMPEG, READ, below
-from sertk.corpus import audio
+from sertk.corpus import audio, readers
 from sertk.corpus.audit import duplicates, recordings
 from sertk.corpus.audit_page import page
 from sertk.corpus.journal import Journal
@@ -56,7 +56,7 @@ def prepare(
     """Prepares a corpus.
 
     Args:
-        corpus: The corpus plugin, `NAME[:SETTING=VALUE,...]`.
+        corpus: The corpus plugin, `NAME[:SETTING=VALUE,...]`, or a corpus as a file of data, see `readers`.
         root: The corpus folder.
         out: The folder to write; data/<corpus> if None.
         protocols: Which to write, by name or as files that state them; if empty, all of the corpus.
@@ -73,7 +73,7 @@ def prepare(
             does not declare.
         UsageError: If there is no such corpus or protocol.
     """
-    reader: Corpus = Plugins(files=files).make("corpus", corpus)
+    reader = readers.reader(Plugins(files=files), corpus)
     name = title_of(reader, split("corpus", corpus)[0])
     out = out or Path("data") / name
     chosen = choose(name, reader, protocols)

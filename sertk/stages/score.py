@@ -29,13 +29,14 @@ from sertk.core.files import (
 from sertk.corpus import ledger
 from sertk.corpus.audit import line_stamp, stamped
 from sertk.corpus.prepared import Data
-from sertk.modeling import bundle
+from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
 from sertk.results.lines import read_counted
 from sertk.results.measures import Measures
 from sertk.results.runs import trained_as
 from sertk.scoring import scorer as scoring
 from sertk.scoring.embeddings import BESIDE, place, rows_of, split_off, write
+from sertk.scoring.ensemble import find_stored, scorer_of
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.outputs import check_audio, check_files, check_out
 from sertk.scoring.over_time import is_table, join, split
@@ -176,7 +177,7 @@ def score(
     check_splittable(inputs, shard)
     share: Share | None = None
     embeddings = place(embeddings, out)
-    given = [*map(Path, inputs), *bundle.files(model), *files, *([text] if text else [])]
+    given = [*map(Path, inputs), *ensemble.files(model), *files, *([text] if text else [])]
     check_out(out, given, over_time, embeddings)
     check_files(out, over_time if over_time and is_table(over_time) else None, embeddings)
     cutting = Cutting.of(windows, skip_silence, keep=over_time is not None)
@@ -184,7 +185,7 @@ def score(
         ffmpeg=ffmpeg, cutting=cutting, over_time=over_time, embeddings=embeddings
     )
     failed: list[Record] = []
-    opened = bundle.opened(model, shared.plugins)
+    opened = ensemble.opened(model, shared.plugins)
     found = find_inputs(inputs, opened.about, failed, root=root, protocol=protocol, fold=fold, part=part)
     if out is not None:
         check_audio(out, found)
@@ -287,10 +288,10 @@ def _score(
     """Scores inputs with a bundle, see `score`."""
     stored, where = None, "from audio"
     if shelf and shared.source == "store" and not _are_cut(found, shared.cutting):
-        stored, where = shelf.find(opened, found.utterances)
-    kept, own = shared.embeddings is not None, bundle.identity(opened.folder)
-    scorer = Scorer(
-        opened.folder, shared.device, shared.plugins, stored, shared.cutting, ffmpeg=shared.ffmpeg, embeddings=kept
+        stored, where = find_stored(shelf, opened, found.utterances)
+    kept, own = shared.embeddings is not None, ensemble.identity(opened.folder)
+    scorer = scorer_of(
+        opened, shared.device, shared.plugins, stored, shared.cutting, ffmpeg=shared.ffmpeg, embeddings=kept
     )
     found, heard = _with_speakers(scorer, found, shared) if opened.settings.by_speaker else (found, "")
     total = len(found.utterances) + len(failed)

@@ -13,6 +13,7 @@ from sertk.core import InputError, UsageError, Utterance
 from sertk.core.files import Record, explain, json_bytes, sentence
 from sertk.corpus import audio
 from sertk.modeling import bundle
+from sertk.modeling.ensemble import is_ensemble
 from sertk.plugins import Plugins
 from sertk.scoring.outputs import check_out
 from sertk.scoring.over_time import Window, line_of
@@ -49,12 +50,14 @@ def stream(
         Windows that could not be scored.
 
     Raises:
-        UsageError: On a rate that nothing has, or a model that reads nothing but transcripts.
+        UsageError: On a rate that nothing has, an ensemble, or a model that reads nothing but transcripts.
         InputError: Where nothing came, or nothing can come.
     """
     low, high = audio.RATES
     if not low <= rate <= high:
         raise UsageError(f"--stream {rate} is no rate; it is from {low} to {high} Hz, for example 16000.")
+    if is_ensemble(model):
+        raise UsageError(f"{model} is an ensemble, and a stream is scored by one bundle. Give one of {model}/members.")
     if out is not None:
         check_out(out, [*bundle.files(model), *files])
     cutting = Cutting.of(windows, skip_silence)

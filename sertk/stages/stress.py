@@ -12,7 +12,7 @@ from sertk.core import SertkError, UsageError, Utterance, nearest
 from sertk.core.files import SCHEMA, Document, Record, json_bytes, part_of, writing
 from sertk.corpus import ledger
 from sertk.corpus.prepared import Data
-from sertk.modeling import bundle
+from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
 from sertk.results.figures import draw_conditions
 from sertk.results.lines import read_scores
@@ -22,6 +22,7 @@ from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
 from sertk.scoring.changes import CLEAN, Condition, changed, conditions, readable
+from sertk.scoring.ensemble import scorer_of
 from sertk.scoring.inputs import Inputs, of_corpus
 from sertk.scoring.outputs import check_folder, write_folder
 from sertk.scoring.scorer import Scorer, Sounds
@@ -102,7 +103,7 @@ def stress(
     models = [run / "model" for run in runs_of(model, corpus, fold, None)] if system else [model]
     taken = _Taken({}, {}, [], {})
     for one in models:
-        opened = bundle.opened(one, how.plugins)
+        opened = ensemble.opened(one, how.plugins)
         found = of_corpus(corpus, opened.about, taken.failed, protocol=protocol, fold=None if system else fold)
         _one(opened, found, asked, out, how, taken)
         ledger.note(corpus.folder, found.stamp, trained_as(opened.about), _figure(ua, taken.runs[CLEAN][-1]))
@@ -116,7 +117,7 @@ def _one(opened: bundle.Opened, found: Inputs, asked: Sequence[str], out: Path, 
     """Scores a bundle in every condition that is asked for."""
     if opened.settings.by_speaker:
         refuse_for(opened.folder, {"sertk stress": True})
-    scorer = Scorer(opened.folder, how.device, how.plugins, ffmpeg=how.ffmpeg)
+    scorer = scorer_of(opened, how.device, how.plugins, ffmpeg=how.ffmpeg)
     if scorer.text_alone:
         raise UsageError(
             f"{opened.folder} reads transcripts alone, so no change of the audio matters. Give another one."

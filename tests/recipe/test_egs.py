@@ -13,6 +13,7 @@ from sertk.cli.app import app
 from sertk.core import UsageError
 from sertk.core.files import read_json
 from sertk.corpus.protocols import load
+from sertk.corpus.readers import named as corpora_of_files
 from sertk.plugins import Plugins
 from sertk.settings.packaged import egs
 from sertk.settings.several import folds_of
@@ -52,7 +53,7 @@ HASHES: Mapping[str, Mapping[str, str]] = {
     "savee": {"emobox": "3b63c6242114cf50", "random5": "a249b094844612a7", "speakers": "2bd99ff0b8c17387"},
     "tess": {"emobox": "76a753cd1452be6c", "sentences": "2eeb26c8abbe319a", "speakers": "cbb771e4460f3901"},
 }
-ANYBODYS = {"folder", "kaldi", "table"}  # readers of any files: they have no recipe
+ANYBODYS = {"folder", "kaldi", "prepared", "table", "union"}  # readers of any files: they have no recipe
 SHORT = ["--set", "audio.min_seconds=0.001"]
 
 
@@ -63,7 +64,7 @@ def cli(*arguments: object) -> Result:
 def test_every_recipe_has_a_tree_and_every_tree_a_recipe() -> None:
     plugins = Plugins()
     ours = {name for name in plugins.names("corpus") if plugins.entry("corpus", name).distribution == "sertk"}
-    named = ours - ANYBODYS
+    named = (ours | {*corpora_of_files()}) - ANYBODYS
     wanted = "a corpus needs egs/NAME/recipe.yaml, sertk/testing/trees/NAME.py in its CORPORA, and its HASHES here"
     assert named - {*RECIPES} == set(), wanted
     assert {*RECIPES} - {"mini"} == {*CORPORA}, wanted  # mini makes its corpus itself

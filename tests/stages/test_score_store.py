@@ -18,6 +18,7 @@ from sertk.core import SertkError, UsageError
 from sertk.corpus.prepared import Data
 from sertk.scoring.embeddings import BESIDE, read
 from sertk.settings import merge
+from sertk.stages.ensemble import make
 from sertk.stages.featurize import featurize
 from sertk.stages.score import score, score_runs
 from sertk.testing import signed
@@ -134,6 +135,27 @@ def test_what_is_cut_into_windows_comes_from_audio(place: Place, monkeypatch: py
         monkeypatch.setattr("sertk.stages.score.WHOLE", longest)
         scored(place, name)
         assert took(place.data.parent / name / "metrics.json")["from"] == name
+
+
+def test_an_ensemble_reads_the_features_of_all_its_bundles_from_the_store(place: Place) -> None:
+    both = place.data.parent / "both"
+    make([place.run("1", seed) / "model" for seed in (0, 3)], both)
+    found = {}
+    for name, source in (("store", "store"), ("audio", "audio")):
+        out = place.data.parent / f"ensemble-{name}" / "scores.jsonl"
+        assert score(both, [str(place.data)], out, device="cpu", source=source) == 0  # type: ignore[arg-type]
+        assert took(out.with_name("metrics.json"))["from"] == name
+        found[name] = lines(out)
+    each = [lines(place.data.parent / "ensemble-store" / "scores.jsonl")]
+    for seed in (0, 3):
+        out = place.data.parent / f"seed-{seed}" / "scores.jsonl"
+        score(place.run("1", seed) / "model", [str(place.data)], out, device="cpu")
+        each.append(lines(out))
+    for own, line, a, b in zip(found["audio"], *each, strict=True):
+        mean = [(p + q) / 2 for p, q in zip(a["posterior"], b["posterior"], strict=True)]
+        assert a["posterior"] != b["posterior"]
+        assert line["posterior"] == pytest.approx(mean, abs=2e-6)
+        assert own["posterior"] == pytest.approx(mean, abs=1e-4)
 
 
 def test_a_bundle_keeps_the_length_of_the_longest_utterance_that_it_was_trained_on(place: Place) -> None:

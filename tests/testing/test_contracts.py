@@ -43,6 +43,7 @@ NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("augmentation", "noise_folder"): {"folder": RECORDINGS},
     ("augmentation", "reverb"): {"folder": RECORDINGS},
     ("corpus", "table"): {"list": "list.csv"},
+    ("corpus", "union"): {"parts": {"a": "folder"}},
     ("backbone", "bert"): {"config": BERT},
     ("backbone", "fusion"): {
         "branches": {

@@ -17,11 +17,12 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
     from sertk.builtin.corpora.kaldi_directory import Kaldi
     from sertk.builtin.corpora.mini import Mini
     from sertk.builtin.corpora.msp_improv import MspImprov
+    from sertk.builtin.corpora.prepared import Prepared
     from sertk.builtin.corpora.ravdess import Ravdess
-    from sertk.builtin.corpora.ravdess_savee_tess import RavdessSaveeTess
     from sertk.builtin.corpora.savee import Savee
     from sertk.builtin.corpora.table import Table
     from sertk.builtin.corpora.tess import Tess
+    from sertk.builtin.corpora.union import Union
 
     return {
         "emodb": EmoDB,
@@ -30,9 +31,10 @@ def sertk_corpora() -> Mapping[str, type[Corpus]]:
         "kaldi": Kaldi,
         "mini": Mini,
         "msp_improv": MspImprov,
+        "prepared": Prepared,
         "ravdess": Ravdess,
-        "ravdess_savee_tess": RavdessSaveeTess,
         "savee": Savee,
         "table": Table,
         "tess": Tess,
+        "union": Union,
     }

@@ -1,117 +1,149 @@
-"""RAVDESS, SAVEE and TESS as one corpus: P1's counts and split, the speaker-disjoint folds, and what is missing."""
+"""A union of anybody's corpora: classes by the map, names told apart, and what is left out is counted."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from sertk.builtin.corpora.ravdess_savee_tess import RavdessSaveeTess
-from sertk.core import Rejected, SertkError, Utterance
+from sertk.core import Corpus, SertkError, UsageError, Utterance
 from sertk.corpus.prepared import Data
-from sertk.corpus.protocols import make
+from sertk.plugins import Plugins
 from sertk.stages.prepare import prepare
-from sertk.testing.trees import ravdess_savee_tess
+from sertk.testing.trees.anybody import clip
 
-NAME = "ravdess_savee_tess"
-SIX = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three corpora below one folder."""
-    return ravdess_savee_tess.write(tmp_path_factory.mktemp("three corpora"))
+PLUGINS = Plugins()
+PARTS = {"stage": {"name": "folder", "speaker": "([a-z]+)_"}, "street": {"name": "folder", "speaker": "([a-z]+)_"}}
+MAPS = {"stage": {"joy": "happiness", "rage": "anger"}, "street": {"glad": "happiness", "anger": "anger"}}
 
 
-@pytest.fixture(scope="module")
-def found(root: Path) -> dict[str, Utterance]:
-    """Their utterances by id."""
-    found = list(RavdessSaveeTess().read(root))
-    assert all(isinstance(one, Utterance) for one in found)
-    return {one.id: one for one in found if isinstance(one, Utterance)}
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Of stage 3 joy, 2 rage and 1 bored; of street 2 glad and 3 anger. Both have a speaker ann."""
+    names = {
+        "stage": ["joy/ann_1", "joy/ann_2", "joy/bob_1", "rage/ann_3", "rage/bob_2", "bored/bob_3"],
+        "Street": ["glad/ann_1", "glad/cid_1", "anger/ann_2", "anger/cid_2", "anger/dan_1"],
+    }
+    each = [f"{part}/{name}.wav" for part, own in names.items() for name in own]
+    for seed, name in enumerate(each):
+        clip(tmp_path / "in" / name, seed, 0.12)
+    return tmp_path / "in"
 
 
-def test_the_union_is_4720_clips_in_eight_classes(found: dict[str, Utterance]) -> None:
-    counts = Counter(one.label for one in found.values())
-    assert counts == {"neutral": 616, "calm": 192, **dict.fromkeys(SIX, 652)} == RavdessSaveeTess.published
-    assert sum(counts.values()) == 4720
-    assert Counter(one.aux["corpus"] for one in found.values()) == {"ravdess": 1440, "savee": 480, "tess": 2800}
-    assert len({one.speaker for one in found.values()}) == 30
-    assert found["DC_a01"].path == "savee/AudioData/DC/a01.wav"
+def union(**settings: object) -> Corpus:
+    made: Corpus = PLUGINS.make("corpus", {"name": "union", "parts": PARTS, **settings})
+    return made
 
 
-def test_the_random_split_has_the_sizes_of_p1(found: dict[str, Utterance]) -> None:
-    folds, dropped, absent = make(NAME, "random", RavdessSaveeTess.protocols["random"], found.values())
-    assert dropped == absent == []
-    (fold,) = folds.folds.values()
-    assert [len(part) for part in fold] == [3771, 471, 478]
-    assert Counter(folds.labels[i] for i in fold.test) == {"neutral": 62, "calm": 20, **dict.fromkeys(SIX, 66)}
+def read(root: Path, corpus: Corpus) -> dict[str, Utterance]:
+    return {one.id: one for one in corpus.read(root) if isinstance(one, Utterance)}
 
 
-def test_the_folds_of_speakers_have_every_class_and_corpus_in_train_and_test(found: dict[str, Utterance]) -> None:
-    folds, dropped, absent = make(NAME, "speakers", RavdessSaveeTess.protocols["speakers"], found.values())
-    assert dropped == absent == []
-    assert sorted(i for fold in folds.folds.values() for i in fold.test) == sorted(found)
-    devs = {"1": {"21", "22", "23", "24", "KL"}, "2": {"09", "10", "11", "12", "JE"}}
-    for name, fold in folds.folds.items():
-        train, dev, test = ({found[i].speaker for i in part} for part in fold)
-        assert dev == devs[name]
-        assert (len(train), len(test)) == (10, 15)
-        assert not train & dev
-        assert not (train | dev) & test
-        assert all({folds.labels[i] for i in part} == set(folds.classes) for part in fold)
-        for part in (fold.train, fold.test):
-            assert {found[i].aux["corpus"] for i in part} == {"ravdess", "savee", "tess"}
+def test_classes_are_those_of_the_map_and_names_begin_with_their_part(root: Path) -> None:
+    found = read(root, union(labels=MAPS))
+    assert Counter(one.label for one in found.values()) == {"happiness": 5, "anger": 5, None: 1}
+    assert {one.speaker for one in found.values()} == {
+        *("stage-ann", "stage-bob"),
+        *("street-ann", "street-cid", "street-dan"),
+    }
+    one = found["street-glad/cid_1"]
+    assert (one.path, one.aux) == ("Street/glad/cid_1.wav", {"corpus": "street"})
+    assert (root / one.path).is_file()
 
 
-def test_prepare_stamps_the_random_split_and_finds_the_twins(
+def test_a_label_that_the_map_does_not_name_is_counted_and_its_utterances_are_dropped_by_name(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert prepare(NAME, root, tmp_path, [], 0, 2) == 0
-    assert Data(tmp_path).protocol("random").stamp == "SPEAKER-DEPENDENT"
-    assert Data(tmp_path).protocol("speakers").stamp == "speaker-independent"
+    spec = "union:title=both,parts={stage: 'folder:speaker=([a-z]+)_', street: 'folder:speaker=([a-z]+)_'},"
+    spec += "labels={stage: {joy: happiness, rage: anger}, street: {glad: happiness, anger: anger}}"
+    assert prepare(spec, root, tmp_path / "out", ["speakers"], 0.1, 1) == 0
     said = capsys.readouterr().err
-    assert f"{NAME}: 4720 utterances here of 4720 published" in said
-    assert "is missing" not in said
-    assert len(json.loads((tmp_path / "corpus.json").read_text())["duplicates"]) == 1
+    assert "stage: 1 utterances have no label; the label map does not name theirs: bored 1" in said
+    data = Data(tmp_path / "out")
+    assert len(data.utterances) == 11
+    folds = data.protocol("speakers")
+    assert folds.corpus == "both"
+    assert folds.classes == ("anger", "happiness")
+    assert [*folds.folds] == ["stage-ann", "stage-bob", "street-ann", "street-cid", "street-dan"]
+    text = (tmp_path / "out" / "protocols" / "speakers.json").read_text()
+    assert '"id": "stage-bored/bob_3"' in text.replace('"id":"', '"id": "')
 
 
-def test_a_missing_part_is_named_and_counted(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    part = tmp_path / "two of three"
-    part.mkdir()
-    (part / "RAVDESS").symlink_to(root / "ravdess")  # in any case
-    (part / "Tess").symlink_to(root / "tess")
-    (part / "more").mkdir()
-    assert prepare(NAME, part, tmp_path / "out", [], 0, 2) == 0
-    said = capsys.readouterr().err
-    assert f"savee is missing: {part} has no such folder; built of ravdess and tess" in said
-    assert "4240 utterances here of 4720 published" in said
-    assert "  neutral: 496 of 616, 120 missing" in said
-    assert "  calm" not in said
-    assert "speaker DC (tested in fold 1, not in this corpus folder)" in said
-    (fold,) = Data(tmp_path / "out").protocol("random").folds.values()
-    assert [len(part) for part in fold] == [3387, 423, 430]
+def test_classes_that_not_all_parts_have_are_named(root: Path) -> None:
+    corpus = union()
+    read(root, corpus)
+    assert "glad is a class of street alone" in corpus.notes()
+    assert "joy is a class of stage alone" in corpus.notes()
+    corpus = union(labels=MAPS)
+    read(root, corpus)
+    assert not [note for note in corpus.notes() if "alone" in note]
 
 
-def test_songs_are_passed_over_and_told(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "ravdess").mkdir()
-    for name in ("03-01-03-01-02-01-07.wav", "03-02-03-01-02-01-07.wav", "03-01-33-01-02-01-07.wav"):
-        (tmp_path / "ravdess" / name).touch()
-    corpus = RavdessSaveeTess()
-    good, bad = corpus.read(tmp_path)
-    assert isinstance(good, Utterance)
-    assert good.id == "03-01-03-01-02-01-07"
-    assert isinstance(bad, Rejected)
-    assert "RAVDESS: 1 files are not speech and are passed over" in corpus.notes()
+def test_a_part_without_a_map_and_a_map_without_a_part_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"labels has no map of 'street'.*\{label: class\}"):
+        union(labels={"stage": MAPS["stage"]})
+    with pytest.raises(UsageError, match=r"labels has a map of 'sreet'; did you mean 'street'"):
+        union(labels={**MAPS, "sreet": {}})
+    with pytest.raises(UsageError, match="a union has no part"):
+        union(parts={})
 
 
-def test_a_folder_with_none_of_them_or_with_one_twice_is_an_error(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(SertkError, match="folders ravdess, savee and tess"):
-            list(RavdessSaveeTess().read(folder))
-    (tmp_path / "tess").mkdir()
-    (tmp_path / "TESS").mkdir()
-    with pytest.raises(SertkError, match="has two folders of tess: TESS and tess"):
-        list(RavdessSaveeTess().read(tmp_path))
+def test_a_map_that_names_a_label_that_its_part_has_not_is_refused(root: Path) -> None:
+    wrong = {**MAPS, "street": {"gladd": "happiness", "anger": "anger"}}
+    with pytest.raises(UsageError, match=r"map of 'street' names the label 'gladd'.*did you mean 'glad'"):
+        read(root, union(labels=wrong))
+
+
+def test_speakers_of_two_parts_with_one_name_are_refused_without_a_prefix(root: Path) -> None:
+    with pytest.raises(SertkError, match=r"the speaker 'ann' is in stage and in street\. Say `prefix: true`"):
+        read(root, union(prefix=False))
+
+
+def test_ids_of_two_parts_are_refused_without_a_prefix(root: Path) -> None:
+    clip(root / "street" / "joy" / "ann_1.wav", 99, 0.12)
+    parts = {"stage": "folder", "street": "folder"}  # all speakers are unknown, which is no name that two share
+    (root / "Street").rename(root / "other")
+    with pytest.raises(SertkError, match=r"the id 'joy/ann_1' is in stage and in street"):
+        read(root, union(parts=parts, prefix=False))
+
+
+def test_unknown_speakers_stay_unknown(root: Path) -> None:
+    found = read(root, union(parts={"stage": "folder"}))
+    assert {one.speaker for one in found.values()} == {"unknown"}
+
+
+def test_published_counts_are_added_by_class_and_left_out_where_a_part_has_none() -> None:
+    parts = {"savee": "savee", "tess": "tess"}
+    assert union(parts=parts).published["anger"] == 60 + 400
+    maps = {"savee": {"anger": "tense", "fear": "tense", "neutral": "calm"}, "tess": {"anger": "tense"}}
+    assert union(parts=parts, labels=maps).published == {"tense": 60 + 60 + 400, "calm": 120}
+    assert union(parts={**parts, "stage": "folder"}).published == {}
+
+
+def test_votes_follow_the_map() -> None:
+    corpus = union(labels={"stage": {"joy": "happiness", "glad": "happiness"}, "street": {}})
+    one = Utterance("a", "a.wav", "ann", "joy", session="1", votes={"joy": 2, "glad": 1, "bored": 1})
+    own = corpus._member(one, "stage", Path("stage"))  # type: ignore[attr-defined]
+    assert (own.votes, own.session, own.label) == ({"happiness": 3}, "stage-1", "happiness")
+
+
+def test_prepared_corpora_are_parts_whatever_read_them(root: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name, folder in (("stage", "stage"), ("street", "Street")):
+        assert prepare(f"folder:title={name},speaker=([a-z]+)_", root / folder, data / name, ["random"], 0.1, 1) == 0
+    spec = "union:title=both,parts={stage: prepared, street: prepared}"
+    assert prepare(spec, data, tmp_path / "both", ["random"], 0.1, 1) == 0
+    direct = union()
+    there, here = read(root, direct), Data(tmp_path / "both")
+    assert {(i, one.speaker, one.label) for i, one in here.utterances.items()} == {
+        (i, one.speaker, one.label) for i, one in there.items()
+    }
+    own = Data(data / "street").facts["glad/cid_1"].sha256
+    assert here.facts["street-glad/cid_1"].sha256 == own  # so stored features have the same keys
+    assert {path.name for path in direct.reads(root)} == set()
+    both = union(parts={"stage": "prepared", "street": "prepared"})
+    assert sorted(path.relative_to(data).as_posix() for path in both.reads(data)) == [
+        *("stage/corpus.json", "stage/manifest.jsonl"),
+        *("street/corpus.json", "street/manifest.jsonl"),
+    ]

@@ -1,0 +1,287 @@
+"""Bundles in one folder that is scored as one: means of posteriors, weights of dev, and what it has heard."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sertk
+from sertk.core import SertkError, UsageError
+from sertk.core.files import Record, read_json, write_json
+from sertk.corpus.prepared import Data
+from sertk.modeling import bundle, ensemble
+from sertk.plugins import Plugins
+from sertk.stages.cross import cross
+from sertk.stages.ensemble import likeliest, make
+from sertk.stages.score import score
+from sertk.stages.stream import stream
+from sertk.stages.stress import stress
+
+BUNDLES = Path(__file__).parents[1] / "modeling" / "bundles"
+CNN, PROBE = BUNDLES / "schema-1" / "mini-cnn", BUNDLES / "schema-1" / "whisper-frozen"
+LONG = BUNDLES / "long.flac"
+
+
+def changed(to: Path, which: Path = CNN, **keys: Any) -> Path:  # noqa: ANN401
+    """A copy of a bundle of schema 1, which has no checksums, that says something else."""
+    shutil.copytree(which, to)
+    about = read_json(to / "bundle.json", "")
+    for word, value in keys.items():
+        about[word] = {**about[word], **value} if isinstance(value, dict) else value
+    write_json(to / "bundle.json", about)
+    return to
+
+
+def lines_of(path: Path) -> list[Record]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def scored(model: Path, inputs: Path, out: Path, **how: Any) -> list[Record]:  # noqa: ANN401
+    assert score(model, [str(inputs)], out, device="cpu", **how) == 0
+    return lines_of(out)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two bundles of other features and encoders, of one fold."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    named = [
+        changed(folder / name, which, training={"system": name}) for name, which in (("cnn", CNN), ("probe", PROBE))
+    ]
+    make(named, folder / "both")
+    return folder / "both"
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_posterior_is_the_mean_of_the_bundles_and_its_logits_are_the_logarithm(
+    both: Path, tones: Path, tmp_path: Path
+) -> None:
+    one, other = scored(CNN, tones, tmp_path / "1.jsonl"), scored(PROBE, tones, tmp_path / "2.jsonl")
+    found = scored(both, tones, tmp_path / "both.jsonl")
+    assert [line["id"] for line in found] == [line["id"] for line in one] != []
+    for line, a, b in zip(found, one, other, strict=True):
+        mean = [(p + q) / 2 for p, q in zip(a["posterior"], b["posterior"], strict=True)]
+        assert line["posterior"] == pytest.approx(mean, abs=2e-6)
+        assert line["logits"] == pytest.approx([math.log(p) for p in mean], abs=2e-3)
+        assert (line["stamp"], line["seconds"], line["label"]) == (a["stamp"], a["seconds"], a["label"])
+    metrics = read_json(tmp_path / "both.metrics.json", "")
+    assert metrics["trained"]["system"] == "ensemble of cnn and probe"
+    assert metrics["protocol"]["stamp"] == "speaker-independent"
+
+
+def test_load_gives_the_mean_too(both: Path) -> None:
+    found, each = sertk.load(both)(LONG), [sertk.load(one)(LONG) for one in (CNN, PROBE)]
+    assert found == pytest.approx({name: (each[0][name] + each[1][name]) / 2 for name in each[0]}, abs=1e-6)
+
+
+def test_a_recording_is_cut_alike_for_all_and_its_windows_are_means(both: Path, tmp_path: Path) -> None:
+    cut = {"windows": "0.5s:0.3s"}
+    each = {}
+    for name, model in (("a", CNN), ("b", PROBE), ("both", both)):
+        over = tmp_path / f"{name}.windows.jsonl"
+        scored(model, LONG, tmp_path / f"{name}.jsonl", over_time=over, **cut)
+        each[name] = lines_of(over)
+    assert len(each["both"]) == len(each["a"]) > 2
+    for line, a, b in zip(each["both"], each["a"], each["b"], strict=True):
+        mean = {name: (p + b["posterior"][name]) / 2 for name, p in a["posterior"].items()}
+        assert line["posterior"] == pytest.approx(mean, abs=2e-6)
+        assert line["decision"] == max(mean, key=mean.__getitem__)
+        assert (line["start"], line["end"]) == (a["start"], a["end"])
+
+
+def test_embeddings_stand_one_behind_the_other(both: Path, tmp_path: Path) -> None:
+    rows = {}
+    for name, model in (("a", CNN), ("b", PROBE), ("both", both)):
+        scored(model, LONG, tmp_path / f"{name}.jsonl", embeddings=tmp_path / f"{name}.safetensors")
+        rows[name] = load_file(tmp_path / f"{name}.safetensors")["embeddings"]
+    assert torch.equal(rows["both"], torch.cat([rows["a"], rows["b"]], dim=1))
+
+
+def test_what_one_bundle_fails_on_has_failed_once(
+    both: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sertk.scoring.scorer import Scorer
+
+    whole = Scorer._forward
+
+    def broken(self: Scorer, ids: Any, inputs: Any) -> Any:  # noqa: ANN401
+        if self.bundle.about["training"]["system"] == "probe" and lost in ids:
+            raise ValueError("a fault of the probe")
+        return whole(self, ids, inputs)
+
+    lost = lines_of_test(tones)[2]
+    monkeypatch.setattr(Scorer, "_forward", broken)
+    assert score(both, [str(tones)], tmp_path / "s.jsonl", device="cpu") == 1
+    assert lost not in [line["id"] for line in lines_of(tmp_path / "s.jsonl")]
+    (failed,) = lines_of(tmp_path / "s.failed.jsonl")
+    assert (failed["id"], "a fault of the probe" in failed["reason"]) == (lost, True)
+
+
+def lines_of_test(tones: Path) -> list[str]:
+    return list(Data(tones).protocol("four").folds["1"].test)
+
+
+def test_cross_and_stress_take_an_ensemble(both: Path, tones: Path, tmp_path: Path) -> None:
+    assert cross([both], [tones], tmp_path / "cross", device="cpu") == 0
+    assert "| both (ravdess, fold 1, seed" in (tmp_path / "cross" / "cross.md").read_text()
+    assert stress(both, tones, tmp_path / "stress", asked=["clipped"], device="cpu") == 0
+    assert "clean" in (tmp_path / "stress" / "stress.md").read_text()
+
+
+def test_a_stream_and_a_run_are_of_one_bundle(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(bytes(64_000))))
+    with pytest.raises(UsageError, match="is an ensemble, and a stream is scored by one bundle"):
+        stream(both, 16_000, None, device="cpu")
+    with pytest.raises(SertkError, match="is an ensemble, and one bundle is needed here"):
+        bundle.read(both, Plugins())
+
+
+# --- what it has heard -----------------------------------------------------------------------------------------------
+
+
+def test_an_ensemble_of_folds_is_stamped_as_seen_on_its_corpus(
+    tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = changed(tmp_path / "two", protocol={"fold": "2"}, training={"seen": ["b" * 16]})
+    one = changed(tmp_path / "one", training={"seen": ["a" * 16, "b" * 16]})
+    make([one, two], tmp_path / "folds")
+    assert "together they may have heard all speakers" in capsys.readouterr().err
+    about = read_json(tmp_path / "folds" / "ensemble.json", "")
+    assert about["training"]["seen"] == ["a" * 16, "b" * 16]
+    assert (about["protocol"]["fold"], about["protocol"]["folds"]) == ("1, 2", ["1", "2"])
+    with pytest.raises(UsageError, match="trained on folds 1, 2 of ravdess, so together"):
+        score(tmp_path / "folds", [str(tones)], tmp_path / "s.jsonl", device="cpu")
+    found = scored(tmp_path / "folds", tones, tmp_path / "s.jsonl", fold="1")
+    assert {line["stamp"] for line in found} == {"seen in training"}
+
+
+def test_an_ensemble_of_seeds_is_scored_on_its_own_fold_alone(tones: Path, tmp_path: Path) -> None:
+    other = changed(tmp_path / "other", training={"seed": 7})
+    make([CNN, other], tmp_path / "seeds")
+    assert read_json(tmp_path / "seeds" / "ensemble.json", "")["training"]["seed"] is None
+    with pytest.raises(SertkError, match="trained on fold 1 of four"):
+        score(tmp_path / "seeds", [str(tones)], tmp_path / "s.jsonl", fold="2", device="cpu")
+
+
+def test_one_recording_that_a_member_has_seen_makes_scores_dependent(tones: Path, tmp_path: Path) -> None:
+    heard = Data(tones).facts[lines_of_test(tones)[0]].sha256[:16]
+    other = changed(tmp_path / "other", training={"seen": [heard]})
+    make([CNN, other], tmp_path / "out")
+    found = scored(tmp_path / "out", tones, tmp_path / "s.jsonl")
+    assert {line["stamp"] for line in found} == {"SPEAKER-DEPENDENT"}
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_likeliest_weights_are_those_of_the_equation() -> None:
+    # 3 log(0.1 + 0.8 w) + log(0.9 - 0.8 w): 3 (0.9 - 0.8 w) = 0.1 + 0.8 w, so w = 2.6 / 3.2
+    right = torch.tensor([[0.9, 0.9, 0.9, 0.1], [0.1, 0.1, 0.1, 0.9]], dtype=torch.float64)
+    assert likeliest(right).tolist() == pytest.approx([0.8125, 0.1875], abs=1e-6)
+    lost = torch.cat([right, torch.zeros(2, 3, dtype=torch.float64)], dim=1)  # no weights help these
+    assert likeliest(lost).tolist() == pytest.approx([0.8125, 0.1875], abs=1e-6)
+
+
+def test_a_bundle_that_is_surer_everywhere_gets_all_and_one_that_says_nothing_gets_none() -> None:
+    right = torch.tensor([[0.8, 0.7, 0.9], [0.5, 0.6, 0.2], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    assert likeliest(right).tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+
+
+def run_of(folder: Path, which: Path, tones: Path, fold: str = "1") -> Path:
+    """A run whose dev was scored."""
+    model = changed(folder / "model", which, protocol={"fold": fold})
+    scored(model, tones, folder / "dev.jsonl", part="dev")
+    return model
+
+
+def test_weights_of_dev_are_written_and_used(tones: Path, tmp_path: Path) -> None:
+    one, other = run_of(tmp_path / "1", CNN, tones), run_of(tmp_path / "2", PROBE, tones)
+    make([one, other], tmp_path / "out", weights="dev")
+    first, second = (member["weight"] for member in read_json(tmp_path / "out" / "ensemble.json", "")["members"])
+    assert first + second == pytest.approx(1)
+    assert abs(first - second) > 1e-3
+
+    def likelihood(weight: float) -> float:
+        each = zip(*(lines_of(one.parent / "dev.jsonl") for one in (one, other)), strict=True)
+        place = {name: number for number, name in enumerate(read_json(CNN / "bundle.json", "")["classes"])}
+        pairs = [(a["posterior"][place[a["label"]]], b["posterior"][place[a["label"]]]) for a, b in each]
+        return sum(math.log(weight * p + (1 - weight) * q) for p, q in pairs)
+
+    grid = [number / 1000 for number in range(1001)]
+    assert first == pytest.approx(max(grid, key=likelihood), abs=2e-3)
+    found, each = sertk.load(tmp_path / "out")(LONG), [sertk.load(model)(LONG) for model in (one, other)]
+    mean = {name: first * each[0][name] + second * each[1][name] for name in found}
+    assert found == pytest.approx(mean, abs=1e-6)
+
+
+def test_dev_of_other_utterances_or_none_is_refused(tones: Path, tmp_path: Path) -> None:
+    one, other = run_of(tmp_path / "1", CNN, tones), run_of(tmp_path / "2", PROBE, tones, "2")
+    with pytest.raises(UsageError, match="are of other utterances, so they cannot weigh the bundles"):
+        make([one, other], tmp_path / "out", weights="dev")
+    (tmp_path / "2" / "dev.jsonl").unlink()
+    with pytest.raises(SertkError, match=r"--weights dev needs .*dev\.jsonl"):
+        make([one, other], tmp_path / "out", weights="dev")
+    assert not (tmp_path / "out").exists()
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_runs_gives_all_of_its_bundles(tmp_path: Path) -> None:
+    for number in (0, 1):
+        changed(tmp_path / "sys" / "fold=1" / f"seed={number}" / "model", training={"seed": number})
+    make([tmp_path / "sys"], tmp_path / "out")
+    assert len(ensemble.members_of(ensemble.opened(tmp_path / "out", Plugins()))) == 2
+
+
+def test_what_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two bundles or more"):
+        make([CNN], tmp_path / "out")
+    with pytest.raises(UsageError, match="are the same bundle"):
+        make([CNN, changed(tmp_path / "copy")], tmp_path / "out")
+    classes = read_json(CNN / "bundle.json", "")["classes"]
+    with pytest.raises(UsageError, match="have the same, in the same order"):
+        make([CNN, changed(tmp_path / "turned", classes=classes[::-1])], tmp_path / "out")
+    audio = read_json(CNN / "bundle.json", "")["components"].get("audio", {})
+    other = changed(tmp_path / "rate", components={"audio": {**audio, "rate": 8000}})
+    with pytest.raises(UsageError, match=r"audio\.rate = 16000, and .* with 8000"):
+        make([CNN, other], tmp_path / "out")
+    heard = changed(tmp_path / "heard", components={"normalize": "speaker"})
+    with pytest.raises(UsageError, match="heard is normalised by speaker, and the bundles of an ensemble hear no"):
+        make([CNN, heard], tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UsageError, match="is there and is no ensemble"):
+        make([CNN, PROBE], tmp_path / "mine")
+
+
+def test_an_ensemble_that_was_changed_is_refused(both: Path, tmp_path: Path) -> None:
+    weighed = Path(shutil.copytree(both, tmp_path / "weighed"))
+    about = read_json(weighed / "ensemble.json", "")
+    about["members"][0]["weight"] = 0.9
+    write_json(weighed / "ensemble.json", about)
+    with pytest.raises(SertkError, match="members is not what was written"):
+        ensemble.opened(weighed, Plugins())
+    swapped = Path(shutil.copytree(both, tmp_path / "swapped"))
+    shutil.rmtree(swapped / "members" / "2")
+    shutil.copytree(CNN, swapped / "members" / "2")
+    with pytest.raises(SertkError, match="members/2 is another bundle than"):
+        ensemble.opened(swapped, Plugins())
+
+
+def test_members_share_their_files_with_the_runs_where_they_can(both: Path) -> None:
+    mine, theirs = both / "members" / "2" / "model.safetensors", PROBE / "model.safetensors"
+    assert mine.read_bytes() == theirs.read_bytes()
+    assert {path.name for path in both.iterdir()} == {"ensemble.json", "members"}
+    assert len(ensemble.files(both)) >= 5
