@@ -316,6 +316,7 @@ def _score(
     classes: Sequence[str] = opened.about["classes"]
     known = any(one.label in classes for one in found.utterances)
     made = _Made(classes, about, parts.count.scored, len(failed) + parts.count.failed, known)
+    _spare(out, made, chain(failed, parts.failed()), parts)
     lines = _without(parts.scored(), shared, classes, own)
     values, ua = _write(out, lines, made, None if share else shared.measures)
     _note_look(opened, found, ua)
@@ -327,6 +328,20 @@ def _score(
         write_shard(out, share, {"bundle": own, **how, **about, **made.counted}, windows, shared.embeddings)
     parts.clear()
     return _told(made.scored, made.failed, first)
+
+
+def _spare(out: Path, made: _Made, failed: Iterable[Record], parts: Parts) -> None:
+    """Leaves earlier score lines as they are where nothing could be scored.
+
+    Raises:
+        SertkError: There.
+    """
+    if made.failed and not made.scored and out.is_file() and out.stat().st_size:
+        first = next(iter(failed))["reason"]
+        parts.clear()
+        raise SertkError(
+            f"none of the {made.failed} inputs could be scored, so the earlier {out} stays; the first: {first}"
+        )
 
 
 def _without(lines: Iterable[bytes], shared: _Shared, classes: Sequence[str], bundle: str) -> Iterator[bytes]:

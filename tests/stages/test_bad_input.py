@@ -538,6 +538,19 @@ def test_nothing_scored_is_a_failure_and_not_a_partial_one(mine: Path, tmp_path:
     assert said.count(str(path)) == 1
 
 
+def test_where_nothing_can_be_scored_the_scores_of_before_stay(mine: Path, root: Path, tmp_path: Path) -> None:
+    out, path = tmp_path / "out" / "scores.jsonl", tmp_path / "a.wav"
+    path.write_bytes((root / ONE).read_bytes())
+    assert score(mine, [str(path)], out) == 0
+    before = {one: one.read_bytes() for one in out.parent.iterdir()}
+    path.write_text("hello, this is no audio")
+    with pytest.raises(
+        SertkError, match=r"^none of the 1 inputs could be scored, so the earlier .*scores\.jsonl stays; "
+    ):
+        score(mine, [str(path)], out)
+    assert {one: one.read_bytes() for one in out.parent.iterdir()} == before
+
+
 def test_a_wrong_path_leaves_the_scores_of_before(mine: Path, root: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.jsonl"
     assert score(mine, [str(root / ONE)], out) == 0

@@ -116,10 +116,10 @@ def test_what_one_bundle_fails_on_has_failed_once(
 
     whole = Scorer._forward
 
-    def broken(self: Scorer, ids: Any, inputs: Any) -> Any:  # noqa: ANN401
+    def broken(self: Scorer, ids: Any, *given: Any) -> Any:  # noqa: ANN401
         if self.bundle.about["training"]["system"] == "probe" and lost in ids:
             raise ValueError("a fault of the probe")
-        return whole(self, ids, inputs)
+        return whole(self, ids, *given)
 
     lost = lines_of_test(tones)[2]
     monkeypatch.setattr(Scorer, "_forward", broken)
