@@ -25,3 +25,11 @@ def test_the_figures_of_the_first_page_are_those_of_the_results() -> None:
     shown = re.findall(r"^\|.*\| (\d+\.\d) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(shown) == 6
     assert {*shown} <= {f"{float(row[3]):.1f}" for row in ROWS}
+
+
+@pytest.mark.parametrize("row", [one for one in ROWS if "RESULTS.md" in one[5]], ids=lambda row: f"{row[2]} {row[3]}")
+def test_a_row_names_the_encoder_of_its_run(row: list[str]) -> None:
+    sections = (ROOT / row[5].strip("`")).read_text().split("\n## ")
+    mean = rf"^\| mean of (?:[^|]*\|){{4}} {re.escape(row[3])} \|"  # folds, seeds, n, WA, and UA
+    (own,) = (one for one in sections if re.search(mean, one, re.MULTILINE))
+    assert ("openai/whisper-base" in own) == ("Whisper-base" in row[2])
