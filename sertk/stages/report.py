@@ -174,7 +174,7 @@ def _incomplete(runs: Sequence[Run]) -> list[str]:
     if not missing:
         return []
     fold, seed = missing[0]
-    return [f"- **incomplete**: {len(missing)} runs lack, the first fold {fold}, seed {seed}"]
+    return [f"- **incomplete**: runs that are missing: {len(missing)}, the first fold {fold}, seed {seed}"]
 
 
 def _publish(path: Path, system: System, about: Document, text: str) -> Path:

@@ -187,7 +187,7 @@ def test_seeds_with_lacking_folds_are_told_as_incomplete(tmp_path: Path) -> None
     for fold, seed in (("1", 0), ("2", 0), ("1", 1)):
         scored(tmp_path / "p/s", [[1, 0], [0, 1]], fold, seed)
     (path,) = report([tmp_path])
-    assert "**incomplete**: 1 runs lack, the first fold 2, seed 1" in path.read_text()
+    assert "**incomplete**: runs that are missing: 1, the first fold 2, seed 1" in path.read_text()
     assert "| mean of 2 folds | 2 seeds | | 100.00 ± 0.00 |" in path.read_text()
 
 
