@@ -239,6 +239,8 @@ def score(
     who = {"--enrol": enrol, "--speaker-of": speaker_of, "--utt2spk": utt2spk}
     cut = {"--windows": windows, "--skip-silence": skip_silence, "--stream": stream}
     kept = {"--over-time": over_time, "--embeddings": embeddings}
+    both: dict[str, Any] = {"root": root, "part": part, "device": device, "batch": batch, "files": plugin}
+    both |= {"source": source, "embeddings": embeddings, "workers": workers}
     if merge:
         refuse({**given, **cut, **who}, "--merge; it was said when the shards were scored.")
         failed = _merge([bundle, *map(Path, inputs)], out, over_time, embeddings, plugin)
@@ -255,44 +257,24 @@ def score(
             | {**cut, **who},
             "a folder of runs; give one RUN/model.",
         )
-        failed = stage.score_runs(
-            bundle,
-            inputs,
-            root=root,
-            folds=fold,
-            seeds=seed,
-            part=part,
-            device=device,
-            batch=batch,
-            files=plugin,
-            source=source,
-            embeddings=embeddings,
-            workers=workers,
-        )
+        failed = stage.score_runs(bundle, inputs, folds=fold, seeds=seed, **both)
     else:
         refuse({"--seed": seed}, "one bundle; give the folder of its system, which holds fold=F/seed=N.")
         failed = stage.score(
             bundle,
             inputs,
             out,
-            root=root,
             protocol=protocol,
             fold=fold,
-            part=part,
             shard=shard,
-            device=device,
-            batch=batch,
-            files=plugin,
-            source=source,
             text=text,
             ffmpeg=ffmpeg,
             windows=windows,
             skip_silence=skip_silence,
             over_time=over_time,
-            embeddings=embeddings,
-            workers=workers,
             enrol=enrol,
             named=Named(speaker_of, utt2spk),
+            **both,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
 
