@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 import sertk
 from sertk.cli.app import app
 from sertk.core import UsageError
+from sertk.corpus import readers
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.recipe.find import home
@@ -554,7 +555,7 @@ def test_every_recipe_names_what_exists_and_its_run_script_is_the_same_few_lines
     for path in sorted((ROOT / "egs").glob("*/recipe.yaml")):
         document = merge.load(None, path)
         assert document.corpus
-        corpus = plugins.make("corpus", document.corpus)
+        corpus = readers.reader(plugins, document.corpus, path.parent)
         assert document.protocol in corpus.protocols or (path.parent / str(document.protocol)).is_file()
         assert document.system in merge.systems()
         scripts.add((path.parent / "run.sh").read_text())

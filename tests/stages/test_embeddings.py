@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,11 +70,11 @@ def test_a_run_that_was_killed_goes_on_and_writes_what_an_undisturbed_one_does(
     monkeypatch.setattr("sertk.scoring.scorer.WINDOW", 2)
     seen, forward, last = list[str](), Scorer._forward, "u4"
 
-    def watched(self: Scorer, ids: Sequence[str], inputs: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, ...]:
+    def watched(self: Scorer, ids: Sequence[str], *given: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
         if last in ids:
             raise Killed
         seen.extend(sorted(ids))
-        return forward(self, ids, inputs)
+        return forward(self, ids, *given)
 
     def run(folder: str, *, kept: bool = True) -> list[str]:
         seen.clear()
