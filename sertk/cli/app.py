@@ -13,6 +13,7 @@ from sertk.cli.group import Group, ListFirst
 from sertk.cli.options import PluginFiles, with_choices
 
 if TYPE_CHECKING:
+    from sertk.core.files import Record
     from sertk.settings.overrides import Choices
 else:
     Choices = object  # importing it would cost every `sertk --help` the loader of settings
@@ -239,7 +240,7 @@ def score(
     who = {"--enrol": enrol, "--speaker-of": speaker_of, "--utt2spk": utt2spk}
     cut = {"--windows": windows, "--skip-silence": skip_silence, "--stream": stream}
     kept = {"--over-time": over_time, "--embeddings": embeddings}
-    both: dict[str, Any] = {"root": root, "part": part, "device": device, "batch": batch, "files": plugin}
+    both: Record = {"root": root, "part": part, "device": device, "batch": batch, "files": plugin}
     both |= {"source": source, "embeddings": embeddings, "workers": workers}
     if merge:
         refuse({**given, **cut, **who}, "--merge; it was said when the shards were scored.")
