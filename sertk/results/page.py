@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -127,8 +127,8 @@ class _Page(Sections):
     embed: bool
 
     def sections(self) -> list[Section]:
-        """All of them. One that cannot be made says why."""
-        made: Mapping[tuple[str, str], Callable[[str, str], Section]] = {
+        """All of them."""
+        made = {
             ("figures", "Figures"): self._summary,
             ("confusion", "Confusion matrix"): self._confusion,
             ("recall", "Recall by class"): self._recall,
@@ -143,7 +143,7 @@ class _Page(Sections):
             ("audit", "Audit of the protocol"): self._audit,
             ("provenance", "Protocol, settings, versions"): self._provenance,
         }
-        return [self._or_why(*names, make) for names, make in made.items()]
+        return self._each(made)
 
     @cached_property
     def _read(self) -> list[Scores]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,8 +90,8 @@ class _Page(Sections):
     data: Data | None
 
     def sections(self) -> list[Section]:
-        """All of them. One that cannot be made says why."""
-        made: Mapping[tuple[str, str], Callable[[str, str], Section]] = {
+        """All of them."""
+        made = {
             ("figures", "Figures"): self._figures,
             ("differences", "Differences"): self._differences,
             ("speakers", "Speakers"): self._speakers,
@@ -99,7 +99,7 @@ class _Page(Sections):
             ("listen", "Listen"): self._listen,
             ("provenance", "Protocol, settings, versions"): self._provenance,
         }
-        return [self._or_why(*names, make) for names, make in made.items()]
+        return self._each(made)
 
     @cached_property
     def _others(self) -> list[System]:

@@ -71,6 +71,10 @@ class Sections:
     place: Path
     measures: Measures
 
+    def _each(self, made: Mapping[tuple[str, str], Callable[[str, str], Section]]) -> list[Section]:
+        """Makes sections, by anchor and title. One that cannot be made says why."""
+        return [self._or_why(*names, make) for names, make in made.items()]
+
     def _or_why(self, anchor: str, title: str, make: Callable[[str, str], Section]) -> Section:
         try:
             return make(anchor, title)
