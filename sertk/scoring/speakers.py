@@ -54,7 +54,7 @@ class Named(NamedTuple):
             if self.file:
                 return known.get(one.id)
             met = search.search(one.id)
-            return met[1] if met else None
+            return (met[1] or None) if met else None  # an empty group names nobody
 
         made = Packed(replace(one, speaker=speaker(one) or one.speaker) for one in utterances)
         count = sum(speaker(one) is not None for one in utterances)

@@ -304,6 +304,8 @@ def test_speakers_are_the_first_group_or_the_lines_of_utt2spk_or_those_of_the_ma
         ("(", None, "is no regular expression"),
         ("a", None, "has no group"),
         ("(x)", None, "finds the speaker of none of 1 ids, such as 'a1'"),
+        ("([x-z]*)1", None, "finds the speaker of none of 1 ids, such as 'a1'"),  # it is there, and empty
+        ("(x)?1", None, "finds the speaker of none of 1 ids, such as 'a1'"),
         (None, "b2 zoe\n", "finds the speaker of none of 1 ids, such as 'a1'"),
         (None, "a1 zoe\na1 max\n", "utt2spk:2: 'a1' comes twice"),
         (None, "a1\n", "utt2spk:1: 'a1' has no speaker"),
