@@ -212,4 +212,4 @@ def _check_disjoint(scored: Inputs, enrolled: Inputs) -> None:
 
 def _stretch(one: Utterance) -> tuple[float, float]:
     """Where an utterance begins and ends in its file, s."""
-    return one.start, float("inf") if one.duration is None or not one.start else one.start + one.duration
+    return one.start, float("inf") if one.duration is None else one.start + one.duration

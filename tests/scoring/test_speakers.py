@@ -165,6 +165,7 @@ def test_cuts_of_one_file_are_disjoint_where_they_do_not_overlap(tones: Path) ->
         return Inputs([Utterance("u", "ann_1.wav", "ann", None, start, duration)], tones, {})
 
     speaking._check_disjoint(of(1.0, 1.0), of(2.0, 1.0))
+    speaking._check_disjoint(of(0.0, 1.0), of(1.0, 1.0))  # the first cut begins where the file does
     for other in ((1.5, 1.0), (0.0, None), (0.0, 1.5)):
         with pytest.raises(UsageError, match="1 recordings are scored, and --enrol has them too, such as u"):
             speaking._check_disjoint(of(1.0, 1.0), of(*other))
