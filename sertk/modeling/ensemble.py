@@ -179,11 +179,12 @@ def write(out: Path, members: Sequence[Opened], weights: Sequence[float]) -> Non
 
 
 def _protocol(each: Sequence[Document]) -> dict[str, object]:
-    """What the members were trained on: what differs is joined, and `folds` names the folds."""
+    """What the members were trained on: what differs is joined, and `folds` and `corpora` name each one."""
     found: dict[str, object] = {
         word: ", ".join(dict.fromkeys(str(one[word]) for one in each)) for word in bundle.PROTOCOL
     }
-    return {**found, "folds": list(dict.fromkeys(str(one["fold"]) for one in each))}
+    every = {"folds": "fold", "corpora": "corpus"}
+    return found | {many: list(dict.fromkeys(str(one[word]) for one in each)) for many, word in every.items()}
 
 
 def _training(members: Sequence[Opened], weights: Sequence[float]) -> dict[str, object]:
