@@ -157,7 +157,7 @@ def hear(scorer: Scorer, scored: Inputs, enrolled: Inputs | None, batch: int, wo
     if size > MOST:
         raise UsageError(
             f"the statistics of {len(names)} speakers take {size / 1e9:.1f} GB, and {MOST / 1e9:.0f} GB at most. Score "
-            "the recordings of some speakers after the other's."
+            "the recordings of fewer speakers at once."
         )
     totals = Totals(names, settings.speakers.shrink)
     listened = Packed(one for one in source.utterances if one.known_speaker in utterances) if enrolled else None

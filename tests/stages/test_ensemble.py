@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import sertk
 from sertk.core import SertkError, UsageError
-from sertk.core.files import Record, read_json, write_json
+from sertk.core.files import Record, digest, read_json, write_json
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
@@ -307,6 +307,19 @@ def test_an_ensemble_that_was_changed_is_refused(both: Path, tmp_path: Path) -> 
     shutil.copytree(CNN, swapped / "members" / "2")
     with pytest.raises(SertkError, match="members/2 is another bundle than"):
         ensemble.opened(swapped, Plugins())
+
+
+@pytest.mark.parametrize("weights", [[1.5, -0.5], [0.5, 0.4], [0, 2]])
+def test_weights_that_are_no_shares_are_refused(both: Path, tmp_path: Path, weights: list[float]) -> None:
+    # as somebody else's program may write them, with the right checksum
+    forged = Path(shutil.copytree(both, tmp_path / "forged"))
+    about = read_json(forged / "ensemble.json", "")
+    for member, weight in zip(about["members"], weights, strict=True):
+        member["weight"] = weight
+    about["checksums"]["members"] = digest(about["members"])
+    write_json(forged / "ensemble.json", about)
+    with pytest.raises(SertkError, match=r"the weights .* must be 0 or more and have the sum 1"):
+        ensemble.opened(forged, Plugins())
 
 
 def test_members_share_their_files_with_the_runs_where_they_can(both: Path) -> None:
