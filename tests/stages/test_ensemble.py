@@ -323,7 +323,8 @@ def test_weights_that_are_no_shares_are_refused(both: Path, tmp_path: Path, weig
 
 
 def test_members_share_their_files_with_the_runs_where_they_can(both: Path) -> None:
-    mine, theirs = both / "members" / "2" / "model.safetensors", PROBE / "model.safetensors"
-    assert mine.read_bytes() == theirs.read_bytes()
+    mine, theirs = (folder / "model.safetensors" for folder in (both / "members" / "2", both.with_name("probe")))
+    assert mine.samefile(theirs)
+    assert mine.read_bytes() == (PROBE / "model.safetensors").read_bytes()
     assert {path.name for path in both.iterdir()} == {"ensemble.json", "members"}
     assert len(ensemble.files(both)) >= 5
