@@ -458,7 +458,7 @@ class Plugins:
             return functools.partial(self.make, inner, spec) if late else self.make(inner, spec, *context)
 
         if isinstance(value, Mapping) and _is_mapping(hint):
-            return {name: made(spec) for name, spec in value.items()}
+            return {str(name): made(spec) for name, spec in value.items()}
         return [made(spec) for spec in value] if isinstance(value, list) else made(value)
 
 

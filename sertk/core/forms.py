@@ -65,7 +65,7 @@ def _check_of(hint: Any) -> Callable[[object], bool]:  # noqa: ANN401, PLR0911 -
 
 
 def as_annotated(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """A value that fits an annotation, with floats where the annotation says float: 2 was written, 2.0 is meant."""
+    """A value that fits an annotation, in its types: 2 was written and 2.0 is meant, or the name "2"."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is float:
         return float(value)
@@ -75,7 +75,7 @@ def as_annotated(value: Any, hint: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple) and inspect.isclass(origin) and issubclass(origin, Sequence):
         return type(value)(as_annotated(one, arguments[0]) for one in value)
     if isinstance(value, Mapping) and inspect.isclass(origin) and issubclass(origin, Mapping):
-        return {word: as_annotated(one, arguments[1]) for word, one in value.items()}
+        return {str(word): as_annotated(one, arguments[1]) for word, one in value.items()}
     return value
 
 

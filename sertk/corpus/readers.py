@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from sertk.core import Corpus, SertkError, UsageError, nearest
+from sertk.core import Corpus, Protocol, SertkError, UsageError, nearest
 from sertk.core.files import Record
 from sertk.core.forms import fits
 from sertk.corpus.protocols import YAML, stated
 from sertk.plugins import Plugins, Spec, split
 from sertk.settings.merge import CONF, read
 
+NAME: Final = re.compile(r"\w[\w.-]*")
 FORMS: Final = {
     "corpus": (str | Mapping[str, object], "a reader: a name or {name: ..., setting: value}"),
     "about": (str, "a sentence"),
@@ -88,7 +90,11 @@ def _of_file(plugins: Plugins, path: Path) -> Corpus:
         corpus: Corpus = plugins.make("corpus", fields["corpus"])
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
-    own = {str(name): stated(path, one, f"protocol {name!r} of ") for name, one in fields.get("protocols", {}).items()}
+    own: dict[str, Protocol] = {}
+    for name, one in fields.get("protocols", {}).items():
+        if not NAME.fullmatch(str(name)):  # it is the name of a file of the prepared corpus
+            raise UsageError(f"{path}: {name!r} cannot name a protocol. Use letters, digits, '_', '-' and '.'.")
+        own[str(name)] = stated(path, one, f"protocol {name!r} of ")
     corpus.title = path.stem
     corpus.about = fields.get("about", corpus.about)  # type: ignore[misc] # a corpus of a file has its own
     corpus.protocols = own or corpus.protocols  # type: ignore[misc]

@@ -7,6 +7,7 @@ says: classes, protocol, and what was learned from. It has checksums as bundle.j
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -70,11 +71,14 @@ def opened(folder: Path, plugins: Plugins) -> Opened:
     if odd or faults or not about["members"]:
         what = f"{odd[0]} is not what was written" if odd else f"members is wrong ({faults[0] if faults else 'none'})"
         raise SertkError(f"{folder / FILE}: {what}: it was changed or damaged. {MEND}")
+    weights = [float(one["weight"]) for one in about["members"]]
+    if min(weights) < 0 or not math.isclose(sum(weights), 1, abs_tol=1e-6):
+        raise SertkError(f"{folder / FILE}: the weights {weights} must be 0 or more and have the sum 1. {MEND}")
     members = [bundle.opened(one, plugins) for one in _folders(folder, len(about["members"]))]
     for one, own in zip(about["members"], members, strict=True):
         if bundle.identity(own.folder) != one["bundle"]:
             raise SertkError(f"{own.folder} is another bundle than {folder / FILE} says. {MEND}")
-    first, weights = members[0], [float(one["weight"]) for one in about["members"]]
+    first = members[0]
     return Ensemble(folder, about, first.settings, first.heads, first.features, members, weights)
 
 
@@ -179,11 +183,12 @@ def write(out: Path, members: Sequence[Opened], weights: Sequence[float]) -> Non
 
 
 def _protocol(each: Sequence[Document]) -> dict[str, object]:
-    """What the members were trained on: what differs is joined, and `folds` names the folds."""
+    """What the members were trained on: what differs is joined, and `folds` and `corpora` name each one."""
     found: dict[str, object] = {
         word: ", ".join(dict.fromkeys(str(one[word]) for one in each)) for word in bundle.PROTOCOL
     }
-    return {**found, "folds": list(dict.fromkeys(str(one["fold"]) for one in each))}
+    every = {"folds": "fold", "corpora": "corpus"}
+    return found | {many: list(dict.fromkeys(str(one[word]) for one in each)) for many, word in every.items()}
 
 
 def _training(members: Sequence[Opened], weights: Sequence[float]) -> dict[str, object]:

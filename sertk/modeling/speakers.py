@@ -1,5 +1,8 @@
 """Statistics of speakers: mean and deviation of an input over the utterances of one speaker.
 
+Standardising by speaker is that of Schuller et al. 2010, "Cross-corpus acoustic emotion recognition: variances and
+strategies", IEEE Transactions on Affective Computing 1(2), 119-131; the shrinkage is ours.
+
 They are of what the statistics of training have standardised already, where training has mean 0 and deviation 1. An
 utterance counts as one, however long it is: it has its own mean and mean square over its frames (`moments`). Those of
 a speaker's utterances are added up, and `shrunk` makes a mean and a deviation of the sums, drawn towards 0 and 1 as if

@@ -102,10 +102,11 @@ class Together(Scorer):
 
     def _together(self, each: Sequence[Scored]) -> Scored:
         posterior = self._mean(torch.stack([one.posterior for one in each]))
-        windows, first = None, each[0].windows
-        if first is not None:
-            rows = self._mean(torch.tensor([[own.posterior for own in one.windows or ()] for one in each]))
-            found = zip(first, rows.argmax(1).tolist(), rows.tolist(), strict=True)
+        windows, cuts = None, [one.windows for one in each if one.windows is not None]
+        if len(cuts) == len(each):  # a model of transcripts alone takes every recording whole
+            rows = self._mean(torch.tensor([[own.posterior for own in cut] for cut in cuts]))
+            found = zip(cuts[0], rows.argmax(1).tolist(), rows.tolist(), strict=True)
             windows = [Window(one.start, one.end, best, row) for one, best, row in found]
         embedding = torch.cat([one.embedding for one in each])
-        return Scored(posterior, posterior.clamp_min(LEAST).log(), embedding, windows, each[0].silent)
+        silent = min(one.silent for one in each)
+        return Scored(posterior, posterior.clamp_min(LEAST).log(), embedding, windows, silent)

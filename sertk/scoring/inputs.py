@@ -256,9 +256,10 @@ def _stamp(folds: Folds, fold: str, part: str, own: Document, *, met: bool) -> R
         stamp |= {"stamp": "seen in training", "shares": {}}
     elif met:
         stamp |= {"stamp": "SPEAKER-DEPENDENT", "shares": {**folds.shares, "audio": ["train+test"]}}
-    if folds.corpus != own["corpus"]:
+    corpora = own.get("corpora", [own["corpus"]])  # several: an ensemble's
+    if folds.corpus not in corpora:
         return stamp if met else {**stamp, "stamp": "cross-corpus", "shares": {}}
-    if folds.hash == own["hash"] and len(own.get("folds", ())) > 1:
+    if len(corpora) > 1 or (folds.hash == own["hash"] and len(own.get("folds", ())) > 1):
         return {**stamp, "stamp": "seen in training", "shares": {}}
     if folds.hash != own["hash"] or fold != own["fold"]:
         raise SertkError(

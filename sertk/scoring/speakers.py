@@ -54,7 +54,7 @@ class Named(NamedTuple):
             if self.file:
                 return known.get(one.id)
             met = search.search(one.id)
-            return met[1] if met else None
+            return (met[1] or None) if met else None  # an empty group names nobody
 
         made = Packed(replace(one, speaker=speaker(one) or one.speaker) for one in utterances)
         count = sum(speaker(one) is not None for one in utterances)
@@ -157,7 +157,7 @@ def hear(scorer: Scorer, scored: Inputs, enrolled: Inputs | None, batch: int, wo
     if size > MOST:
         raise UsageError(
             f"the statistics of {len(names)} speakers take {size / 1e9:.1f} GB, and {MOST / 1e9:.0f} GB at most. Score "
-            "the recordings of some speakers after the other's."
+            "the recordings of fewer speakers at once."
         )
     totals = Totals(names, settings.speakers.shrink)
     listened = Packed(one for one in source.utterances if one.known_speaker in utterances) if enrolled else None
@@ -212,4 +212,4 @@ def _check_disjoint(scored: Inputs, enrolled: Inputs) -> None:
 
 def _stretch(one: Utterance) -> tuple[float, float]:
     """Where an utterance begins and ends in its file, s."""
-    return one.start, float("inf") if one.duration is None or not one.start else one.start + one.duration
+    return one.start, float("inf") if one.duration is None else one.start + one.duration

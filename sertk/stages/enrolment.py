@@ -37,7 +37,7 @@ from sertk.scoring.system import is_system, runs_of
 from sertk.training import distributed
 
 NUMBERS = {"random": (1, 2, 5, 10, 20), "skewed": (1, 2, 5, 10, 20), "neutral": (1, 2)}
-"""Of utterances, where there are so many; and all of them, of which there is nothing to skew."""
+"""Utterances of each speaker that are drawn, as many as there are at most."""
 DRAWS = 5
 KINDS = {
     "random": "at random",
@@ -52,7 +52,7 @@ class Ask(NamedTuple):
     Attributes:
         kind: Of `KINDS`; "none" draws nothing.
         most: Utterances of each speaker at most; None takes all.
-        draw: Number of the draw; larger ones of the same number hold smaller ones.
+        draw: Number of the draw. Of two draws with one number, the larger has all utterances of the smaller.
     """
 
     kind: str
@@ -178,7 +178,8 @@ def asks(classes: Collection[str], draws: int) -> Iterator[Ask]:
     for kind, numbers in NUMBERS.items():
         if kind != "neutral" or kind in classes:
             yield from (Ask(kind, number, draw) for number in numbers for draw in range(draws))
-            yield from [Ask(kind, None)] * (kind != "skewed")
+            if kind != "skewed":  # of all there is nothing to skew
+                yield Ask(kind, None)
 
 
 def drawn(pool: Sequence[Utterance], ask: Ask, seed: int) -> Tensor:
@@ -192,12 +193,11 @@ def drawn(pool: Sequence[Utterance], ask: Ask, seed: int) -> Tensor:
     if ask.kind == "none" or not pool:
         return torch.zeros(len(pool), dtype=torch.bool)
     ids, names = [one.id for one in pool], sorted({str(one.known_speaker) for one in pool})
-    classes = sorted({str(one.label) for one in pool})
-    speaker = torch.tensor([names.index(str(one.known_speaker)) for one in pool])
-    label = torch.tensor([classes.index(str(one.label)) for one in pool])
+    speaker = _places([str(one.known_speaker) for one in pool])
+    label = _places([str(one.label) for one in pool])
     order = Rng.for_rows(seed, ids, [ask.draw] * len(ids), 0, "enrolment").uniform()[:, 0].double()
     if ask.kind == "skewed":  # exponential races: the rate of a class is its weight
-        chance = Rng.for_rows(seed, names, [ask.draw] * len(names), 0, "classes").uniform(len(classes))
+        chance = Rng.for_rows(seed, names, [ask.draw] * len(names), 0, "classes").uniform(1 + int(label.max()))
         order = -torch.log1p(-order) * 2.0 ** chance.argsort(1).argsort(1)[speaker, label]
     known = torch.tensor([ask.kind != "neutral" or one.label == "neutral" for one in pool])
     order = torch.where(known, order, math.inf)
@@ -207,6 +207,12 @@ def drawn(pool: Sequence[Utterance], ask: Ask, seed: int) -> Tensor:
     place = torch.empty_like(first)
     place[first] = torch.arange(len(pool)) - (size.cumsum(0) - size)[speaker[first]]
     return known & (place < (len(pool) if ask.most is None else ask.most))
+
+
+def _places(names: Sequence[str]) -> Tensor:
+    """(P,) int64, the place of each name among all, in their order."""
+    place = {name: number for number, name in enumerate(sorted({*names}))}
+    return torch.tensor([place[name] for name in names])
 
 
 def _one(
@@ -241,7 +247,7 @@ def _one(
             file.writelines(json_bytes({**line, "stamp": stamp}, line["id"]) for line in lines)
         held = Held(fold, f"{seed}.{ask.draw}", read_scores(path, scorer.bundle.classes))
         runs.setdefault(ask.name, []).append(held)
-        counts.setdefault(ask.name, []).extend(totals.counts(names).tolist())
+        counts.setdefault(ask.name, []).extend(totals.counts([one.known_speaker for one in rest]).tolist())
     say(f"scored fold {fold}, seed {seed}: {len(rest)} utterances, {len(every)} draws from {len(half)} others")
 
 

@@ -44,10 +44,10 @@ def make(models: Sequence[Path], out: Path, *, weights: str = "equal", files: Se
         say(f"  {weight:.3f} {one.folder}")
     own: Document = ensemble.opened(out, plugins).about["protocol"]
     say(f"wrote {out}: an ensemble of {len(members)} bundles, {weights} weights")
-    if len(own["folds"]) > 1:
+    if len(own["folds"]) > 1 or len(own["corpora"]) > 1:
         say(
-            f"its bundles are of folds {own['fold']} of {own['corpus']}: together they may have heard all speakers of "
-            "it, and scores on that corpus are stamped 'seen in training'"
+            f"its bundles were trained on {own['corpus']}, folds {own['fold']}: together they may have heard all "
+            "speakers there, and scores there are stamped 'seen in training'"
         )
 
 

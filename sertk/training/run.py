@@ -137,6 +137,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
             with inside(feature.who):
                 # before a resumed run too: it follows from the utterances alone
                 feature.fit(plain.utterances, plain.wave)
+        # a resumed run reads them with its weights, and that is later than the speakers are heard
         if s.by_speaker or not training.checkpoints:
             _normalize(parts.model, body, plain, s)
     rows.speakers = _speakers(setup, parts, plain, s.speakers.draws)

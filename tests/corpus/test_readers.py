@@ -56,6 +56,7 @@ def test_a_file_is_found_beside_the_recipe_and_from_here(tmp_path: Path, monkeyp
         ("corpus: folder\nprotocol: {}\n", "unknown field 'protocol'; did you mean 'protocols'"),
         ("corpus: folder\nabout: 3\n", "about is 3; it takes a sentence"),
         ("corpus: {name: folder, speker: x}\n", "mine.yaml: .*takes no 'speker'"),
+        ("corpus: folder\nprotocols: {../a: {labels: null}}\n", "'../a' cannot name a protocol. Use letters, digits"),
         ("corpus: folder\nprotocols: {a: {labels: null}}\n", "protocol 'a' of .*mine.yaml has no 'test'"),
         ("corpus: folder\nprotocols: {a: {labels: null, test: {rule: nxt}}}\n", "protocol 'a' of .*has no rule 'nxt'"),
     ],

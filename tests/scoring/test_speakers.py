@@ -165,6 +165,7 @@ def test_cuts_of_one_file_are_disjoint_where_they_do_not_overlap(tones: Path) ->
         return Inputs([Utterance("u", "ann_1.wav", "ann", None, start, duration)], tones, {})
 
     speaking._check_disjoint(of(1.0, 1.0), of(2.0, 1.0))
+    speaking._check_disjoint(of(0.0, 1.0), of(1.0, 1.0))  # the first cut begins where the file does
     for other in ((1.5, 1.0), (0.0, None), (0.0, 1.5)):
         with pytest.raises(UsageError, match="1 recordings are scored, and --enrol has them too, such as u"):
             speaking._check_disjoint(of(1.0, 1.0), of(*other))
@@ -304,6 +305,8 @@ def test_speakers_are_the_first_group_or_the_lines_of_utt2spk_or_those_of_the_ma
         ("(", None, "is no regular expression"),
         ("a", None, "has no group"),
         ("(x)", None, "finds the speaker of none of 1 ids, such as 'a1'"),
+        ("([x-z]*)1", None, "finds the speaker of none of 1 ids, such as 'a1'"),  # it is there, and empty
+        ("(x)?1", None, "finds the speaker of none of 1 ids, such as 'a1'"),
         (None, "b2 zoe\n", "finds the speaker of none of 1 ids, such as 'a1'"),
         (None, "a1 zoe\na1 max\n", "utt2spk:2: 'a1' comes twice"),
         (None, "a1\n", "utt2spk:1: 'a1' has no speaker"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -134,6 +135,19 @@ def test_the_table_says_what_it_is_of(system: Path, data: Path, tmp_path: Path) 
     text = (tmp_path / "enrolment.md").read_text()
     assert "All other rows are speaker-normalised: do not compare them" in text
     assert {path.suffix for path in tmp_path.glob("enrolment.*")} == {".md", ".csv", ".png", ".svg", ".pdf"}
+
+
+def test_who_has_no_known_speaker_counts_with_no_utterance(system: Path, data: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    first = Data(data).protocol("emobox").folds["1"].test[0]
+    lines = [json.loads(line) for line in (copy / "manifest.jsonl").read_text().splitlines()]
+    lines = [{**line, "speaker": "unknown"} if line["id"] == first else line for line in lines]
+    (copy / "manifest.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    how = ("--draws", 1, "--device", "cpu", "--by", "utterances")
+    done = cli(system / "fold=1/seed=0/model", copy, "--out", tmp_path / "out", *how)
+    assert done.exit_code == 0, done.output
+    rows = {row["drawn"]: row for row in csv.DictReader((tmp_path / "out/enrolment.csv").read_text().splitlines())}
+    assert rows["random 2"]["known by"] == "disjoint, n = 0 to 2 utterances a speaker, shrunk with k = 10"
 
 
 def test_a_system_that_knows_no_speakers_is_refused(data: Path, tmp_path: Path) -> None:

@@ -17,10 +17,13 @@ from safetensors.torch import load_file
 
 import sertk
 from sertk.core import SertkError, UsageError
-from sertk.core.files import Record, read_json, write_json
+from sertk.core.files import Record, digest, read_json, write_json
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
+from sertk.scoring.ensemble import Together, scorer_of
+from sertk.scoring.over_time import Window
+from sertk.scoring.scorer import Scored
 from sertk.stages.cross import cross
 from sertk.stages.ensemble import likeliest, make
 from sertk.stages.score import score
@@ -101,6 +104,20 @@ def test_a_recording_is_cut_alike_for_all_and_its_windows_are_means(both: Path, 
         assert (line["start"], line["end"]) == (a["start"], a["end"])
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_member_that_takes_a_recording_whole_stands_beside_one_that_cuts_it(both: Path, first: bool) -> None:
+    # as a model of transcripts alone does, which has nothing to cut
+    scorer = scorer_of(ensemble.opened(both, Plugins()), "cpu", Plugins())
+    assert isinstance(scorer, Together)
+    rows = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.1, 0.2, 0.2]]
+    windows = [Window(0.0, 1.0, 0, rows[1])] * 3
+    cut = Scored(torch.tensor(rows[0]), torch.zeros(4), torch.zeros(2), windows, 1)
+    whole = Scored(torch.tensor(rows[1]), torch.zeros(4), torch.zeros(3))
+    made = scorer._together([whole, cut] if first else [cut, whole])
+    assert made.posterior.tolist() == pytest.approx([0.3, 0.15, 0.25, 0.3])
+    assert (made.windows, made.silent) == (None, 0)
+
+
 def test_embeddings_stand_one_behind_the_other(both: Path, tmp_path: Path) -> None:
     rows = {}
     for name, model in (("a", CNN), ("b", PROBE), ("both", both)):
@@ -157,7 +174,7 @@ def test_an_ensemble_of_folds_is_stamped_as_seen_on_its_corpus(
     two = changed(tmp_path / "two", protocol={"fold": "2"}, training={"seen": ["b" * 16]})
     one = changed(tmp_path / "one", training={"seen": ["a" * 16, "b" * 16]})
     make([one, two], tmp_path / "folds")
-    assert "together they may have heard all speakers" in capsys.readouterr().err
+    assert "together they may have heard all" in capsys.readouterr().err
     about = read_json(tmp_path / "folds" / "ensemble.json", "")
     assert about["training"]["seen"] == ["a" * 16, "b" * 16]
     assert (about["protocol"]["fold"], about["protocol"]["folds"]) == ("1, 2", ["1", "2"])
@@ -165,6 +182,18 @@ def test_an_ensemble_of_folds_is_stamped_as_seen_on_its_corpus(
         score(tmp_path / "folds", [str(tones)], tmp_path / "s.jsonl", device="cpu")
     found = scored(tmp_path / "folds", tones, tmp_path / "s.jsonl", fold="1")
     assert {line["stamp"] for line in found} == {"seen in training"}
+
+
+def test_an_ensemble_of_corpora_is_not_stamped_cross_corpus_on_one_of_them(tones: Path, tmp_path: Path) -> None:
+    other = changed(tmp_path / "other", protocol={"corpus": "emodb", "hash": "0" * 16}, training={"seen": []})
+    make([CNN, other], tmp_path / "corpora")
+    assert read_json(tmp_path / "corpora" / "ensemble.json", "")["protocol"]["corpora"] == ["ravdess", "emodb"]
+    found = scored(tmp_path / "corpora", tones, tmp_path / "s.jsonl", protocol="four", fold="2")
+    assert {line["stamp"] for line in found} == {"seen in training"}
+    third = changed(tmp_path / "third", protocol={"corpus": "tess"}, training={"seen": []})
+    make([other, third], tmp_path / "others")
+    found = scored(tmp_path / "others", tones, tmp_path / "s.jsonl", protocol="four", fold="2")
+    assert {line["stamp"] for line in found} == {"cross-corpus"}
 
 
 def test_an_ensemble_of_seeds_is_scored_on_its_own_fold_alone(tones: Path, tmp_path: Path) -> None:
@@ -280,8 +309,22 @@ def test_an_ensemble_that_was_changed_is_refused(both: Path, tmp_path: Path) -> 
         ensemble.opened(swapped, Plugins())
 
 
+@pytest.mark.parametrize("weights", [[1.5, -0.5], [0.5, 0.4], [0, 2]])
+def test_weights_that_are_no_shares_are_refused(both: Path, tmp_path: Path, weights: list[float]) -> None:
+    # as somebody else's program may write them, with the right checksum
+    forged = Path(shutil.copytree(both, tmp_path / "forged"))
+    about = read_json(forged / "ensemble.json", "")
+    for member, weight in zip(about["members"], weights, strict=True):
+        member["weight"] = weight
+    about["checksums"]["members"] = digest(about["members"])
+    write_json(forged / "ensemble.json", about)
+    with pytest.raises(SertkError, match=r"the weights .* must be 0 or more and have the sum 1"):
+        ensemble.opened(forged, Plugins())
+
+
 def test_members_share_their_files_with_the_runs_where_they_can(both: Path) -> None:
-    mine, theirs = both / "members" / "2" / "model.safetensors", PROBE / "model.safetensors"
-    assert mine.read_bytes() == theirs.read_bytes()
+    mine, theirs = (folder / "model.safetensors" for folder in (both / "members" / "2", both.with_name("probe")))
+    assert mine.samefile(theirs)
+    assert mine.read_bytes() == (PROBE / "model.safetensors").read_bytes()
     assert {path.name for path in both.iterdir()} == {"ensemble.json", "members"}
     assert len(ensemble.files(both)) >= 5

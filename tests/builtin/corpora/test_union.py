@@ -108,6 +108,14 @@ def test_ids_of_two_parts_are_refused_without_a_prefix(root: Path) -> None:
         read(root, union(parts=parts, prefix=False))
 
 
+def test_parts_and_labels_may_be_numbers(root: Path) -> None:
+    (root / "stage").rename(root / "7")
+    clip(root / "7" / "3" / "eve_1.wav", 98, 0.12)
+    found = read(root, union(parts={7: PARTS["stage"]}, labels={7: {3: "disgust", "joy": "happiness"}}))
+    assert Counter(one.label for one in found.values()) == {"happiness": 3, None: 3, "disgust": 1}
+    assert found["7-3/eve_1"].speaker == "7-eve"
+
+
 def test_unknown_speakers_stay_unknown(root: Path) -> None:
     found = read(root, union(parts={"stage": "folder"}))
     assert {one.speaker for one in found.values()} == {"unknown"}
