@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
-from sertk.core.errors import InputError
+from sertk.core.errors import InputError, UsageError
 from sertk.core.files import Document, Record
 from sertk.core.forms import Form
 
@@ -114,6 +115,30 @@ def _form() -> Form:
     hints = get_type_hints(Utterance)
     needed = {word: hints.pop(word) for word in ("id", "path", "speaker")}
     return Form(needed, hints)
+
+
+def speaker_search(given: str, pattern: str) -> Callable[[str], str | None]:
+    """What finds the speaker in an id or a path: the first group of an expression; None if it finds nothing there.
+
+    Args:
+        given: What errors call the expression.
+        pattern: The regular expression.
+
+    Raises:
+        UsageError: If it is no regular expression, or has no group.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{given}: {pattern!r} is no regular expression ({error}).") from None
+    if not compiled.groups:
+        raise UsageError(f"{given}: {pattern!r} has no group. Put what names the speaker into brackets: ([a-z]+)_")
+
+    def search(text: str) -> str | None:
+        found = compiled.search(text)
+        return (found[1] or None) if found else None  # an empty group names nobody
+
+    return search
 
 
 def words(text: str | None) -> str | None:

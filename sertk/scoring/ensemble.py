@@ -58,7 +58,7 @@ def find_stored(shelf: Shelf, found: Opened, utterances: Sequence[Utterance]) ->
 
 
 class Together(Scorer):
-    """Bundles that score as one. The audio is read once, and all cut it into the same windows.
+    """Bundles that score as one. `lines` reads the audio once, a call once for each; all cut it into the same windows.
 
     The logits are the logarithm of the mean posterior, so that their softmax is it; an embedding is the embeddings of
     all, one behind the other.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from sertk.console.progress import say, track
 from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.errors import some
 from sertk.core.files import Record, digest, kaldi_lines
+from sertk.core.utterance import speaker_search
 from sertk.modeling import bundle
 from sertk.modeling.speakers import Totals
 from sertk.scoring.inputs import Inputs, find_inputs
@@ -47,33 +47,15 @@ class Named(NamedTuple):
         if self.pattern is None and self.file is None:
             return utterances
         what = f"--utt2spk {self.file}" if self.file else f"--speaker-of {self.pattern!r}"
-        known = _of_file(self.file) if self.file else {}
-        search = _compiled(self.pattern or "()")
-
-        def speaker(one: Utterance) -> str | None:
-            if self.file:
-                return known.get(one.id)
-            met = search.search(one.id)
-            return (met[1] or None) if met else None  # an empty group names nobody
-
-        made = Packed(replace(one, speaker=speaker(one) or one.speaker) for one in utterances)
-        count = sum(speaker(one) is not None for one in utterances)
+        search = _of_file(self.file).get if self.file else speaker_search("--speaker-of", self.pattern or "")
+        made = Packed(replace(one, speaker=search(one.id) or one.speaker) for one in utterances)
+        count = sum(search(one.id) is not None for one in utterances)
         if utterances and not count:
             raise UsageError(
                 f"{what} finds the speaker of none of {len(utterances)} ids, such as {utterances[0].id!r}."
             )
         say(f"{what}: the speakers of {count} of {len(utterances)} utterances")
         return made
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        found = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--speaker-of {pattern!r} is no regular expression ({error}).") from None
-    if not found.groups:
-        raise UsageError(f"--speaker-of {pattern!r} has no group. Put what names the speaker into (), as in '(\\w+)_'.")
-    return found
 
 
 def _of_file(path: Path) -> dict[str, str]:

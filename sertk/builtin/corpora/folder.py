@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
 from sertk.builtin.corpora.anybody import BY_SPEAKER, some
 from sertk.core import Corpus, Protocol, Rejected, SertkError, UsageError, Utterance
+from sertk.core.utterance import speaker_search
 from sertk.core.walk import READ, UNREAD, Below, below
 
 LAYOUT: Final = "a folder for each class, such as anger/ann_01.wav"
@@ -30,7 +30,8 @@ class Folder(Corpus):
 
     def __init__(self, speaker: str = "", title: str = "") -> None:
         self.title = title
-        self._speaker = _pattern(speaker) if speaker else None
+        self._pattern = speaker
+        self._speaker = speaker_search("corpus 'folder': speaker", speaker) if speaker else None
         self._notes: list[str] = []
 
     def read(self, root: Path) -> Iterator[Utterance | Rejected]:
@@ -54,7 +55,7 @@ class Folder(Corpus):
         if self._speaker and not speakers and (inner := [path for path in paths if path.parent != root]):
             where = inner[0].relative_to(root).as_posix()
             raise UsageError(
-                f"corpus 'folder': speaker={self._speaker.pattern} finds a speaker in none of {len(inner)} files, such "
+                f"corpus 'folder': speaker={self._pattern} finds a speaker in none of {len(inner)} files, such "
                 f"as {where}. Its first group must match the speaker there: ([a-z]+)_ finds ann in joy/ann_01.wav."
             )
         if self._speaker:
@@ -68,26 +69,16 @@ class Folder(Corpus):
     def _utterance(self, path: Path, relative: Path) -> Utterance | Rejected:
         if len(relative.parts) == 1:
             return Rejected(path, f"{relative} is in no class folder; expected: {LAYOUT}")
-        found = self._speaker.search(relative.as_posix()) if self._speaker else None
-        if self._speaker and not (found and found[1]):
-            return Rejected(path, f"{relative}: speaker={self._speaker.pattern} finds no speaker in it")
+        speaker = self._speaker(relative.as_posix()) if self._speaker else "unknown"
+        if speaker is None:
+            return Rejected(path, f"{relative}: speaker={self._pattern} finds no speaker in it")
         return Utterance(
             # what libsndfile does not read may have the name of another form that it does not read
             id=(relative if relative.suffix.lower() in UNREAD else relative.with_suffix("")).as_posix(),
             path=relative.as_posix(),
-            speaker=found[1] if found else "unknown",
+            speaker=speaker,
             label=relative.parts[0],
         )
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise UsageError(f"corpus 'folder': speaker {text!r} is not a regular expression ({error}).") from None
-    if not pattern.groups:
-        raise UsageError(f"corpus 'folder': speaker {text!r} has no group; put brackets around the speaker: ([a-z]+)_")
-    return pattern
 
 
 def _chosen(found: Below) -> tuple[list[Path], list[Path]]:
