@@ -30,6 +30,10 @@ class Linear(Head):
         values: Tensor = self.layer(embedding)
         return values
 
+    def start(self, weight: Tensor, bias: Tensor) -> None:
+        """(out, E) and (out,) become its own."""
+        self.layer[1].load_state_dict({"weight": weight, "bias": bias})
+
 
 class Cosine(Head):
     """Scaled cosines between the embedding and a direction per class: s cos(theta) (P4 section 3.1).

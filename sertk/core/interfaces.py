@@ -275,6 +275,18 @@ class Head(nn.Module, Part, ABC):
     def forward(self, embedding: Tensor) -> Tensor:
         """(N, width) -> (N, out)."""
 
+    def start(self, weight: Tensor, bias: Tensor) -> None:
+        """Takes the weights of a linear classifier to begin with, for `train.warm_start`.
+
+        Args:
+            weight: (out, width).
+            bias: (out,).
+
+        Raises:
+            NotImplementedError: Where it is no affine map.
+        """
+        raise NotImplementedError
+
 
 class HeadSpec(NamedTuple):
     """A head that a loss needs: data, so that a bundle is scored without the loss.

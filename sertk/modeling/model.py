@@ -139,11 +139,14 @@ class Model(nn.Module):
     def _head(self, name: str, embedding: Tensor) -> Tensor:
         """(N, out) of a head, from the branches that it reads."""
         head, spec = self.heads[name], self.specs[name]
-        if spec.reads is not None:
-            embedding = torch.cat([embedding[:, self._branches[branch]] for branch in spec.reads], 1)
         with inside(head.who):
-            values = head(embedding)
+            values = head(self.read_by(name, embedding))
         return check_shape(head.who, values, (len(embedding), spec.out))
+
+    def read_by(self, name: str, embedding: Tensor) -> Tensor:
+        """(N, E) -> (N, ·) what a head reads of it: the branches that it names, or all."""
+        reads = self.specs[name].reads
+        return embedding if reads is None else torch.cat([embedding[:, self._branches[one]] for one in reads], 1)
 
 
 class Branches(Pooling):

@@ -234,6 +234,18 @@ class TrainSettings:
     init: str | None = setting(
         None, "a bundle whose weights are the first; --init. Relative to where the command is run"
     )
+    warm_start: Component = setting(
+        Component("none"),
+        "none, or probe: the emotion head begins as a logistic regression on the embeddings of the training "
+        "utterances, `c` (0.01) its inverse penalty; with a pretrained backbone (LP-FT, Kumar et al. 2022)",
+    )
+    ema: float = setting(
+        0.0,
+        "decay of an exponential moving average of the weights after each optimizer step, which dev and the bundle "
+        "have instead of the weights; 0: none. At first the decay is (1 + step) / (10 + step), if that is less",
+        low=0,
+        high=0.99999,
+    )
     tensorboard: bool = setting(False, "curves of log.jsonl in RUN/tensorboard/; needs sertk[tensorboard]", role="how")
 
 

@@ -19,7 +19,7 @@ from sertk.plugins import Plugins
 from sertk.settings.schema import LossTerm, Settings
 from sertk.settings.several import folds_of, seeds_of
 from sertk.training import distributed
-from sertk.training.assemble import rehearse, share
+from sertk.training.assemble import rehearse, say_slow, share
 from sertk.training.loss import with_losses
 from sertk.training.run import Run
 from sertk.training.run_folder import OtherRunError
@@ -67,6 +67,7 @@ def train(
         settings = replace(settings, root=None, jobs=1, folds=("all",))
         computed = with_frozen(plugins, settings)
         rehearse(plugins, computed, protocol.classes, protocol.aux)
+        say_slow(settings.train)
         if settings.train.threads:
             torch.set_num_threads(settings.train.threads)
         shared = share(plugins, computed, data, protocol, chosen)

@@ -27,8 +27,8 @@ from sertk.modeling.limits import asks_for_values
 from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.results.measures import Measure
-from sertk.settings.schema import Component, Settings
-from sertk.training import distributed, optim, warm_start
+from sertk.settings.schema import Component, Settings, TrainSettings
+from sertk.training import distributed, optim, probe, warm_start
 from sertk.training.checkpoint import Checkpoints
 from sertk.training.dev import Dev
 from sertk.training.history import History
@@ -300,6 +300,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         save_every=t.checkpoint_steps,
         save_seconds=t.checkpoint_seconds,
         options=_options(s, last),
+        average=optim.Average(parts.model, t.ema) if t.ema else None,
     )
 
 
@@ -372,6 +373,8 @@ def rehearse(
         optim.layer_rates([], t)
     with s.located("train.schedule"):
         optim.make_schedules(plugins, t.schedule, optimizers, 2, 2 * t.epochs)
+    with s.located("train.warm_start"):
+        linear = probe.make(plugins, t.warm_start)
     with s.located("decision"):
         make_decider(plugins, s, Dims(1, 1))
     task = Task(names, torch.ones(len(names)), defaultdict(AuxTask) if aux is None else aux)
@@ -393,6 +396,9 @@ def rehearse(
         say(f"{who} computes with values when it is made, so the model is checked later, when it is trained ({cause})")
         return
     _check_sampler(plugins, s, parts.mixture)
+    if linear is not None:
+        with s.located("train.warm_start"):
+            probe.check(parts.model)
     if t.init:
         with s.located("train.init"):
             warm_start.foresee(Path(t.init), plugins, build.portable_settings(s, parts.body), parts.model, classes)
@@ -440,3 +446,13 @@ def _check_machine(s: Settings) -> None:
             distributed.known_device(s.train.device)  # a recipe may be printed for another machine
     if s.train.precision == "fp16" and distributed.device(s.train.device) == "cpu":
         raise UsageError(f"{s.at('train.precision')}train.precision fp16 needs a GPU; take bf16 or fp32 on the CPU")
+
+
+def say_slow(t: TrainSettings) -> None:
+    """Says so where the precision is one that the CPU has no instructions for; it computes in it all the same."""
+    on_cpu = distributed.device(t.device) == "cpu"
+    if t.precision == "bf16" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        say(
+            "train.precision bf16: this CPU has no instructions for it, so a step takes 5 to 15 times as long as in "
+            "fp32. With --precision fp32 the results differ a little"
+        )

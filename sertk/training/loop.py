@@ -30,7 +30,8 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
 
     def __init__(self, training: Training, curves: Curves | None = None) -> None:
         torch.backends.cudnn.deterministic = True
-        super().__init__({"model": training.model, "loss": training.mixture}, run_opts=training.options)
+        average = {} if training.average is None else {"average": training.average}
+        super().__init__({"model": training.model, "loss": training.mixture, **average}, run_opts=training.options)
         self.training, self.train_sampler = training, training.order
         self.since_save, self.saved = 0, time.monotonic()
         self._curves = curves
@@ -107,16 +108,23 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             return
         if left:  # SpeechBrain would drop these
             self.optimizers_step()
-        self.training.step_rates()
+        self.training.stepped()
         self.since_save += 1
         if 0 < self.training.save_every <= self.since_save and not last:
             self._save()
+
+    def on_stage_start(self, stage: Stage, epoch: int) -> None:
+        """Measures dev with the average of the weights, where there is one."""
+        if stage == Stage.VALID and self.training.average is not None:
+            self.training.average.swap()
 
     def on_stage_end(self, stage: Stage, loss: float, epoch: int) -> None:
         """Closes the epoch after dev, or after training where there is no dev set."""
         distributed.broadcast(self.modules)  # batch statistics are each rank's own while it trains
         if self.training.history.dev == (stage == Stage.VALID):
             self.training.close_epoch(self._curves.measure(self) if self._curves else None)
+            if stage == Stage.VALID and self.training.average is not None:
+                self.training.average.swap()
             self.step = 0
             self._save()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from torch import nn, optim
+import torch
+from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torch.optim.optimizer import Optimizer
 
@@ -90,6 +91,42 @@ def plateau(optimizer: Optimizer, factor: float = 0.5, patience: int = 0) -> Red
     check_range("schedule 'plateau'", "patience", patience, at_least=0)
     # torch's default asks for a fall of 1e-4 of the loss; any fall counts here
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0.0)
+
+
+class Average(nn.Module):
+    """The exponential moving average of the weights of a model that are trained.
+
+    It is no second model, as torch's AveragedModel is: parts of guests need not be made to be copied.
+
+    Args:
+        model: Whose weights.
+        decay: Of the average at each step, at most (1 + n) / (10 + n) at step n, so that a short run forgets what it
+            began with (as TensorFlow's ExponentialMovingAverage with `num_updates`).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__()
+        self._decay = decay
+        # a list, so that they stay the model's own
+        self._now: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self.mean = nn.ParameterList(nn.Parameter(p.detach().clone(), requires_grad=False) for p in self._now)
+        self.steps: Tensor
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Moves it after an optimizer step."""
+        n = int(self.steps)
+        torch._foreach_lerp_([*self.mean.parameters()], self._now, 1 - min(self._decay, (1 + n) / (10 + n)))
+        self.steps += 1
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """The model's weights become the average, and the average holds theirs; a second time undoes it."""
+        for mean, now in zip(self.mean, self._now, strict=True):
+            kept = now.clone()
+            now.copy_(mean)
+            mean.copy_(kept)
 
 
 def layer_rates(groups: Sequence[Sequence[nn.Parameter]], t: TrainSettings) -> dict[float, list[nn.Parameter]]:

@@ -6,6 +6,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+from sertk.builtin.backbones.common import fold
 from sertk.core.files import Document, digest, read_json, write_json
 from sertk.modeling import build, bundle
 from sertk.plugins import file_hash
@@ -77,6 +78,7 @@ def write(setup: Setup, final: Training, best: Document, seconds: float) -> None
             "longest": max(setup.shared.data.facts[i].seconds for i in setup.fold.train),
         },
     }
+    fold(final.model)
     beside, shared = run_folder.bundles_beside(setup.out), setup.shared
     model = setup.out / "model"
     bundle.write(model, final.model, final.frontend, final.settings, about, shared.plugins, beside, shared.kept)

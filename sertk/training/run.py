@@ -20,7 +20,7 @@ from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.modeling.speakers import Draw, Speakers
 from sertk.settings.schema import DecisionSpec, Settings
-from sertk.training import distributed, pilot, record, run_folder, temperature, warm_start
+from sertk.training import distributed, pilot, probe, record, run_folder, temperature, warm_start
 from sertk.training.assemble import (
     Parts,
     Setup,
@@ -143,11 +143,18 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     rows.speakers = _speakers(setup, parts, plain, s.speakers.draws)
     dev = _plain(setup, parts, fold.dev, "dev") if selected is None else None
     brain = EmotionBrain(training, _curves(setup, parts) if s.train.curves and selected is None else None)
+    linear = probe.make(setup.shared.plugins, s.train.warm_start)
+    if linear is not None and not training.checkpoints:
+        plain.speakers = _speakers(setup, parts, plain)
+        every = Loader(plain, plain.in_order(s.score.batch), s.train.workers, "probe")
+        probe.start(linear, training, every, balanced=s.class_weights == "balanced")
     if selected is not None:
         mixture.weight.copy_(selected.mixture.weight)
     elif plans and not training.checkpoints:
         pilot.weigh(brain, Loader(rows, plans, s.train.workers, "pilot"), setup.out / "pilot.json")
     brain.train_on(Loader(rows, order, s.train.workers, "train"), dev)
+    if training.average is not None:
+        training.average.swap()
     return training
 
 

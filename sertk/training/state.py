@@ -24,6 +24,7 @@ from sertk.training.dev import Dev
 from sertk.training.history import History
 from sertk.training.loading import Item, Order
 from sertk.training.loss import Mixture
+from sertk.training.optim import Average
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Training:
         weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
         nll: Sum of the dev negative log-probabilities of the epoch.
+        average: The moving average of the model's weights, where `train.ema` asks for it.
         rates: Learning rates of the latest step, by the optimizers' names.
     """
 
@@ -69,6 +71,7 @@ class Training:
     settings: Settings
     weights: dict[str, str]
     options: dict[str, object]
+    average: Average | None = None
     nll: float = 0.0
     rates: dict[str, float] = field(default_factory=dict)
 
@@ -125,6 +128,12 @@ class Training:
         each = -posterior.gather(1, hard[:, None]).clamp(min=1e-12).log()
         self.nll += each.double().sum().item()
         return each.mean()
+
+    def stepped(self) -> None:
+        """After an optimizer step: moves the average, steps the rates."""
+        if self.average is not None:
+            self.average.move()
+        self.step_rates()
 
     def step_rates(self, dev_loss: float | None = None) -> None:
         """Steps the schedules: those of the dev loss when there is one, the others after an optimizer step."""
@@ -199,4 +208,5 @@ class Training:
     def _parts(self) -> dict[str, nn.Module | Optimizer | LRScheduler]:
         optimizers = {f"optimizer {name}": one for name, one in self.optimizers.items()}
         schedules = {f"schedule {name}": one for name, one in self.schedules.items()}
-        return {"model": self.model, "mixture": self.mixture, **optimizers, **schedules}
+        average = {} if self.average is None else {"average": self.average}
+        return {"model": self.model, "mixture": self.mixture, **average, **optimizers, **schedules}

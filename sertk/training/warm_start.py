@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from sertk.builtin.backbones.common import unadapted
 from sertk.console.progress import say
 from sertk.core import UsageError
 from sertk.core.files import Document
@@ -79,9 +80,12 @@ def take(begun: Bundle, model: Model, settings: Settings, weights: Weights, clas
     _compare(_heard(begun.settings, theirs), _heard(settings, weights))
     _compare(*(flat({"backbone": of.backbone.portable()}) for of in (begun.model, model)))
     other, anew = begun.classes != tuple(classes), _anew(begun.model.heads, model.heads, begun.classes, classes)
-    old, new = ({n: w for n, w in of.state_dict().items() if not n.startswith(anew)} for of in (begun.model, model))
+    ours, held = model.state_dict(), begun.model.state_dict()
+    names = unadapted(ours)
+    old = {name: weight for name, weight in held.items() if not name.startswith(anew)}
+    new = {name: ours[own] for name, own in names.items() if not name.startswith(anew)}
     _compare(*({name: tuple(weight.shape) for name, weight in of.items()} for of in (old, new)))
-    model.load_state_dict({**model.state_dict(), **old})
+    model.load_state_dict({**ours, **{names[name]: weight for name, weight in old.items()}})
     if other:
         say(f"init: the emotion head is a new one: the bundle's classes are {', '.join(begun.classes)}")
     for name in sorted(begun.model.heads.keys() ^ model.heads.keys()):
@@ -120,7 +124,8 @@ def foresee(init: Path, plugins: Plugins, settings: Settings, model: Model | Non
     _compare(*({word: of.get(word) for word in own} for of in spelled))
     heads = {name.split(".")[1] for name in theirs.shapes if name.startswith("heads.")}
     anew = _anew(heads, model.heads, theirs.classes, classes)
-    here = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    ours = model.state_dict()
+    here = {name: tuple(ours[own].shape) for name, own in unadapted(ours).items()}
     _compare(*({n: shape for n, shape in of.items() if not n.startswith(anew)} for of in (theirs.shapes, here)))
 
 

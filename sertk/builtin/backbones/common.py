@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
 
 from sertk.core import InputSpec, NotHereError, SertkError, Split, UsageError
 
@@ -114,6 +115,10 @@ def split_frozen(name: str, settings: Mapping[str, object], default: str, conv: 
     freeze, layers = settings.get("freeze", default), settings.get("layers", "last")
     inside = {word: value for word, value in settings.items() if word not in ("freeze", "reads")}
     if freeze == "all":
+        if settings.get("lora") is not None:
+            raise UsageError(
+                f"backbone {name!r}: lora adapts layers that are trained; freeze: all trains none. Set freeze: conv."
+            )
         weighted = layers == "weighted"  # the weights of the sum are trained
         encoder = {"name": name, **inside, **({"layers": "all"} if weighted else {})}
         return Split(
@@ -125,7 +130,7 @@ def split_frozen(name: str, settings: Mapping[str, object], default: str, conv: 
     if isinstance(at, int) and isinstance(layers, int):
         at = min(at, layers)  # what lies above the layer that counts is not computed
     several = layers in ("all", "weighted") and at not in (0, "conv")
-    below = {word: value for word, value in inside.items() if word not in ("layers", "checkpointing")}
+    below = {word: value for word, value in inside.items() if word not in ("layers", "checkpointing", "lora")}
     feature = {"name": name, **below, **({"layers": "all"} if several else {}), "up_to": at}
     above = {"name": name, **inside, **({"freeze": freeze} if "freeze" in settings else {}), "start": at}
     layers_too = "" if at in (0, "conv") else " and the first layer" if at == 1 else f" and the first {at} layers"
@@ -137,6 +142,65 @@ def join_frozen(settings: Mapping[str, object]) -> Mapping[str, object] | None:
     if settings.get("start") is None:
         return None
     return {word: value for word, value in settings.items() if word != "start"}
+
+
+class LowRank(nn.Module):
+    """What low-rank adaptation adds to a weight: W + B A, of which A and B are trained (Hu et al. 2021, section 4.1).
+
+    B is zero at first. The paper's factor alpha / r is 1: with Adam it is another learning rate.
+
+    Args:
+        out: Rows of W.
+        width: Columns of W.
+        rank: r, of A and B.
+    """
+
+    def __init__(self, out: int, width: int, rank: int) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.empty(rank, width)), nn.Parameter(torch.zeros(out, rank))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))  # as nn.Linear begins
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """(out, width) -> the same."""
+        return weight + self.b @ self.a
+
+
+LORA = ".parametrizations.weight."
+"""Stands in the names of a weight that is adapted, and of what adapts it."""
+
+
+def adapt(encoder: nn.Module, layers: Iterable[nn.Module], rank: int) -> None:
+    """Freezes an encoder, and adapts the queries and values of those of its layers that were to be trained.
+
+    A bundle has the sums, see `fold`.
+
+    Args:
+        encoder: All of it.
+        layers: Its layers that count.
+        rank: Of the adapters.
+    """
+    chosen = [layer for layer in layers if any(one.requires_grad for one in layer.parameters())]
+    encoder.requires_grad_(False)
+    for layer in chosen:
+        for name, part in list(layer.named_modules()):
+            if name.endswith(("q_proj", "v_proj")) and isinstance(part, nn.Linear):
+                register_parametrization(part, "weight", LowRank(part.out_features, part.in_features, rank))
+
+
+def fold(model: nn.Module) -> None:
+    """Puts the sums in the place of weights that are adapted."""
+    for part in list(model.modules()):
+        if is_parametrized(part, "weight") and isinstance(part.parametrizations.weight[0], LowRank):  # type: ignore[union-attr, index]
+            remove_parametrizations(part, "weight")
+
+
+def unadapted(names: Iterable[str]) -> dict[str, str]:
+    """The names of weights as they are where nothing is adapted, with the names that they have; not of adapters."""
+    found = {name: name for name in names if not (LORA in name and name.endswith((".a", ".b")))}
+    return {
+        name.replace(f"{LORA}original", ".weight") if name.endswith(f"{LORA}original") else name: own
+        for name, own in found.items()
+    }
 
 
 def sinusoids(tokens: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from sertk.builtin.backbones.common import (
     RATE,
     LayerSum,
+    adapt,
     check_depth,
     check_frames,
     check_source,
@@ -25,7 +26,7 @@ from sertk.builtin.backbones.common import (
     remove,
     split_frozen,
 )
-from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, hash_of, mean_std
+from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, check_range, hash_of, mean_std
 
 if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
     from transformers import PretrainedConfig, PreTrainedModel
@@ -106,6 +107,8 @@ class SpeechEncoder(Backbone):
         normalize: Whether each wave is standardised; null as the checkpoint's own front end does.
         checkpointing: Compute the layers again in the backward pass instead of keeping what they need: slower,
             and much less memory.
+        lora: Train low-rank adapters of this rank at the queries and values of the layers that are not frozen, and
+            nothing else of the encoder; null trains the layers. A model has the sums.
         up_to: The lower part alone: what the layer of this number reads (and what those below it read, with
             `layers: all`), or "conv" for what the convolutions give. Set by the run, from `freeze`.
         start: The upper part alone, from the layer of this number on, or "conv" for all behind the convolutions; it
@@ -126,6 +129,7 @@ class SpeechEncoder(Backbone):
         freeze: int | Literal["none", "conv", "all"] = "conv",
         normalize: bool | None = None,
         checkpointing: bool = False,
+        lora: int | None = None,
         up_to: int | Literal["conv"] | None = None,
         start: int | Literal["conv"] | None = None,
     ) -> None:
@@ -155,6 +159,10 @@ class SpeechEncoder(Backbone):
         _take_real_norm(self.encoder)
         self._remove()
         self._freeze(freeze)
+        self._adapted = {} if lora is None else {"lora": None}  # a bundle has the sums
+        if lora is not None:
+            check_range(f"backbone {self.kind!r}", "lora", lora, at_least=1)
+            adapt(self.encoder, self._stack.layers[: self._last], lora)
 
     def _remove(self) -> None:
         """Takes out what lies below `start`, or from `up_to` on."""
@@ -217,7 +225,8 @@ class SpeechEncoder(Backbone):
         """The encoder's sizes instead of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG if hasattr(self.encoder.config, name)}
         part = {word: at for word, at in (("up_to", self._up_to), ("start", self._start)) if at is not None}
-        return {"source": None, "config": sizes, "layers": self._layers, "normalize": self._normalize, **part}
+        front = {"layers": self._layers, "normalize": self._normalize, **self._adapted}
+        return {"source": None, "config": sizes, **front, **part}
 
     def forward(self, inputs: Mapping[str, Padded]) -> Padded:
         """{wave: (B, S, 1)} -> (B, T, D), a frame each 20 ms; with `start` {frames: (B, T, ·)} -> (B, T, D).

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sertk.builtin.backbones.common import (
     RATE,
     LayerSum,
+    adapt,
     check_depth,
     check_frames,
     check_source,
@@ -23,7 +24,7 @@ from sertk.builtin.backbones.common import (
     remove,
     split_frozen,
 )
-from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, hash_of
+from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, check_range, hash_of
 
 if TYPE_CHECKING:  # three seconds that a run without Whisper need not pay
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -100,6 +101,8 @@ class Whisper(Backbone):
             a part of it where the input is the wave as it is (no crop, `normalize: none`, no augmentation of waves)
             and the window "real". Else the part is computed again in every epoch.
         window: "real" or "30s".
+        lora: Train low-rank adapters of this rank at the queries and values of the layers that are not frozen, and
+            nothing else of the encoder; null trains the layers. A model has the sums.
         up_to: The lower part alone: what the layer of this number reads (and what those below it read, with
             `layers: all`). Set by the run, from `freeze`.
         start: The upper part alone, from the layer of this number on; it reads what the lower part gives. Set by the
@@ -117,6 +120,7 @@ class Whisper(Backbone):
         layers: int | Literal["last", "all", "weighted"] = "last",
         freeze: int | Literal["none", "conv", "all"] = "none",
         window: Literal["real", "30s"] = "real",
+        lora: int | None = None,
         up_to: int | None = None,
         start: int | None = None,
     ) -> None:
@@ -145,6 +149,10 @@ class Whisper(Backbone):
             self.frames = check_frames("whisper", inputs[self.inputs[0]], sizes.d_model, below)
         self._remove()
         self._freeze(freeze)
+        self._adapted = {} if lora is None else {"lora": None}  # a bundle has the sums
+        if lora is not None:
+            check_range("backbone 'whisper'", "lora", lora, at_least=1)
+            adapt(self.encoder, self.encoder.layers[: self._last], lora)
 
     def _remove(self) -> None:
         """Takes out what lies below `start`, or from `up_to` on."""
@@ -187,7 +195,7 @@ class Whisper(Backbone):
     def portable(self) -> Mapping[str, object]:
         """The encoder's sizes instead of its source; and the front end, spelled out."""
         sizes = {name: getattr(self.encoder.config, name) for name in CONFIG}
-        front = {"layers": self._layers, "window": "30s" if self._padded else "real"}
+        front = {"layers": self._layers, "window": "30s" if self._padded else "real", **self._adapted}
         part = {word: at for word, at in (("up_to", self._up_to), ("start", self._start)) if at is not None}
         return {"source": None, "config": sizes, **front, **part}
 
