@@ -194,11 +194,22 @@ class TrainSettings:
     select: Literal["best", "last"] = setting(
         "best", "best: the epoch of the best dev metric; last: the last one, where more training does no harm"
     )
+    ties: Literal["first", "loss"] = setting(
+        "first",
+        "which of several epochs with the best dev metric is taken: the first, or the one of the least dev loss",
+    )
     optimizer: OptimizerSpec = setting(OptimizerSpec("adam", lr=1e-3), "adam, adamw or sgd, with torch's settings")
     backbone_rate: float = setting(
         1.0, "learning rate of the backbone's last layer, as a factor of the optimizer's", above=0
     )
     layer_decay: float = setting(1.0, "factor from each of its layers to the one below", above=0)
+    unfreeze: int = setting(
+        0,
+        "gradual unfreezing: the heads and the pooling alone are trained in the first N epochs, and after every N one "
+        "more layer of the backbone, from the top (Howard and Ruder 2018, section 3.3); 0 trains all from the first",
+        "epochs",
+        low=0,
+    )
     schedule: Component = setting(
         Component("constant"), "learning-rate schedule: constant, exponential, linear, cosine or plateau"
     )

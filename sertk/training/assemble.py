@@ -279,6 +279,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         better=metric.better,
         text=metric.text,
         newest=t.select == "last",
+        by_loss=t.ties == "loss",
         last_step=last,
         curves=curves,
     )
@@ -300,6 +301,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         save_every=t.checkpoint_steps,
         save_seconds=t.checkpoint_seconds,
         options=_options(s, last),
+        layers=optim.gradually(parts.body.backbone.groups(), t.unfreeze),
         average=optim.Average(parts.model, t.ema) if t.ema else None,
     )
 

@@ -38,6 +38,7 @@ class History:
         better: Which dev scores are better.
         text: A dev score as it is shown.
         newest: Whether every epoch is taken, in the place of the best.
+        by_loss: Whether of equal dev scores the one with the lower dev loss is better.
         last_step: The optimizer step to stop after; None for the end of the epochs.
         curves: Folder for TensorBoard; None for none.
     """
@@ -53,13 +54,14 @@ class History:
         better: Literal["higher", "lower"] = "higher",
         text: Callable[[float], str] = str,
         newest: bool = False,
+        by_loss: bool = False,
         last_step: int | None = None,
         curves: Path | None = None,
     ) -> None:
         self._log, self._epochs, self._patience, self.per_epoch = log, epochs, patience, per_epoch
         self._curves, self._better, self._text = curves, better, text
         self._writer: SummaryWriter | None = None
-        self.dev, self._newest, self._last_step = dev, newest, last_step
+        self.dev, self._newest, self._last_step, self._by_loss = dev, newest, last_step, by_loss
         self.epoch, self._bad = 1, 0
         self.best: Record = {"score": None, "epoch": 0, "steps": 0, "weights": {}}
         self._terms: dict[str, float] = {}
@@ -131,10 +133,19 @@ class History:
         }
         self._lines.append({"schema": SCHEMA, **line})
         self._bad += 1
-        if score is not None and model is not None and self._selects(score):
+        if score is not None and model is not None and self._selects(score, dev_loss):
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             steps = self.epoch * self.per_epoch
-            self.best, self._bad = {"score": score, "epoch": self.epoch, "steps": steps, "weights": weights}, 0
+            self.best, self._bad = (
+                {
+                    "score": score,
+                    "loss": dev_loss,
+                    "epoch": self.epoch,
+                    "steps": steps,
+                    "weights": weights,
+                },
+                0,
+            )
         weighs = "" if alpha is None else f", alpha {alpha:.3f}"
         mark = " *" if score is not None and not self._bad else ""
         tail = "" if score is None else f", dev {self._text(score)}{mark}"
@@ -158,11 +169,14 @@ class History:
         if self._writer is not None:
             self._writer.close()
 
-    def _selects(self, score: float) -> bool:
+    def _selects(self, score: float, loss: float | None) -> bool:
         """Whether the epoch of a dev score is taken: the first one, every one, or one that is better than the best."""
         if self._newest or not self.best["epoch"]:
             return True
         best: float = self.best["score"]
+        least: float | None = self.best.get("loss")
+        if self._by_loss and score == best and loss is not None and least is not None:
+            return loss < least
         return score > best if self._better == "higher" else score < best
 
     def _draw(self) -> None:

@@ -114,7 +114,9 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             self._save()
 
     def on_stage_start(self, stage: Stage, epoch: int) -> None:
-        """Measures dev with the average of the weights, where there is one."""
+        """Unfreezes before training; measures dev with the average of the weights, where there is one."""
+        if stage == Stage.TRAIN:
+            self.training.unfreeze()
         if stage == Stage.VALID and self.training.average is not None:
             self.training.average.swap()
 

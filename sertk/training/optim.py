@@ -155,6 +155,17 @@ def layer_rates(groups: Sequence[Sequence[nn.Parameter]], t: TrainSettings) -> d
     return made
 
 
+def gradually(groups: Sequence[Sequence[nn.Parameter]], every: int) -> list[tuple[int, list[nn.Parameter]]]:
+    """The trained parameters of a backbone's layers with the epoch from which each is trained, from the top.
+
+    Args:
+        groups: From the input to the output.
+        every: `train.unfreeze`; nothing for 0.
+    """
+    own = [[parameter for parameter in group if parameter.requires_grad] for group in reversed(groups)] if every else []
+    return [(1 + every * depth, group) for depth, group in enumerate(filter(None, own), 1)]
+
+
 def make_optimizers(
     plugins: Plugins, spec: OptimizerSpec, own: Mapping[float, Sequence[nn.Parameter]], rest: list[nn.Parameter]
 ) -> dict[str, Optimizer]:

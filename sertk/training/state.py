@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -50,6 +50,7 @@ class Training:
         weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
         nll: Sum of the dev negative log-probabilities of the epoch.
+        layers: Groups of parameters from the backbone's output to its input, with the epoch that each is trained from.
         average: The moving average of the model's weights, where `train.ema` asks for it.
         rates: Learning rates of the latest step, by the optimizers' names.
     """
@@ -71,6 +72,7 @@ class Training:
     settings: Settings
     weights: dict[str, str]
     options: dict[str, object]
+    layers: Sequence[tuple[int, Sequence[nn.Parameter]]] = ()
     average: Average | None = None
     nll: float = 0.0
     rates: dict[str, float] = field(default_factory=dict)
@@ -128,6 +130,12 @@ class Training:
         each = -posterior.gather(1, hard[:, None]).clamp(min=1e-12).log()
         self.nll += each.double().sum().item()
         return each.mean()
+
+    def unfreeze(self) -> None:
+        """Before an epoch: lets those layers of the backbone be trained whose turn has come."""
+        for first, group in self.layers:
+            for parameter in group:
+                parameter.requires_grad_(self.history.epoch >= first)
 
     def stepped(self) -> None:
         """After an optimizer step: moves the average, steps the rates."""

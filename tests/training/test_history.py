@@ -34,6 +34,20 @@ def test_of_equal_scores_the_first_epoch_is_taken(tmp_path: Path) -> None:
     assert (made.best["epoch"], made.best["steps"]) == (2, 14)
 
 
+def test_of_equal_scores_the_one_of_the_least_dev_loss_is_taken_where_that_is_asked_for(tmp_path: Path) -> None:
+    made = History(tmp_path / "log.jsonl", 9, 0, 7, dev=True, by_loss=True)
+    model = nn.Linear(1, 1)
+    for score, loss in ((0.7, 0.9), (0.7, 0.8), (0.6, 0.1), (0.7, 0.85), (0.7, 0.8)):
+        made.close(score, loss, model, {})
+    assert made.best["epoch"] == 2
+    # also after a kill: the loss of the best is in the checkpoint
+    again = History(tmp_path / "log.jsonl", 9, 0, 7, dev=True, by_loss=True)
+    again.load(made.state(model.state_dict()))
+    for loss in (0.81, 0.79):
+        again.close(0.7, loss, nn.Linear(1, 1), {})
+    assert again.best["epoch"] == 7
+
+
 def test_an_epoch_that_is_taken_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = history(tmp_path)
     for score in (0.5, 0.4, 0.7):
