@@ -25,7 +25,7 @@ CONTEXT: Mapping[str, tuple[Any, ...]] = {
     "pooling": (FrameSpec(6),),
     "sampler": (torch.arange(40) % 4, torch.rand(40), 8),
 }
-ENCODERS = {"bert", "hubert", "wav2vec2", "wavlm", "whisper"}  # need a checkpoint or its sizes
+ENCODERS = {"bert", "data2vec", "hubert", "wav2vec2", "wavlm", "whisper"}  # need a checkpoint or its sizes
 RECORDINGS = str(Path(__file__).parents[1] / "testing" / "recordings")
 SIZES = {  # what cannot be left out here
     ("augmentation", "noise_folder"): {"folder": RECORDINGS},

@@ -54,6 +54,7 @@ NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
     },
     ("backbone", "hubert"): {"config": SPEECH},
     ("backbone", "wav2vec2"): {"config": SPEECH},
+    ("backbone", "data2vec"): {"config": SPEECH},
     ("backbone", "wavlm"): {"config": SPEECH},
     ("backbone", "whisper"): {"config": SIZES},
     ("pooling", "flam"): {"heads": 2},
@@ -62,7 +63,7 @@ NEEDED: Mapping[tuple[str, str], Mapping[str, Any]] = {
 PICTURE = {"spectrogram": InputSpec(40, 0.01, 50)}
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
 OFFERED: Mapping[tuple[str, str], Mapping[str, InputSpec]] = {
-    **{("backbone", name): WAVE for name in ("hubert", "vggish", "wav2vec2", "wavlm", "whisper")},
+    **{("backbone", name): WAVE for name in ("data2vec", "hubert", "vggish", "wav2vec2", "wavlm", "whisper")},
     **{("backbone", name): PICTURE for name in ("densenet169", "resnet50", "spectrogram_cnn")},
     ("backbone", "bert"): {"text": InputSpec(1, math.inf, symbols=0x110000, optional=True)},
     ("backbone", "fusion"): {"mel": InputSpec(6, 0.01), "units": InputSpec(1, math.inf, symbols=37, optional=True)},

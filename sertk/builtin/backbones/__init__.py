@@ -18,7 +18,7 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
     from sertk.builtin.backbones.images import DenseNet169, ResNet50
     from sertk.builtin.backbones.parallel_cnn import ParallelCNN
     from sertk.builtin.backbones.spectrogram_cnn import SpectrogramCNN
-    from sertk.builtin.backbones.speech import Hubert, Wav2Vec2, WavLM
+    from sertk.builtin.backbones.speech import Data2Vec, Hubert, Wav2Vec2, WavLM
     from sertk.builtin.backbones.text_transformer import TextTransformer
     from sertk.builtin.backbones.vggish import VGGish
     from sertk.builtin.backbones.whisper import Whisper
@@ -26,6 +26,7 @@ def sertk_backbones() -> Mapping[str, type[Backbone]]:
     return {
         "bert": Bert,
         "cnn_transformer": CNNTransformer,
+        "data2vec": Data2Vec,
         "densenet169": DenseNet169,
         "frames": Frames,
         "fusion": Fusion,

@@ -1,4 +1,4 @@
-"""wav2vec 2.0, HuBERT and WavLM from Hugging Face checkpoints, exact at any length and in any batch."""
+"""wav2vec 2.0, HuBERT, WavLM and data2vec from Hugging Face checkpoints, exact at any length and in any batch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageErro
 if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
     from transformers import PretrainedConfig, PreTrainedModel
 
-# what a configuration says of the sizes and the arithmetic; not all three encoders have all of them
+# what a configuration says of the sizes and the arithmetic; not all encoders have all of them
 CONFIG = (
     "activation_dropout",
     "adapter_attn_dim",
@@ -40,6 +40,7 @@ CONFIG = (
     "conv_dim",
     "conv_kernel",
     "conv_pos_batch_norm",
+    "conv_pos_kernel_size",
     "conv_stride",
     "do_stable_layer_norm",
     "feat_extract_activation",
@@ -263,8 +264,13 @@ class SpeechEncoder(Backbone):
         """(B, T, conv) -> (B, T, d) what the first layer reads: projected, with positions."""
         stack, projected = self._stack, self.encoder.feature_projection(features.data)
         frames = Padded(projected[0] if isinstance(projected, tuple) else projected, features.length).fill(0.0)
-        state = frames.data + stack.pos_conv_embed(frames.data)
+        state = frames.data + self._positions(frames)
         return Padded(stack.dropout(state if self._stable else stack.layer_norm(state)), frames.length)
+
+    def _positions(self, frames: Padded) -> Tensor:
+        """(B, T, d) what the positional convolution makes of (B, T, d) frames, zero in the padding."""
+        positions: Tensor = self._stack.pos_conv_embed(frames.data)
+        return positions
 
     def _standardise(self, wave: Padded) -> Tensor:
         """(B, S, 1) -> (B, S) zero mean and unit variance over the real samples, as the checkpoints' front end."""
@@ -390,6 +396,24 @@ class WavLM(SpeechEncoder):
         from transformers import WavLMConfig, WavLMModel
 
         return WavLMConfig, WavLMModel
+
+
+class Data2Vec(SpeechEncoder):
+    """data2vec for audio (Baevski et al. 2022) from a Hugging Face checkpoint, exact in any batch."""
+
+    kind, example = "data2vec", "facebook/data2vec-audio-base"
+    _stable = False  # its configuration does not say so
+
+    def _positions(self, frames: Padded) -> Tensor:
+        for layer in self._stack.pos_conv_embed.layers:  # what one makes of the padding would reach the next
+            frames = Padded(layer(frames.data.transpose(1, 2)).transpose(1, 2), frames.length).fill(0.0)
+        return frames.data
+
+    @classmethod
+    def _classes(cls) -> tuple[type[PretrainedConfig], type[PreTrainedModel]]:
+        from transformers import Data2VecAudioConfig, Data2VecAudioModel
+
+        return Data2VecAudioConfig, Data2VecAudioModel
 
 
 def _take_real_norm(encoder: Any) -> None:  # noqa: ANN401

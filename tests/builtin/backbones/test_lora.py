@@ -35,7 +35,7 @@ SPEECH = {
     "num_conv_pos_embeddings": 8,
     "num_conv_pos_embedding_groups": 4,
 }
-KINDS = {"whisper": WHISPER, "wav2vec2": SPEECH, "hubert": SPEECH, "wavlm": SPEECH}
+KINDS = {"whisper": WHISPER, "wav2vec2": SPEECH, "hubert": SPEECH, "wavlm": SPEECH, "data2vec": SPEECH}
 EACH = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -50,7 +50,7 @@ SPEECH = {
     "feat_proj_dropout": 0.0,
 }
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
-KINDS = ("whisper", "wav2vec2", "wav2vec2 stable", "hubert", "wavlm", "wavlm stable")
+KINDS = ("whisper", "wav2vec2", "wav2vec2 stable", "hubert", "wavlm", "wavlm stable", "data2vec")
 FREEZE = ("conv", 0, 2, 3)
 LAYERS = ("last", "all", "weighted", 1, 2)
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sertk.builtin.backbones.speech import Hubert, RealNorm, SpeechEncoder, Wav2Vec2, WavLM
+from sertk.builtin.backbones.speech import Data2Vec, Hubert, RealNorm, SpeechEncoder, Wav2Vec2, WavLM
 from sertk.core import InputSpec, Padded, SertkError, UsageError
 from sertk.plugins import Plugins
 
 WAVE = {"wave": InputSpec(1, 1 / 16_000)}
-KINDS = {"wav2vec2": Wav2Vec2, "hubert": Hubert, "wavlm": WavLM}
+KINDS = {"wav2vec2": Wav2Vec2, "hubert": Hubert, "wavlm": WavLM, "data2vec": Data2Vec}
 SIZES = {
     "hidden_size": 16,
     "num_hidden_layers": 3,
