@@ -136,16 +136,8 @@ class History:
         if score is not None and model is not None and self._selects(score, dev_loss):
             weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
             steps = self.epoch * self.per_epoch
-            self.best, self._bad = (
-                {
-                    "score": score,
-                    "loss": dev_loss,
-                    "epoch": self.epoch,
-                    "steps": steps,
-                    "weights": weights,
-                },
-                0,
-            )
+            best = {"score": score, "loss": dev_loss, "epoch": self.epoch, "steps": steps}
+            self.best, self._bad = {**best, "weights": weights}, 0
         weighs = "" if alpha is None else f", alpha {alpha:.3f}"
         mark = " *" if score is not None and not self._bad else ""
         tail = "" if score is None else f", dev {self._text(score)}{mark}"
