@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from types import MappingProxyType
 
@@ -135,6 +136,17 @@ class Model(nn.Module):
         spec = self.specs.get("emotion")
         output = spec.output if spec else "softmax"
         return View(Padded(refined, windows.length), embedding, heads, owner, count, output)
+
+    def mixed(self, view: View, other: Tensor, share: Tensor) -> View:
+        """A view whose embeddings are mixed, and what the heads make of them; the frames stay.
+
+        Args:
+            view: Of N windows.
+            other: (N,) the window that each is mixed with.
+            share: (N,) of that window.
+        """
+        embedding = torch.lerp(view.embedding, view.embedding[other], share[:, None])
+        return replace(view, embedding=embedding, heads={name: self._head(name, embedding) for name in view.heads})
 
     def _head(self, name: str, embedding: Tensor) -> Tensor:
         """(N, out) of a head, from the branches that it reads."""

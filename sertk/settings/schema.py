@@ -250,6 +250,12 @@ class TrainSettings:
         "none, or probe: the emotion head begins as a logistic regression on the embeddings of the training "
         "utterances, `c` (0.01) its inverse penalty; with a pretrained backbone (LP-FT, Kumar et al. 2022)",
     )
+    mixup: float = setting(
+        0.0,
+        "alpha of mixup of embeddings: the embedding and the label of a training row take the share min(l, 1 - l) of "
+        "those of another row of its batch, l drawn from Beta(alpha, alpha) (Verma et al. 2019); 0: none",
+        low=0,
+    )
     ema: float = setting(
         0.0,
         "decay of an exponential moving average of the weights after each optimizer step, which dev and the bundle "

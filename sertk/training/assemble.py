@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sertk.console.progress import say
-from sertk.core import AuxTask, BatchSampler, Dims, Feature, NotHereError, SertkError, Task, UsageError, key
+from sertk.core import WHOLE, AuxTask, BatchSampler, Dims, Feature, NotHereError, SertkError, Task, UsageError, key
 from sertk.core.files import Record
 from sertk.corpus.features import address, cached, reads_of, share_features, stores
 from sertk.corpus.folding import Fold, subset
@@ -401,6 +401,9 @@ def rehearse(
     if linear is not None:
         with s.located("train.warm_start"):
             probe.check(parts.model)
+    if t.mixup:
+        with s.located("train.mixup"):
+            _check_mixup(parts.mixture)
     if t.init:
         with s.located("train.init"):
             warm_start.foresee(Path(t.init), plugins, build.portable_settings(s, parts.body), parts.model, classes)
@@ -410,6 +413,20 @@ def _check_sampler(plugins: Plugins, s: Settings, mixture: Mixture) -> None:
     with s.located("sampler"):
         wanted = chosen_sampler(s, mixture.sampler)
         plugins.make("sampler", wanted, torch.tensor([0, 1]), torch.ones(2), s.train.batch)
+
+
+def _check_mixup(mixture: Mixture) -> None:
+    """Refuses mixed embeddings where the objective is not of whole rows by themselves.
+
+    Raises:
+        UsageError: There.
+    """
+    if mixture.sampler != "shuffle" or set(mixture.spans) != {WHOLE}:
+        raise UsageError(
+            "train.mixup mixes rows of a batch that have nothing to do with each other; here the losses compare rows "
+            f"(sampler {mixture.sampler!r}) or look at windows of them. Leave out train.mixup, or these losses and "
+            "segments."
+        )
 
 
 def _check_without_backbone(plugins: Plugins, s: Settings, task: Task) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -89,10 +89,21 @@ class Training:
 
     def train_loss(self, views: Views, batch: Batch) -> Tensor:
         """The objective of a training batch, which the history counts."""
-        terms = self.terms(views, batch)
+        terms = self.terms(*self._mixed(views, batch))
         # SpeechBrain's own mean lags one batch behind at a checkpoint
         self.history.add(terms, lambda: self._culprit(batch, terms))
         return terms.total
+
+    def _mixed(self, views: Views, batch: Batch) -> tuple[Views, Batch]:
+        """Mixes the embeddings and labels of rows with those of others, where `train.mixup` asks for it."""
+        alpha, target = self.settings.train.mixup, batch.target
+        if not alpha or target is None:
+            return views, batch
+        device, one = target.soft.device, torch.full((len(target.soft),), alpha)
+        drawn = torch.distributions.Beta(one, one).sample()
+        share, other = torch.minimum(drawn, 1 - drawn).to(device), torch.randperm(len(one)).to(device)
+        mixed = {span: self.model.mixed(view.float(), other, share) for span, view in views.items()}
+        return mixed, replace(batch, target=target.blend(target.take(other), share))
 
     def _culprit(self, batch: Batch, terms: Terms) -> str:
         """Which part gave the first values that are not finite, as a sentence; empty where another rank has them."""
