@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -24,6 +24,9 @@ from sertk.training.dev import Dev
 from sertk.training.history import History
 from sertk.training.loading import Item, Order
 from sertk.training.loss import Mixture
+
+Watch = Callable[[int, float], None]
+"""Gets the number of an epoch, from 1, and its dev score."""
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Training:
         options: SpeechBrain's run options.
         nll: Sum of the dev negative log-probabilities of the epoch.
         rates: Learning rates of the latest step, by the optimizers' names.
+        watch: Told of each epoch and its dev score; it may end the run.
     """
 
     model: Model
@@ -71,6 +75,7 @@ class Training:
     options: dict[str, object]
     nll: float = 0.0
     rates: dict[str, float] = field(default_factory=dict)
+    watch: Watch | None = None
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -160,6 +165,8 @@ class Training:
         self.history.close(figure, dev_loss, self.model, self.rates, alpha, curves)
         self.nll = 0.0
         self.step_rates(dev_loss)
+        if self.watch is not None:
+            self.watch(self.history.epoch - 1, figure)
 
     def save(self, scaler: torch.GradScaler, counters: State) -> None:
         """Writes a checkpoint; only ever called between optimizer steps."""
