@@ -681,7 +681,7 @@ def sweep(
     raise typer.Exit(sweep_runner.sweep(name, ask, row, recipe, what))
 
 
-@app.command(epilog="Example: sertk sweep my-search.yaml --root FOLDER --dry-run prints a whole one, of each search")
+@app.command(epilog="Example: sertk search data/emodb --sweep my.yaml --row searched --fold 03 --out search/")
 @with_choices
 def search(
     data: DataFolder,

@@ -7,7 +7,7 @@ import shlex
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from sertk.core import Launcher
 from sertk.core.files import part_of
 from sertk.recipe.freshness import Step, fingerprint, stamp
 from sertk.recipe.plan import Ask, Plan
+from sertk.results.measures import Measure
 from sertk.settings.overrides import Choices
 from sertk.settings.plain import identity, plain
 from sertk.settings.schema import Searched, Settings
@@ -95,6 +96,8 @@ def run(ask: Ask, jobs: int, due: Sequence[Step], launcher: Launcher) -> list[in
     if ask.dry:
         for step in due:
             sys.stdout.write(shlex.join(["sertk", *step.words, *["--force"] * ask.force]) + "\n")
+        if due:
+            say("train: the settings of searched rows are known after the search; make the sweep again then.")
         return [0] * len(due)
     console.rule("search", align="left") if due else None
     for step in due:
@@ -112,44 +115,45 @@ def run(ask: Ask, jobs: int, due: Sequence[Step], launcher: Launcher) -> list[in
     return codes
 
 
-def notes(search: Search, found: Sequence[Plan], asked: int, seed: str) -> Iterator[str]:
+def notes(search: Search, base: Plan, found: Sequence[Plan], asked: int) -> Iterator[str]:
     """What a table says of a searched row.
 
     Args:
         search: How it was searched.
+        base: The recipe before the search.
         found: A recipe for each system file that there is.
         asked: The number of searches.
-        seed: Of the runs that were compared.
     """
-    known = [one.settings.searched for one in found if one.settings.searched]
     ranges = "; ".join(f"{name} {one}" for name, one in search.ranges.items())
-    where = "each fold by itself, on its own dev" if search.nested else f"on dev of fold {', '.join(search.folds)}"
-    how = f"{search.trials} trials of {search.sampler.name}, pruner {search.pruner.name}, seed {seed}"
-    yield f"searched {where}, {how}: {ranges}"
+    where = "of each fold by itself, on its own dev" if search.nested else f"on dev of fold {', '.join(search.folds)}"
+    seed = next((seed for _, seed in base.places), "?")
+    how = f"{search.trials} trials, sampler {search.sampler.name}, pruner {search.pruner.name}, seed {seed}"
+    yield f"a search {where}: {how}. Ranges: {ranges}"
+    known = [one.settings.searched for one in found if one.settings.searched]
     if len(known) < asked:
         yield f"**partial**: {len(known)} of {asked} searches are done"
     if not known:
         return
     if not search.nested:
-        yield "**settings saw test speakers of other folds**: one search chose for all, so this row is too good"
-    tried = ((word, sum(getattr(one, word) for one in known)) for word in ("trials", "pruned", "failed"))
-    yield f"{', '.join(f'{number} {word}' for word, number in tried)} in all; {_on_dev(known)}"
+        yield "**settings saw test speakers of other folds**: one search chose for all, so its figures are too high"
+    trials, pruned, failed = (sum(getattr(one, word) for one in known) for word in ("trials", "pruned", "failed"))
+    yield f"{trials} trials were made ({pruned} pruned, {failed} failed); {_on_dev(known, base)}"
     values = [identity(one.settings) for one in found]
-    for name in search.ranges:
-        each = ", ".join(_short(own.get(name)) for own in values)
-        yield f"found: {name} {each}"
+    found_by = ", by fold" if search.nested else ""
+    yield f"found{found_by}: {'; '.join(f'{n} {_texts(own.get(n) for own in values)}' for n in search.ranges)}"
 
 
-def _on_dev(known: Sequence[Searched]) -> str:
+def _on_dev(known: Sequence[Searched], base: Plan) -> str:
     """What was reached on dev, which is the best of many and so says little of a test."""
-    metric, best = known[0].metric, statistics.fmean(one.dev for one in known)
+    measure = Measure(base.plugins, base.settings.train.metric)
+    best = measure.text(statistics.fmean(one.dev for one in known))
     stood = [one.stands for one in known if one.stands is not None]
-    before = f", {statistics.fmean(stood):.4f} with the settings before the search" if len(stood) == len(known) else ""
-    return f"dev {metric} of what was found {best:.4f}{before}: the best of many, so it is too high"
+    before = f" (before the search {measure.text(statistics.fmean(stood))})" if len(stood) == len(known) else ""
+    return f"the best have dev {known[0].metric} {best}{before}, a figure that was chosen for being high"
 
 
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else value_text(plain(value))
+def _texts(values: Iterable[object]) -> str:
+    return ", ".join(f"{one:.3g}" if isinstance(one, float) else value_text(one) for one in values)
 
 
 def status(places: Sequence[Place]) -> str:

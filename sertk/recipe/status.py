@@ -33,7 +33,7 @@ def _runs(plan: SweepPlan) -> dict[str, dict[Path, list[Step]]]:
     found: dict[str, dict[Path, list[Step]]] = {}
     for point, one in plan.plans:
         own = found.setdefault(point.row, {})
-        for step in (*(one.steps("train") or ()), *(one.steps("score") or ())):
+        for step in (*(plan.steps_of(point, one, "train") or ()), *(plan.steps_of(point, one, "score") or ())):
             own.setdefault(step.stamp.parent, []).append(step)
     return found
 

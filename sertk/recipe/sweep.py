@@ -64,7 +64,9 @@ class SweepPlan:
             )
         self.sweep: Sweep = files.load(path)
         self._own = self.path.parent / self.sweep.recipe
-        twice = next((name for name in named for one in self.sweep.swept if files.same(name, one)), None)
+        chosen = {row: search for row, search in self.sweep.searched.items() if not rows or row in rows}
+        varied = [*self.sweep.swept, *(name for one in chosen.values() for name in one.ranges)]
+        twice = next((name for name in named for one in varied if files.same(name, one)), None)
         if twice:
             raise UsageError(f"{twice} is swept by {path}, and the command line sets it. Leave it out, or choose rows.")
         self._recipe = recipe_file(recipe or str(self._own)).resolve()
@@ -102,11 +104,9 @@ class SweepPlan:
         """
         found: dict[Path, Step] = {}
         for point, plan in self.bases if stage in ("prepare", "featurize") else self.plans:
-            steps = plan.steps(stage)
+            steps = self.steps_of(point, plan, stage)
             if steps is None:
                 return None
-            if point.row in self.searches and stage == "train":  # the row is the same when its search finds others
-                steps = [step._replace(settings=[point.row], reads=[step.reads, step.settings]) for step in steps]
             for step in steps:
                 if found.setdefault(step.stamp, step).settings != step.settings:
                     raise UsageError(
@@ -114,6 +114,14 @@ class SweepPlan:
                         f"and both write to {step.stamp.parent}. Make two sweeps, each with its own --work."
                     )
         return list(found.values())
+
+    def steps_of(self, point: Point, plan: Plan, stage: str) -> list[Step] | None:
+        """The steps of a stage of one recipe; None if they depend on a corpus that is not prepared yet."""
+        steps = plan.steps(stage)
+        if steps and stage == "train" and point.row in self.searches:
+            # where its search finds other settings a run is the same one, out of date, and is done again
+            return [step._replace(settings=[point.row], reads=[step.reads, step.settings]) for step in steps]
+        return steps
 
     @property
     def search_steps(self) -> list[Step]:
@@ -161,12 +169,12 @@ class SweepPlan:
 
     def _searched(self) -> Iterator[str]:
         """What there is to know of the searches, by row."""
-        for row, places in self.searches.items():
-            search = self.sweep.rows[row].search
+        for point, base in self.bases:
+            search, row = self.sweep.rows[point.row].search, point.row
             if search is not None:
-                found = [plan for point, plan in self.plans if point.row == row]
-                seed = next((seed for _, seed in self.base.places), "?")
-                yield from (f"{row}: {note}" for note in searching.notes(search, found, len(places), seed))
+                found = [plan for other, plan in self.plans if other.row == row]
+                said = searching.notes(search, base, found, len(self.searches[row]))
+                yield from (f"{row}: {note}" for note in said)
 
     def command(self) -> list[str]:
         """The words of the command that makes the table of the runs that are done."""

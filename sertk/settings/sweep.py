@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -81,8 +82,10 @@ class Range:
         """Whether the search could draw a value."""
         if self.choices:
             return value in self.choices
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and (self.low or 0) <= value <= (self.high or 0)  # type: ignore[operator] # it is a number
+        low, high = self.low or 0, self.high or 0
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            return False
+        return self.step is None or math.isclose(low + round((value - low) / self.step) * self.step, value)
 
     def __str__(self) -> str:
         if self.choices:
@@ -351,22 +354,19 @@ def _check_search(sweep: Sweep, search: Search, group: str, places: Mapping[str,
         place = given_at(f"{group}.ranges.{name}", places)
         if what := _wrong_range(name, one):
             raise UsageError(f"{place}{name}: {what}")
+        if not one.choices and not one.whole and not _takes(name, 1 / 3) and _takes(name, 1):
+            raise UsageError(f"{place}{name}: it takes whole numbers. Give step: 1.")
         for value in one.ends:
             _check_settings(_nested(name, value), "", {name: place.removesuffix(": ")})
-        if not one.choices and not one.whole:
-            _check_between(name, (one.low or 0) + ((one.high or 0) - (one.low or 0)) / 3, place)
 
 
-def _check_between(name: str, value: float, place: str) -> None:
-    """Refuses real numbers of a setting that takes whole ones.
-
-    Raises:
-        UsageError: There.
-    """
+def _takes(name: str, value: float) -> bool:
+    """Whether a setting may have a value."""
     try:
         _check_settings(_nested(name, value), "", {})
     except UsageError:
-        raise UsageError(f"{place}{name}: it takes whole numbers, and not {value:g}. Give step: 1.") from None
+        return False
+    return True
 
 
 def _wrong_range(name: str, one: Range) -> str:

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -217,7 +218,7 @@ class Study:
         for trial in self._all():
             if trial.state.name == "RUNNING" and not run_folder.held(self._folder(trial)):
                 self._study.tell(trial.number, state=self._states().FAIL)
-                again(self._study, trial)
+                again(self._study, deepcopy(trial))  # it writes into what it gets
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
