@@ -681,6 +681,32 @@ def sweep(
     raise typer.Exit(sweep_runner.sweep(name, ask, row, recipe, what))
 
 
+@app.command(epilog="Example: sertk search data/emodb --sweep my.yaml --row searched --fold 03 --out search/")
+@with_choices
+def search(
+    data: DataFolder,
+    sweep: Annotated[Path, typer.Option(help="The sweep's file, with the ranges.")],
+    row: Annotated[str, typer.Option(help="The row of it that is searched.")],
+    out: Annotated[Path, typer.Option(help="The folder of the search: its journal, trials and system file.")],
+    fold: Annotated[str, typer.Option(help="The folds on whose dev the trials are compared: 1,2, #n or all.")],
+    choices: Choices,
+    config: Config = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol of the corpus; needed if there are several.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the runs.")] = 0,
+    root: Root = None,
+    force: Annotated[bool, typer.Option("--force", help="Delete an earlier search in --out.")] = False,
+) -> None:
+    """The part of sweep that searches settings on dev. Started several times, the processes share its trials."""
+    from sertk.corpus.prepared import Data
+    from sertk.settings.sweep import search_of, system_name
+    from sertk.stages.search import Asked
+    from sertk.stages.search import search as stage
+
+    name = system_name(sweep, row)
+    asked = Asked(choices, config, protocol, Data(data, root), search_of(sweep, row), name, fold, seed)
+    stage(asked, out, force=force)
+
+
 @app.command(epilog="Example: sertk kaldi data/emodb kaldi/ --protocol loso --fold 03")
 def kaldi(
     data: DataFolder,

@@ -109,9 +109,19 @@ def _in_words(found: Shares) -> str:
 
 
 def stamped(about: Document) -> str:
-    """The stamp of scores with what the parts share, and how the speakers were known."""
+    """The stamp of scores with what the parts share, how the speakers were known, and how settings were searched."""
     also, speakers = _in_words(about.get("shares", {})), about.get("speakers")
-    return line_stamp(about) + (f" ({by_speaker(speakers)})" if speakers else "") + (f" ({also})" if also else "")
+    searched: Document | None = about.get("searched")
+    more = (f" ({by_speaker(speakers)})" if speakers else "") + (f" ({also})" if also else "")
+    return line_stamp(about) + more + (f", {by_search(searched)}" if searched else "")
+
+
+def by_search(searched: Document) -> str:
+    """How the settings of scores were searched, and whether that saw speakers of the test."""
+    folds = searched["folds"]
+    where = "each fold's own dev" if searched["nested"] else f"dev of fold {', '.join(folds)}"
+    saw = ", SETTINGS SAW TEST SPEAKERS of other folds" if searched["saw"] else ""
+    return f"settings searched on {where}{saw}"
 
 
 def line_stamp(about: Document) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sertk.core.files import read_json
 from sertk.core.forms import Form
+from sertk.recipe import search as searching
 from sertk.recipe.freshness import Step, fresh
 from sertk.recipe.sweep import SweepPlan
 from sertk.training import run_folder
@@ -20,7 +21,8 @@ AGAIN = "Delete it."
 def status(plan: SweepPlan) -> list[str]:
     """A line for each row, and one for all."""
     runs = {row: {folder: _state(folder, steps) for folder, steps in own.items()} for row, own in _runs(plan).items()}
-    lines = [f"{row}: {_words(Counter(states.values()))}" for row, states in runs.items()]
+    lines = [f"{row}: {searching.status(places)}" for row, places in plan.searches.items()]
+    lines += [f"{row}: {_words(Counter(states.values()))}" for row, states in runs.items()]
     every = Counter(state for states in runs.values() for state in states.values())
     left = _duration(_left(runs), plan.jobs) if every.total() else "not known until the corpus is prepared"
     return [*lines, f"{every.total()} runs: {_words(every)}; time left: {left}"]
@@ -31,7 +33,7 @@ def _runs(plan: SweepPlan) -> dict[str, dict[Path, list[Step]]]:
     found: dict[str, dict[Path, list[Step]]] = {}
     for point, one in plan.plans:
         own = found.setdefault(point.row, {})
-        for step in (*(one.steps("train") or ()), *(one.steps("score") or ())):
+        for step in (*(plan.steps_of(point, one, "train") or ()), *(plan.steps_of(point, one, "score") or ())):
             own.setdefault(step.stamp.parent, []).append(step)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from sertk.core import SertkError, UsageError, nearest
 from sertk.corpus.features import Store
 from sertk.corpus.protocols import YAML
+from sertk.recipe import search as searching
 from sertk.recipe.find import recipe_file
 from sertk.recipe.freshness import Step
 from sertk.recipe.plan import Ask, Plan, anywhere, seeds_in
@@ -63,14 +64,37 @@ class SweepPlan:
             )
         self.sweep: Sweep = files.load(path)
         self._own = self.path.parent / self.sweep.recipe
-        twice = next((name for name in named for one in self.sweep.swept if files.same(name, one)), None)
+        chosen = {row: search for row, search in self.sweep.searched.items() if not rows or row in rows}
+        varied = [*self.sweep.swept, *(name for one in chosen.values() for name in one.ranges)]
+        twice = next((name for name in named for one in varied if files.same(name, one)), None)
         if twice:
             raise UsageError(f"{twice} is swept by {path}, and the command line sets it. Leave it out, or choose rows.")
         self._recipe = recipe_file(recipe or str(self._own)).resolve()
         self._stores: dict[str, list[Store]] = {}
         trained = files.rows_of(self.sweep, rows)
-        self.plans = [(point, self._plan(point)) for point in self.sweep.points if point.row in trained]
-        self.jobs = self.plans[0][1].jobs
+        self.bases = [
+            (point, self._plan(point, self._ask(point))) for point in self.sweep.points if point.row in trained
+        ]
+        self.jobs = self.base.jobs
+        self.searches = {
+            point.row: searching.places(self.path, point, search, base, self.out)
+            for point, base in self.bases
+            if (search := self.sweep.rows[point.row].search)
+        }
+        self.plans = [
+            (point, plan)
+            for point, base in self.bases
+            for plan in (self._found(point) if point.row in self.searches else [base])
+        ]
+
+    def again(self) -> SweepPlan:
+        """The same sweep, with what its searches have found since."""
+        return SweepPlan(self.path, self.ask, self._rows, self._other)
+
+    @property
+    def base(self) -> Plan:
+        """The first of its recipes."""
+        return self.bases[0][1]
 
     def steps(self, stage: str) -> list[Step] | None:
         """The steps of a stage, each once; None if they depend on a corpus that is not prepared yet.
@@ -79,8 +103,8 @@ class SweepPlan:
             UsageError: Where two rows would write different files to one place.
         """
         found: dict[Path, Step] = {}
-        for point, plan in self.plans:
-            steps = plan.steps(stage)
+        for point, plan in self.bases if stage in ("prepare", "featurize") else self.plans:
+            steps = self.steps_of(point, plan, stage)
             if steps is None:
                 return None
             for step in steps:
@@ -91,20 +115,35 @@ class SweepPlan:
                     )
         return list(found.values())
 
+    def steps_of(self, point: Point, plan: Plan, stage: str) -> list[Step] | None:
+        """The steps of a stage of one recipe; None if they depend on a corpus that is not prepared yet."""
+        steps = plan.steps(stage)
+        if steps and stage == "train" and point.row in self.searches:
+            # where its search finds other settings a run is the same one, out of date, and is done again
+            return [step._replace(settings=[point.row], reads=[step.reads, step.settings]) for step in steps]
+        return steps
+
+    @property
+    def search_steps(self) -> list[Step]:
+        """The steps of the searches; none of folds that are not known yet."""
+        bases = {point.row: base for point, base in self.bases}
+        every = [(place, bases[row]) for row, places in self.searches.items() for place in places]
+        return [searching.step_of(self.path, place, base) for place, base in every]
+
     @property
     def out(self) -> Path:
         """The folder of the table."""
-        return self.plans[0][1].work / "exp" / "sweeps" / self.path.stem
+        return self.base.work / "exp" / "sweeps" / self.path.stem
 
     @property
     def files(self) -> list[Path]:
         """The plugin files of all rows, with the trusted ones of the recipe."""
-        return list(dict.fromkeys(Path(file) for _, plan in self.plans for file in plan.settings.plugins))
+        return list(dict.fromkeys(Path(file) for _, plan in self.bases for file in plan.settings.plugins))
 
     @property
     def corpus(self) -> str:
         """The title of the corpus."""
-        return self.plans[0][1].title
+        return self.base.title
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -112,19 +151,30 @@ class SweepPlan:
         made: dict[str, list[Line]] = {
             name: [Line(name, {}, None, (), "")] for name, row in self.sweep.rows.items() if not row.trained
         }
-        for point, plan in self.plans:
-            line = Line(point.row, point.swept, plan.system, tuple(plan.places), self._elsewhere(point, plan))
+        for point, plan in self.bases:
+            own = self.searches.get(point.row)
+            system = plan.system.with_name(files.system_name(self.path, point.row)) if own is not None else plan.system
+            line = Line(point.row, point.swept, system, tuple(plan.places), self._elsewhere(point, plan))
             made.setdefault(point.row, []).append(line)
         return [line for name in self.sweep.rows for line in made.get(name, ())]
 
     @property
     def notes(self) -> list[str]:
         """The settings of the runs that are not in the file."""
-        plan = self.plans[0][1]
+        plan = self.base
         asked = [anywhere(word) for word in (*self.ask.choices.words(), *self._words(work=False))]
         known, run = plan.folds or [], list(dict.fromkeys(fold for fold, _ in plan.places))
         folds = [f"folds {', '.join(run)} of the {len(known)} of {plan.protocol}"] if len(run) < len(known) else []
-        return [*folds, *([f"asked for with `{shlex.join(asked)}`"] if asked else [])]
+        return [*folds, *self._searched(), *([f"asked for with `{shlex.join(asked)}`"] if asked else [])]
+
+    def _searched(self) -> Iterator[str]:
+        """What there is to know of the searches, by row."""
+        for point, base in self.bases:
+            search, row = self.sweep.rows[point.row].search, point.row
+            if search is not None:
+                found = [plan for other, plan in self.plans if other.row == row]
+                said = searching.notes(search, base, found, len(self.searches[row]))
+                yield from (f"{row}: {note}" for note in said)
 
     def command(self) -> list[str]:
         """The words of the command that makes the table of the runs that are done."""
@@ -138,15 +188,33 @@ class SweepPlan:
         listed = (("row", self._rows), ("fold", self.ask.folds), ("seed", self.ask.seeds))
         return [*recipe, *(word for name, values in listed for one in values for word in (f"--{name}", one))]
 
-    def _plan(self, point: Point) -> Plan:
+    def _ask(self, point: Point) -> Ask:
+        """What is asked of the runs of a point."""
         sweep, given, own = self.sweep, self.ask, list(map(str, self.sweep.seeds))
-        ask = replace(
+        return replace(
             given,
             folds=given.folds or sweep.folds,
             seeds=[seed for text in given.seeds or own for seed in seeds_in(text, own)] if own else given.seeds,
             parts=sweep.parts,
             choices=self._choices(point, given.choices),
         )
+
+    def _found(self, point: Point) -> list[Plan]:
+        """A recipe for each system file that the searches of a row have written."""
+        asks = [searching.asked_of(one, self._ask(point)) for one in self.searches[point.row] if one.system.exists()]
+        return [self._plan(point, ask) for ask in asks]
+
+    def ends(self) -> list[tuple[Point, Plan]]:
+        """Each searched row at both ends of each range, and with each choice."""
+        return [
+            (point, self._plan(point, self._ask(point._replace(swept={name: value}))))
+            for point, _ in self.bases
+            if (search := self.sweep.rows[point.row].search)
+            for name, one in search.ranges.items()
+            for value in one.ends
+        ]
+
+    def _plan(self, point: Point, ask: Ask) -> Plan:
         try:
             return Plan(self._recipe, ask, self._stores)
         except SertkError as error:

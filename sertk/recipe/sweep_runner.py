@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from typing import Literal
 from sertk.console.progress import say
 from sertk.core import Launcher, SertkError, UsageError
 from sertk.plugins import Plugins
+from sertk.recipe import search as searching
 from sertk.recipe.freshness import fresh
 from sertk.recipe.plan import Ask
 from sertk.recipe.runner import run_stage
@@ -21,6 +23,7 @@ from sertk.results.measures import Measure
 from sertk.stages.tabulate import Part, tabulate
 from sertk.training import distributed
 from sertk.training.assemble import rehearse
+from sertk.training.study import check
 
 
 def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Literal["run", "status", "table"]) -> int:
@@ -61,13 +64,29 @@ def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Li
 
 
 def _run(plan: SweepPlan) -> int:
+    with ExitStack() as rest:  # what keeps other processes waiting ends with it
+        return _stages(plan, rest)
+
+
+def _stages(plan: SweepPlan, rest: ExitStack) -> int:
     ask = plan.ask
-    launcher: Launcher = plan.plans[0][1].plugins.make("launcher", "local")
+    launcher: Launcher = plan.base.plugins.make("launcher", "local")
     due, looked, failed = ask.force, False, 0
     for stage in STAGES:
+        if stage == "train" and plan.searches:
+            searches = [step for step in plan.search_steps if due or not fresh(step)]
+            if searches and not looked:
+                _rehearse(plan)
+            codes = searching.run(ask, plan.jobs, searches, launcher)
+            if 130 in codes:
+                return 130
+            failed, due = failed + sum(map(bool, codes)), due or (ask.dry and bool(searches))
+            if not ask.dry:
+                rest.enter_context(searching.alone(plan.out))
+            plan = plan.again()
         steps = plan.steps(stage)
         if steps is None:
-            say(f"{stage}: the folds of {plan.plans[0][1].protocol} follow from the corpus; prepare it first.")
+            say(f"{stage}: the folds of {plan.base.protocol} follow from the corpus; prepare it first.")
             continue
         steps = [step for step in steps if stage != "score" or ask.dry or (step.stamp.parent / "model").exists()]
         todo = [step for step in steps if due or not fresh(step)]
@@ -106,7 +125,10 @@ def _rehearse(plan: SweepPlan) -> None:
             Measure(plugins, metric)
         except SertkError as error:
             raise type(error)(f"{place}: {error}") from error
-    for point, one in plan.plans:
+    for row, search in plan.sweep.searched.items():
+        if row in plan.searches:
+            check(search)
+    for point, one in [*plan.bases, *plan.ends()]:
         try:
             rehearse(one.plugins, one.computed, one.classes, one.aux)
         except SertkError as error:

@@ -26,13 +26,20 @@ TRAINED = Form({**dict.fromkeys((*SYSTEM, "fold"), str | None), "seed": int | st
 """What `trained` says, see `trained_as`."""
 SPEAKERS = Form({"how": str, "n": list[int], "shrink": float, "without": int})
 """What scores say of the statistics of speakers, see `sertk.scoring.speakers`."""
+SEARCHED = Form({"folds": list[str], "nested": bool, "saw": list[str]})
+"""What scores say of a search that found the settings: its folds, and the speakers of this test that it saw."""
 FORM = Form(
     {
         "classes": list[str],
         "confusion": list[list[int]],
         "protocol": Form(
             {"stamp": str},
-            {**dict.fromkeys(_NAMES, str), "shares": Mapping[str, list[str]], "speakers": SPEAKERS},
+            {
+                **dict.fromkeys(_NAMES, str),
+                "shares": Mapping[str, list[str]],
+                "speakers": SPEAKERS,
+                "searched": SEARCHED,
+            },
         ),
         "utterances": int,
     },
@@ -318,6 +325,9 @@ def protocol_of(system: Path, runs: Sequence[Run]) -> Record:
     known = [one for one in speakers if one]
     if known:
         about["speakers"] = joined_stamp(known)
+    searched = [one for run in runs if (one := run.metrics["protocol"].get("searched"))]
+    if searched:  # a search that one fold may have, others may not
+        about["searched"] = next((one for one in searched if one["saw"]), searched[0])
     return about
 
 

@@ -298,6 +298,26 @@ class ScoreSettings:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """What a search says of the settings that it found; a system file that it wrote has it."""
+
+    words: ClassVar = ("what a search wrote", "what searches wrote")
+    corpus: str = setting("", "title of the corpus", role="which")
+    protocol: str = setting("", "name of the protocol", role="which")
+    folds: tuple[str, ...] = setting((), "the folds on whose dev the trials were compared", role="which")
+    nested: bool = setting(False, "whether every fold was searched by itself", role="which")
+    speakers: tuple[str, ...] = setting((), "of train and dev of these folds", role="which")
+    trials: int = setting(0, "settings that were tried", low=0, role="which")
+    pruned: int = setting(0, "of them those that were stopped early", low=0, role="which")
+    failed: int = setting(0, "of them those that failed", low=0, role="which")
+    ranges: Mapping[str, str] = setting({}, "where each setting was searched", role="which")
+    metric: str = setting("", "the dev metric that was compared", role="which")
+    dev: float = setting(0.0, "its value with what was found, the mean of these folds", role="which")
+    stands: float | None = setting(None, "its value with the settings before the search", role="which")
+    study: str = setting("", "16 hex digits of the settings before the search, and of how it searched", role="which")
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of a run, checked."""
 
@@ -320,6 +340,9 @@ class Settings:
     )
     fold: str | None = setting(None, "train: the fold", role="which")
     seed: int = setting(0, "train: everything random follows from it", low=0, role="which")
+    searched: Searched | None = setting(
+        None, "in a system that a search wrote: what was searched, on which folds, how often", role="which"
+    )
 
     audio: AudioSettings = setting(AudioSettings(), "from a file to a wave", bundled=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sertk.core import UsageError, nearest
+from sertk.core.files import part_of
 from sertk.settings.check import check_part, group_of
 from sertk.settings.merge import read, tags_in, where_given
-from sertk.settings.schema import Component, given_at, setting
+from sertk.settings.plain import identity
+from sertk.settings.schema import Component, Settings, given_at, setting
 from sertk.settings.values import value_text
 
 NOT_SETTINGS = {
@@ -55,6 +58,67 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Range:
+    """Where a setting is searched: from one number to another, or among some values."""
+
+    low: float | None = setting(None, "the least number")
+    high: float | None = setting(None, "the greatest number")
+    log: bool = setting(False, "drawn evenly in the logarithm")
+    step: float | None = setting(None, "between two numbers; without it any real number is drawn", above=0)
+    choices: tuple[object, ...] = setting((), "some values, instead of numbers")
+
+    @property
+    def whole(self) -> bool:
+        """Whether whole numbers are drawn."""
+        return self.step is not None and all(one is None or one == int(one) for one in (self.low, self.high, self.step))
+
+    @property
+    def ends(self) -> tuple[object, ...]:
+        """Values that are looked at before the search: both ends, or every choice."""
+        numbers = [one for one in (self.low, self.high) if one is not None]
+        return self.choices or tuple(int(one) if self.whole else one for one in numbers)
+
+    def holds(self, value: object) -> bool:
+        """Whether the search could draw a value."""
+        if self.choices:
+            return value in self.choices
+        low, high = self.low or 0, self.high or 0
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            return False
+        return self.step is None or math.isclose(low + round((value - low) / self.step) * self.step, value)
+
+    def __str__(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(map(value_text, self.choices))}"
+        first, last = (f"{one:g}" for one in (self.low, self.high) if one is not None)
+        step = f", step {self.step:g}" if self.step is not None else ""
+        return f"{first} to {last}{step}{', log' * self.log}"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the settings of a row are searched, on dev."""
+
+    ranges: Mapping[str, Range] = setting({}, "where each setting is searched, by dotted name")
+    trials: int = setting(30, "settings that are tried in a search", low=1)
+    sampler: Component = setting(Component("tpe"), "tpe, random or gp, with Optuna's settings")
+    pruner: Component = setting(
+        Component("median"), "median, percentile, halving, hyperband or none, with Optuna's settings"
+    )
+    folds: tuple[str, ...] = setting(
+        ("each",),
+        "each: a search for every fold, on its own dev; names of folds, or all: one search on the dev of these, and "
+        "every fold has what it finds",
+    )
+    seed: int = setting(0, "what is drawn follows from it", low=0)
+
+    @property
+    def nested(self) -> bool:
+        """Whether each fold has a search of its own."""
+        return self.folds == ("each",)
+
+
+@dataclass(frozen=True)
 class Row:
     """A row of the table: a system with its settings, or figures that others printed."""
 
@@ -66,6 +130,7 @@ class Row:
     chance: bool = setting(
         False, "for every utterance the most frequent class of what is scored, instead of a system: nothing is run"
     )
+    search: Search | None = setting(None, "settings that are searched on dev before the row is trained with them")
     source: str = setting("", "of what is quoted")
     about: str = setting("", "a note below the table")
 
@@ -121,6 +186,11 @@ class Sweep:
     def swept(self) -> tuple[str, ...]:
         """The settings that have several values."""
         return (*self.grid, *self.zip)
+
+    @property
+    def searched(self) -> dict[str, Search]:
+        """The searches by row."""
+        return {name: row.search for name, row in self.rows.items() if row.search is not None}
 
     @property
     def points(self) -> list[Point]:
@@ -235,11 +305,12 @@ def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
 
 def _check_row(sweep: Sweep, name: str, row: Row, places: Mapping[str, str]) -> None:
     place = given_at(f"rows.{name}", places)
-    if row.quoted and (row.system or row.settings or row.metrics or row.paper):
+    own = row.system or row.settings or row.metrics or row.paper or row.search
+    if row.quoted and own:
         raise UsageError(
             f"{place}row {name!r} is quoted, so nothing of it is run. Give it `quoted` and `source` alone."
         )
-    if row.chance and (row.quoted or row.system or row.settings or row.metrics or row.paper):
+    if row.chance and (row.quoted or own):
         raise UsageError(f"{place}row {name!r} is chance, so nothing of it is run. Give it `chance` and `about` alone.")
     known, given = {cell.metric.name for cell in sweep.cells.values()}, [one.name for one in row.metrics]
     for one in given:
@@ -255,6 +326,62 @@ def _check_row(sweep: Sweep, name: str, row: Row, places: Mapping[str, str]) -> 
             wanted = "{NAME: VALUE, ...}" if several else "a number"
             raise UsageError(f"{place}row {name!r}, cell {cell!r} is {value!r}. Give {wanted}.")
     _check_settings(row.settings, f"rows.{name}.settings", places)
+    if row.search is not None:
+        _check_search(sweep, row.search, f"rows.{name}.search", places)
+
+
+def _check_search(sweep: Sweep, search: Search, group: str, places: Mapping[str, str]) -> None:
+    """Refuses a search of what cannot be searched, or not so.
+
+    Raises:
+        UsageError: There.
+    """
+    wrong = {
+        "ranges": not search.ranges and "a search needs ranges: {train.optimizer.lr: {low: 1.0e-4, high: 1.0e-2}}.",
+        "": sweep.swept and "a row that is searched has no grid and no zip beside it. Make two sweeps.",
+        "folds": (not search.folds or ("each" in search.folds and len(search.folds) > 1))
+        and f"folds is {', '.join(search.folds) or 'empty'}. Give each alone, or names of folds, or all.",
+        **{
+            f"ranges.{one}": f"of {one} and {other} one holds the other. Search one of them."
+            for one, other in combinations(search.ranges, 2)
+            if same(one, other)
+        },
+    }
+    for word, what in wrong.items():
+        if what:
+            raise UsageError(f"{given_at(f'{group}.{word}'.rstrip('.'), places)}{what}")
+    for name, one in search.ranges.items():
+        place = given_at(f"{group}.ranges.{name}", places)
+        if what := _wrong_range(name, one):
+            raise UsageError(f"{place}{name}: {what}")
+        if not one.choices and not one.whole and not _takes(name, 1 / 3) and _takes(name, 1):
+            raise UsageError(f"{place}{name}: it takes whole numbers. Give step: 1.")
+        for value in one.ends:
+            _check_settings(_nested(name, value), "", {name: place.removesuffix(": ")})
+
+
+def _takes(name: str, value: float) -> bool:
+    """Whether a setting may have a value."""
+    try:
+        _check_settings(_nested(name, value), "", {})
+    except UsageError:
+        return False
+    return True
+
+
+def _wrong_range(name: str, one: Range) -> str:
+    """What is wrong with a range, "" if nothing is."""
+    if name in identity(Settings(), "which", "how") or name.partition(".")[0] in ("audio", "inputs", *NOT_SETTINGS):
+        return "it cannot be searched, for all trials read the same features. Make a row for each value."
+    if one.choices:
+        return "" if replace(one, choices=()) == Range() else "it has choices. Leave out low, high, log and step."
+    if one.low is None or one.high is None or one.low >= one.high:
+        return "a range goes from low up to high, or has choices: {low: 0.1, high: 10.0} or {choices: [...]}."
+    if one.log and one.low <= 0:
+        return f"low is {one.low:g}, which has no logarithm. Give a low above 0, or no log."
+    if one.log and one.step is not None and not (one.whole and one.step == 1):
+        return "log goes with step 1 and whole numbers alone, as Optuna has it. Leave out step, or log."
+    return ""
 
 
 def _check_settings(settings: Mapping[str, object], name: str, places: Mapping[str, str]) -> None:
@@ -279,6 +406,23 @@ def _nested(dotted: str, value: object) -> dict[str, Any]:
     """A setting by its dotted name -> as a recipe writes it."""
     first, dot, rest = dotted.partition(".")
     return {first: _nested(rest, value) if dot else value}
+
+
+def system_name(path: Path, row: str) -> str:
+    """The name of the system that the search of a row writes: that of the sweep and the row."""
+    return f"{path.stem}-{part_of(row)}"
+
+
+def search_of(path: Path, row: str) -> Search:
+    """The search of a row.
+
+    Raises:
+        UsageError: Where the file is no sweep, or has no such search.
+    """
+    known = load(path).searched
+    if row not in known:
+        raise UsageError(f"{path} has no row {row!r} with a search{nearest(row, known)}")
+    return known[row]
 
 
 def words(settings: Mapping[str, Any]) -> dict[str, Any]:

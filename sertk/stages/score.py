@@ -294,6 +294,7 @@ def _score(
         opened, shared.device, shared.plugins, stored, shared.cutting, ffmpeg=shared.ffmpeg, embeddings=kept
     )
     found, heard = _with_speakers(scorer, found, shared) if opened.settings.by_speaker else (found, "")
+    found = _with_search(opened, found)
     total = len(found.utterances) + len(failed)
     without = sum(not one.transcript for one in found.utterances)
     if scorer.reads_text and without:
@@ -360,6 +361,18 @@ def _with_speakers(scorer: Scorer, found: Inputs, shared: _Shared) -> tuple[Inpu
     heard = hear(listener, found, shared.enrolled, shared.batch, shared.workers)
     scorer.speakers = heard.totals
     return replace(found, stamp={**found.stamp, "speakers": heard.stamp}), heard.key
+
+
+def _with_search(opened: bundle.Opened, found: Inputs) -> Inputs:
+    """The inputs of a test with a stamp that says how the settings of the bundle were searched, where they were."""
+    training: Document = opened.about.get("training") or {}
+    searched: Document = training.get("searched") or {}
+    if not searched or found.stamp.get("part") != "test":
+        return found
+    here = {one.known_speaker or "" for one in found.utterances}
+    saw = here & set(searched["speakers"]) if searched["corpus"] == found.stamp["corpus"] else set[str]()
+    own = {"folds": list(searched["folds"]), "nested": searched["nested"], "saw": sorted(saw)}
+    return replace(found, stamp={**found.stamp, "searched": own})
 
 
 def _are_cut(found: Inputs, cutting: Cutting) -> bool:

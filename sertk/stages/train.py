@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
-
-import torch
 
 from sertk.console.progress import say
 from sertk.core import UsageError
 from sertk.core.errors import without_frames
 from sertk.core.files import part_of, sentence
 from sertk.corpus.prepared import Data
-from sertk.modeling.build import about_frozen, with_frozen
+from sertk.modeling.build import about_frozen
 from sertk.plugins import Plugins
 from sertk.settings.schema import LossTerm, Settings
 from sertk.settings.several import folds_of, seeds_of
 from sertk.training import distributed
-from sertk.training.assemble import rehearse, say_slow, share
+from sertk.training.assemble import say_slow
 from sertk.training.loss import with_losses
-from sertk.training.run import Run
+from sertk.training.run import Run, make_runs
 from sertk.training.run_folder import OtherRunError
 
 
@@ -63,23 +60,13 @@ def train(
         chosen = folds_of(text, list(protocol.folds))
         numbers = (settings.seed,) if seeds is None else seeds_of(seeds)
         settings, added = with_losses(plugins, settings, named)
-        # of where and how nothing is kept that says what else there was to do
-        settings = replace(settings, root=None, jobs=1, folds=("all",))
-        computed = with_frozen(plugins, settings)
-        rehearse(plugins, computed, protocol.classes, protocol.aux)
         say_slow(settings.train)
-        if settings.train.threads:
-            torch.set_num_threads(settings.train.threads)
-        shared = share(plugins, computed, data, protocol, chosen)
+        runs = make_runs(plugins, settings, data, protocol, list(product(chosen, numbers)))
         if frozen := about_frozen(plugins, settings):
             say(frozen)
         if added:
             own = ", ".join(added)
             say(f"none of the named losses trains the emotion head: the system's own {own} stays beside them")
-        runs = [
-            Run(shared, *(replace(one, fold=fold, seed=seed, seeds=(seed,)) for one in (settings, computed)))
-            for fold, seed in product(chosen, numbers)
-        ]
         if len(runs) == 1:
             runs[0].train(out, force=force)
             return 0

@@ -34,7 +34,7 @@ from sertk.training.dev import Dev
 from sertk.training.history import History
 from sertk.training.loading import Order, Reader, Rows
 from sertk.training.loss import Mixture, chosen_heads, chosen_sampler, make_mixture
-from sertk.training.state import Training
+from sertk.training.state import Training, Watch
 
 
 class Shared(NamedTuple):
@@ -95,6 +95,7 @@ class Setup(NamedTuple):
         fold: The utterances of its parts, of train those of `train.subset`.
         task: Its classes, and the training utterances of each.
         out: The run folder.
+        watch: Told of the epochs of the selection.
     """
 
     shared: Shared
@@ -102,6 +103,7 @@ class Setup(NamedTuple):
     fold: Fold
     task: Task
     out: Path
+    watch: Watch | None = None
 
     @property
     def about(self) -> Record:
@@ -303,6 +305,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         options=_options(s, last),
         layers=optim.gradually(parts.body.backbone.groups(), t.unfreeze),
         average=optim.Average(parts.model, t.ema) if t.ema else None,
+        watch=setup.watch if last is None else None,
     )
 
 

@@ -10,8 +10,9 @@ from sertk.builtin.backbones.common import fold
 from sertk.core.files import Document, digest, read_json, write_json
 from sertk.modeling import build, bundle
 from sertk.plugins import file_hash
-from sertk.settings.plain import difference
+from sertk.settings.plain import difference, plain
 from sertk.settings.schema import Settings
+from sertk.settings.sweep import same
 from sertk.training import distributed, run_folder
 from sertk.training.assemble import Parts, Setup
 from sertk.training.state import Training
@@ -52,6 +53,9 @@ def _identity(s: Settings) -> str:
     """16 hex digits of what makes the system of a run: the settings that are not at their defaults, plugin files."""
     # each fold may begin with a bundle of its own
     own = {**difference(s, Settings()), "train.init": s.train.init is not None}
+    if s.searched is not None and s.searched.nested:  # each fold has its own values; the search is the same
+        own = {name: value for name, value in own.items() if not any(same(name, one) for one in s.searched.ranges)}
+        own["searched"] = s.searched.study
     return digest([own, sorted(map(file_hash, s.plugins))])
 
 
@@ -75,6 +79,7 @@ def write(setup: Setup, final: Training, best: Document, seconds: float) -> None
             "ranks": distributed.world_size(),
             "init": setup.shared.init,
             "seen": _seen(setup),
+            **({"searched": plain(s.searched)} if s.searched else {}),
             "longest": max(setup.shared.data.facts[i].seconds for i in setup.fold.train),
         },
     }

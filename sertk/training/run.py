@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,14 @@ import torch
 
 from sertk.console.progress import on, say
 from sertk.core import SertkError
+from sertk.corpus.prepared import Data
+from sertk.corpus.protocols import Folds
 from sertk.modeling.borders import inside
-from sertk.modeling.build import Body
+from sertk.modeling.build import Body, with_frozen
 from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Model
 from sertk.modeling.speakers import Draw, Speakers
+from sertk.plugins import Plugins
 from sertk.settings.schema import DecisionSpec, Settings
 from sertk.training import distributed, pilot, probe, record, run_folder, temperature, warm_start
 from sertk.training.assemble import (
@@ -32,12 +35,14 @@ from sertk.training.assemble import (
     make_parts,
     make_setup,
     make_training,
+    rehearse,
     rows_of,
+    share,
 )
 from sertk.training.curves import Curves
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
-from sertk.training.state import Training
+from sertk.training.state import Training, Watch
 
 
 class Run(NamedTuple):
@@ -60,25 +65,102 @@ class Run(NamedTuple):
 
     def train(self, out: Path, *, force: bool) -> None:
         """Trains in a folder; what ends it stands in `failed.json` there."""
+        with self._in(out, force=force) as setup:
+            _train(setup)
+
+    def dev_score(self, out: Path, watch: Watch) -> float:
+        """Trains in a folder to the selected epoch alone, as `train` does, and gives its dev score; makes no bundle.
+
+        Args:
+            out: The run folder.
+            watch: Told of each epoch; where it raises PrunedError, `pruned.json` says so.
+        """
+        with self._in(out, force=False) as setup:
+            parts = _claimed(setup)
+            score: float = _select(setup._replace(watch=watch), parts).history.best["score"]
+            return score
+
+    @contextmanager
+    def _in(self, out: Path, *, force: bool) -> Iterator[Setup]:
+        """Holds a folder and claims it."""
         lock = distributed.rank_zero(lambda: run_folder.lock(out))
         try:
             distributed.rank_zero(lambda: run_folder.claim(self.settings, out, force=force))
             with on(self.name), run_folder.failure(out) if lock else nullcontext():
-                _train(make_setup(self.shared, self.computed, out))
+                yield make_setup(self.shared, self.computed, out)
         finally:
             if lock:
                 lock.close()
 
 
+def make_runs(
+    plugins: Plugins,
+    settings: Settings,
+    data: Data,
+    protocol: Folds,
+    places: Sequence[tuple[str, int]],
+    shared: Callable[[Settings], Shared] | None = None,
+) -> list[Run]:
+    """Checks settings, and makes the runs that have them.
+
+    Args:
+        plugins: The registry.
+        settings: With all losses.
+        data: A prepared and featurized corpus.
+        protocol: Its folds.
+        places: Fold and seed of each run.
+        shared: Gives what the runs share, where the caller keeps it; made anew by default.
+
+    Raises:
+        SertkError: On settings that contradict each other, or where a feature cannot be had.
+    """
+    # of where and how nothing is kept that says what else there was to do
+    settings = replace(settings, root=None, jobs=1, folds=("all",))
+    computed = with_frozen(plugins, settings)
+    rehearse(plugins, computed, protocol.classes, protocol.aux)
+    if settings.train.threads:
+        torch.set_num_threads(settings.train.threads)
+    chosen = list(dict.fromkeys(fold for fold, _ in places))
+    common = shared(computed) if shared else share(plugins, computed, data, protocol, chosen)
+    return [
+        Run(common, *(replace(one, fold=fold, seed=seed, seeds=(seed,)) for one in (settings, computed)))
+        for fold, seed in places
+    ]
+
+
+def _claimed(setup: Setup) -> Parts:
+    """The parts of a run, whose folder is then this run's or was before."""
+    parts = _parts(setup)
+    distributed.rank_zero(lambda: run_folder.claim_data(setup.out, record.began_with(setup, parts)))
+    return parts
+
+
 def _train(setup: Setup) -> None:
     """Trains in a folder that is claimed and locked."""
     began, t = time.monotonic(), setup.settings.train
-    parts = _parts(setup)
-    distributed.rank_zero(lambda: run_folder.claim_data(setup.out, record.began_with(setup, parts)))
+    parts = _claimed(setup)
     if (setup.out / "model" / "bundle.json").exists():
         say(f"{setup.out} is trained already")
         return
-    processes = distributed.world_size()
+    selected = _select(setup, parts)
+    best = selected.history.best
+    final, decision = selected, _decision(setup, parts, selected)
+    if t.refit:
+        say(f"refit on train + dev for {best['steps']} steps")
+        final = _fit(setup, "refit", selected, _parts(setup))
+    final.settings = replace(final.settings, decision=decision)
+    seconds = time.monotonic() - began
+    distributed.rank_zero(lambda: record.write(setup, final, best, seconds))
+    say(f"wrote {setup.out / 'model'}")
+
+
+def _select(setup: Setup, parts: Parts) -> Training:
+    """Trains with dev; the model has the weights of the selected epoch then.
+
+    Raises:
+        SertkError: Where no epoch was finished.
+    """
+    t, processes = setup.settings.train, distributed.world_size()
     check_aux(setup, parts.mixture.aux)
     check_texts(setup, parts.body)
     setup.shared.reader.check(setup.shared.data.select([*setup.fold.train, *setup.fold.dev]))
@@ -91,14 +173,7 @@ def _train(setup: Setup) -> None:
         raise SertkError(f"{setup.out}: no epoch was finished; raise train.epochs.")
     say(f"selected epoch {best['epoch']}: dev {t.metric.name} {selected.metric.text(best['score'])}")
     selected.model.load_state_dict(best["weights"])
-    final, decision = selected, _decision(setup, parts, selected)
-    if t.refit:
-        say(f"refit on train + dev for {best['steps']} steps")
-        final = _fit(setup, "refit", selected, _parts(setup))
-    final.settings = replace(final.settings, decision=decision)
-    seconds = time.monotonic() - began
-    distributed.rank_zero(lambda: record.write(setup, final, best, seconds))
-    say(f"wrote {setup.out / 'model'}")
+    return selected
 
 
 def _decision(setup: Setup, parts: Parts, selected: Training) -> DecisionSpec:

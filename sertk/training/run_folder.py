@@ -21,6 +21,10 @@ class OtherRunError(SertkError):
     """A folder holds a run with other settings."""
 
 
+class PrunedError(SertkError):
+    """A run was stopped early, because others did better so far."""
+
+
 def lock(out: Path) -> IO[bytes]:
     """Holds the run folder for this process; the kernel lets go of it with the process, however that ends.
 
@@ -111,11 +115,17 @@ def begun(out: Path) -> bool:
 
 @contextmanager
 def failure(out: Path) -> Iterator[None]:
-    """Writes what ends the run inside to `failed.json`, and takes an earlier one away; for who holds the folder."""
+    """Writes what ends the run inside to `failed.json`, and takes an earlier one away; for who holds the folder.
+
+    A run that is pruned has not failed: `pruned.json` says why it was stopped.
+    """
     path = out / "failed.json"
     path.unlink(missing_ok=True)
     try:
         yield
+    except PrunedError as why:
+        write_json(out / "pruned.json", {"stage": "train", "why": str(why)})
+        raise
     except Exception as error:
         with suppress(SertkError):  # on a full disk what ended the run matters more
             write_json(path, {"stage": "train", "error": sentence(error)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,6 +25,9 @@ from sertk.training.history import History
 from sertk.training.loading import Item, Order
 from sertk.training.loss import Mixture
 from sertk.training.optim import Average
+
+Watch = Callable[[int, float], None]
+"""Gets the number of an epoch, from 1, and its dev score."""
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Training:
         layers: Groups of parameters from the backbone's output to its input, with the epoch that each is trained from.
         average: The moving average of the model's weights, where `train.ema` asks for it.
         rates: Learning rates of the latest step, by the optimizers' names.
+        watch: Told of each epoch and its dev score; it may end the run.
     """
 
     model: Model
@@ -76,6 +80,7 @@ class Training:
     average: Average | None = None
     nll: float = 0.0
     rates: dict[str, float] = field(default_factory=dict)
+    watch: Watch | None = None
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -188,6 +193,8 @@ class Training:
         self.history.close(figure, dev_loss, self.model, self.rates, alpha, curves)
         self.nll = 0.0
         self.step_rates(dev_loss)
+        if self.watch is not None:
+            self.watch(self.history.epoch - 1, figure)
 
     def save(self, scaler: torch.GradScaler, counters: State) -> None:
         """Writes a checkpoint; only ever called between optimizer steps."""

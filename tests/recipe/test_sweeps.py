@@ -25,7 +25,7 @@ from sertk.testing import official
 SWEEPS = {
     "emodb": [
         *("modalities", "p4-four", "p4-grid", "p4-table1", "p4-table2"),
-        *("p5-fig2", "p5-fig3", "p5-gender", "p5-table3"),
+        *("p5-fig2", "p5-fig3", "p5-gender", "p5-table3", "probe-search"),
     ],
     "fesc": ["p3-alpha", "p3-duration", "p3-figure2", "p3-table1", "p3-table2"],
     "iemocap": [
@@ -50,6 +50,7 @@ ELSEWHERE = [
     "emodb/p4-four",
     "emodb/p4-grid",
     "emodb/p5-fig3",
+    "emodb/probe-search",
     "ravdess_savee_tess/p1-speakers",
 ]
 ELSEWHERE += [f"{corpus}/{name}" for corpus in ("emodb", "ravdess") for name in ("p5-fig2", "p5-gender", "p5-table3")]
@@ -500,7 +501,8 @@ def test_a_sweep_is_planned_on_the_tree_of_its_corpus(
     corpus, found = name.partition("/")[0], read(name)
     work, commands = planned(name)
     stages = [words[1] for words in commands]
-    assert list(dict.fromkeys(stages)) == ["featurize", "train", "score", "sweep"]  # it is prepared
+    search = ["search"] * bool(found.searched)
+    assert list(dict.fromkeys(stages)) == ["featurize", *search, "train", "score", "sweep"]  # it is prepared
     assert stages.count("sweep") == 1
     protocol = settings(corpus, found, next(reversed(found.rows))).protocol.removesuffix(".yaml")  # type: ignore[union-attr]
     (path,) = work.glob(f"data/*/protocols/{protocol}.json")
@@ -514,4 +516,6 @@ def test_a_sweep_is_planned_on_the_tree_of_its_corpus(
             runs = [(fold, seed) for fold in folds_of(value["--fold"], known) for seed in seeds_of(value["--seed"])]
             trained += [(folder, *run) for run in runs]
     folds = 1 if name.endswith("figure2") and name.startswith(("iemocap/p3", "fesc")) else len(known)
-    assert len(trained) == len({*trained}) == len(found.points) * folds * len(found.seeds or (0,))
+    points = [point for point in found.points if point.row not in found.searched]  # what these train is not known yet
+    assert len(trained) == len({*trained}) == len(points) * folds * len(found.seeds or (0,))
+    assert stages.count("search") == sum(len(known) if one.nested else 1 for one in found.searched.values())

@@ -186,6 +186,22 @@ def test_folds_that_know_the_speakers_are_stated_with_the_range_of_all(tmp_path:
     )
 
 
+def test_where_settings_were_searched_is_stated_and_whether_any_fold_s_test_was_seen(tmp_path: Path) -> None:
+    def search(fold: str, *, nested: bool, saw: list[str]) -> str:
+        """What is stated of two folds; the second one saw these speakers."""
+        folder = tmp_path / f"{fold}{nested}"
+        scored(folder / "fold=1/seed=0", searched={"folds": ["1"], "nested": nested, "saw": []})
+        scored(folder / "fold=2/seed=0", {"fold": "2"}, searched={"folds": [fold], "nested": nested, "saw": saw})
+        ((system, runs),) = find([folder]).items()
+        return stated(protocol_of(system, runs))
+
+    assert ", settings searched on each fold's own dev, part" in search("2", nested=True, saw=[])
+    assert ", settings searched on dev of fold 1, SETTINGS SAW TEST SPEAKERS of other folds, part" in search(
+        "1", nested=False, saw=["08"]
+    )
+    assert "settings" not in stated(ABOUT)
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sertk.core import UsageError
-from sertk.settings.sweep import Sweep, load, swept_text
+from sertk.settings.sweep import Sweep, load, search_of, swept_text, system_name
 
 REST = """
 cells: {UA: {metric: ua}}
@@ -105,3 +105,74 @@ def test_a_row_has_the_metric_of_a_cell_or_its_own_settings_of_it(tmp_path: Path
     found = sweep(tmp_path, f"{cells}rows: {{own: {{metrics: ['label_loss:of=bce']}}, plain: {{}}}}\n")
     metrics = {row: [one.metric(cell).settings for cell in found.cells.values()] for row, one in found.rows.items()}
     assert metrics == {"own": [{}, {"of": "bce"}], "plain": [{}, {}]}
+
+
+SEARCH = "cells: {UA: {metric: ua}}\nrows:\n  own:\n    search: {trials: 5, OTHER ranges: {RANGES}}\nREST"
+
+
+def searched(folder: Path, ranges: str, other: str = "", rest: str = "") -> Sweep:
+    return sweep(folder, SEARCH.replace("RANGES", ranges).replace("OTHER", other).replace("REST", rest))
+
+
+def test_a_search_has_ranges_of_real_and_whole_numbers_and_of_values(tmp_path: Path) -> None:
+    ranges = "train.optimizer.lr: {low: 1.0e-4, high: 1, log: true}, train.batch: {low: 4, high: 16, step: 4}, "
+    found = searched(tmp_path, ranges + "losses: {choices: [[ce], [kl]]}").searched["own"].ranges
+    assert [(str(one), one.whole) for one in found.values()] == [
+        ("0.0001 to 1, log", False),
+        ("4 to 16, step 4", True),
+        ('one of ["ce"], ["kl"]', False),
+    ]
+    assert [one.ends for one in found.values()] == [(1e-4, 1.0), (4, 16), (["ce"], ["kl"])]
+    rate, batch, losses = found.values()
+    assert [rate.holds(value) for value in (1e-4, 1, 2, None, True)] == [True, True, False, False, False]
+    assert [batch.holds(value) for value in (4, 5, 12, 20)] == [True, False, True, False]
+    assert (losses.holds(["ce"]), losses.holds("ce")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "other", "rest", "says"),
+    [
+        ("", "", "", "4: a search needs ranges"),
+        ("alpha: {low: 0.1}", "", "", "4: alpha: a range goes from low up to high, or has choices"),
+        ("alpha: {low: 0.5, high: 0.1}", "", "", "4: alpha: a range goes from low up to high"),
+        ("alpha: {low: 0, high: 1, log: true}", "", "", "4: alpha: low is 0, which has no logarithm"),
+        (
+            "alpha: {low: 0.1, high: 1, log: true, step: 0.1}",
+            "",
+            "",
+            "4: alpha: log goes with step 1 and whole numbers",
+        ),
+        ("alpha: {low: 0.1, choices: [0.1]}", "", "", "4: alpha: it has choices. Leave out low"),
+        ("alpha: {low: 0, high: 2}", "", "", "4: alpha is 2.0; it is at least 0"),
+        ("alhpa: {low: 0, high: 1}", "", "", "4: unknown setting 'alhpa'; did you mean 'alpha'"),
+        ("train.batch: {low: 4, high: 16}", "", "", "4: train.batch: it takes whole numbers. Give step: 1."),
+        ("train.threads: {low: 1, high: 2, step: 1}", "", "", "4: train.threads: it cannot be searched"),
+        ("seed: {low: 1, high: 2, step: 1}", "", "", "4: seed: it cannot be searched"),
+        ("inputs.mel.n_mels: {low: 40, high: 80, step: 1}", "", "", "4: inputs.mel.n_mels: it cannot be searched"),
+        ("system: {choices: [p1-ce]}", "", "", "4: system: it cannot be searched"),
+        (
+            "backbone.layers: {low: 1, high: 2, step: 1}, backbone: {choices: [frames]}",
+            "",
+            "",
+            "4: of backbone.layers and backbone one holds the other",
+        ),
+        ("alpha: {low: 0, high: 1}", "folds: [each, '03'],", "", "4: folds is each, 03. Give each alone"),
+        ("alpha: {low: 0, high: 1}", "folds: [],", "", "4: folds is empty"),
+        ("alpha: {low: 0, high: 1}", "", "grid: {train.batch: [4, 8]}", "4: a row that is searched has no grid"),
+        ("alpha: {low: 0, high: 1}", "", "  q: {quoted: {UA: 1}, search: {}}", "5: row 'q' is quoted"),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_refused(tmp_path: Path, ranges: str, other: str, rest: str, says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"one.yaml:{says}")):
+        searched(tmp_path, ranges, other, rest)
+
+
+def test_a_row_without_a_search_has_none_to_be_made(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(
+        SEARCH.replace("RANGES", "alpha: {low: 0, high: 1}").replace("OTHER", "").replace("REST", "  b: {}")
+    )
+    assert search_of(path, "own").trials == 5
+    with pytest.raises(UsageError, match=r"one\.yaml has no row 'b' with a search.*own"):
+        search_of(path, "b")
+    assert system_name(path, "a/b c") == "one-a%2Fb c"
