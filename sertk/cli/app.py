@@ -44,6 +44,11 @@ Drawn = Annotated[
     typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
 ]
 DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME.")]
+Where = Annotated[
+    str | None,
+    typer.Option(help="Where commands run: local, or slurm:partition=gpu,minutes=240,gpus=1 (docs/clusters.md)."),
+]
+Cancel = Annotated[bool, typer.Option("--cancel", help="End its jobs on the cluster, run nothing.")]
 Jobs = Annotated[int, typer.Option("--nj", min=1, help="Files or shards worked on at once.")]
 
 
@@ -607,6 +612,9 @@ def recipe(
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, runs at once.")
     ] = None,
+    launcher: Where = None,
+    status: Annotated[bool, typer.Option("--status", help="Show how far along it is, run nothing.")] = False,
+    cancel: Cancel = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stage commands, run none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,
     allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,
@@ -633,9 +641,10 @@ def recipe(
         force=force,
         allow_failed=allow_failed,
         publish=publish,
+        launcher=launcher,
         choices=choices,
     )
-    raise typer.Exit(runner.run(path, ask, ctx.obj))
+    raise typer.Exit(runner.look(path, ask, cancel=cancel) if status or cancel else runner.run(path, ask, ctx.obj))
 
 
 @app.command(epilog="Example: sertk sweep ravdess/p3-table1 --root RAVDESS_FOLDER --nj 2")
@@ -655,7 +664,9 @@ def sweep(
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, commands at once.")
     ] = None,
+    launcher: Where = None,
     status: Annotated[bool, typer.Option("--status", help="Show how far along it is, run nothing.")] = False,
+    cancel: Cancel = False,
     table: Annotated[
         bool, typer.Option("--table", help="Write the table of the runs that are done, run nothing.")
     ] = False,
@@ -675,10 +686,20 @@ def sweep(
         dry=dry_run,
         force=force,
         allow_failed=allow_failed,
+        launcher=launcher,
         choices=choices,
     )
-    what: Literal["run", "status", "table"] = "status" if status else "table" if table else "run"
+    what: Literal["run", "status", "cancel", "table"] = "run"
+    what = "status" if status else "cancel" if cancel else "table" if table else what
     raise typer.Exit(sweep_runner.sweep(name, ask, row, recipe, what))
+
+
+@app.command(hidden=True)
+def step(file: Annotated[Path, typer.Argument(help="What a recipe or a sweep wrote for its launcher.")]) -> None:
+    """Do steps of a recipe: what launchers run."""
+    from sertk.recipe.step import work
+
+    raise typer.Exit(work(file, lambda words: app(list(words), prog_name="sertk", standalone_mode=False) or 0))
 
 
 @app.command(epilog="Example: sertk kaldi data/emodb kaldi/ --protocol loso --fold 03")

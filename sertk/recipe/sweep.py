@@ -91,6 +91,10 @@ class SweepPlan:
                     )
         return list(found.values())
 
+    def every(self) -> list[Step]:
+        """The steps of all stages that are known."""
+        return [step for stage in STAGES for step in self.steps(stage) or ()]
+
     @property
     def out(self) -> Path:
         """The folder of the table."""

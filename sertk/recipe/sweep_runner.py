@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from sertk.console.progress import say
-from sertk.core import Launcher, SertkError, UsageError
+from sertk.core import SertkError, UsageError
 from sertk.plugins import Plugins
-from sertk.recipe.freshness import fresh
+from sertk.recipe.freshness import Step, fresh
+from sertk.recipe.launch import Launch, end
 from sertk.recipe.plan import Ask
-from sertk.recipe.runner import run_stage
 from sertk.recipe.status import status
 from sertk.recipe.sweep import STAGES, SweepPlan, sweep_files
 from sertk.results.measures import Measure
@@ -23,8 +23,10 @@ from sertk.training import distributed
 from sertk.training.assemble import rehearse
 
 
-def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Literal["run", "status", "table"]) -> int:
-    """Runs a sweep, shows how far along it is, or makes the table of the runs that are done.
+def sweep(
+    name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Literal["run", "status", "cancel", "table"]
+) -> int:
+    """Runs a sweep, shows how far along it is, ends its jobs, or makes the table of the runs that are done.
 
     Args:
         name: Its file, RECIPE/NAME, or a NAME that several recipes have, of which the tables are put together.
@@ -53,7 +55,9 @@ def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Li
         plans.append(SweepPlan(path, replace(ask, work=own), rows, recipe))
     if what == "run":
         return _run(plans[0])
-    if what == "table":
+    if what == "cancel":
+        say(f"{sum(end(plan.plans[0][1], [*plan.every(), _last(plan)]) for plan in plans)} jobs are ended")
+    elif what == "table":
         _table(plans, (ask.work or Path()) / "exp" / "sweeps" / name if len(paths) > 1 else plans[0].out)
     else:
         sys.stdout.write("".join(f"{line}\n" for plan in plans for line in status(plan)))
@@ -62,28 +66,40 @@ def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Li
 
 def _run(plan: SweepPlan) -> int:
     ask = plan.ask
-    launcher: Launcher = plan.plans[0][1].plugins.make("launcher", "local")
-    due, looked, failed = ask.force, False, 0
+    launch = Launch(plan.plans[0][1])
+    due, looked, failed = ask.force, False, list[int]()
     for stage in STAGES:
         steps = plan.steps(stage)
         if steps is None:
             say(f"{stage}: the folds of {plan.plans[0][1].protocol} follow from the corpus; prepare it first.")
             continue
-        steps = [step for step in steps if stage != "score" or ask.dry or (step.stamp.parent / "model").exists()]
+        trained = ask.dry or launch.ahead  # or will be
+        steps = [step for step in steps if stage != "score" or trained or (step.stamp.parent / "model").exists()]
         todo = [step for step in steps if due or not fresh(step)]
         if todo and not looked:
             _rehearse(plan)
             looked = True
-        due = due or (ask.dry and bool(todo))
-        codes = run_stage(ask, plan.jobs, stage, steps, todo, launcher)
+        codes = launch.stage(stage, steps, todo, anyhow=stage == "score")
+        due = due or launch.ahead or (ask.dry and bool(todo))
         if any(codes) and (stage in ("prepare", "featurize") or 130 in codes):
             return next(filter(None, codes))
-        failed += sum(map(bool, codes))
+        failed += filter(None, codes)
     if ask.dry:
         sys.stdout.write(shlex.join(["sertk", *plan.command()]) + "\n")
         return 0
-    _table([plan], plan.out)
-    return 3 if failed else 0
+    if not launch.ahead:
+        _table([plan], plan.out)
+        return 3 if failed else 0
+    launch.last(_last(plan))
+    ended = launch.end()
+    say(f"the table is in {plan.out}")
+    first = next((code for stage, code in ended if code and stage == "featurize"), 0)
+    return first or (130 if ("train", 130) in ended else 3 if any(code for _, code in ended) else 0)
+
+
+def _last(plan: SweepPlan) -> Step:
+    """The table as a step, for launchers whose commands outlive this process."""
+    return Step("table", plan.command(), plan.out / ".table.json", None, [], [])
 
 
 def _table(plans: Sequence[SweepPlan], out: Path) -> None:

@@ -64,7 +64,7 @@ def train(
         numbers = (settings.seed,) if seeds is None else seeds_of(seeds)
         settings, added = with_losses(plugins, settings, named)
         # of where and how nothing is kept that says what else there was to do
-        settings = replace(settings, root=None, jobs=1, folds=("all",))
+        settings = replace(settings, root=None, jobs=1, launcher=Settings().launcher, folds=("all",))
         computed = with_frozen(plugins, settings)
         rehearse(plugins, computed, protocol.classes, protocol.aux)
         if settings.train.threads:

@@ -12,9 +12,10 @@ import pytest
 
 CHILD = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(120)"
 PARENT = """
-import sys
+import pathlib, sys
 from sertk.builtin.launchers import Local
-Local().run([[sys.executable, "-c", sys.argv[1], file] for file in sys.argv[2:]], 2)
+local = Local(pathlib.Path(), 2)
+local.wait(local.submit([[sys.executable, "-c", sys.argv[1], file] for file in sys.argv[2:]], []))
 """
 
 
