@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sertk.cli.group import Group, ListFirst
-from sertk.cli.options import PluginFiles, with_choices
+from sertk.cli.options import PluginFiles, with_choices, words_of
 
 if TYPE_CHECKING:
     from sertk.core.files import Record
@@ -152,6 +152,7 @@ def train(
 
 @app.command(epilog="Example: sertk score exp/mine/model recordings/ --out scores.jsonl")
 def score(
+    ctx: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
     inputs: Annotated[
         list[str], typer.Argument(help="data/NAME, manifest.jsonl, folder, files, wav.scp, or - for paths.")
@@ -177,6 +178,10 @@ def score(
         bool,
         typer.Option("--merge", help="Join shards: give their score files, out/*.jsonl, instead of a bundle."),
     ] = False,
+    launcher: Where = None,
+    nj: Annotated[
+        int | None, typer.Option("--nj", min=1, help="With --launcher: shards that one bundle's inputs are scored in.")
+    ] = None,
     allow_failed: AllowFailed = False,
     device: Device = "auto",
     batch: Batch = 32,
@@ -247,6 +252,9 @@ def score(
     kept = {"--over-time": over_time, "--embeddings": embeddings}
     both: Record = {"root": root, "part": part, "device": device, "batch": batch, "files": plugin}
     both |= {"source": source, "embeddings": embeddings, "workers": workers}
+    if launcher is not None:
+        raise typer.Exit(_spread(ctx, {**{"--shard": shard, "--stream": stream}, **who}))
+    refuse({"--nj": nj}, "scoring here, which is one process. Give --launcher local too.")
     if merge:
         refuse({**given, **cut, **who}, "--merge; it was said when the shards were scored.")
         failed = _merge([bundle, *map(Path, inputs)], out, over_time, embeddings, plugin)
@@ -283,6 +291,23 @@ def score(
             **both,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
+def _spread(ctx: typer.Context, beside: Record) -> int:
+    from sertk.recipe.shards import spread
+    from sertk.scoring.system import is_system, refuse
+
+    given = ctx.params
+    refuse(beside, "--launcher: speakers, streams and shards are scored as one.")
+    if given["out"] is None or given["merge"] or not given["inputs"] or is_system(given["bundle"]):
+        raise typer.BadParameter("--launcher goes with one bundle, its inputs, and --out; recipe and sweep score runs.")
+    own = ("out", "over_time", "embeddings", "launcher", "nj")
+    kept = ("launcher", "over_time", "embeddings", "allow_failed", "root", "protocol", "fold", "part")
+    more = {word: given[word] for word in kept}
+    lists = [given["text"]] if given["text"] else []
+    words = words_of(ctx, *own)
+    where = (given["bundle"], given["inputs"], given["out"], words)
+    return spread(*where, shards=given["nj"] or 1, lists=lists, files=given["plugin"], **more)
 
 
 def _listen(

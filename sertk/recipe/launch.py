@@ -14,10 +14,10 @@ from sertk.console.progress import console, say
 from sertk.core import Launcher, SertkError
 from sertk.core.files import digest, read_json, write_json
 from sertk.core.forms import Form
-from sertk.plugins import split
+from sertk.plugins import Plugins, Spec, split
 from sertk.recipe.commands import Command, commands
 from sertk.recipe.freshness import Step, remember, stale
-from sertk.recipe.plan import STAGES, Plan
+from sertk.recipe.plan import STAGES, Ask, Plan
 from sertk.recipe.step import write
 
 ALONE = ("prepare", "featurize", "report")
@@ -42,29 +42,43 @@ class Launch:
     """The launcher of a recipe or a sweep, and what was given to it.
 
     Args:
-        plan: The plan, or the first of several.
+        plugins: The registry.
+        spec: The launcher.
+        folder: For what is kept of commands and jobs.
+        jobs: Commands at once, where they run here.
+        ask: What the user asked.
 
     Raises:
         UsageError: On an unknown launcher or setting.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan, self._ask = plan, plan.ask
-        self._folder = plan.work / "exp" / ".jobs"
-        spec = plan.ask.launcher or plan.settings.launcher
+    def __init__(self, plugins: Plugins, spec: Spec, folder: Path, jobs: int, ask: Ask) -> None:
+        self._plugins, self._folder, self._jobs, self._ask = plugins, folder, jobs, ask
         self._name = split("launcher", spec)[0]
-        self.launcher: Launcher = self._make(spec)
+        self.launcher = self._make(spec)
         self._open: list[tuple[str, Command, str]] = []
         self._new = False
 
-    def _make(self, spec: object) -> Launcher:
-        made: Launcher = self._plan.plugins.make("launcher", spec, self._folder, self._plan.jobs)  # type: ignore[arg-type]
+    @classmethod
+    def of(cls, plan: Plan) -> Launch:
+        """That of a recipe; of a sweep, given the first of its plans."""
+        spec = plan.ask.launcher or plan.settings.launcher
+        return cls(plan.plugins, spec, plan.work / "exp" / ".jobs", plan.jobs, plan.ask)
+
+    def _make(self, spec: Spec) -> Launcher:
+        made: Launcher = self._plugins.make("launcher", spec, self._folder, self._jobs)
         return made
 
     @property
     def ahead(self) -> bool:
         """Whether something was submitted that may not have ended: what follows cannot be judged yet."""
         return bool(self._open)
+
+    def awaits(self, step: Step) -> bool:
+        """Whether a step reads what was submitted, so that it cannot be judged yet whether it is up to date."""
+        made = {path for _, command, _ in self._open for one in command.steps for path in one.makes}
+        store = step.stage == "train" and any(stage == "featurize" for stage, _, _ in self._open)
+        return store or not made.isdisjoint(step.needs)
 
     def stage(self, stage: str, steps: Sequence[Step], todo: Sequence[Step], *, anyhow: bool = False) -> list[int]:
         """Does the steps of a stage that are not up to date, or prints their commands.
@@ -85,7 +99,7 @@ class Launch:
         if changed:
             what = "what they read, or the installed versions, changed since"
             say(f"{stage}: {len(changed)} of {len(steps)} were done with these settings, but {what}: done again")
-        jobs = 1 if stage in ALONE else None if self.launcher.outlives else self._plan.jobs
+        jobs = 1 if stage in ALONE else None if self.launcher.outlives else self._jobs
         due = commands(todo, jobs, force=self._ask.force)
         if self._ask.dry:
             for command in due:
@@ -94,7 +108,9 @@ class Launch:
         for step in steps:
             if step not in todo:
                 remember(step)
-        names = self._submit(stage, due, anyhow=anyhow)
+        before = self._open[-1][0] if self._open else ""
+        after = [name for other, _, name in self._open if other == before]
+        names = self._submit(stage, due, after, anyhow=anyhow, force=self._ask.force)
         self._open += [(stage, command, name) for command, name in zip(due, names, strict=True)]
         if self.launcher.outlives and stage != "prepare":  # on which all others depend: who is in which fold
             return []
@@ -108,12 +124,35 @@ class Launch:
     def last(self, step: Step) -> None:
         """Submits what comes after everything, whatever became of it; instead of an earlier one that waits."""
         if self._new:
-            end(self._plan, [step])
+            self.cancel([step])
             _place(step).unlink(missing_ok=True)  # it may take a moment to end
-        names = self._submit(step.stage, [Command(step.words, [step])], anyhow=True, force=True)
-        self._open += [(step.stage, Command(step.words, [step]), name) for name in names]
+        command, after = Command(step.words, [step]), [name for _, _, name in self._open]
+        names = self._submit(step.stage, [command], after, anyhow=True, force=True)
+        self._open += [(step.stage, command, name) for name in names]
 
-    def _submit(self, stage: str, due: Sequence[Command], *, anyhow: bool, force: bool = False) -> list[str]:
+    def kept(self, steps: Iterable[Step]) -> dict[Path, Note]:
+        """Where steps were submitted that have not ended, by stamp."""
+        notes: dict[str, dict[Path, Note]] = {}
+        for step in steps:
+            if _place(step).exists():
+                note = _read(_place(step))
+                notes.setdefault(note.launcher, {})[step.stamp] = note
+        found: dict[Path, Note] = {}
+        for name, own in notes.items():
+            alive = self._make(name).alive([note.job for note in own.values()])
+            found |= {stamp: note for (stamp, note), yes in zip(own.items(), alive, strict=True) if yes}
+        return found
+
+    def cancel(self, steps: Iterable[Step]) -> int:
+        """Ends the jobs of steps; gives their number."""
+        notes = self.kept(steps)
+        for name in {note.launcher for note in notes.values()}:
+            self._make(name).cancel([note.job for note in notes.values() if note.launcher == name])
+        return len(notes)
+
+    def _submit(
+        self, stage: str, due: Sequence[Command], after: Sequence[str], *, anyhow: bool, force: bool
+    ) -> list[str]:
         """Submits the commands that are not submitted yet; gives the names of all."""
         there = self._there(stage, due)
         new = [command for command in due if command.steps[0].stamp not in there]
@@ -127,11 +166,9 @@ class Launch:
             if new:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 allow = self._ask.allow_failed
-                files = [write(one, self._folder, force=force or self._ask.force, allow_failed=allow) for one in new]
+                files = [write(one, self._folder, force=force, allow_failed=allow) for one in new]
                 words = [[sys.executable, "-m", "sertk", "step", str(file)] for file in files]
                 logs = [beside(one.steps[0], ".log") for one in new]
-                before = self._open[-1][0] if self._open else ""
-                after = [name for other, _, name in self._open if stage == "table" or other == before]
                 names = self.launcher.submit(words, logs, after, anyhow=anyhow)
             notes = [Note(self._name, name, _key(one.steps[0])) for one, name in zip(new, names, strict=True)]
             if self.launcher.outlives:
@@ -150,7 +187,7 @@ class Launch:
             SertkError: Where that was another command, or to another launcher.
         """
         every = {step.stamp: step for command in due for step in command.steps}
-        there = kept(self._plan, every.values())
+        there = self.kept(every.values())
         for stamp, note in there.items():
             if (note.launcher, note.step) != (self._name, _key(every[stamp])):
                 other = "other settings" if note.launcher == self._name else f"launcher {note.launcher!r}"
@@ -191,35 +228,6 @@ def skipped(stage: str, count: int, steps: Sequence[Step]) -> str:
     return f"{stage}: {count} of {len(steps)} up to date, skipped"
 
 
-def kept(plan: Plan, steps: Iterable[Step]) -> dict[Path, Note]:
-    """Where steps were submitted that have not ended, by stamp.
-
-    Args:
-        plan: Any of the plans that the steps are of.
-        steps: The steps.
-    """
-    notes: dict[str, dict[Path, Note]] = {}
-    for step in steps:
-        if _place(step).exists():
-            note = Note(**{key: value for key, value in _read(_place(step)).items() if key in Note._fields})
-            notes.setdefault(note.launcher, {})[step.stamp] = note
-    found: dict[Path, Note] = {}
-    for name, own in notes.items():
-        launcher: Launcher = plan.plugins.make("launcher", name, plan.work / "exp" / ".jobs", plan.jobs)
-        alive = launcher.alive([note.job for note in own.values()])
-        found |= {stamp: note for (stamp, note), yes in zip(own.items(), alive, strict=True) if yes}
-    return found
-
-
-def end(plan: Plan, steps: Iterable[Step]) -> int:
-    """Ends the jobs of steps; gives their number."""
-    notes = kept(plan, steps)
-    for name in {note.launcher for note in notes.values()}:
-        launcher: Launcher = plan.plugins.make("launcher", name, plan.work / "exp" / ".jobs", plan.jobs)
-        launcher.cancel([note.job for note in notes.values() if note.launcher == name])
-    return len(notes)
-
-
 def beside(step: Step, suffix: str) -> Path:
     """A file of a step beside the folder that it writes, because that may be deleted: fold=1/train-seed=0.log."""
     folder = step.stamp.parent
@@ -232,8 +240,9 @@ def _place(step: Step) -> Path:
     return path.with_name(f".{path.name}")
 
 
-def _read(path: Path) -> dict[str, str]:
-    return read_json(path, "Delete it, if the job has ended.", Form(dict.fromkeys(Note._fields, str)))
+def _read(path: Path) -> Note:
+    content = read_json(path, "Delete it, if the job has ended.", Form(dict.fromkeys(Note._fields, str)))
+    return Note(*(content[name] for name in Note._fields))
 
 
 def _key(step: Step) -> str:

@@ -10,7 +10,7 @@ from sertk.console.progress import say
 from sertk.core import SertkError, UsageError
 from sertk.recipe import quick
 from sertk.recipe.freshness import files_of, fresh
-from sertk.recipe.launch import Launch, end, kept, skipped
+from sertk.recipe.launch import Launch, skipped
 from sertk.recipe.plan import STAGES, Ask, Plan
 from sertk.training import distributed
 from sertk.training.assemble import rehearse
@@ -32,21 +32,21 @@ def run(path: Path, ask: Ask, record: Path | None = None) -> int:
         raise UsageError("torchrun starts `sertk train` alone; `sertk recipe --dry-run` prints its command.")
     stages = _stages(ask)
     plan = Plan(path, ask)
-    launch = Launch(plan)
+    launch = Launch.of(plan)
     due, looked = ask.force, False
     for stage in stages:
         steps = plan.steps(stage)
         if steps is None and ask.dry:
             say(f"{stage}: the folds of {plan.protocol} follow from the corpus; prepare it first (--stage 1).")
             continue
-        todo = [step for step in steps or () if due or not fresh(step)]
+        todo = [step for step in steps or () if due or launch.awaits(step) or not fresh(step)]
         if todo and not looked:
             rehearse(plan.plugins, plan.computed, plan.classes, plan.aux)
             looked = True
         if not ask.dry and not launch.ahead and (todo or steps is None):
             plan.check_before(stage)
         codes = launch.stage(stage, steps or (), todo)
-        due = due or launch.ahead or (ask.dry and bool(todo))  # what follows what will run cannot be judged yet
+        due = due or (ask.dry and bool(todo))  # what follows a stage that will run cannot be judged yet
         if any(codes):
             return next(filter(None, codes))
     if failed := [code for _, code in launch.end() if code]:
@@ -75,9 +75,9 @@ def look(path: Path, ask: Ask, *, cancel: bool) -> int:
     steps = {stage: plan.steps(stage) or () for stage in _stages(ask)}
     every = [step for some in steps.values() for step in some]
     if cancel:
-        say(f"{end(plan, every)} jobs are ended")
+        say(f"{Launch.of(plan).cancel(every)} jobs are ended")
         return 0
-    queued = kept(plan, every)
+    queued = Launch.of(plan).kept(every)
     for stage, some in steps.items():
         waits = sum(step.stamp in queued for step in some)
         done = sum(step.stamp not in queued and fresh(step) for step in some)

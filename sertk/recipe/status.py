@@ -10,7 +10,7 @@ from pathlib import Path
 from sertk.core.files import read_json
 from sertk.core.forms import Form
 from sertk.recipe.freshness import Step, fresh
-from sertk.recipe.launch import kept
+from sertk.recipe.launch import Launch
 from sertk.recipe.sweep import SweepPlan
 from sertk.training import run_folder
 
@@ -21,8 +21,9 @@ AGAIN = "Delete it."
 def status(plan: SweepPlan) -> list[str]:
     """A line for each row, and one for all."""
     found = _runs(plan)
-    queued = kept(plan.plans[0][1], [step for own in found.values() for steps in own.values() for step in steps])
-    runs = {row: {one: _state(one, steps, queued) for one, steps in own.items()} for row, own in found.items()}
+    steps = [step for own in found.values() for steps in own.values() for step in steps]
+    queued = Launch.of(plan.plans[0][1]).kept(steps)
+    runs = {row: {one: _state(one, some, queued) for one, some in own.items()} for row, own in found.items()}
     lines = [f"{row}: {_words(Counter(states.values()))}" for row, states in runs.items()]
     every = Counter(state for states in runs.values() for state in states.values())
     left = _duration(_left(runs), plan.jobs) if every.total() else "not known until the corpus is prepared"

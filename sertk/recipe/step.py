@@ -50,7 +50,9 @@ def work(file: Path, run: Callable[[Sequence[str]], int]) -> int:
     if not content["force"] and all(map(fresh, steps)):  # it was submitted before it was known what it reads
         say(f"{steps[0].stage}: up to date, skipped")
         code = 0
-    elif len(steps) == 1 and steps[0].stage == "score" and not (steps[0].stamp.parent / "model").exists():
+    elif (
+        steps[0].stage == "score" and steps[0].run and not any((step.stamp.parent / "model").exists() for step in steps)
+    ):
         say(f"{steps[0].stamp.parent} is not scored, because it is not trained")
         code = 1
     else:

@@ -13,7 +13,7 @@ from sertk.console.progress import say
 from sertk.core import SertkError, UsageError
 from sertk.plugins import Plugins
 from sertk.recipe.freshness import Step, fresh
-from sertk.recipe.launch import Launch, end
+from sertk.recipe.launch import Launch
 from sertk.recipe.plan import Ask
 from sertk.recipe.status import status
 from sertk.recipe.sweep import STAGES, SweepPlan, sweep_files
@@ -56,7 +56,7 @@ def sweep(
     if what == "run":
         return _run(plans[0])
     if what == "cancel":
-        say(f"{sum(end(plan.plans[0][1], [*plan.every(), _last(plan)]) for plan in plans)} jobs are ended")
+        say(f"{sum(Launch.of(plan.plans[0][1]).cancel([*plan.every(), _last(plan)]) for plan in plans)} jobs are ended")
     elif what == "table":
         _table(plans, (ask.work or Path()) / "exp" / "sweeps" / name if len(paths) > 1 else plans[0].out)
     else:
@@ -66,7 +66,7 @@ def sweep(
 
 def _run(plan: SweepPlan) -> int:
     ask = plan.ask
-    launch = Launch(plan.plans[0][1])
+    launch = Launch.of(plan.plans[0][1])
     due, looked, failed = ask.force, False, list[int]()
     for stage in STAGES:
         steps = plan.steps(stage)
@@ -75,12 +75,12 @@ def _run(plan: SweepPlan) -> int:
             continue
         trained = ask.dry or launch.ahead  # or will be
         steps = [step for step in steps if stage != "score" or trained or (step.stamp.parent / "model").exists()]
-        todo = [step for step in steps if due or not fresh(step)]
+        todo = [step for step in steps if due or launch.awaits(step) or not fresh(step)]
         if todo and not looked:
             _rehearse(plan)
             looked = True
         codes = launch.stage(stage, steps, todo, anyhow=stage == "score")
-        due = due or launch.ahead or (ask.dry and bool(todo))
+        due = due or (ask.dry and bool(todo))
         if any(codes) and (stage in ("prepare", "featurize") or 130 in codes):
             return next(filter(None, codes))
         failed += filter(None, codes)

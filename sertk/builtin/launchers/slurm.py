@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-import signal
+import re
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sertk.builtin.launchers import job
 from sertk.core import Launcher, SertkError, UsageError
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from submitit.core.utils import DelayedSubmission
 
 ARRAY = 1000
 """Jobs of an array at most: Slurm's own limit is 1001 where the cluster sets no other (MaxArraySize)."""
@@ -29,78 +25,16 @@ LATE = 10.0
 """Seconds that a file system of several machines may take to show what a job wrote."""
 
 
-class Job:
-    """What is submitted: it runs a command, which hears of what the cluster wants, and keeps its exit code.
-
-    submitit calls it in the job, and `checkpoint` where the job is preempted or near its time limit; then the job is
-    requeued, and the command runs again and goes on.
-
-    Args:
-        command: The words.
-        folder: Where it runs.
-        log: Gets what it prints.
-        codes: The folder of exit codes.
-    """
-
-    def __init__(self, command: Sequence[str], folder: Path, log: Path, codes: Path) -> None:
-        self.command, self.folder, self.log, self.codes = command, folder, log, codes
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __call__(self) -> None:
-        """Runs the command.
-
-        Raises:
-            SystemExit: With its exit code, where that is not 0: then the job counts as failed, and what depends on its
-                success is not begun.
-        """
-        from submitit import JobEnvironment
-
-        path = self.codes / JobEnvironment().job_id
-        path.unlink(missing_ok=True)
-        signal.signal(signal.SIGTERM, self._pass)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        cores = os.environ.get("SLURM_CPUS_PER_TASK")
-        environment = {**({"OMP_NUM_THREADS": cores} if cores else {}), **os.environ}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
-            code = self._process.wait()
-        code = code if code >= 0 else 128 - code  # as shells say it
-        new = path.with_name(f"{path.name}.new")
-        new.write_text(str(code), encoding="utf-8")
-        new.rename(path)
-        if code:
-            sys.exit(code)
-
-    def _pass(self, number: int, frame: FrameType | None) -> None:
-        """What `scancel` sends, passed on to the command, which Slurm may not know of."""
-        if self._process:
-            self._process.send_signal(number)
-
-    def checkpoint(self) -> DelayedSubmission:
-        """Lets the command write its checkpoint and end; gives what the requeued job runs."""
-        from submitit.helpers import DelayedSubmission
-
-        process, self._process = self._process, None
-        if process:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(ChildProcessError):  # it has ended already
-                # not process.wait(): this runs inside of that, on a signal, and its lock is taken
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        return DelayedSubmission(self)
-
-
 class Slurm(Launcher):
     """Runs commands as jobs of Slurm: those of a stage are one array, and the next stage waits for it.
 
     Args:
         folder: For scripts, pickles and exit codes; private to the user, because whoever can write there runs code.
-        jobs: Cores of a job, where `cpus` does not say it.
+        jobs: Of no use here, where `at_once` says how many there are.
         partition: Of the cluster; its default if None.
-        minutes: Time limit of a job. A command that is not done by then is requeued, and goes on.
+        minutes: Time limit of a job, 5 or more. A command that is not done by then is requeued, and goes on.
         gpus: GPUs of a job.
-        cpus: Cores of a job; those of --nj if None.
+        cpus: Cores of a job; as many as --nj says, for prepare and featurize.
         memory: Of a job, GB; the cluster's default if None.
         at_once: Jobs of an array that run at once.
         account: Who pays; your default if None.
@@ -119,15 +53,22 @@ class Slurm(Launcher):
         partition: str | None = None,
         minutes: int = 60,
         gpus: int = 0,
-        cpus: int | None = None,
+        cpus: int = 1,
         memory: float | None = None,
         at_once: int = 256,
         account: str | None = None,
         requeues: int = 100,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        least = {"minutes": (minutes, 2), "gpus": (gpus, 0), "at_once": (at_once, 1), "requeues": (requeues, 0)}
-        for word, (value, low) in least.items():  # below 2 minutes there is no time left before a job is told to leave
+        least = {
+            "minutes": (minutes, 5),
+            "gpus": (gpus, 0),
+            "cpus": (cpus, 1),
+            "at_once": (at_once, 1),
+            "requeues": (requeues, 0),
+        }
+        # Slurm may send the signal a minute too early: within 5 minutes at least 2.5 are left for work
+        for word, (value, low) in least.items():
             if value < low:
                 raise UsageError(f"launcher 'slurm': {word} must be at least {low}, got {value}")
         self._folder = folder.resolve() / "slurm"
@@ -135,13 +76,13 @@ class Slurm(Launcher):
         asked: dict[str, Any] = {
             "timeout_min": minutes,
             "gpus_per_node": gpus or None,
-            "cpus_per_task": cpus or jobs,
+            "cpus_per_task": cpus,
             "mem_gb": memory,
             "slurm_partition": partition,
             "slurm_account": account,
             "slurm_array_parallelism": at_once,
             "slurm_signal_delay_s": GRACE,
-            "slurm_srun_args": ["--cpus-per-task", str(cpus or jobs)],  # newer ones do not take sbatch's
+            "slurm_srun_args": ["--cpus-per-task", str(cpus)],  # newer ones do not take sbatch's
         }
         self._asked = {word: value for word, value in asked.items() if value is not None}
         self._extra = dict(extra or {})
@@ -164,21 +105,30 @@ class Slurm(Launcher):
     def _array(
         self, commands: Sequence[Sequence[str]], logs: Sequence[Path], after: Sequence[str], kind: str
     ) -> list[str]:
-        from submitit import AutoExecutor
-        from submitit.core.utils import FailedSubmissionError, UncompletedJobError
-        from submitit.helpers import clean_env
+        try:
+            import cloudpickle
+            from submitit import AutoExecutor
+            from submitit.helpers import clean_env
+        except ImportError:
+            raise UsageError("launcher 'slurm' is of submitit: pip install 'sertk[slurm]'") from None
 
         here, codes = Path.cwd(), self._private(self._folder / "codes")
-        jobs = [Job(list(one), here, log.resolve(), codes) for one, log in zip(commands, logs, strict=True)]
+        jobs = [job.Job(list(one), here, log.resolve(), codes) for one, log in zip(commands, logs, strict=True)]
+        cloudpickle.register_pickle_by_value(job)
         extra: dict[str, Any] = {"kill_on_invalid_dep": "yes", **self._extra}
         if after:
             extra["dependency"] = f"{kind}:{':'.join(self._whole(after))}"
         try:
             executor = AutoExecutor(self._folder, cluster=self.cluster, slurm_max_num_timeout=self._requeues)
-            executor.update_parameters(name="sertk", slurm_additional_parameters=extra, **self._asked)
+            # a name of their own: who was killed after sbatch, and before it was noted, finds them again
+            name = f"sertk-{hashlib.sha256(repr(commands).encode()).hexdigest()[:12]}"
+            there = self._queued(f"--name={name}")
+            if len(there) == len(commands):
+                return there
+            executor.update_parameters(name=name, slurm_additional_parameters=extra, **self._asked)
             with clean_env():  # what the job of this process was given is not what the new ones ask for
-                return [str(job.job_id) for job in executor.submit_array(jobs)]
-        except (RuntimeError, FailedSubmissionError, UncompletedJobError, OSError) as error:
+                return [str(one.job_id) for one in executor.submit_array(jobs)]
+        except (RuntimeError, OSError) as error:
             raise SertkError(f"the jobs cannot be submitted to Slurm: {error}. Correct --launcher slurm:...") from error
 
     def _private(self, folder: Path) -> Path:
@@ -223,8 +173,13 @@ class Slurm(Launcher):
 
     def alive(self, names: Sequence[str]) -> list[bool]:
         """Whether each job is in the queue: pending, running, or requeued."""
-        queued = self._slurm("squeue", "--me", "--array", "--noheader", "--format=%i").split() if names else []
+        queued = set(self._queued()) if names else ()
         return [name in queued for name in names]
+
+    def _queued(self, *more: str) -> list[str]:
+        """The user's jobs that are in the queue, by id, those of an array in order."""
+        found = self._slurm("squeue", "--me", "--array", "--noheader", "--format=%i", *more).split()
+        return sorted(found, key=lambda one: [*map(int, re.findall(r"\d+", one))])
 
     def cancel(self, names: Sequence[str]) -> None:
         """Cancels jobs; a command that runs is told first, so that it ends with its files whole."""
