@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from sertk.console.progress import say
-from sertk.core.files import digest, read_json, write_json
+from sertk.core.files import Document, digest, read_json, write_json
 from sertk.core.forms import Form
 from sertk.recipe.commands import Command
 from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, stamp
 
 PATHS = ("needs", "makes")
 FORM = Form(
-    {"words": list[str], "steps": list[Mapping[str, Any]], "force": bool, "allow_failed": bool, "begun": bool},
+    {"words": list[str], "steps": list[Document], "force": bool, "allow_failed": bool, "begun": bool},
 )
 
 
@@ -62,14 +61,14 @@ def work(file: Path, run: Callable[[Sequence[str]], int]) -> int:
     return code
 
 
-def _step(content: Mapping[str, Any]) -> Step:
+def _step(content: Document) -> Step:
     folder, run = content["folder"], content["run"]
     paths = {name: list(map(Path, content[name])) for name in PATHS}
     own = {"stamp": Path(content["stamp"]), "folder": folder and Path(folder), "run": run and tuple(run)}
     return Step(**{**content, **paths, **own})
 
 
-def _words(file: Path, content: Mapping[str, Any], steps: Sequence[Step]) -> list[str]:
+def _words(file: Path, content: Document, steps: Sequence[Step]) -> list[str]:
     """The words of a command. One that is begun again, as a requeued job is, does not delete what it has done."""
     words: list[str] = content["words"]
     if "--force" not in words:

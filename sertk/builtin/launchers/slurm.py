@@ -10,10 +10,10 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sertk.builtin.launchers import job
 from sertk.core import Launcher, SertkError, UsageError
+from sertk.core.files import Record
 
 ARRAY = 1000
 """Jobs of an array at most: Slurm's own limit is 1001 where the cluster sets no other (MaxArraySize)."""
@@ -58,7 +58,7 @@ class Slurm(Launcher):
         at_once: int = 256,
         account: str | None = None,
         requeues: int = 100,
-        extra: Mapping[str, Any] | None = None,
+        extra: Mapping[str, str | int] | None = None,
     ) -> None:
         least = {
             "minutes": (minutes, 5),
@@ -73,7 +73,7 @@ class Slurm(Launcher):
                 raise UsageError(f"launcher 'slurm': {word} must be at least {low}, got {value}")
         self._folder = folder.resolve() / "slurm"
         self._requeues = requeues
-        asked: dict[str, Any] = {
+        asked: Record = {
             "timeout_min": minutes,
             "gpus_per_node": gpus or None,
             "cpus_per_task": cpus,
@@ -115,7 +115,7 @@ class Slurm(Launcher):
         here, codes = Path.cwd(), self._private(self._folder / "codes")
         jobs = [job.Job(list(one), here, log.resolve(), codes) for one, log in zip(commands, logs, strict=True)]
         cloudpickle.register_pickle_by_value(job)
-        extra: dict[str, Any] = {"kill_on_invalid_dep": "yes", **self._extra}
+        extra: Record = {"kill_on_invalid_dep": "yes", **self._extra}
         if after:
             extra["dependency"] = f"{kind}:{':'.join(self._whole(after))}"
         try:
