@@ -182,6 +182,7 @@ def score(
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="With --launcher: shards that one bundle's inputs are scored in.")
     ] = None,
+    cancel: Cancel = False,
     allow_failed: AllowFailed = False,
     device: Device = "auto",
     batch: Batch = 32,
@@ -254,7 +255,7 @@ def score(
     both |= {"source": source, "embeddings": embeddings, "workers": workers}
     if launcher is not None:
         raise typer.Exit(_spread(ctx, {**{"--shard": shard, "--stream": stream}, **who}))
-    refuse({"--nj": nj}, "scoring here, which is one process. Give --launcher local too.")
+    refuse({"--nj": nj, "--cancel": cancel or None}, "scoring here, which is one process. Give --launcher local too.")
     if merge:
         refuse({**given, **cut, **who}, "--merge; it was said when the shards were scored.")
         failed = _merge([bundle, *map(Path, inputs)], out, over_time, embeddings, plugin)
@@ -301,8 +302,8 @@ def _spread(ctx: typer.Context, beside: Record) -> int:
     refuse(beside, "--launcher: speakers, streams and shards are scored as one.")
     if given["out"] is None or given["merge"] or not given["inputs"] or is_system(given["bundle"]):
         raise typer.BadParameter("--launcher goes with one bundle, its inputs, and --out; recipe and sweep score runs.")
-    own = ("out", "over_time", "embeddings", "launcher", "nj")
-    kept = ("launcher", "over_time", "embeddings", "allow_failed", "root", "protocol", "fold", "part")
+    own = ("out", "over_time", "embeddings", "launcher", "nj", "cancel")
+    kept = ("launcher", "cancel", "over_time", "embeddings", "allow_failed", "root", "protocol", "fold", "part")
     more = {word: given[word] for word in kept}
     lists = [given["text"]] if given["text"] else []
     words = words_of(ctx, *own)

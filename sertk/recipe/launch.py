@@ -206,7 +206,7 @@ class Launch:
             codes = self.launcher.wait([name for _, _, name in waited])
         except KeyboardInterrupt:
             if self.launcher.outlives:
-                say("the jobs go on: --status shows them, --cancel ends them, and the same call waits for them again")
+                say("the jobs go on: the same call waits for them again, and with --cancel it ends them")
             raise
         if self.launcher.outlives:
             for _, command, _ in waited:

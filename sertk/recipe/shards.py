@@ -32,6 +32,7 @@ def spread(
     over_time: Path | None,
     embeddings: Path | None,
     allow_failed: bool,
+    cancel: bool = False,
     **where: Path | str | None,
 ) -> int:
     """Scores in shards and joins them; a shard that was done and reads the same as then is not done again.
@@ -48,6 +49,7 @@ def spread(
         over_time: Where windows go.
         embeddings: Where embeddings go.
         allow_failed: Whether a shard counts as done though some inputs failed.
+        cancel: Whether the jobs of an earlier call are ended instead.
         where: root, protocol, fold and part, see `find_inputs`.
 
     Returns:
@@ -81,13 +83,16 @@ def spread(
         where_to = lines.with_name(f"windows{table.suffix}") if table else over_time
         own += ["--over-time", str(where_to)] if where_to else []
         steps.append(Step("score", own, lines.with_name(".score.json"), own, needs, [lines], reads=state))
-    todo = [step for step in steps if not fresh(step)]
-    launch.stage("score", steps, todo)
     join = ["score", "--merge", *(str(step.makes[0]) for step in steps), "--out", str(out.resolve())]
     join += ["--over-time", str(table.resolve())] if table else []
     join += ["--embeddings", str(embeddings)] if embeddings else []
     join += [word for file in files for word in ("--plugin", str(file))]
     last = Step("merge", join, folder / "merge" / ".merge.json", None, [], [])
+    if cancel:
+        say(f"{launch.cancel([*steps, last])} jobs are ended")
+        return 0
+    todo = [step for step in steps if not fresh(step)]
+    launch.stage("score", steps, todo)
     launch.last(last)
     code = dict(launch.end())["merge"]
     if code in (0, 3):
