@@ -63,7 +63,7 @@ KINDS: Mapping[str, Kind] = {
     "sampler": Kind("samplers", core.BatchSampler, ("labels", "lengths", "batch"), "which rows share a batch"),
     "decision": Kind("decisions", None, ("view", "rows", "rng"), "windows or crops of an utterance -> its posterior"),
     "metric": Kind("metrics", core.Metric, (), "scores of utterances -> a figure"),
-    "launcher": Kind("launchers", core.Launcher, (), "where stage commands run"),
+    "launcher": Kind("launchers", core.Launcher, ("folder", "jobs"), "where stage commands run"),
 }
 """Every kind of plugin, in the order in which they are shown."""
 

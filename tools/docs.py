@@ -47,7 +47,8 @@ def commands() -> str:
 def names() -> list[str]:
     """Our commands, and below a group its own: "plugins new"."""
     found = []
-    for name, command in get_group(app).commands.items():
+    shown = {name: one for name, one in get_group(app).commands.items() if not one.hidden}
+    for name, command in shown.items():
         found += [name, *(f"{name} {inner}" for inner in getattr(command, "commands", ()))]
     return found
 

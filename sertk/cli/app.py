@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sertk.cli.group import Group, ListFirst
-from sertk.cli.options import PluginFiles, with_choices
+from sertk.cli.options import PluginFiles, with_choices, words_of
 
 if TYPE_CHECKING:
     from sertk.core.files import Record
@@ -44,6 +44,11 @@ Drawn = Annotated[
     typer.Option(help="What is drawn for the intervals; utterances takes the clips of a speaker for independent."),
 ]
 DataFolder = Annotated[Path, typer.Argument(help="A prepared corpus, data/NAME.")]
+Where = Annotated[
+    str | None,
+    typer.Option(help="Where commands run: local, or slurm:partition=gpu,minutes=240,gpus=1 (docs/clusters.md)."),
+]
+Cancel = Annotated[bool, typer.Option("--cancel", help="End its jobs on the cluster, run nothing.")]
 Jobs = Annotated[int, typer.Option("--nj", min=1, help="Files or shards worked on at once.")]
 
 
@@ -147,6 +152,7 @@ def train(
 
 @app.command(epilog="Example: sertk score exp/mine/model recordings/ --out scores.jsonl")
 def score(
+    ctx: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="The model/ that train wrote; or a folder of runs, fold=F/seed=N.")],
     inputs: Annotated[
         list[str], typer.Argument(help="data/NAME, manifest.jsonl, folder, files, wav.scp, or - for paths.")
@@ -172,6 +178,11 @@ def score(
         bool,
         typer.Option("--merge", help="Join shards: give their score files, out/*.jsonl, instead of a bundle."),
     ] = False,
+    launcher: Where = None,
+    nj: Annotated[
+        int | None, typer.Option("--nj", min=1, help="With --launcher: shards that one bundle's inputs are scored in.")
+    ] = None,
+    cancel: Cancel = False,
     allow_failed: AllowFailed = False,
     device: Device = "auto",
     batch: Batch = 32,
@@ -242,6 +253,9 @@ def score(
     kept = {"--over-time": over_time, "--embeddings": embeddings}
     both: Record = {"root": root, "part": part, "device": device, "batch": batch, "files": plugin}
     both |= {"source": source, "embeddings": embeddings, "workers": workers}
+    if launcher is not None:
+        raise typer.Exit(_spread(ctx, {**{"--shard": shard, "--stream": stream}, **who}))
+    refuse({"--nj": nj, "--cancel": cancel or None}, "scoring here, which is one process. Give --launcher local too.")
     if merge:
         refuse({**given, **cut, **who}, "--merge; it was said when the shards were scored.")
         failed = _merge([bundle, *map(Path, inputs)], out, over_time, embeddings, plugin)
@@ -278,6 +292,23 @@ def score(
             **both,
         )
     raise typer.Exit(3 if failed and not allow_failed else 0)
+
+
+def _spread(ctx: typer.Context, beside: Record) -> int:
+    from sertk.recipe.shards import spread
+    from sertk.scoring.system import is_system, refuse
+
+    given = ctx.params
+    refuse(beside, "--launcher: speakers, streams and shards are scored as one.")
+    if given["out"] is None or given["merge"] or not given["inputs"] or is_system(given["bundle"]):
+        raise typer.BadParameter("--launcher goes with one bundle, its inputs, and --out; recipe and sweep score runs.")
+    own = ("out", "over_time", "embeddings", "launcher", "nj", "cancel")
+    kept = ("launcher", "cancel", "over_time", "embeddings", "allow_failed", "root", "protocol", "fold", "part")
+    more = {word: given[word] for word in kept}
+    lists = [given["text"]] if given["text"] else []
+    words = words_of(ctx, *own)
+    where = (given["bundle"], given["inputs"], given["out"], words)
+    return spread(*where, shards=given["nj"] or 1, lists=lists, files=given["plugin"], **more)
 
 
 def _listen(
@@ -607,6 +638,9 @@ def recipe(
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, runs at once.")
     ] = None,
+    launcher: Where = None,
+    status: Annotated[bool, typer.Option("--status", help="Show how far along it is, run nothing.")] = False,
+    cancel: Cancel = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stage commands, run none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do again what is up to date.")] = False,
     allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on when inputs failed.")] = False,
@@ -633,9 +667,10 @@ def recipe(
         force=force,
         allow_failed=allow_failed,
         publish=publish,
+        launcher=launcher,
         choices=choices,
     )
-    raise typer.Exit(runner.run(path, ask, ctx.obj))
+    raise typer.Exit(runner.look(path, ask, cancel=cancel) if status or cancel else runner.run(path, ask, ctx.obj))
 
 
 @app.command(epilog="Example: sertk sweep ravdess/p3-table1 --root RAVDESS_FOLDER --nj 2")
@@ -655,7 +690,9 @@ def sweep(
     nj: Annotated[
         int | None, typer.Option("--nj", min=1, help="Processes of prepare and featurize, commands at once.")
     ] = None,
+    launcher: Where = None,
     status: Annotated[bool, typer.Option("--status", help="Show how far along it is, run nothing.")] = False,
+    cancel: Cancel = False,
     table: Annotated[
         bool, typer.Option("--table", help="Write the table of the runs that are done, run nothing.")
     ] = False,
@@ -675,9 +712,11 @@ def sweep(
         dry=dry_run,
         force=force,
         allow_failed=allow_failed,
+        launcher=launcher,
         choices=choices,
     )
-    what: Literal["run", "status", "table"] = "status" if status else "table" if table else "run"
+    what: Literal["run", "status", "cancel", "table"] = "run"
+    what = "status" if status else "cancel" if cancel else "table" if table else what
     raise typer.Exit(sweep_runner.sweep(name, ask, row, recipe, what))
 
 
@@ -705,6 +744,14 @@ def search(
     name = system_name(sweep, row)
     asked = Asked(choices, config, protocol, Data(data, root), search_of(sweep, row), name, fold, seed)
     stage(asked, out, force=force)
+
+
+@app.command(hidden=True)
+def step(file: Annotated[Path, typer.Argument(help="What a recipe or a sweep wrote for its launcher.")]) -> None:
+    """Do steps of a recipe: what launchers run."""
+    from sertk.recipe.step import work
+
+    raise typer.Exit(work(file, lambda words: app(list(words), prog_name="sertk", standalone_mode=False) or 0))
 
 
 @app.command(epilog="Example: sertk kaldi data/emodb kaldi/ --protocol loso --fold 03")

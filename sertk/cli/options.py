@@ -77,6 +77,22 @@ SHARED: dict[str, tuple[Any, Any]] = {
 """Type and default of each, by the name of the field of `sertk.settings.overrides.Choices` that holds it."""
 
 
+def words_of(ctx: typer.Context, *left_out: str) -> list[str]:
+    """The words of a command as it was called, its name first, without some of its options."""
+    words: list[str] = [str(ctx.info_name)]
+    given = [one for one in ctx.command.params if one.name and one.name not in left_out]
+    for one in given:
+        value = ctx.params[str(one.name)]
+        if value is None or value == one.get_default(ctx):
+            continue
+        values = value if isinstance(value, list | tuple) else [value]
+        if one.param_type_name == "argument":
+            words += map(str, values)
+        else:
+            words += [one.opts[0]] if value is True else [word for own in values for word in (one.opts[0], str(own))]
+    return words
+
+
 def with_choices(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the shared options; it gets them together, as its argument `choices`."""
     signature = inspect.signature(command, eval_str=True)

@@ -447,8 +447,48 @@ class CountMetric(Metric):
 
 
 class Launcher(Part, ABC):
-    """Runs stage commands somewhere: here, or on a cluster."""
+    """Runs stage commands somewhere: here, or on a cluster.
+
+    The run gives its constructor `folder`, a place for what it keeps, and `jobs`, the user's --nj, before the settings.
+
+    Attributes:
+        outlives: Whether commands go on when the process that submitted them ends. Then all stages are submitted at
+            once, each after the one before, and whoever makes the same call again waits for the same commands.
+    """
+
+    outlives: bool = False
 
     @abstractmethod
-    def run(self, commands: Sequence[Sequence[str]], jobs: int) -> list[int]:
-        """Runs independent commands, at most `jobs` at a time; gives their exit codes in order."""
+    def submit(
+        self,
+        commands: Sequence[Sequence[str]],
+        logs: Sequence[Path],
+        after: Sequence[str] = (),
+        *,
+        anyhow: bool = False,
+    ) -> list[str]:
+        """Takes commands that do not depend on each other; each begins by itself, or when it is waited for.
+
+        Args:
+            commands: The words of each. It runs in the folder that this process is in.
+            logs: Where each may write what it prints, if that cannot go to this process's terminal.
+            after: Names of commands that must have ended before one of these begins.
+            anyhow: Whether they begin although one of `after` failed; if not, they never begin then.
+
+        Returns:
+            The name of each, which is never used again.
+
+        Raises:
+            SertkError: If nothing can be submitted.
+        """
+
+    @abstractmethod
+    def wait(self, names: Sequence[str]) -> list[int]:
+        """The exit codes of commands, in order, when all have ended; 130 for those never begun, or stopped."""
+
+    def alive(self, names: Sequence[str]) -> list[bool]:
+        """Whether each command has not ended yet, whoever submitted it; for launchers whose commands outlive."""
+        return [False] * len(names)
+
+    def cancel(self, names: Sequence[str]) -> None:
+        """Ends commands, whoever submitted them; for launchers whose commands outlive."""

@@ -40,20 +40,20 @@ def _own(step: Step) -> int:
     return 3 if step.stage == "score" and beside(step.makes[0], "failed", ".jsonl").exists() else 0
 
 
-def commands(steps: Sequence[Step], jobs: int, *, force: bool) -> list[Command]:
+def commands(steps: Sequence[Step], jobs: int | None, *, force: bool) -> list[Command]:
     """The commands that do some steps.
 
     Args:
         steps: Of one stage.
-        jobs: Commands at once: runs that could share one command are shared out among so many.
+        jobs: Commands at once: runs that could share one command are shared out among so many. None: each has its own.
         force: Whether to do again what is up to date.
     """
     groups: dict[tuple[bool, tuple[str, ...]], list[Step]] = {}
     for number, step in enumerate(steps):
         begin = step.stage == "train" and (force or stale(step))  # a run that is complete, but out of date
-        shared = step.together if step.run and _listed(step.run[0]) else [str(number)]
+        shared = step.together if jobs and step.run and _listed(step.run[0]) else [str(number)]
         groups.setdefault((begin, tuple(shared)), []).append(step)
-    parts = -(-jobs // max(1, len(groups)))
+    parts = -(-(jobs or 1) // max(1, len(groups)))
     return [one for (begin, _), own in groups.items() for one in _commands(own, parts, ["--force"] * begin)]
 
 

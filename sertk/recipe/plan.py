@@ -63,6 +63,7 @@ class Ask:
     allow_failed: bool = False
     publish: bool = False
     parts: Sequence[str] = ("test",)
+    launcher: str | None = None
     choices: Choices = field(default_factory=Choices)
 
 

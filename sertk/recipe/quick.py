@@ -19,7 +19,7 @@ from sertk.recipe.look import changed, guests, installed, key_of, look
 
 BEGAN = time.time_ns() - 20_000_000
 """A time before anything was read, because this module comes first; clocks of file systems go in steps of ms."""
-ORDINARY = ("copy", "dry_run", "force", "publish")
+ORDINARY = ("cancel", "copy", "dry_run", "force", "publish", "status")
 """Options of calls that do more than the steps that are not up to date."""
 VARIABLES = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "XDG_CACHE_HOME", "HOME", "RANK", "WORLD_SIZE")
 """How names of environment variables begin that say where checkpoints are, or how many processes run."""

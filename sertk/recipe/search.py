@@ -107,7 +107,8 @@ def run(ask: Ask, jobs: int, due: Sequence[Step], launcher: Launcher) -> list[in
     before = [fingerprint(step) for step in due]
     copies = max(1, jobs // max(1, len(due)))
     commands = [[sys.executable, "-m", "sertk", *step.words] for step in due for _ in range(copies)]
-    ended = launcher.run(commands, jobs)
+    logs = [step.stamp.parent / f"search-{copy}.log" for step in due for copy in range(copies)]
+    ended = launcher.wait(launcher.submit(commands, logs))
     codes = [min(ended[i : i + copies], key=abs) for i in range(0, len(ended), copies)]  # one that ended well is enough
     for step, one, code in zip(due, before, codes, strict=True):
         if code == 0:

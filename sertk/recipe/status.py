@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sertk.core.files import read_json
 from sertk.core.forms import Form
 from sertk.recipe import search as searching
 from sertk.recipe.freshness import Step, fresh
+from sertk.recipe.launch import Launch
 from sertk.recipe.sweep import SweepPlan
 from sertk.training import run_folder
 
-STATES = ("done", "running", "failed", "to do")
+STATES = ("done", "running", "submitted", "failed", "to do")
 AGAIN = "Delete it."
 
 
 def status(plan: SweepPlan) -> list[str]:
     """A line for each row, and one for all."""
-    runs = {row: {folder: _state(folder, steps) for folder, steps in own.items()} for row, own in _runs(plan).items()}
+    found = _runs(plan)
+    steps = [step for own in found.values() for steps in own.values() for step in steps]
+    queued = Launch.of(plan.base).kept(steps)
+    runs = {row: {one: _state(one, some, queued) for one, some in own.items()} for row, own in found.items()}
     lines = [f"{row}: {searching.status(places)}" for row, places in plan.searches.items()]
     lines += [f"{row}: {_words(Counter(states.values()))}" for row, states in runs.items()]
     every = Counter(state for states in runs.values() for state in states.values())
@@ -38,9 +42,11 @@ def _runs(plan: SweepPlan) -> dict[str, dict[Path, list[Step]]]:
     return found
 
 
-def _state(folder: Path, steps: Sequence[Step]) -> str:
+def _state(folder: Path, steps: Sequence[Step], queued: Container[Path]) -> str:
     if run_folder.held(folder):
         return "running"
+    if any(step.stamp in queued for step in steps):
+        return "submitted"
     if (folder / "failed.json").exists():
         return "failed"
     return "done" if all(map(fresh, steps)) else "to do"

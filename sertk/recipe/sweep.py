@@ -130,6 +130,10 @@ class SweepPlan:
         every = [(place, bases[row]) for row, places in self.searches.items() for place in places]
         return [searching.step_of(self.path, place, base) for place, base in every]
 
+    def every(self) -> list[Step]:
+        """The steps of all stages that are known."""
+        return [step for stage in STAGES for step in self.steps(stage) or ()]
+
     @property
     def out(self) -> Path:
         """The folder of the table."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from sertk.console.progress import say
-from sertk.core import Launcher, SertkError, UsageError
+from sertk.core import SertkError, UsageError
 from sertk.plugins import Plugins
 from sertk.recipe import search as searching
-from sertk.recipe.freshness import fresh
+from sertk.recipe.freshness import Step, fresh
+from sertk.recipe.launch import Launch
 from sertk.recipe.plan import Ask
-from sertk.recipe.runner import run_stage
 from sertk.recipe.status import status
 from sertk.recipe.sweep import STAGES, SweepPlan, sweep_files
 from sertk.results.measures import Measure
@@ -26,8 +26,10 @@ from sertk.training.assemble import rehearse
 from sertk.training.study import check
 
 
-def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Literal["run", "status", "table"]) -> int:
-    """Runs a sweep, shows how far along it is, or makes the table of the runs that are done.
+def sweep(
+    name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Literal["run", "status", "cancel", "table"]
+) -> int:
+    """Runs a sweep, shows how far along it is, ends its jobs, or makes the table of the runs that are done.
 
     Args:
         name: Its file, RECIPE/NAME, or a NAME that several recipes have, of which the tables are put together.
@@ -56,7 +58,9 @@ def sweep(name: str, ask: Ask, rows: Sequence[str], recipe: str | None, what: Li
         plans.append(SweepPlan(path, replace(ask, work=own), rows, recipe))
     if what == "run":
         return _run(plans[0])
-    if what == "table":
+    if what == "cancel":
+        say(f"{sum(Launch.of(plan.base).cancel([*plan.every(), _last(plan)]) for plan in plans)} jobs are ended")
+    elif what == "table":
         _table(plans, (ask.work or Path()) / "exp" / "sweeps" / name if len(paths) > 1 else plans[0].out)
     else:
         sys.stdout.write("".join(f"{line}\n" for plan in plans for line in status(plan)))
@@ -70,17 +74,20 @@ def _run(plan: SweepPlan) -> int:
 
 def _stages(plan: SweepPlan, rest: ExitStack) -> int:
     ask = plan.ask
-    launcher: Launcher = plan.base.plugins.make("launcher", "local")
-    due, looked, failed = ask.force, False, 0
+    launch = Launch.of(plan.base)
+    due, looked, failed = ask.force, False, list[int]()
     for stage in STAGES:
         if stage == "train" and plan.searches:
             searches = [step for step in plan.search_steps if due or not fresh(step)]
             if searches and not looked:
                 _rehearse(plan)
-            codes = searching.run(ask, plan.jobs, searches, launcher)
+            codes = [code for _, code in launch.end()]  # a search reads what featurize makes
+            if not any(codes):
+                codes = searching.run(ask, plan.jobs, searches, launch.launcher)
             if 130 in codes:
                 return 130
-            failed, due = failed + sum(map(bool, codes)), due or (ask.dry and bool(searches))
+            failed += filter(None, codes)
+            due = due or (ask.dry and bool(searches))
             if not ask.dry:
                 rest.enter_context(searching.alone(plan.out))
             plan = plan.again()
@@ -88,21 +95,33 @@ def _stages(plan: SweepPlan, rest: ExitStack) -> int:
         if steps is None:
             say(f"{stage}: the folds of {plan.base.protocol} follow from the corpus; prepare it first.")
             continue
-        steps = [step for step in steps if stage != "score" or ask.dry or (step.stamp.parent / "model").exists()]
-        todo = [step for step in steps if due or not fresh(step)]
+        trained = ask.dry or launch.ahead  # or will be
+        steps = [step for step in steps if stage != "score" or trained or (step.stamp.parent / "model").exists()]
+        todo = [step for step in steps if due or launch.awaits(step) or not fresh(step)]
         if todo and not looked:
             _rehearse(plan)
             looked = True
+        codes = launch.stage(stage, steps, todo, anyhow=stage == "score")
         due = due or (ask.dry and bool(todo))
-        codes = run_stage(ask, plan.jobs, stage, steps, todo, launcher)
         if any(codes) and (stage in ("prepare", "featurize") or 130 in codes):
             return next(filter(None, codes))
-        failed += sum(map(bool, codes))
+        failed += filter(None, codes)
     if ask.dry:
         sys.stdout.write(shlex.join(["sertk", *plan.command()]) + "\n")
         return 0
-    _table([plan], plan.out)
-    return 3 if failed else 0
+    if not launch.ahead:
+        _table([plan], plan.out)
+        return 3 if failed else 0
+    launch.last(_last(plan))
+    ended = launch.end()
+    say(f"the table is in {plan.out}")
+    first = next((code for stage, code in ended if code and stage == "featurize"), 0)
+    return first or (130 if ("train", 130) in ended else 3 if any(code for _, code in ended) else 0)
+
+
+def _last(plan: SweepPlan) -> Step:
+    """The table as a step, for launchers whose commands outlive this process."""
+    return Step("table", plan.command(), plan.out / ".table.json", None, [], [])
 
 
 def _table(plans: Sequence[SweepPlan], out: Path) -> None:

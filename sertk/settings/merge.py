@@ -27,7 +27,7 @@ from sertk.settings.schema import Component, Settings, fields_of, given_at
 from sertk.settings.values import component_of
 
 CONF = Path(__file__).with_name("conf")
-LATER = {"plugins", "head", "sampler", "class_weights", "speakers", "searched"}
+LATER = {"plugins", "head", "sampler", "class_weights", "speakers", "searched", "launcher"}
 """Settings that the first saved configs do not have; they have all others."""
 YAML_BYTES, NESTED, VALUES = 2**20, 50, 20_000
 """Bytes of a file of settings that is read, how deep it may be, and values that it may have, aliases written out."""

@@ -338,6 +338,9 @@ class Settings:
     jobs: int = setting(
         1, "recipe: processes of prepare and featurize, runs at once of train and score; --nj", low=1, role="how"
     )
+    launcher: Component = setting(
+        Component("local"), "recipe: where stage commands run, local or slurm with its settings; --launcher", role="how"
+    )
     fold: str | None = setting(None, "train: the fold", role="which")
     seed: int = setting(0, "train: everything random follows from it", low=0, role="which")
     searched: Searched | None = setting(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -188,35 +189,72 @@ raise SystemExit(100 if running > int(most) else int(code))
 CODES: Final = (3, 0, 5)
 
 
+@contextlib.contextmanager
+def _launcher(subject: Subject, jobs: int) -> Iterator[tuple[Launcher, Path]]:
+    """A new launcher, and a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield subject.make(Path(folder), jobs), Path(folder)
+
+
+def _logs(folder: Path, commands: Sequence[object]) -> list[Path]:
+    return [folder / f"{place}.log" for place in range(len(commands))]
+
+
 def launcher_codes(subject: Subject) -> None:
     """Exit codes come in the order of the commands, whichever ends first; no more than `jobs` run at a time."""
-    launcher: Launcher = subject.make()
     for jobs in (1, 2):
-        with tempfile.TemporaryDirectory() as folder:
+        with _launcher(subject, jobs) as (launcher, folder):
+            (folder / "running").mkdir()
+            most = len(CODES) if launcher.outlives else jobs
             commands = [
-                [sys.executable, "-c", PROGRAM, folder, str(place), wait, str(code), str(jobs)]
+                [sys.executable, "-c", PROGRAM, str(folder / "running"), str(place), wait, str(code), str(most)]
                 for place, (wait, code) in enumerate(zip(("0.4", "0.1", "0.1"), CODES, strict=True))
             ]
-            found = list(launcher.run(commands, jobs))
+            names = launcher.submit(commands, _logs(folder, commands))
+            found, again = list(launcher.wait(names)), list(launcher.wait(names[1:]))
+            none = list(launcher.wait(launcher.submit([], [])))
         fine = 100 not in found
         require(fine, f"{subject.what}, jobs {jobs}: more commands run at a time; allowed are {jobs}.")
         require(found == [*CODES], f"{subject.what}, jobs {jobs}: exit codes are {found}; they must be {[*CODES]}.")
-    none = launcher.run([], 1)
-    require(list(none) == [], f"{subject.what}: no commands give {none}; they give [].")
+        require(again == [*CODES[1:]], f"{subject.what}: waited for again, commands give {again}; the same codes.")
+        require(none == [], f"{subject.what}: no commands give {none}; they give [].")
+
+
+def launcher_order(subject: Subject) -> None:
+    """A command begins after those that it comes after, and never where one of them failed, unless it is to anyhow."""
+    with _launcher(subject, 2) as (launcher, folder):
+        slow = [sys.executable, "-c", f"import time; time.sleep(0.3); open({str(folder / 'made')!r}, 'w')"]
+        look = [sys.executable, "-c", f"raise SystemExit(not __import__('os').path.exists({str(folder / 'made')!r}))"]
+        bad = [sys.executable, "-c", "raise SystemExit(4)"]
+        mark = [sys.executable, "-c", f"open({str(folder / 'mark')!r}, 'w')"]
+
+        def put(command: Sequence[str], after: Sequence[str] = (), *, anyhow: bool = False) -> list[str]:
+            return list(launcher.submit([command], _logs(folder, [command]), after, anyhow=anyhow))
+
+        first, failed = put(slow), put(bad)
+        names = [*put(look, first), *put(mark, [*first, *failed]), *put(look, [*first, *failed], anyhow=True)]
+        codes = list(launcher.wait(names))
+        begun = (folder / "mark").exists()
+    require(codes[0] == 0, f"{subject.what}: a command begins before the one that it comes after has ended.")
+    require(not begun, f"{subject.what}: a command begins though one that it comes after failed; it must not.")
+    require(codes[1] == 130, f"{subject.what}: a command that never began gives {codes[1]}; it must be 130.")
+    require(codes[2] == 0, f"{subject.what}: with `anyhow` a command does not begin after one that failed; it must.")
 
 
 def launcher_words(subject: Subject) -> None:
     """The words of a command arrive as they are, in the folder that the launcher was called in."""
-    launcher: Launcher = subject.make()
     words = ["a b", "it's", '"', "$HOME", "*", "", "a\\b", "ü"]
     program = f"import sys; raise SystemExit(0 if sys.argv[1:] == {words!r} else 1)"
     place = f"import os; raise SystemExit(0 if os.path.samefile('.', {os.getcwd()!r}) else 1)"  # noqa: PTH109
-    found = launcher.run([[sys.executable, "-c", program, *words], [sys.executable, "-c", place]], 1)
+    commands = [[sys.executable, "-c", program, *words], [sys.executable, "-c", place]]
+    with _launcher(subject, 1) as (launcher, folder):
+        found = launcher.wait(launcher.submit(commands, _logs(folder, commands)))
     require(found[0] == 0, f"{subject.what} changes the words of a command: {words} do not arrive as they are.")
     require(found[1] == 0, f"{subject.what} runs commands in another folder; it must be the one that it was called in.")
 
 
 LAUNCHER: Final[Mapping[str, Check]] = {
     "exit codes come in order": launcher_codes,
+    "what comes after waits": launcher_order,
     "words arrive as they are": launcher_words,
 }

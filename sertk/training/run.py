@@ -115,7 +115,7 @@ def make_runs(
         SertkError: On settings that contradict each other, or where a feature cannot be had.
     """
     # of where and how nothing is kept that says what else there was to do
-    settings = replace(settings, root=None, jobs=1, folds=("all",))
+    settings = replace(settings, root=None, jobs=1, launcher=Settings().launcher, folds=("all",))
     computed = with_frozen(plugins, settings)
     rehearse(plugins, computed, protocol.classes, protocol.aux)
     if settings.train.threads:

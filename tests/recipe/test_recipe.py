@@ -321,7 +321,7 @@ def test_an_interrupted_redo_does_not_pass_old_models_off_as_new(
 ) -> None:
     mine = Path(shutil.copytree(work, tmp_path / "work"))
     monkeypatch.setattr("sertk.recipe.freshness._versions", lambda: "99")  # everything was upgraded
-    monkeypatch.setattr("sertk.builtin.launchers.Local.run", lambda self, commands, jobs: [130] * len(commands))
+    monkeypatch.setattr("sertk.builtin.launchers.Local._run", lambda self, commands: [130] * len(commands))
     words = ("recipe", recipe, "--root", corpus, "--work", mine, "--stage", 3, "--stop-stage", 3)
     assert cli(*words).exit_code == 130
     commands = cli(*words, "--dry-run").stdout.splitlines()

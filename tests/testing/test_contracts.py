@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,6 +153,10 @@ def everything() -> list[Any]:
 
 @pytest.mark.parametrize("check", everything())
 def test_keeps_its_contract(check: Case) -> None:
+    if check.subject.name == "slurm" and not (
+        shutil.which("sinfo") and subprocess.run(["sinfo"], check=False).returncode == 0
+    ):
+        pytest.skip("no Slurm runs here: tools/slurm.sh start")
     check()
 
 

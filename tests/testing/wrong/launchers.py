@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 
 from sertk.core import Launcher
 from sertk.hookspecs import hookimpl
@@ -16,12 +17,72 @@ class Runs(Launcher):
 
     says = ""
 
+    def __init__(self, folder: Path, jobs: int) -> None:
+        self.jobs = jobs
+        self.codes: list[int] = []
+
+    def submit(
+        self,
+        commands: Sequence[Sequence[str]],
+        logs: Sequence[Path],
+        after: Sequence[str] = (),
+        *,
+        anyhow: bool = False,
+    ) -> list[str]:
+        first, begin = len(self.codes), anyhow or not any(self.wait(after))
+        self.codes += self.run(commands, self.jobs) if begin else [130] * len(commands)
+        return [str(place) for place in range(first, len(self.codes))]
+
+    def wait(self, names: Sequence[str]) -> list[int]:
+        return [self.codes[int(name)] for name in names]
+
     def run(self, commands: Sequence[Sequence[str]], jobs: int) -> list[int]:
         with ThreadPoolExecutor(jobs) as pool:
             return list(pool.map(self.one, commands))
 
     def one(self, command: Sequence[str]) -> int:
         return subprocess.run(command, check=False).returncode
+
+
+class GoesOn(Runs):
+    """Begins commands though one before them failed."""
+
+    says = "though one that it comes after failed"
+
+    def submit(
+        self,
+        commands: Sequence[Sequence[str]],
+        logs: Sequence[Path],
+        after: Sequence[str] = (),
+        *,
+        anyhow: bool = False,
+    ) -> list[str]:
+        return super().submit(commands, logs, (), anyhow=anyhow)
+
+
+class NeverAnyhow(Runs):
+    """Does not know of `anyhow`."""
+
+    says = "with `anyhow`"
+
+    def submit(
+        self,
+        commands: Sequence[Sequence[str]],
+        logs: Sequence[Path],
+        after: Sequence[str] = (),
+        *,
+        anyhow: bool = False,
+    ) -> list[str]:
+        return super().submit(commands, logs, after)
+
+
+class Unsaid(Runs):
+    """Says that what never began went well."""
+
+    says = "that never began"
+
+    def wait(self, names: Sequence[str]) -> list[int]:
+        return [0 if code == 130 else code for code in super().wait(names)]
 
 
 class OneByOne(Runs):
