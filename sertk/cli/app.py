@@ -746,7 +746,7 @@ def search(
     stage(asked, out, force=force)
 
 
-@app.command(hidden=True)
+@app.command(hidden=True, epilog="Example: sertk step exp/.jobs/0123456789abcdef.json")
 def step(file: Annotated[Path, typer.Argument(help="What a recipe or a sweep wrote for its launcher.")]) -> None:
     """Do steps of a recipe: what launchers run."""
     from sertk.recipe.step import work

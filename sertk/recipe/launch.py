@@ -209,8 +209,10 @@ class Launch:
                 say("the jobs go on: the same call waits for them again, and with --cancel it ends them")
             raise
         if self.launcher.outlives:
-            for _, command, _ in waited:
+            for (stage, command, name), code in zip(waited, codes, strict=True):
                 _place(command.steps[0]).unlink(missing_ok=True)
+                if code:
+                    say(f"{stage}: job {name} ended with {code}, see {beside(command.steps[0], '.log')}")
         return [
             (stage, step.stamp, self._own(own))
             for (stage, command, _), code in zip(waited, codes, strict=True)
