@@ -6,8 +6,8 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from sertk.builtin.backbones.common import fold
 from sertk.core.files import Document, digest, read_json, write_json
+from sertk.core.low_rank import fold
 from sertk.modeling import build, bundle
 from sertk.plugins import file_hash
 from sertk.settings.plain import difference, plain

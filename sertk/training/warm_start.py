@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sertk.builtin.backbones.common import unadapted
 from sertk.console.progress import say
 from sertk.core import UsageError
 from sertk.core.files import Document
+from sertk.core.low_rank import unadapted
 from sertk.modeling import bundle
 from sertk.modeling.build import joined
 from sertk.modeling.bundle import Bundle

@@ -15,7 +15,6 @@ from torch.utils.checkpoint import checkpoint
 from sertk.builtin.backbones.common import (
     RATE,
     LayerSum,
-    adapt,
     check_depth,
     check_frames,
     check_source,
@@ -27,6 +26,7 @@ from sertk.builtin.backbones.common import (
     split_frozen,
 )
 from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, check_range, hash_of, mean_std
+from sertk.core.low_rank import adapt
 
 if TYPE_CHECKING:  # seconds that a run without these encoders need not pay
     from transformers import PretrainedConfig, PreTrainedModel

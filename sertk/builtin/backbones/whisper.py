@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from sertk.builtin.backbones.common import (
     RATE,
     LayerSum,
-    adapt,
     check_depth,
     check_frames,
     check_source,
@@ -25,6 +24,7 @@ from sertk.builtin.backbones.common import (
     split_frozen,
 )
 from sertk.core import Backbone, InputSpec, Padded, SertkError, Split, UsageError, check_range, hash_of
+from sertk.core.low_rank import adapt
 
 if TYPE_CHECKING:  # three seconds that a run without Whisper need not pay
     from transformers.models.whisper.modeling_whisper import WhisperEncoder

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sertk.builtin.backbones.common import LowRank, fold, unadapted
 from sertk.core import Backbone, InputSpec, Padded, UsageError
+from sertk.core.low_rank import LowRank, fold, unadapted
 from sertk.corpus.prepared import Data
 from sertk.modeling.build import with_frozen
 from sertk.plugins import Plugins
