@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,8 +22,6 @@ from sertk.settings.overrides import Choices
 from sertk.settings.plain import identity
 from sertk.settings.schema import Component
 from sertk.settings.sweep import Range, Search
-from sertk.stages.search import Asked, search
-from sertk.stages.train import train
 from sertk.training.record import _identity
 
 PLUGIN = '''
@@ -54,6 +52,22 @@ def sertk_losses() -> Mapping[str, type[Loss]]:
 RATE = {"train.optimizer.lr": Range(low=1e-5, high=1e-2, log=True)}
 
 
+if TYPE_CHECKING:
+    from sertk.stages.search import Asked
+
+
+def search(one: Asked, out: Path, *, force: bool = False) -> Path:
+    from sertk.stages.search import search as stage  # late: see test_recipe
+
+    return stage(one, out, force=force)
+
+
+def train(*given: object, **more: object) -> None:
+    from sertk.stages.train import train as stage  # late: see test_recipe
+
+    stage(*given, **more)  # type: ignore[arg-type]
+
+
 def asked(data: Path, own: Mapping[str, Any] | None = None, **other: object) -> Asked:
     """A search of mini-cnn on fold 1, of a few short trials."""
     searched = Search(**{"ranges": RATE, "trials": 3, **(own or {})})
@@ -67,6 +81,8 @@ def asked(data: Path, own: Mapping[str, Any] | None = None, **other: object) -> 
         "seed": 0,
         **other,
     }
+    from sertk.stages.search import Asked
+
     return Asked(data=Data(data), search=searched, **given)
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
-from sertk.training.loop import EmotionBrain
 from sertk.training.optim import Average
 from sertk.training.state import Training
 
@@ -102,6 +101,8 @@ def test_the_bundle_has_the_average_of_all_steps(
 def test_dev_is_measured_with_the_average_and_training_goes_on_without(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from sertk.training.loop import EmotionBrain  # late: see test_recipe
+
     def weights(ema: float, out: Path) -> tuple[list[Tensor], list[Tensor]]:
         """The head at the end of each batch, and at each epoch's end."""
         batches, epochs = list[Tensor](), list[Tensor]()
@@ -128,6 +129,8 @@ def test_dev_is_measured_with_the_average_and_training_goes_on_without(
 
 
 def test_a_killed_run_goes_on_to_the_same_average(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sertk.training.loop import EmotionBrain  # late: see test_recipe
+
     whole = train(data, tmp_path / "whole")
     real, calls = EmotionBrain.on_fit_batch_end, []
 

@@ -14,7 +14,6 @@ from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.training.assemble import rehearse
-from sertk.training.loop import EmotionBrain
 from sertk.training.loss import Mixture
 
 MIXED = {
@@ -42,6 +41,8 @@ def train(data: Path, out: Path, **more: object) -> Path:
 def test_embeddings_logits_and_labels_are_mixed_in_one_share(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from sertk.training.loop import EmotionBrain  # late: see test_recipe
+
     before: list[Views] = []
     shares: list[Tensor] = []
     real, views = Mixture.forward, EmotionBrain.views
@@ -76,6 +77,8 @@ def test_embeddings_logits_and_labels_are_mixed_in_one_share(
 
 
 def test_a_killed_run_goes_on_with_the_same_shares(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sertk.training.loop import EmotionBrain  # late: see test_recipe
+
     class KilledError(BaseException):
         pass
 

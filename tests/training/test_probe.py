@@ -21,7 +21,6 @@ from sertk.scoring.embeddings import read
 from sertk.settings import merge
 from sertk.stages.score import score
 from sertk.training.assemble import rehearse
-from sertk.training.loop import EmotionBrain
 from sertk.training.probe import Probe, classified
 
 PROBED = {
@@ -114,6 +113,8 @@ def test_the_weights_give_the_probabilities_of_the_classifier(classes: int, bala
 def test_a_killed_run_goes_on_without_a_second_probe(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from sertk.training.loop import EmotionBrain  # late: see test_recipe
+
     learns = {"train.optimizer": {"name": "sgd", "lr": 0.01}, "train.epochs": 2}
     whole = train(data, tmp_path / "whole", **learns)
     capsys.readouterr()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
-from sertk.training.loop import EmotionBrain
 from sertk.training.optim import gradually
 
 SETTINGS = {
@@ -49,6 +48,7 @@ def test_the_backbone_begins_to_move_in_its_epoch(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
 ) -> None:
     from sertk.stages.train import train as stage  # late: see test_recipe
+    from sertk.training.loop import EmotionBrain  # late: see test_recipe
 
     seen: list[tuple[int, Tensor, Tensor]] = []
     real = EmotionBrain.on_fit_batch_end
