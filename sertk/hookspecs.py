@@ -84,4 +84,4 @@ def sertk_metrics() -> Mapping[str, type[Metric]]:  # type: ignore[empty-body]
 
 @hookspec
 def sertk_launchers() -> Mapping[str, type[Launcher]]:  # type: ignore[empty-body]
-    """Where stage commands run."""
+    """Where stage commands run; made as `Launcher(folder, jobs, **settings)`."""

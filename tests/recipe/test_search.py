@@ -67,11 +67,21 @@ class Remembers(Launcher):
         self.commands: list[Sequence[str]] = []
         self.failing = failing
 
-    def run(self, commands: Sequence[Sequence[str]], jobs: int) -> list[int]:
+    def submit(
+        self,
+        commands: Sequence[Sequence[str]],
+        logs: Sequence[Path],
+        after: Sequence[str] = (),
+        *,
+        anyhow: bool = False,
+    ) -> list[str]:
+        assert len(set(logs)) == len(commands)
         self.commands += commands
-        return [
-            1 if option(one, "fold") == self.failing else -9 if number else 0 for number, one in enumerate(commands)
-        ]
+        return [str(number) for number in range(len(commands))]
+
+    def wait(self, names: Sequence[str]) -> list[int]:
+        folds = {name: option(self.commands[int(name)], "fold") for name in names}
+        return [1 if folds[name] == self.failing else -9 if name != "0" else 0 for name in names]
 
 
 def test_each_fold_is_searched_by_itself_or_one_search_serves_all(file: Path) -> None:

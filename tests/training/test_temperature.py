@@ -163,7 +163,7 @@ def test_the_temperature_is_of_the_epoch_that_is_selected(
 ) -> None:
     fitted = {"decision.temperature": "fitted", "train.schedule": "constant"}
     alone = train(data, tmp_path / "alone", **fitted, **{"train.epochs": 1})
-    monkeypatch.setattr(History, "_selects", lambda history, score: history.epoch == 1)
+    monkeypatch.setattr(History, "_selects", lambda history, score, loss: history.epoch == 1)
     first = train(data, tmp_path / "first", **fitted)
     assert len((first / "log.jsonl").read_text().splitlines()) == 2
     assert same(first, alone)

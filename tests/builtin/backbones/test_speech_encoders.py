@@ -264,7 +264,7 @@ def test_what_is_no_checkpoint_is_refused_with_the_folder_to_fill(
 
 def test_attention_is_torch_s_own_where_the_model_has_it() -> None:
     chosen = {kind: made(kind).encoder.config._attn_implementation for kind in KINDS}
-    assert chosen == {"wav2vec2": "sdpa", "hubert": "sdpa", "wavlm": "eager"}
+    assert chosen == {"wav2vec2": "sdpa", "hubert": "sdpa", "wavlm": "eager", "data2vec": "sdpa"}
 
 
 def test_wrong_settings_and_waves_are_refused() -> None:

@@ -422,8 +422,8 @@ def test_the_commands_of_the_sweep_p2_table_3_train_the_rows_of_the_paper(
         app, [str(word) for word in ("sweep", "iemocap/p2-table3", *words, "--fold", "Ses01", "--dry-run")]
     )
     found: list[Settings] = []
-    monkeypatch.setattr("sertk.stages.train.share", lambda *given: None)  # there is no encoder here
-    monkeypatch.setattr("sertk.stages.train.Run.train", lambda run, out, *, force: found.append(run.settings))
+    monkeypatch.setattr("sertk.training.run.share", lambda *given: None)  # there is no encoder here
+    monkeypatch.setattr("sertk.training.run.Run.train", lambda run, out, *, force: found.append(run.settings))
     for line in dry.stdout.splitlines():
         if line.startswith("sertk train "):
             done = CliRunner().invoke(app, shlex.split(line)[1:])
