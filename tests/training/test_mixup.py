@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sertk.core import Target, Terms, UsageError, Views
+from sertk.core import Batch, Target, Terms, UsageError, Views
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.settings import merge
@@ -43,18 +43,19 @@ def test_embeddings_logits_and_labels_are_mixed_in_one_share(
 ) -> None:
     from sertk.training.loop import EmotionBrain  # late: see test_recipe
 
-    before: list[Views] = []
+    before: list[tuple[Views, Tensor]] = []
     shares: list[Tensor] = []
-    real, views = Mixture.forward, EmotionBrain.views
+    real, heard = Mixture.forward, EmotionBrain.views
 
-    def seen(self: EmotionBrain, item: object, *, train: bool) -> object:
-        found = views(self, item, train=train)  # type: ignore[arg-type]
+    def seen(self: EmotionBrain, item: object, *, train: bool) -> tuple[Views, Batch]:
+        found = heard(self, item, train=train)  # type: ignore[arg-type]
         if train:
-            before.append(found[0])
+            before.append((found[0], found[1].target.soft))
         return found
 
     def forward(self: Mixture, given: Views, target: Target, groups: object) -> Terms:
-        (plain,), (own,) = before[-1].values(), given.values()
+        views, soft = before[-1]
+        (plain,), (own,) = views.values(), given.values()
         share = 1 - target.soft.amax(1)
         shares.append(share[share > 0])
         # where the partner has another label its share is what the label lost, and it is found among the rows
@@ -63,6 +64,7 @@ def test_embeddings_logits_and_labels_are_mixed_in_one_share(
             wanted = (1 - part) * plain.embedding[row] + part * plain.embedding
             other = int((wanted - own.embedding[row]).abs().sum(1).argmin())
             torch.testing.assert_close(own.embedding[row], wanted[other])
+            torch.testing.assert_close(target.soft[row], (1 - part) * soft[row] + part * soft[other])
             torch.testing.assert_close(own.logits[row], (1 - part) * plain.logits[row] + part * plain.logits[other])
         terms: Terms = real(self, given, target, groups)  # type: ignore[arg-type]
         return terms
