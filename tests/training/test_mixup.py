@@ -49,7 +49,7 @@ def test_embeddings_logits_and_labels_are_mixed_in_one_share(
 
     def seen(self: EmotionBrain, item: object, *, train: bool) -> tuple[Views, Batch]:
         found = heard(self, item, train=train)  # type: ignore[arg-type]
-        if train:
+        if train and found[1].target is not None:
             before.append((found[0], found[1].target.soft))
         return found
 
