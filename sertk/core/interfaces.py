@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sertk.core.batch import Batch, Padded, Target
+from sertk.core.errors import UsageError
 from sertk.core.protocol import Protocol
 from sertk.core.rng import Rng, key
 from sertk.core.scores import Scores
@@ -283,9 +284,11 @@ class Head(nn.Module, Part, ABC):
             bias: (out,).
 
         Raises:
-            NotImplementedError: Where it is no affine map.
+            UsageError: Where it is no affine map, which is the default.
         """
-        raise NotImplementedError
+        raise UsageError(
+            f"{self.who} cannot begin as a linear classifier. Take head: linear, or train.warm_start: none."
+        )
 
 
 class HeadSpec(NamedTuple):

@@ -81,9 +81,9 @@ def _stages(plan: SweepPlan, rest: ExitStack) -> int:
             searches = [step for step in plan.search_steps if due or not fresh(step)]
             if searches and not looked:
                 _rehearse(plan)
-            codes = [code for _, code in launch.end()]  # a search reads what featurize makes
-            if not any(codes):
-                codes = searching.run(ask, plan.jobs, searches, launch.launcher)
+            if code := next((code for _, code in launch.end() if code), 0):  # a search reads what featurize makes
+                return code
+            codes = searching.run(ask, plan.jobs, searches, launch.launcher)
             if 130 in codes:
                 return 130
             failed += filter(None, codes)

@@ -118,6 +118,18 @@ def test_stages_are_chained_and_a_killed_recipe_submits_nothing_twice(queue: Que
     assert queue.submitted == count
 
 
+def test_what_reads_a_submitted_run_is_made_again_though_it_is_up_to_date_now(
+    queue: Queue, recipe: Path, corpus: Path
+) -> None:
+    words = ("recipe", recipe, "--root", corpus)
+    assert cli(*words).exit_code == 0
+    (stamp,) = (recipe / "exp/emobox/mini-cnn/fold=1").rglob(".train*.json")
+    stamp.unlink()  # the run is to be done again; its model and the scores of that are still there
+    queue.killed = True
+    assert cli(*words, "--launcher", "slurm").exit_code == 130
+    assert queue.chain() == [("train", 0, "afterok"), ("score", 1, "afterok"), ("report", 1, "afterok")]
+
+
 def test_jobs_are_cancelled_and_other_settings_do_not_take_them_for_theirs(
     queue: Queue, recipe: Path, corpus: Path
 ) -> None:
