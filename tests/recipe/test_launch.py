@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from sertk.builtin.launchers import Slurm
 from sertk.cli.app import app
+from sertk.core import SertkError
 
 RECIPE = "corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nfolds: ['1', '4']\ntrain: {epochs: 1, threads: 1}\n"
 SWEEP = """
@@ -21,6 +22,16 @@ cells: {UA: {metric: ua}}
 rows:
   fine: {system: mini-cnn}
   broken: {system: mini-cnn, settings: {train: {optimizer: {name: adam, lr: 1.0e+30}}}}
+"""
+SEARCH = """
+title: A rate is searched
+recipe: ../recipe.yaml
+folds: ['1']
+cells: {UA: {metric: ua}}
+rows:
+  found:
+    system: mini-cnn
+    search: {trials: 1, ranges: {train.optimizer.lr: {low: 1.0e-4, high: 1.0e-2, log: true}}}
 """
 
 
@@ -166,6 +177,21 @@ def test_a_sweep_ends_in_its_table_whatever_became_of_the_runs(queue: Queue, rec
         cli(*words, "--launcher", "slurm").exit_code == 3
     )  # what failed is tried again, alone, and what is made of it
     assert queue.submitted == 5 + 3
+
+
+def test_no_search_begins_where_its_features_failed(
+    queue: Queue, recipe: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*given: object) -> int:
+        raise SertkError("no features today")
+
+    sweep = recipe / "sweeps/find.yaml"
+    sweep.write_text(SEARCH)
+    assert cli("recipe", recipe, "--root", corpus, "--stop-stage", "1").exit_code == 0
+    monkeypatch.setattr("sertk.stages.featurize.featurize", failing)
+    monkeypatch.setattr("sertk.recipe.search.run", lambda *given: pytest.fail("a search began"))
+    assert cli("sweep", sweep, "--root", corpus, "--launcher", "slurm").exit_code == 1
+    assert queue.submitted == 1
 
 
 def test_a_long_list_is_scored_in_shards_as_it_is_at_once(queue: Queue, recipe: Path, corpus: Path) -> None:
