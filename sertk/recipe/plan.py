@@ -27,7 +27,7 @@ from sertk.settings.plain import identity, plain, run_part
 from sertk.settings.schema import Component, Settings
 from sertk.settings.several import folds_of, seeds_of
 from sertk.settings.values import component_text
-from sertk.training import warm_start
+from sertk.training import initial
 from sertk.training.loss import with_losses
 
 STAGES = ("prepare", "featurize", "train", "score", "report")
@@ -118,7 +118,7 @@ class Plan:
                 rf"--tag {ask.tag!r} is the name of a folder. It has none of / \ % and is not empty, . or .."
             )
         with given.located("train.init"):
-            warm_start.files(self.settings.train.init)
+            initial.files(self.settings.train.init)
         list(self._runs())
 
     @property
@@ -324,7 +324,7 @@ class Plan:
     def _train(self) -> Iterator[Step]:
         reads: list[object] = [[store.folder.name for store in self._stores], self._places()]
         reads += [[file_hash(one) for one in self.settings.plugins]] if self.settings.plugins else []
-        needs = [*self._facts(), *warm_start.files(self.settings.train.init)]
+        needs = [*self._facts(), *initial.files(self.settings.train.init)]
         for fold, seed, out in self._runs():
             plain_words = ["train", str(self._data), *self._common(), "--protocol", self.protocol]
             words = [*plain_words, "--fold", fold, "--seed", seed, "--out", str(out)]
@@ -351,7 +351,7 @@ class Plan:
         rule, root = Path(s.protocol or ""), self.ask.root or s.root
         names = [*sources(str(s.system), self._path), *s.plugins, *checkpoints, *([root] if root else [])]
         names += [rule, self._path.parent / rule] if rule.suffix in protocols.YAML else []
-        return [*map(Path, names), *map(hub_copy, checkpoints), *warm_start.files(s.train.init)]
+        return [*map(Path, names), *map(hub_copy, checkpoints), *initial.files(s.train.init)]
 
     def _score(self) -> Iterator[Step]:
         s = self.settings

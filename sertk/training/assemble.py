@@ -28,7 +28,7 @@ from sertk.modeling.model import Model
 from sertk.plugins import Plugins
 from sertk.results.measures import Measure
 from sertk.settings.schema import Component, Settings, TrainSettings
-from sertk.training import distributed, optim, probe, warm_start
+from sertk.training import distributed, initial, optim, probe
 from sertk.training.checkpoint import Checkpoints
 from sertk.training.dev import Dev
 from sertk.training.history import History
@@ -83,7 +83,7 @@ def share(plugins: Plugins, settings: Settings, data: Data, folds: Folds, chosen
     reader = Reader(data, settings.audio, loaded, sorted(raw))
     features = {name: store.folder.name for name, store in kept.items()}
     files: bundle.Kept = {name: {} for name in made}
-    return Shared(plugins, data, folds, reader, made, files, features, warm_start.digest(settings.train.init))
+    return Shared(plugins, data, folds, reader, made, files, features, initial.digest(settings.train.init))
 
 
 class Setup(NamedTuple):
@@ -369,7 +369,7 @@ def rehearse(
     s, t = settings, settings.train
     names = tuple(classes) if len(classes) > 1 else ("a", "b")
     with s.located("train.init"):
-        warm_start.files(t.init)
+        initial.files(t.init)
     cached(s, plugins)  # an augmentation in front of what is cached
     with s.located("train.metric"):
         Measure(plugins, t.metric)
@@ -391,7 +391,7 @@ def rehearse(
         _check_without_backbone(plugins, s, task)
         if t.init:
             with s.located("train.init"):
-                warm_start.foresee(Path(t.init), plugins, s, None, classes)
+                initial.foresee(Path(t.init), plugins, s, None, classes)
         return
     except SertkError as error:
         cause = asks_for_values(error)
@@ -409,7 +409,7 @@ def rehearse(
             _check_mixup(parts.mixture)
     if t.init:
         with s.located("train.init"):
-            warm_start.foresee(Path(t.init), plugins, build.portable_settings(s, parts.body), parts.model, classes)
+            initial.foresee(Path(t.init), plugins, build.portable_settings(s, parts.body), parts.model, classes)
 
 
 def _check_sampler(plugins: Plugins, s: Settings, mixture: Mixture) -> None:

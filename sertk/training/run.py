@@ -23,7 +23,7 @@ from sertk.modeling.model import Model
 from sertk.modeling.speakers import Draw, Speakers
 from sertk.plugins import Plugins
 from sertk.settings.schema import DecisionSpec, Settings
-from sertk.training import distributed, pilot, probe, record, run_folder, temperature, warm_start
+from sertk.training import distributed, initial, pilot, probe, record, run_folder, temperature
 from sertk.training.assemble import (
     Parts,
     Setup,
@@ -206,7 +206,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     _say_uncut(body, rows, s)
     plain = rows_of(setup, ids)
     if setup.shared.init:
-        _warm_start(setup, training)
+        _continue(setup, training)
     else:
         for feature in body.frontend.features.values():
             with inside(feature.who):
@@ -260,12 +260,12 @@ def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:
         )
 
 
-def _warm_start(setup: Setup, training: Training) -> None:
+def _continue(setup: Setup, training: Training) -> None:
     """Begins with the weights, the statistics and the fitted features of `train.init`."""
-    begun = warm_start.begin(Path(setup.settings.train.init or ""), setup.shared.plugins, setup.settings)
+    begun = initial.begin(Path(setup.settings.train.init or ""), setup.shared.plugins, setup.settings)
     weights = {name: feature.weights for name, feature in training.frontend.features.items()}
-    warm_start.take(begun, training.model, training.settings, weights, setup.task.classes)
-    warm_start.warn(begun, setup.about)
+    initial.take(begun, training.model, training.settings, weights, setup.task.classes)
+    initial.warn(begun, setup.about)
     for name, feature in training.frontend.features.items():
         feature.restore(begun.frontend.features[name].files())
 

@@ -21,7 +21,7 @@ from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.stages.score import score
 from sertk.testing import signed
-from sertk.training import warm_start
+from sertk.training import initial
 
 
 def train(data: Path, out: Path, *, force: bool = False, **more: object) -> Path:
@@ -57,15 +57,15 @@ def test_the_hash_of_a_bundle_to_begin_with_covers_its_frozen_weights(mine: Path
         (mine / "files" / name).write_bytes(b"")
         write_json(mine / "bundle.json", {**about, "frozen": name})
         signed(mine)
-        found.append(warm_start.digest(str(mine)))
+        found.append(initial.digest(str(mine)))
     write_json(mine / "bundle.json", {**about, "training": {}})  # which are no weights
     signed(mine)
-    assert len({*found, warm_start.digest(str(mine))}) == 3
+    assert len({*found, initial.digest(str(mine))}) == 3
     (mine / "files" / name).unlink()
     write_json(mine / "bundle.json", {**about, "frozen": name})
     signed(mine)
     with pytest.raises(UsageError, match=rf"there is no {mine / 'files' / name}\. Give the `model` folder"):
-        warm_start.files(str(mine))
+        initial.files(str(mine))
 
 
 def scores(bundle: Path, corpus: Path, out: Path) -> list[object]:
