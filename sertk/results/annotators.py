@@ -7,19 +7,26 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sertk.core import Scores
-from sertk.results.measures import Measures
+from sertk.core.rows import coded
+from sertk.results.intervals import Estimate, estimates
+from sertk.results.measures import Measure, Measures
 from sertk.results.systems import System
 from sertk.results.tables import markdown
-from sertk.results.uncertainty import figure
+from sertk.results.uncertainty import PERCENT, ends, figure
+from sertk.results.units import Units
 
 FEWEST = 3
 """Votes of an utterance: with fewer there is no majority of the others."""
 LEAST = 5e-7
 """A smaller probability counts as this one: score lines round to 6 digits, and the logarithm of 0 is infinite."""
+MINUS = "the decision minus a vote"
+"""A row of the table."""
+ALONE = "an utterance has no speaker, or the seeds have not the same utterances"
 
 
 class VoteFit(NamedTuple):
@@ -44,11 +51,13 @@ class Agreement(NamedTuple):
 
     Attributes:
         size: Utterances.
-        people: (C, C) counts: rows are what most of the others are for, columns the vote.
-        system: (C, C) the same with the decision of the system in the place of the vote.
+        speakers: S names, sorted, None the last: it stands for all whose name is unknown.
+        people: (S, C, C) counts: rows are what most of the others are for, columns the vote.
+        system: (S, C, C) the same with the decision of the system in the place of the vote.
     """
 
     size: int
+    speakers: Sequence[str | None]
     people: Tensor
     system: Tensor
 
@@ -85,16 +94,21 @@ def agreement(scores: Scores) -> Agreement | None:
     kept = whole & (scores.votes.sum(1) >= FEWEST)
     if not kept.any():
         return None
-    rows = torch.cat([scores.votes[kept].long(), scores.decision[kept, None]], 1)
+    codes, names = coded(scores.speaker)
+    spoken = sorted(torch.unique(codes[kept]).tolist(), key=lambda code: (names[code] is None, names[code]))
+    place = torch.zeros(len(names), dtype=torch.int64)
+    place[spoken] = torch.arange(len(spoken))
+    rows = torch.cat([scores.votes[kept].long(), scores.decision[kept, None], place[codes[kept], None]], 1)
     rows, alike = torch.unique(rows, dim=0, return_counts=True)  # so that millions of utterances are a few rows
-    votes, decision = rows[:, :-1].double(), rows[:, -1]
+    votes, decision, speaker = rows[:, :-2].double(), rows[:, -2], rows[:, -1]
     classes = votes.shape[1]
     others = votes[:, None] - torch.eye(classes, dtype=torch.float64)  # (N, C, C): row c without a vote for c
     most = others == others.amax(2, keepdim=True)
     target = most / most.sum(2, keepdim=True) * (votes * alike[:, None])[:, :, None]  # 0 where nobody voted for c
-    people = target.sum(0).T
-    decided = torch.nn.functional.one_hot(decision, classes).double()
-    return Agreement(int(kept.sum()), people, target.sum(1).T @ decided)
+    decided = target.sum(1)[:, :, None] * torch.nn.functional.one_hot(decision, classes)[:, None]
+    none = torch.zeros(len(spoken), classes, classes, dtype=torch.float64)
+    people, system = (none.index_add(0, speaker, one) for one in (target.mT, decided))
+    return Agreement(int(kept.sum()), [names[code] for code in spoken], people, system)
 
 
 def annotator_lines(system: System, measures: Measures) -> list[str]:
@@ -114,14 +128,41 @@ def _table(name: str, found: Sequence[Agreement], measures: Measures) -> list[st
     if not found:
         return []
     shown = [one for one in measures.shown if one.name in ("ua", "wa")]
-    rows = {"a vote": [one.people for one in found], f"the decision of {name}": [one.system for one in found]}
-    body = [
-        [what, *(figure(one, statistics.fmean(float(one.counted(own)) for own in counts)) for one in shown)]
-        for what, counts in rows.items()
-    ]
+    found = _alike(found)
+    people, system = (torch.stack([getattr(one, what) for one in found], 1) for what in ("people", "system"))
+    rows = {
+        "a vote": people[:, None],
+        f"the decision of {name}": system[:, None],
+        MINUS: torch.stack([people, system], 1),
+    }
+    speakers, counted = found[0].speakers, {one.name: one.counted for one in shown}
+    drawn = {what: estimates(_units(speakers, counts), counted) for what, counts in rows.items()}
+    body = [[what, *(_figure(one, own[one.name], what) for one in shown)] for what, own in drawn.items()]
     head = [f"against the other votes, n = {found[0].size}", *(one.title for one in shown)]
     said = f"Each vote of utterances with at least {FEWEST} votes for the classes is left out once; ties are shared."
-    return [*markdown(head, body), "", said]
+    why = ALONE if speakers == [None] else next(iter(drawn["a vote"].values())).why
+    brackets = f"No intervals: {why}." if why else f"In brackets {PERCENT} intervals by {len(speakers)} speakers."
+    return [*markdown(head, body), "", f"{said} {brackets}"]
+
+
+def _alike(found: Sequence[Agreement]) -> Sequence[Agreement]:
+    """The agreement of each seed; without speakers where one is unknown, or the seeds differ in their utterances."""
+    first = found[0]
+    same = (one.speakers == first.speakers and torch.equal(one.people, first.people) for one in found)
+    if None not in first.speakers and all(same):
+        return found
+    return [Agreement(one.size, [None], one.people.sum(0)[None], one.system.sum(0)[None]) for one in found]
+
+
+def _units(speakers: Sequence[str | None], counts: Tensor) -> Units:
+    """Speakers of (S, A, K, C, C) counts, folds pooled."""
+    ones = np.ones(len(speakers), np.int64)
+    return Units("speakers", counts.numpy(), np.zeros_like(ones), ones, [str(one) for one in speakers])
+
+
+def _figure(measure: Measure, estimate: Estimate, what: str) -> str:
+    text = figure(measure, estimate.value, sign=what == MINUS)
+    return text if estimate.why else f"{text} ({ends(measure, estimate)})"
 
 
 def _fit_lines(fits: Sequence[VoteFit]) -> list[str]:

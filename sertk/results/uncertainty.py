@@ -68,7 +68,7 @@ def span(measure: Measure, estimate: Estimate) -> str:
     """An interval in words, or why there is none."""
     if estimate.why:
         return f"no interval: {estimate.why}"
-    return f"{PERCENT} {_ends(measure, estimate)} by {estimate.size} {estimate.by}"
+    return f"{PERCENT} {ends(measure, estimate)} by {estimate.size} {estimate.by}"
 
 
 def apart_by_blanks(parts: Sequence[Sequence[str]]) -> list[str]:
@@ -179,7 +179,7 @@ def _intervals(every: Mapping[str, Mapping[str, Estimate]], measures: Mapping[st
     size, by = next((one.size, one.by) for own in every.values() for one in own.values())
     head = [f"{PERCENT} by {size} {by}", *(one.title for one in measures.values())]
     return markdown(
-        head, [[name, *(_ends(measures[word], one) for word, one in own.items())] for name, own in every.items()]
+        head, [[name, *(ends(measures[word], one) for word, one in own.items())] for name, own in every.items()]
     )
 
 
@@ -273,7 +273,7 @@ def group_lines(system: System, measures: Measures) -> list[str]:
             f"{word} {one.name}",
             str(one.size),
             figure(ua, one.estimate.value),
-            _ends(ua, one.estimate),
+            ends(ua, one.estimate),
             str(one.estimate.size),
         ]
         for word, own in groups.items()
@@ -296,10 +296,11 @@ def ends_of(system: System, measure: Measure) -> str:
         units = units_of([system]).pooled
     except SertkError:
         return "–"
-    return _ends(measure, estimates(units, {measure.name: measure.counted})[measure.name])
+    return ends(measure, estimates(units, {measure.name: measure.counted})[measure.name])
 
 
-def _ends(measure: Measure, estimate: Estimate) -> str:
+def ends(measure: Measure, estimate: Estimate) -> str:
+    """The ends of an interval; a dash where there is none."""
     return "–" if estimate.why else " to ".join(figure(measure, end) for end in (estimate.low, estimate.high))
 
 
