@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization, remove_parametrizations
 
+from sertk.core.errors import UsageError
+
 
 class LowRank(nn.Module):
     """What low-rank adaptation adds to a weight: W + B A, of which A and B are trained (Hu et al. 2021, section 4.1).
@@ -44,8 +46,16 @@ def adapt(encoder: nn.Module, layers: Iterable[nn.Module], rank: int) -> None:
         encoder: All of it.
         layers: Its layers that count.
         rank: Of the adapters.
+
+    Raises:
+        UsageError: Where none of them was to be trained.
     """
     chosen = [layer for layer in layers if any(one.requires_grad for one in layer.parameters())]
+    if not chosen:
+        raise UsageError(
+            f"lora {rank} adapts the layers that are trained, and here none is: all that count are frozen. Freeze "
+            "fewer, or leave out lora."
+        )
     encoder.requires_grad_(False)
     for layer in chosen:
         for name, part in list(layer.named_modules()):

@@ -227,6 +227,12 @@ def make_parts(
     mixture = make_mixture(plugins, settings, task, body.dims)
     model = build.make_model(plugins, settings, body, chosen_heads(settings, mixture.heads))
     _check_copies(settings, body.frontend)
+    if settings.train.warm_start.name != "none":
+        with settings.located("train.warm_start"):
+            probe.check(model)
+    if settings.train.mixup:
+        with settings.located("train.mixup"):
+            _check_mixup(mixture)
     return Parts(body, mixture, model)
 
 
@@ -264,7 +270,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
     s, t = setup.settings, setup.settings.train
     order.set_epoch(1)
     per_epoch = -(-len(order) // t.accumulate)
-    # the rates of a refit are those of the run that chose its steps
+    # the rates and the unfreezing of a refit are those of the run that chose its steps
     planned = per_epoch if selected is None else selected.history.per_epoch
     last = None if selected is None else selected.history.best["steps"]
     epochs = t.epochs if last is None else -(-last // per_epoch)
@@ -303,7 +309,7 @@ def make_training(setup: Setup, phase: str, selected: Training | None, parts: Pa
         save_every=t.checkpoint_steps,
         save_seconds=t.checkpoint_seconds,
         options=_options(s, last),
-        layers=optim.gradually(parts.body.backbone.groups(), t.unfreeze),
+        layers=optim.gradually(parts.body.backbone.groups(), t.unfreeze * planned),
         average=optim.Average(parts.model, t.ema) if t.ema else None,
         watch=setup.watch if last is None else None,
     )
@@ -379,7 +385,7 @@ def rehearse(
     with s.located("train.schedule"):
         optim.make_schedules(plugins, t.schedule, optimizers, 2, 2 * t.epochs)
     with s.located("train.warm_start"):
-        linear = probe.make(plugins, t.warm_start)
+        probe.make(plugins, t.warm_start)
     with s.located("decision"):
         make_decider(plugins, s, Dims(1, 1))
     task = Task(names, torch.ones(len(names)), defaultdict(AuxTask) if aux is None else aux)
@@ -401,12 +407,6 @@ def rehearse(
         say(f"{who} computes with values when it is made, so the model is checked later, when it is trained ({cause})")
         return
     _check_sampler(plugins, s, parts.mixture)
-    if linear is not None:
-        with s.located("train.warm_start"):
-            probe.check(parts.model)
-    if t.mixup:
-        with s.located("train.mixup"):
-            _check_mixup(parts.mixture)
     if t.init:
         with s.located("train.init"):
             initial.foresee(Path(t.init), plugins, build.portable_settings(s, parts.body), parts.model, classes)
@@ -419,16 +419,18 @@ def _check_sampler(plugins: Plugins, s: Settings, mixture: Mixture) -> None:
 
 
 def _check_mixup(mixture: Mixture) -> None:
-    """Refuses mixed embeddings where the objective is not of whole rows by themselves.
+    """Refuses mixed embeddings where the objective is not of the emotion of whole rows by themselves.
 
     Raises:
         UsageError: There.
     """
-    if mixture.sampler != "shuffle" or set(mixture.spans) != {WHOLE}:
+    others = [name for name, loss in mixture.losses.items() if "emotion" not in loss.trains]
+    if others or mixture.sampler != "shuffle" or set(mixture.spans) != {WHOLE}:
+        named = ", ".join(others or mixture.losses)
         raise UsageError(
-            "train.mixup mixes rows of a batch that have nothing to do with each other; here the losses compare rows "
-            f"(sampler {mixture.sampler!r}) or look at windows of them. Leave out train.mixup, or these losses and "
-            "segments."
+            "train.mixup mixes the embeddings and the emotion labels of whole rows. Losses that compare rows, look at "
+            f"windows of them or have other labels do not go with it: here {named}. Leave out train.mixup, or these "
+            "losses."
         )
 
 

@@ -94,7 +94,8 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
         return avg_loss
 
     def on_fit_batch_start(self, item: Item, should_step: bool) -> None:
-        """Makes dropout a function of (seed, epoch, step, rank), so that resuming needs no generator state."""
+        """Unfreezes; makes dropout a function of (seed, epoch, step, rank), so resuming needs no generator state."""
+        self.training.unfreeze(self.optimizer_step)
         seed = key(self.training.seed, "step", self.training.history.epoch, self.step) + distributed.rank()
         # torch.manual_seed would also format a traceback for each kind of device that is not there
         torch.default_generator.manual_seed(seed & (2**63 - 1))
@@ -114,9 +115,7 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             self._save()
 
     def on_stage_start(self, stage: Stage, epoch: int) -> None:
-        """Unfreezes before training; measures dev with the average of the weights, where there is one."""
-        if stage == Stage.TRAIN:
-            self.training.unfreeze()
+        """Measures dev with the average of the weights, where there is one."""
         if stage == Stage.VALID and self.training.average is not None:
             self.training.average.swap()
 

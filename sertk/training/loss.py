@@ -229,7 +229,7 @@ def chosen_heads(settings: Settings, wanted: Mapping[str, HeadSpec]) -> dict[str
     found: dict[str, HeadSpec] = {}
     for name, spec in wanted.items():
         free = spec.kind == plain.name and not spec.settings
-        if not free and (spec.kind != own.name or own.settings):
+        if not free and (spec.kind != own.name or (own.settings and own.settings != spec.settings)):
             raise UsageError(
                 f"{settings.at('head')}head is {_shown(own.name, own.settings)}, and a loss wants head "
                 f"{_shown(spec.kind, spec.settings)} for {name!r}. Take another loss, or leave the head to it."

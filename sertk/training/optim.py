@@ -114,6 +114,11 @@ class Average(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
+    def begin(self) -> None:
+        """Before the first step: begins with the weights as they are now, such as those of `train.init`."""
+        torch._foreach_copy_([*self.mean.parameters()], self._now)
+
+    @torch.no_grad()
     def move(self) -> None:
         """Moves it after an optimizer step."""
         n = int(self.steps)
@@ -156,14 +161,14 @@ def layer_rates(groups: Sequence[Sequence[nn.Parameter]], t: TrainSettings) -> d
 
 
 def gradually(groups: Sequence[Sequence[nn.Parameter]], every: int) -> list[tuple[int, list[nn.Parameter]]]:
-    """The trained parameters of a backbone's layers with the epoch from which each is trained, from the top.
+    """The trained parameters of a backbone's layers with the optimizer steps after which each is trained, from the top.
 
     Args:
         groups: From the input to the output.
-        every: `train.unfreeze`; nothing for 0.
+        every: Optimizer steps from one layer to the next; nothing for 0.
     """
     own = [[parameter for parameter in group if parameter.requires_grad] for group in reversed(groups)] if every else []
-    return [(1 + every * depth, group) for depth, group in enumerate(filter(None, own), 1)]
+    return [(every * depth, group) for depth, group in enumerate(filter(None, own), 1)]
 
 
 def make_optimizers(
@@ -188,7 +193,7 @@ def make_optimizers(
     settings = {**fused, **rate, **spec.settings}
     try:
         made = {"main": plugins.build("optimizer", factory, Component(spec.name, settings), rest)}
-    except (IndexError, TypeError) as error:  # torch looks at few of its settings
+    except (IndexError, RuntimeError, TypeError) as error:  # torch looks at few of its settings
         raise UsageError(f"optimizer {spec.name!r}: {error}") from error
     for own_rate, parameters in own.items():
         apart = Component(spec.name, {**settings, "lr": own_rate})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sertk.console.progress import say
 from sertk.core import Head, HeadSpec, UsageError, check_range
@@ -85,6 +85,8 @@ def start(probe: Probe, training: Training, rows: Loader, *, balanced: bool) -> 
         rows: The training utterances as they are, all of them on each rank.
         balanced: Whether the classes count alike.
     """
+    if any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in training.model.modules()):
+        say("warm start: the model has batch normalisation; training moves its statistics away from those of the fit")
     embedding, weight, label = _embeddings(training, rows)
     slope, offset, right = classified(probe, embedding, label, weight, balanced=balanced)
     training.model.heads["emotion"].start(slope, offset)

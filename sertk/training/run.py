@@ -227,6 +227,8 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
         mixture.weight.copy_(selected.mixture.weight)
     elif plans and not training.checkpoints:
         pilot.weigh(brain, Loader(rows, plans, s.train.workers, "pilot"), setup.out / "pilot.json")
+    if training.average is not None and not training.checkpoints:
+        training.average.begin()
     brain.train_on(Loader(rows, order, s.train.workers, "train"), dev)
     if training.average is not None:
         training.average.swap()

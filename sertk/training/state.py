@@ -53,7 +53,7 @@ class Training:
         weights: Hashes of the pretrained weights that the run began with, by input, or "backbone".
         options: SpeechBrain's run options.
         nll: Sum of the dev negative log-probabilities of the epoch.
-        layers: Groups of parameters from the backbone's output to its input, with the epoch that each is trained from.
+        layers: Groups of parameters from the backbone's output to its input, with the steps that each is trained after.
         average: The moving average of the model's weights, where `train.ema` asks for it.
         rates: Learning rates of the latest step, by the optimizers' names.
         watch: Told of each epoch and its dev score; it may end the run.
@@ -107,7 +107,8 @@ class Training:
         device, one = target.soft.device, torch.full((len(target.soft),), alpha)
         drawn = torch.distributions.Beta(one, one).sample()
         share, other = torch.minimum(drawn, 1 - drawn).to(device), torch.randperm(len(one)).to(device)
-        mixed = {span: self.model.mixed(view.float(), other, share) for span, view in views.items()}
+        # the views of the objective alone: the decision's may be of windows
+        mixed = {span: self.model.mixed(views[span].float(), other, share) for span in self.mixture.spans}
         return mixed, replace(batch, target=target.blend(target.take(other), share))
 
     def _culprit(self, batch: Batch, terms: Terms) -> str:
@@ -147,11 +148,11 @@ class Training:
         self.nll += each.double().sum().item()
         return each.mean()
 
-    def unfreeze(self) -> None:
-        """Before an epoch: lets those layers of the backbone be trained whose turn has come."""
+    def unfreeze(self, step: int) -> None:
+        """Lets those layers of the backbone be trained whose turn has come, after so many optimizer steps."""
         for first, group in self.layers:
             for parameter in group:
-                parameter.requires_grad_(self.history.epoch >= first)
+                parameter.requires_grad_(step >= first)
 
     def stepped(self) -> None:
         """After an optimizer step: moves the average, steps the rates."""

@@ -82,6 +82,20 @@ def test_an_error_names_the_file_and_line_of_the_layer_that_gave_the_value(tmp_p
         merge.load(None, path)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"train.unfreeze": 3, "train.epochs": 3}, r"train\.unfreeze 3 of 3 epochs: no layer of the backbone would"),
+        ({"class_weights": "balanced", "sampler": "balanced"}, "both make classes count alike"),
+    ],
+)
+def test_settings_that_undo_or_repeat_each_other_are_refused(given: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        merge.load(None, None, given)
+    for name, value in given.items():
+        merge.load(None, None, {name: value})
+
+
 def test_folds_and_seeds_are_given_alone_or_listed() -> None:
     assert merge.load(None, None, {"folds": "12"}).folds == ("12",)  # and not 1 and 2
     assert merge.load(None, None, {"folds": 12}).folds == ("12",)

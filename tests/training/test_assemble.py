@@ -278,6 +278,8 @@ def test_a_head_replaces_linear_and_is_refused_where_a_loss_asks_for_its_own() -
         wanted(["arcface"], head="linear")
     _, head = wanted(["arcface"], head="cosine")
     assert head.settings == {"scale": 10.0}  # type: ignore[attr-defined]
+    _, head = wanted(["arcface:scale=30"], head="cosine:scale=30")  # 30.0 for the loss
+    assert head.settings == {"scale": 30.0}  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match=r"head is 'cosine:scale=3', and a loss wants head 'cosine:scale=10\.0'"):
         wanted(["arcface"], head="cosine:scale=3")
 

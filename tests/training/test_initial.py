@@ -78,12 +78,12 @@ def weights(bundle: Path) -> dict[str, torch.Tensor]:
     return loaded
 
 
-@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize("more", [{}, {"train.refit": True}, {"train.ema": 0.98}])
 def test_a_run_that_learns_nothing_scores_as_the_bundle_it_began_with(
-    begun: Path, data: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refit: bool
+    begun: Path, data: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, object]
 ) -> None:
     monkeypatch.setattr("torch.nn.BatchNorm2d", functools.partial(torch.nn.BatchNorm2d, momentum=0.0))
-    bundle = train(data, tmp_path / "run", **still(begun), fold="2", seed=3, **{"train.refit": refit})
+    bundle = train(data, tmp_path / "run", **still(begun), fold="2", seed=3, **more)
     ours, theirs = weights(begun), weights(bundle)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if "tracked" not in name)
     assert scores(bundle, corpus, tmp_path / "a.jsonl") == scores(begun, corpus, tmp_path / "b.jsonl")

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sertk.core import Batch, Target, Terms, UsageError, Views
+from sertk.core import AuxTask, Batch, Target, Task, Terms, UsageError, Views
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
 from sertk.settings import merge
-from sertk.training.assemble import rehearse
+from sertk.training.assemble import make_parts, rehearse
 from sertk.training.loss import Mixture
 
 MIXED = {
@@ -108,8 +108,26 @@ def test_a_killed_run_goes_on_with_the_same_shares(data: Path, tmp_path: Path, m
     [
         {"segments": {"length": "10", "hop": "5"}},
         {"losses": [{"name": "ce"}, {"name": "triplet"}]},
+        {"losses": [{"name": "ce"}, {"name": "triplet", "negatives": "batch"}]},
+        {"losses": [{"name": "ce"}, {"name": "frame_supcon"}]},
+        {"losses": [{"name": "ce"}, {"name": "aux", "task": "gender"}]},
     ],
 )
 def test_rows_that_are_compared_and_windows_are_not_mixed(more: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=r"train\.mixup mixes rows of a batch"):
+    with pytest.raises(UsageError, match=r"train\.mixup mixes the embeddings and the emotion labels"):
         rehearse(Plugins(), merge.load("mini-cnn", None, {**MIXED, **more}), ("a", "b", "c"))
+
+
+def test_the_windows_that_are_decided_on_are_not_mixed(data: Path, tmp_path: Path) -> None:
+    whole = {"losses": [{"name": "ce", "at": "whole"}], "segments": {"length": "4", "hop": "2"}, "train.epochs": 1}
+    assert (train(data, tmp_path / "run", **whole) / "bundle.json").exists()
+
+
+def test_what_could_not_be_looked_at_before_is_refused_when_the_parts_are_made() -> None:
+    task = Task(("a", "b"), torch.tensor([1, 1]), {"gender": AuxTask(("f", "m"))})
+    settings = merge.load("mini-cnn", None, {**MIXED, "losses": [{"name": "ce"}, {"name": "center"}]})
+    with pytest.raises(UsageError, match=r"train\.mixup mixes .* here center"):
+        make_parts(Plugins(), settings, task)
+    settings = merge.load("mini-cnn", None, {"losses": [{"name": "bce"}], "train.warm_start": "probe"})
+    with pytest.raises(UsageError, match=r"train\.warm_start: probe gives the emotion head"):
+        make_parts(Plugins(), settings, task)

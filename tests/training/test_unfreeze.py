@@ -30,11 +30,11 @@ def group(*trained: bool) -> list[nn.Parameter]:
     return [nn.Parameter(torch.zeros(1), requires_grad=one) for one in trained]
 
 
-def test_the_epoch_of_each_layer_from_the_top() -> None:
+def test_the_steps_before_each_layer_from_the_top() -> None:
     low, frozen, middle, top = group(True), group(False), group(True, False), group(True)
-    found = gradually([low, frozen, middle, top], 2)
-    # two epochs of the head alone, then top, middle and low; what is frozen takes no turn
-    assert [first for first, _ in found] == [3, 5, 7]
+    found = gradually([low, frozen, middle, top], 20)
+    # 20 steps of the head alone, then top, middle and low; what is frozen takes no turn
+    assert [first for first, _ in found] == [20, 40, 60]
     assert [[id(one) for one in own] for _, own in found] == [[id(top[0])], [id(middle[0])], [id(low[0])]]
     assert gradually([low, top], 0) == []
 
@@ -71,3 +71,36 @@ def test_the_backbone_begins_to_move_in_its_epoch(
     for (_, before, old), (epoch, after, new) in itertools.pairwise(seen):
         assert not torch.equal(old, new)
         assert torch.equal(before, after) == (epoch < 3)
+
+
+def test_a_refit_unfreezes_after_as_many_steps_as_the_selection(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sertk.stages.train import train as stage  # late: see test_recipe
+    from sertk.training.loop import EmotionBrain  # late: see test_recipe
+
+    moved: dict[bool, list[int]] = {True: [], False: []}
+    batches: dict[bool, int] = {}
+    start, end = EmotionBrain.on_fit_batch_start, EmotionBrain.on_fit_batch_end
+    before: list[Tensor] = []
+
+    def weights(self: EmotionBrain) -> Tensor:
+        return torch.cat([one.detach().flatten() for one in self.training.model.backbone.parameters()])
+
+    def started(self: EmotionBrain, *given: object) -> None:
+        start(self, *given)  # type: ignore[arg-type]
+        before[:] = [weights(self)]
+
+    def ended(self: EmotionBrain, *given: object) -> None:
+        end(self, *given)  # type: ignore[arg-type]
+        selects = self.training.dev is not None
+        batches[selects] = len(self.training.order)
+        moved[selects] += [self.optimizer_step] * (not torch.equal(before[0], weights(self)))
+
+    monkeypatch.setattr(EmotionBrain, "on_fit_batch_start", started)
+    monkeypatch.setattr(EmotionBrain, "on_fit_batch_end", ended)
+    more = {"train.refit": True, "train.select": "last", "train.batch": 16}
+    stage(merge.load("mini-cnn", None, {**SETTINGS, **more}), Data(data), tmp_path / "run")
+    assert batches[True] < batches[False]  # dev is more rows, so an epoch of the refit is longer
+    assert moved[True]
+    assert moved[True] == moved[False]

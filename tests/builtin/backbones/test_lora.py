@@ -55,6 +55,13 @@ def adapters(model: nn.Module) -> list[LowRank]:
 
 
 @EACH
+@pytest.mark.parametrize("settings", [{"freeze": 3}, {"freeze": 2, "layers": 2}])
+def test_nothing_to_adapt_is_refused(kind: str, settings: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="lora 4 adapts the layers that are trained, and here none is"):
+        made(kind, lora=4, **settings)
+
+
+@EACH
 @pytest.mark.parametrize(("freeze", "layers"), [("conv", 3), (2, 1)])
 def test_the_adapters_of_what_is_not_frozen_are_trained_and_nothing_else(
     kind: str, freeze: object, layers: int
