@@ -340,6 +340,13 @@ def test_shards_that_were_scored_in_another_way_are_refused_and_what_differs_is_
     score(BUNDLE, [str(manifest)], two, shard="2/2", batch=4)
     with pytest.raises(SertkError, match=r"of different batch sizes \(32 and 4\)"):
         merge([one, two], tmp_path / "all.jsonl")
+    for how, says in (
+        ({"windows": "0.2s:0.1s"}, r"\({'windows': None} and {'windows': \[0\.2, 0\.1\]}\)"),
+        ({"skip_silence": -50.0}, r"\({'skip_silence': None} and {'skip_silence': -50\.0}\)"),
+    ):
+        score(BUNDLE, [str(manifest)], two, shard="2/2", **how)  # type: ignore[arg-type]
+        with pytest.raises(SertkError, match=rf"of different ways to cut recordings {says}"):
+            merge([one, two], tmp_path / "all.jsonl")
     monkeypatch.setattr("sertk.scoring.parts.version", lambda name: "9.9" if name == "soxr" else version(name))
     score(BUNDLE, [str(manifest)], two, shard="2/2")
     with pytest.raises(SertkError, match=r"of different versions \({'soxr': '.*'} and {'soxr': '9\.9'}\)"):
