@@ -52,6 +52,14 @@ def test_what_was_trained_or_selected_on_is_seen_in_training_and_shares_nothing(
     assert (made.stamp["stamp"], made.stamp["shares"], made.stamp["part"]) == ("seen in training", {}, part)
 
 
+def test_a_fold_without_such_a_part_is_refused(two: Path) -> None:
+    folds = Data(two).protocol("emobox")
+    without = {name: fold._replace(dev=()) for name, fold in folds.folds.items()}
+    write_json(two / "protocols/without.json", to_json(replace(folds, name="without", folds=without)))
+    with pytest.raises(UsageError, match="fold 2 of without has no dev"):
+        found(two, about(two, corpus="other"), protocol="without", fold="2", part="dev")
+
+
 def test_one_recording_that_the_weights_have_seen_makes_scores_dependent(data: Path) -> None:
     test = Data(data).protocol("emobox").folds["2"].test
     made = found(data, about(data, seen=test[-1:]))
