@@ -33,7 +33,7 @@ import sertk
 from sertk.console.progress import say
 from sertk.core import Feature, HeadSpec, Padded, SertkError, UsageError
 from sertk.core.errors import some
-from sertk.core.files import Document, digest, link, read_bytes, read_json, size_of, write_json, writing
+from sertk.core.files import Document, digest, link, put_folder, read_bytes, read_json, size_of, write_json, writing
 from sertk.core.forms import Form, fits
 from sertk.corpus.features import cached
 from sertk.modeling import build
@@ -193,8 +193,7 @@ def write(
         "versions": {"sertk": sertk.__version__, **{name: version(name) for name in STACK}},
     }
     write_json(fresh / "bundle.json", {**content, "checksums": checksums(content, weights)})
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    put_folder(fresh, folder)
     for name, stored in learned.items():
         if name in before:
             before[name] = {word: _Seen.of(folder / "files" / file) for word, file in stored.items()}
