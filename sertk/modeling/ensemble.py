@@ -203,4 +203,5 @@ def _training(members: Sequence[Opened], weights: Sequence[float]) -> dict[str, 
         "settings": digest([settings, [round(weight, 6) for weight in weights]]),
         "seed": seeds.pop() if len(seeds) == 1 else None,
         "seen": sorted(set().union(*(bundle.seen(one.about) for one in members))),
+        "corpora": sorted(set().union(*(bundle.corpora(one.about) for one in members))),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -249,7 +249,28 @@ def of_corpus(
     utterances = [replace(one, label=folds.labels[one.id], votes=_votes(one, classes)) for one in chosen]
     learned = bundle.seen(about)
     met = any(data.facts[one.id].sha256[:16] in learned for one in utterances)
-    return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met), data)
+    stamp = _stamp(folds, name, part, own, met=met)
+    if stamp["stamp"] == "cross-corpus":
+        stamp |= _heard(data, utterances, learned, named=data.corpus in bundle.corpora(about))
+    return Inputs(utterances, data.root, stamp, data)
+
+
+def _heard(data: Data, chosen: Iterable[Utterance], learned: Collection[str], *, named: bool) -> Record:
+    """What the stamp says of another corpus than a bundle's own, where it has heard some of it, as in a union.
+
+    Args:
+        data: The corpus.
+        chosen: The utterances that are scored, none of which the bundle's weights learned from.
+        learned: 16 hex digits of each recording that they did learn from.
+        named: Whether the bundle names the corpus as a part of what they learned from.
+    """
+    heard = {one.known_speaker for one in data.utterances.values() if data.facts[one.id].sha256[:16] in learned}
+    asked = {one.known_speaker for one in chosen}
+    if not heard:  # recordings of a part of that name may have been changed since
+        return {"stamp": "seen in training"} if named else {}
+    if heard & asked or None in heard | asked:
+        return {"stamp": "SPEAKER-DEPENDENT", "shares": {"speaker": ["train+test"]}}
+    return {"stamp": "speaker-independent"}
 
 
 def _votes(one: Utterance, classes: Mapping[str | None, str]) -> Mapping[str, float]:
