@@ -344,7 +344,7 @@ def test_shards_that_were_scored_in_another_way_are_refused_and_what_differs_is_
         ({"windows": "0.2s:0.1s"}, r"\({'windows': None} and {'windows': \[0\.2, 0\.1\]}\)"),
         ({"skip_silence": -50.0}, r"\({'skip_silence': None} and {'skip_silence': -50\.0}\)"),
     ):
-        score(BUNDLE, [str(manifest)], two, shard="2/2", **how)  # type: ignore[arg-type]
+        score(BUNDLE, [str(manifest)], two, shard="2/2", **how)
         with pytest.raises(SertkError, match=rf"of different ways to cut recordings {says}"):
             merge([one, two], tmp_path / "all.jsonl")
     monkeypatch.setattr("sertk.scoring.parts.version", lambda name: "9.9" if name == "soxr" else version(name))
