@@ -247,7 +247,8 @@ def score(
     from sertk.scoring.system import is_system, refuse
     from sertk.stages import score as stage
 
-    given = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed, "--shard": shard, "--text": text}
+    given: Record = {"--root": root, "--protocol": protocol, "--fold": fold, "--seed": seed, "--shard": shard}
+    given |= {"--text": text, "--part": None if part == "test" else part, "--ffmpeg": ffmpeg or None}
     who = {"--enrol": enrol, "--speaker-of": speaker_of, "--utt2spk": utt2spk}
     cut = {"--windows": windows, "--skip-silence": skip_silence, "--stream": stream}
     kept = {"--over-time": over_time, "--embeddings": embeddings}
@@ -269,6 +270,7 @@ def score(
     elif is_system(bundle):
         refuse(
             {"--out": out, "--protocol": protocol, "--shard": shard, "--text": text, "--over-time": over_time}
+            | {"--ffmpeg": ffmpeg or None}
             | {**cut, **who},
             "a folder of runs; give one RUN/model.",
         )

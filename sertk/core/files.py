@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -202,15 +203,26 @@ def _runs(process: int) -> bool:
 def link(there: Path, path: Path) -> bool:
     """Gives a file a second name, `path`, where the file system allows it; says whether it did.
 
+    Of a symbolic link that is the file behind it: the link itself may lead nowhere from there.
     Such a file is never written in place, for its other names would change too: `writing` makes a new one.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.hardlink_to(there)
+        path.hardlink_to(os.path.realpath(there))
         _sync_folder(path.parent)
     except OSError:
         return False
     return True
+
+
+def put_folder(fresh: Path, folder: Path) -> None:
+    """Puts a complete folder in the place of another, which goes last: a kill loses neither of them."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -33,7 +33,7 @@ import sertk
 from sertk.console.progress import say
 from sertk.core import Feature, HeadSpec, Padded, SertkError, UsageError
 from sertk.core.errors import some
-from sertk.core.files import Document, digest, link, read_bytes, read_json, size_of, write_json, writing
+from sertk.core.files import Document, digest, link, put_folder, read_bytes, read_json, size_of, write_json, writing
 from sertk.core.forms import Form, fits
 from sertk.corpus.features import cached
 from sertk.modeling import build
@@ -58,7 +58,7 @@ KEYS = {
 WEIGHTS = "model.safetensors"
 STORED = re.compile(r"[0-9a-f]{16}(\.safetensors)?")  # the name of a file in files/
 STACK = ("torch", "torchaudio", "speechbrain", "transformers")
-TRAINING = Form({}, {"seed": int | None, "seen": list[str] | None})
+TRAINING = Form({}, {"seed": int | None, "seen": list[str] | None, "corpora": list[str] | None})
 PROTOCOL = {"corpus", "name", "fold", "hash", "stamp"}
 
 
@@ -193,8 +193,7 @@ def write(
         "versions": {"sertk": sertk.__version__, **{name: version(name) for name in STACK}},
     }
     write_json(fresh / "bundle.json", {**content, "checksums": checksums(content, weights)})
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    put_folder(fresh, folder)
     for name, stored in learned.items():
         if name in before:
             before[name] = {word: _Seen.of(folder / "files" / file) for word, file in stored.items()}
@@ -447,6 +446,11 @@ def seen(about: Document) -> frozenset[str]:
     return frozenset((about.get("training") or {}).get("seen") or ())
 
 
+def corpora(about: Document) -> frozenset[str]:
+    """The parts of a union that a bundle's weights learned from, by name; other bundles, and old ones, name none."""
+    return frozenset((about.get("training") or {}).get("corpora") or ())
+
+
 def longest(about: Document) -> float | None:
     """Seconds of the longest training utterance; an old bundle does not say."""
     found: float | None = (about.get("training") or {}).get("longest")
@@ -556,7 +560,7 @@ def _check(about: Document, where: Path) -> None:
         "training, plugins or versions is no dict": any(
             not isinstance(about.get(name), dict | None) for name in ("training", "plugins", "versions")
         ),
-        "seed or seen of training is wrong": bool(TRAINING.fault(about.get("training") or {})),
+        "seed, seen or corpora of training is wrong": bool(TRAINING.fault(about.get("training") or {})),
         "a value of protocol is no text": not all(
             isinstance(about["protocol"].get(word), str | None) for word in PROTOCOL
         ),

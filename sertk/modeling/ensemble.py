@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from sertk.core import SertkError, UsageError
-from sertk.core.files import Document, digest, link, read_bytes, read_json, write_json, writing
+from sertk.core.files import Document, digest, link, put_folder, read_bytes, read_json, write_json, writing
 from sertk.core.forms import Form
 from sertk.modeling import bundle
 from sertk.modeling.bundle import Opened
@@ -178,8 +178,7 @@ def write(out: Path, members: Sequence[Opened], weights: Sequence[float]) -> Non
         ],
     }
     write_json(fresh / FILE, {**content, "checksums": {word: digest(value) for word, value in content.items()}})
-    shutil.rmtree(out, ignore_errors=True)
-    fresh.rename(out)
+    put_folder(fresh, out)
 
 
 def _protocol(each: Sequence[Document]) -> dict[str, object]:
@@ -204,4 +203,5 @@ def _training(members: Sequence[Opened], weights: Sequence[float]) -> dict[str, 
         "settings": digest([settings, [round(weight, 6) for weight in weights]]),
         "seed": seeds.pop() if len(seeds) == 1 else None,
         "seen": sorted(set().union(*(bundle.seen(one.about) for one in members))),
+        "corpora": sorted(set().union(*(bundle.corpora(one.about) for one in members))),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from sertk.core import InputError, SertkError, UsageError, Utterance
 from sertk.core.errors import some
 from sertk.core.files import SCHEMA, Document, Record, kaldi_lines, read_json, read_jsonl
+from sertk.core.forms import Form
 from sertk.core.rows import Chosen, first_twice
 from sertk.core.walk import READ, UNREAD, below
 from sertk.corpus.prepared import Data
@@ -61,24 +62,36 @@ def find_inputs(
         part: Of the fold.
 
     Raises:
-        SertkError: If an input cannot be read, or the bundle may have been trained on the utterances of the fold.
-        UsageError: If the inputs do not go with each other or with the options.
+        SertkError: If an input cannot be read or is an empty list, or the bundle may have been trained on the
+            utterances of the fold.
+        UsageError: If the inputs do not go with each other or with the options, or the fold has no such part.
     """
     first = Path(names[0]) if names[0].strip() else Path("?")
     if len(names) == 1 and (first / "corpus.json").exists():
         return of_corpus(Data(first, root), about, failed, protocol=protocol, fold=fold, part=part)
-    if protocol or fold:
-        raise UsageError(f"--protocol and --fold go with a prepared corpus (data/NAME), and {names[0]} is not one.")
-    unaudited = {"stamp": "unaudited"}
+    if protocol or fold or part != "test":
+        raise UsageError(
+            f"--protocol, --fold and --part go with a prepared corpus (data/NAME), and {names[0]} is not one."
+        )
+    found = _unaudited(names, first, failed, root)
+    if not found.utterances and not failed:  # scores of before must not go for an empty list
+        raise SertkError(f"{'standard input' if names == ['-'] else some(names)} lists no utterance. Check the list.")
+    return found
+
+
+def _unaudited(names: Sequence[str], first: Path, failed: list[Record], root: Path | None) -> Inputs:
+    """The utterances of what is no prepared corpus, see `find_inputs`."""
+    stamp = {"stamp": "unaudited"}
     if len(names) == 1 and first.suffix == ".jsonl":
         listed = _listed(partial(_of_manifest, first), failed)
-        return Inputs(listed, root or _manifest_root(first), unaudited)
+        return Inputs(listed, root or _manifest_root(first), stamp)
+    base = root or Path()
     if len(names) == 1 and first.suffix == ".scp":
-        return Inputs(_listed(lambda _: _of_scp(first), failed), root or Path(), unaudited)
-    places = [base / name for name in names for base in (Path(), root or Path())]
-    if "-" not in names and not any(map(os.path.exists, places)):  # scores of before must not go for a wrong path
-        raise SertkError(f"no such file or folder: {some(names)}. Check the path and --root.")
-    return Inputs(_of_paths(_paths(names, failed)), root or Path(), unaudited)
+        return Inputs(_listed(lambda _: _of_scp(first), failed), base, stamp)
+    places = [str(base / name) for name in names]
+    if "-" not in names and not any(map(os.path.exists, places)):  # nor for a wrong path
+        raise SertkError(f"no such file or folder: {some(places)}. Check the path and --root.")
+    return Inputs(_of_paths(_paths(names, failed, base)), base, stamp)
 
 
 def check_splittable(names: Sequence[str], shard: str | None) -> None:
@@ -106,10 +119,10 @@ def shard_of(utterances: Sequence[Utterance], shard: str) -> Sequence[Utterance]
     return Chosen(utterances, range(size * (int(k) - 1) // int(n), size * int(k) // int(n)))
 
 
-def _paths(names: Sequence[str], failed: list[Record]) -> Iterator[str]:
-    if names == ["-"]:
-        return (line.strip() for line in sys.stdin if line.strip())
-    return (path for name in names for path in _files(name, failed))
+def _paths(names: Sequence[str], failed: list[Record], root: Path) -> Iterator[str]:
+    if names == ["-"]:  # bytes: a file name need not be UTF-8
+        return (path for line in sys.stdin.buffer if (path := os.fsdecode(line).strip()))
+    return (path for name in names for path in _files(name, failed, root))
 
 
 def _of_paths(paths: Iterable[str]) -> Packed:
@@ -128,20 +141,26 @@ def _hashed(names: Iterable[str], ids: array[int]) -> Iterator[str]:
         yield name
 
 
-def _files(name: str, failed: list[Record]) -> Sequence[str]:
-    """A file, or the audio files below a folder, those too that cannot be read: scoring them says why."""
+def _files(name: str, failed: list[Record], root: Path) -> Sequence[str]:
+    """A file, or the audio files below a folder, those too that cannot be read: scoring them says why.
+
+    Paths are relative to the root, as the name is.
+    """
     if not name.strip():
         raise UsageError(
             "an input is empty text (an unset variable?); give data/NAME, a folder or files, or . for here."
         )
-    path = Path(name)
+    path = root / name
     if not path.is_dir():
         return [name]
     found = below(path)
-    failed += [{"schema": SCHEMA, "id": str(folder), "reason": why} for folder, why in found.closed.items()]
-    audio = found.names_having((*READ, *UNREAD))
+    start = "" if Path(name).is_absolute() else f"{root / '_'}"[:-1]  # what the root has put in front
+    failed += [
+        {"schema": SCHEMA, "id": str(folder).removeprefix(start), "reason": why} for folder, why in found.closed.items()
+    ]
+    audio = [one.removeprefix(start) for one in found.names_having((*READ, *UNREAD))]
     if not audio:
-        raise SertkError(f"folder {name} holds no audio ({', '.join(READ[:2])}, ...). Give another, or the files.")
+        raise SertkError(f"folder {path} holds no audio ({', '.join(READ[:2])}, ...). Give another, or the files.")
     return audio
 
 
@@ -184,7 +203,8 @@ def _of_manifest(path: Path, failed: list[Record]) -> Iterator[tuple[str, Uttera
 
 def _manifest_root(path: Path) -> Path:
     about = path.with_name("corpus.json")
-    return Path(read_json(about, "")["root"]) if about.exists() else path.parent
+    mend = "Give --root, the folder where the paths of the manifest start."
+    return Path(read_json(about, mend, Form({"root": str}))["root"]) if about.exists() else path.parent
 
 
 def _of_scp(path: Path) -> Iterator[tuple[str, Utterance]]:
@@ -221,12 +241,36 @@ def of_corpus(
         )
     folds = data.protocol(protocol or own["name"])
     name = folds.name_of(fold or own["fold"])
-    chosen = data.select(getattr(folds.fold(name), part), failed)
+    ids = getattr(folds.fold(name), part)
+    if not ids:  # scores of before must not go for it
+        raise UsageError(f"fold {name} of {folds.name} has no {part}. Score another part, or another --fold.")
+    chosen = data.select(ids, failed)
     classes = {data.utterances[i].label: label for i, label in folds.labels.items()}
     utterances = [replace(one, label=folds.labels[one.id], votes=_votes(one, classes)) for one in chosen]
     learned = bundle.seen(about)
     met = any(data.facts[one.id].sha256[:16] in learned for one in utterances)
-    return Inputs(utterances, data.root, _stamp(folds, name, part, own, met=met), data)
+    stamp = _stamp(folds, name, part, own, met=met)
+    if stamp["stamp"] == "cross-corpus":
+        stamp |= _heard(data, utterances, learned, named=data.corpus in bundle.corpora(about))
+    return Inputs(utterances, data.root, stamp, data)
+
+
+def _heard(data: Data, chosen: Iterable[Utterance], learned: Collection[str], *, named: bool) -> Record:
+    """What the stamp says of another corpus than a bundle's own, where it has heard some of it, as in a union.
+
+    Args:
+        data: The corpus.
+        chosen: The utterances that are scored, none of which the bundle's weights learned from.
+        learned: 16 hex digits of each recording that they did learn from.
+        named: Whether the bundle names the corpus as a part of what they learned from.
+    """
+    heard = {one.known_speaker for one in data.utterances.values() if data.facts[one.id].sha256[:16] in learned}
+    asked = {one.known_speaker for one in chosen}
+    if not heard:  # recordings of a part of that name may have been changed since
+        return {"stamp": "seen in training"} if named else {}
+    if heard & asked or None in heard | asked:
+        return {"stamp": "SPEAKER-DEPENDENT", "shares": {"speaker": ["train+test"]}}
+    return {"stamp": "speaker-independent"}
 
 
 def _votes(one: Utterance, classes: Mapping[str | None, str]) -> Mapping[str, float]:

@@ -30,14 +30,14 @@ FORM = Form(
         **dict.fromkeys(("windows", "embeddings"), Form({"file": str, "sha256": str})),
         "batch": int,
         **dict.fromkeys(("text", "device", "from"), str),
-        **dict.fromkeys(("plugins", "versions"), Mapping[str, Any]),
+        **dict.fromkeys(("plugins", "versions", "cutting"), Mapping[str, Any]),
     },
 )
 """What a shard says of itself."""
 SAME = {
     **{"of": "numbers of shards", "bundle": "bundles", "inputs": "lists of inputs", "protocol": "folds"},
     **{"text": "transcripts", "device": "devices", "batch": "batch sizes", "from": "sources of features"},
-    **{"plugins": "plugins", "versions": "versions"},
+    **{"plugins": "plugins", "versions": "versions", "cutting": "ways to cut recordings"},
 }
 """What all shards of one scoring have in common, and what it is called where they differ."""
 

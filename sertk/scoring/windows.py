@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sertk.core import UsageError
 from sertk.core.errors import out_of_range
+from sertk.core.files import Record
 from sertk.corpus.audio import Samples
 from sertk.modeling import bundle
 from sertk.modeling.bundle import Bundle
@@ -77,6 +78,11 @@ class Cutting(NamedTuple):
         if wrong:
             raise UsageError(f"{wrong}. For example --skip-silence -50.")
         return cls(Windows.parse(windows) if windows else None, silence, keep)
+
+    @property
+    def about(self) -> Record:
+        """What a shard says of it; whether windows are kept is no part of it, for scores are the same."""
+        return {"windows": self.windows, "skip_silence": self.silence}
 
 
 def limit(made: Bundle) -> float:

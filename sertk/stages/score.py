@@ -326,7 +326,8 @@ def _score(
     if share:
         share = share if scorer.reads_text else share._replace(text="")
         windows = shared.over_time if shared.over_time and is_table(shared.over_time) else None
-        write_shard(out, share, {"bundle": own, **how, **about, **made.counted}, windows, shared.embeddings)
+        said = {"bundle": own, "cutting": shared.cutting.about, **how, **about, **made.counted}
+        write_shard(out, share, said, windows, shared.embeddings)
     parts.clear()
     return _told(made.scored, made.failed, first)
 

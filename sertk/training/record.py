@@ -6,7 +6,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from sertk.core.files import Document, digest, read_json, write_json
+from sertk.core.files import Document, Record, digest, read_json, write_json
 from sertk.core.low_rank import fold
 from sertk.modeling import build, bundle
 from sertk.plugins import file_hash
@@ -39,14 +39,19 @@ def _reads_text(parts: Parts) -> bool:
     return any(one.reads == "text" for one in parts.body.frontend.features.values())
 
 
-def _seen(setup: Setup) -> list[str]:
-    """16 hex digits of each recording that the weights learned from, those of `train.init` included.
+def _learned_from(setup: Setup) -> Record:
+    """`seen`: 16 hex digits of each recording that the weights learned from, those of `train.init` included.
 
-    So scores find it out where a test, of this corpus or another, has one of them.
+    So scores find it out where a test, of this corpus or another, has one of them. `corpora`: the parts that they are
+    of, where the corpus is a union.
     """
-    fold, init, data = setup.fold, setup.settings.train.init, setup.shared.data
-    before = bundle.seen(read_json(Path(init) / "bundle.json", bundle.OBTAIN, newer=True)) if init else ()
-    return sorted({*before, *(data.facts[i].sha256[:16] for i in (*fold.train, *fold.dev))})
+    ids, init, data = (*setup.fold.train, *setup.fold.dev), setup.settings.train.init, setup.shared.data
+    before = read_json(Path(init) / "bundle.json", bundle.OBTAIN, newer=True) if init else {}
+    parts = {part for i in ids if isinstance(part := data.utterances[i].aux.get("corpus"), str)}
+    return {
+        "seen": sorted({*bundle.seen(before), *(data.facts[i].sha256[:16] for i in ids)}),
+        "corpora": sorted({*bundle.corpora(before), *parts}),
+    }
 
 
 def _identity(s: Settings) -> str:
@@ -78,7 +83,7 @@ def write(setup: Setup, final: Training, best: Document, seconds: float) -> None
             "losses": final.mixture.weights,
             "ranks": distributed.world_size(),
             "init": setup.shared.init,
-            "seen": _seen(setup),
+            **_learned_from(setup),
             **({"searched": plain(s.searched)} if s.searched else {}),
             "longest": max(setup.shared.data.facts[i].seconds for i in setup.fold.train),
         },

@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 from sertk.core import SertkError
-from sertk.core.files import kaldi_lines, read_jsonl, read_lines, renew, write_json, write_jsonl, write_text, writing
+from sertk.core.files import (
+    kaldi_lines,
+    link,
+    put_folder,
+    read_jsonl,
+    read_lines,
+    renew,
+    write_json,
+    write_jsonl,
+    write_text,
+    writing,
+)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, [0.5, -math.inf]])
@@ -35,6 +46,40 @@ def test_an_id_that_is_not_utf_8_is_spelled_and_read_back(tmp_path: Path) -> Non
     write_jsonl(tmp_path / "s.jsonl", [{"id": name}])
     (tmp_path / "s.jsonl").read_text(encoding="utf-8")
     assert [line for _, line in read_jsonl(tmp_path / "s.jsonl", "")] == [{"id": name}]
+
+
+def test_a_folder_is_replaced_and_a_kill_in_between_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name == "fresh":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    def texts() -> list[str]:
+        return sorted(one.read_text() for one in tmp_path.rglob("*") if one.is_file())
+
+    for text in ("one", "two", "three"):
+        write_text(tmp_path / "fresh/a.txt", text)
+        if text == "two":
+            monkeypatch.setattr(Path, "rename", killed)
+            with pytest.raises(KeyboardInterrupt):
+                put_folder(tmp_path / "fresh", tmp_path / "made")
+            monkeypatch.undo()
+            assert texts() == ["one", "two"]
+        put_folder(tmp_path / "fresh", tmp_path / "made")
+        assert texts() == [text]
+        assert [one.name for one in tmp_path.iterdir()] == ["made"]
+
+
+def test_the_second_name_of_a_link_is_one_of_its_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "blobs/a", "x")
+    (tmp_path / "link").symlink_to("blobs/a")
+    assert link(tmp_path / "link", tmp_path / "far/away/b")
+    assert not (tmp_path / "far/away/b").is_symlink()
+    assert (tmp_path / "far/away/b").samefile(tmp_path / "blobs/a")
 
 
 def test_what_a_killed_run_left_an_hour_ago_is_swept_and_nothing_else(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What `score` reads: shards, lists, and what is refused."""
 
+import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,9 +59,67 @@ def test_a_folder_gives_all_that_looks_like_audio_and_names_what_is_closed(
     ]
 
 
-def test_a_protocol_goes_with_a_prepared_corpus(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--protocol and --fold go with a prepared corpus"):
-        find_inputs([str(tmp_path)], {}, [], protocol="p")
+def test_a_folder_is_walked_below_the_root_and_its_ids_begin_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shut: Callable[[Path], None]
+) -> None:
+    for name in ("here/sub/other.wav", "root/sub/b.wav", "root/sub/deep/a.wav", "root/c.wav", "root/sub/shut/d.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    shut(Path("../root/sub/shut"))
+    monkeypatch.chdir(tmp_path / "here")
+    root, failed = Path("../root"), list[Record]()
+
+    def ids(*names: str) -> list[str]:
+        found = find_inputs(names, {}, failed, root=root)
+        assert all((found.root / one.path).exists() for one in found.utterances)
+        return [one.id for one in found.utterances]
+
+    assert ids("sub") == ["sub/b.wav", "sub/deep/a.wav"]
+    assert [one["id"] for one in failed] == ["sub/shut"]
+    assert ids(".") == ["c.wav", "sub/b.wav", "sub/deep/a.wav"]
+    assert ids("c.wav") == ["c.wav"]
+    assert ids(f"{tmp_path}/root/sub/deep") == [f"{tmp_path}/root/sub/deep/a.wav"]
+    (tmp_path / "here/only").mkdir()
+    with pytest.raises(SertkError, match=r"no such file or folder: \.\./root/only\. Check the path and --root"):
+        ids("only")
+    (tmp_path / "root/none").mkdir()
+    with pytest.raises(SertkError, match=r"folder \.\./root/none holds no audio"):
+        ids("none")
+
+
+@pytest.mark.parametrize("asked", [{"protocol": "p"}, {"fold": "1"}, {"part": "train"}])
+def test_a_protocol_goes_with_a_prepared_corpus(tmp_path: Path, asked: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="--protocol, --fold and --part go with a prepared corpus"):
+        find_inputs([str(tmp_path)], {}, [], **asked)  # type: ignore[arg-type]
+
+
+def listed_on_stdin(content: bytes, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="strict"))
+    return [one.path for one in find_inputs(["-"], {}, []).utterances]
+
+
+def test_a_file_name_on_standard_input_need_not_be_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = b" a b.wav\r\n\n\xe9t\xe9.wav\n\xc3\xa9.wav\xc2\xa0"
+    found = listed_on_stdin(names, monkeypatch)
+    assert [*map(os.fsencode, found)] == [b"a b.wav", b"\xe9t\xe9.wav", b"\xc3\xa9.wav"]
+
+
+@pytest.mark.parametrize("name", ["empty.scp", "empty.jsonl", "-"])
+def test_an_empty_list_is_no_scoring(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).write_text("\n" if name == "empty.scp" else "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(SertkError, match=r"^(standard input|empty.*) lists no utterance"):
+        find_inputs([name], {}, [])
+
+
+def test_a_corpus_json_of_somebody_beside_a_manifest_asks_for_the_root(tmp_path: Path) -> None:
+    (tmp_path / "corpus.json").write_text('{"schema": 1}')
+    path = tmp_path / "manifest.jsonl"
+    path.write_text('{"schema": 1, "id": "a", "path": "a.wav", "speaker": "s"}\n')
+    with pytest.raises(SertkError, match=r"corpus\.json: .*root.*Give --root"):
+        find_inputs([str(path)], {}, [])
+    assert find_inputs([str(path)], {}, [], root=tmp_path).root == tmp_path
 
 
 @pytest.mark.parametrize(

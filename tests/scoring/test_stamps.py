@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sertk.core import SertkError, UsageError
-from sertk.core.files import Document, write_json
+from sertk.core.files import Document, write_json, write_jsonl
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import to_json
 from sertk.scoring.inputs import Inputs, find_inputs
@@ -52,6 +52,14 @@ def test_what_was_trained_or_selected_on_is_seen_in_training_and_shares_nothing(
     assert (made.stamp["stamp"], made.stamp["shares"], made.stamp["part"]) == ("seen in training", {}, part)
 
 
+def test_a_fold_without_such_a_part_is_refused(two: Path) -> None:
+    folds = Data(two).protocol("emobox")
+    without = {name: fold._replace(dev=()) for name, fold in folds.folds.items()}
+    write_json(two / "protocols/without.json", to_json(replace(folds, name="without", folds=without)))
+    with pytest.raises(UsageError, match="fold 2 of without has no dev"):
+        found(two, about(two, corpus="other"), protocol="without", fold="2", part="dev")
+
+
 def test_one_recording_that_the_weights_have_seen_makes_scores_dependent(data: Path) -> None:
     test = Data(data).protocol("emobox").folds["2"].test
     made = found(data, about(data, seen=test[-1:]))
@@ -83,6 +91,45 @@ def test_another_corpus_is_scored_where_protocol_and_fold_are_given(two: Path) -
     test = Data(two).protocol("emobox").folds["3"].test
     met = found(two, about(two, seen=test[:1], corpus="other"), protocol="emobox", fold="3")
     assert met.stamp["stamp"] == "SPEAKER-DEPENDENT"
+
+
+def test_a_corpus_that_was_heard_in_a_union_is_stamped_by_its_speakers(two: Path) -> None:
+    data, folds = Data(two), Data(two).protocol("emobox")
+    fold = folds.folds["2"]
+    first = data.utterances[fold.test[0]].speaker
+    own = [i for i in fold.test if data.utterances[i].speaker == first]
+    write_json(
+        two / "protocols/half.json",
+        to_json(replace(folds, name="half", folds={"1": fold._replace(train=(*fold.train, own[1]), test=(own[0],))})),
+    )
+
+    def stamp(seen: tuple[str, ...], protocol: str, fold: str) -> tuple[str, Document]:
+        made = found(two, about(two, seen=seen, corpus="union"), protocol=protocol, fold=fold).stamp
+        return made["stamp"], made["shares"]
+
+    assert stamp((own[1],), "half", "1") == ("SPEAKER-DEPENDENT", {"speaker": ["train+test"]})
+    assert stamp((*fold.train, *fold.dev), "emobox", "2") == ("speaker-independent", {})  # of a union without its test
+    assert stamp((), "half", "1") == ("cross-corpus", {})
+
+
+@pytest.mark.parametrize("unknown", ["heard", "asked"])
+def test_an_unknown_speaker_may_be_one_that_was_heard(data: Path, tmp_path: Path, unknown: str) -> None:
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    fold = Data(data).protocol("emobox").folds["2"]
+    lines = [json.loads(line) for line in (copy / "manifest.jsonl").read_text().splitlines()]
+    for line in lines:
+        if (line["id"] in fold.test) == (unknown == "asked"):
+            line["speaker"] = "unknown"
+    write_jsonl(copy / "manifest.jsonl", lines)
+    made = found(copy, about(data, seen=fold.train[:1], corpus="union"), protocol="emobox", fold="2")
+    assert made.stamp["stamp"] == "SPEAKER-DEPENDENT"
+
+
+def test_a_part_of_a_union_of_which_no_recording_is_as_it_was_is_not_another_corpus(two: Path) -> None:
+    for parts, says in ({"ravdess", "savee"}, "seen in training"), ({"savee"}, "cross-corpus"):
+        own = about(two, corpus="union")
+        bundle = {**own, "training": {"seen": ["0" * 16], "corpora": sorted(parts)}}
+        assert found(two, bundle, protocol="emobox", fold="2").stamp["stamp"] == says
 
 
 def test_a_label_is_the_class_of_the_protocol(two: Path) -> None:

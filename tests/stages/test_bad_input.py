@@ -336,6 +336,7 @@ def test_damaged_weights_are_refused(mine: Path) -> None:
     [
         ("plugins", {"backbone cnn_transformer": 3, "pooling mean": [1]}, ""),
         ("training", {"seen": None}, ""),
+        ("training", {"corpora": "ravdess"}, "seed, seen or corpora of training is wrong"),
         ("training", [], "training, plugins or versions is no dict"),
         ("plugins", "x", "training, plugins or versions is no dict"),
         ("heads.emotion", 3, "a head is no dict"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -320,6 +321,20 @@ def test_weights_that_are_no_shares_are_refused(both: Path, tmp_path: Path, weig
     write_json(forged / "ensemble.json", about)
     with pytest.raises(SertkError, match=r"the weights .* must be 0 or more and have the sum 1"):
         ensemble.opened(forged, Plugins())
+
+
+def test_members_that_are_links_are_copied_whole(tmp_path: Path) -> None:
+    for path in filter(Path.is_file, CNN.rglob("*")):  # as a cache of a hub has them
+        blob, name = tmp_path / "blobs" / digest(str(path)), tmp_path / "cache/model" / path.relative_to(CNN)
+        for one in (blob, name):
+            one.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, blob)
+        name.symlink_to(os.path.relpath(blob, name.parent))
+    out = tmp_path / "else/where/out"
+    make([tmp_path / "cache/model", PROBE], out)
+    assert not [one for one in out.rglob("*") if one.is_symlink()]
+    assert ensemble.members_of(ensemble.opened(out, Plugins()))[0].about["classes"]
+    assert (out / "members/1/model.safetensors").read_bytes() == (CNN / "model.safetensors").read_bytes()
 
 
 def test_members_share_their_files_with_the_runs_where_they_can(both: Path) -> None:

@@ -340,6 +340,13 @@ def test_shards_that_were_scored_in_another_way_are_refused_and_what_differs_is_
     score(BUNDLE, [str(manifest)], two, shard="2/2", batch=4)
     with pytest.raises(SertkError, match=r"of different batch sizes \(32 and 4\)"):
         merge([one, two], tmp_path / "all.jsonl")
+    for how, says in (
+        ({"windows": "0.2s:0.1s"}, r"\({'windows': None} and {'windows': \[0\.2, 0\.1\]}\)"),
+        ({"skip_silence": -50.0}, r"\({'skip_silence': None} and {'skip_silence': -50\.0}\)"),
+    ):
+        score(BUNDLE, [str(manifest)], two, shard="2/2", **how)
+        with pytest.raises(SertkError, match=rf"of different ways to cut recordings {says}"):
+            merge([one, two], tmp_path / "all.jsonl")
     monkeypatch.setattr("sertk.scoring.parts.version", lambda name: "9.9" if name == "soxr" else version(name))
     score(BUNDLE, [str(manifest)], two, shard="2/2")
     with pytest.raises(SertkError, match=r"of different versions \({'soxr': '.*'} and {'soxr': '9\.9'}\)"):
@@ -358,6 +365,26 @@ def test_a_share_of_nothing_is_a_share(manifest: Path, tmp_path: Path) -> None:
     paths = sharded(manifest, tmp_path / "out", 7)  # of five
     assert merge(paths, tmp_path / "all.jsonl") == 0
     assert len(lines(tmp_path / "all.jsonl")) == 5
+
+
+def test_an_empty_list_leaves_the_scores_of_before(manifest: Path, tmp_path: Path) -> None:
+    score(BUNDLE, [str(manifest)], tmp_path / "s.jsonl")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "empty.scp").touch()
+    words = ["score", str(BUNDLE), str(tmp_path / "empty.scp"), "--out", str(tmp_path / "s.jsonl")]
+    assert CliRunner().invoke(app, words).exit_code == 1
+    assert CliRunner().invoke(app, [*words, "--shard", "2/2"]).exit_code == 1
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_does_not_go_with_a_folder_of_runs_or_shards_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "fold=1/seed=0").mkdir(parents=True)
+    for words in (["--ffmpeg"], ["--merge", "--ffmpeg"], ["--merge", "--part", "dev"]):
+        found = CliRunner().invoke(app, ["score", str(tmp_path), "data", *words])
+        assert (found.exit_code, f"{words[-2 if words[-1] == 'dev' else -1]} does not go with" in found.output) == (
+            2,
+            True,
+        )
 
 
 def test_failures_can_be_allowed_where_only_the_exit_code_tells(manifest: Path, tmp_path: Path) -> None:

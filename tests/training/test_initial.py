@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +16,15 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
-from sertk.core import SertkError, UsageError
+from sertk.core import SertkError, UsageError, Utterance
 from sertk.core.files import write_json
 from sertk.corpus import protocols
+from sertk.corpus.folding import Fold
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.stages.score import score
 from sertk.testing import signed
-from sertk.training import initial
+from sertk.training import initial, record
 
 
 def train(data: Path, out: Path, *, force: bool = False, **more: object) -> Path:
@@ -99,6 +102,22 @@ def test_a_bundle_of_another_fold_of_the_corpus_is_told_to_know_more(
     assert "may be among what it was trained on" not in capsys.readouterr().err
     train(data, tmp_path / "other", **still(begun), fold="2")
     assert "trained on fold 1 of emobox" in capsys.readouterr().err
+
+
+def test_a_bundle_names_the_parts_of_a_union_that_it_learned_from(tmp_path: Path) -> None:
+    parts = {"a": "ravdess", "b": "savee", "c": "emodb", "d": 4}
+    data = SimpleNamespace(
+        utterances={i: Utterance(i, i, "s", None, aux={"corpus": part}) for i, part in parts.items()},
+        facts={i: SimpleNamespace(sha256=i * 64) for i in parts},
+    )
+    write_json(tmp_path / "bundle.json", {"training": {"seen": ["f" * 16], "corpora": ["tess"]}})
+    setup: Any = SimpleNamespace(
+        fold=Fold(("a", "d"), ("b",), ("c",)),
+        settings=SimpleNamespace(train=SimpleNamespace(init=str(tmp_path))),
+        shared=SimpleNamespace(data=data),
+    )
+    found = record._learned_from(setup)
+    assert found == {"seen": ["a" * 16, "b" * 16, "d" * 16, "f" * 16], "corpora": ["ravdess", "savee", "tess"]}
 
 
 def test_a_bundle_has_seen_what_the_bundle_that_it_began_with_had(begun: Path, data: Path, tmp_path: Path) -> None:
