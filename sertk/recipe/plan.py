@@ -184,7 +184,8 @@ class Plan:
         lists = [rule.path] if isinstance(rule, FoldTable) else []
         needs = [*filter(None, (file, self._stated)), *self._corpus.reads(root), *lists]
         needs += map(Path, self.settings.plugins)
-        yield Step("prepare", words, stamp, settings, needs, self._prepared(), root)
+        ours = [one for one in (self._data, self.work / "exp") if one.is_relative_to(root)]
+        yield Step("prepare", words, stamp, settings, needs, self._prepared(), root, without=ours)
 
     def _root(self) -> Path:
         root = self.ask.root or self.settings.root

@@ -13,7 +13,7 @@ from sertk.core.forms import Form
 from sertk.recipe.commands import Command
 from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, stamp
 
-PATHS = ("needs", "makes")
+PATHS = ("needs", "makes", "without")
 FORM = Form(
     {"words": list[str], "steps": list[Document], "force": bool, "allow_failed": bool, "begun": bool},
 )
@@ -64,7 +64,7 @@ def work(file: Path, run: Callable[[Sequence[str]], int]) -> int:
 
 def _step(content: Document) -> Step:
     folder, run = content["folder"], content["run"]
-    paths = {name: list(map(Path, content[name])) for name in PATHS}
+    paths = {name: list(map(Path, content.get(name, ()))) for name in PATHS}
     own = {"stamp": Path(content["stamp"]), "folder": folder and Path(folder), "run": run and tuple(run)}
     return Step(**{**content, **paths, **own})
 

@@ -99,7 +99,8 @@ class SweepPlan:
             if first.setdefault(plan.system, plan.scoring) != plan.scoring:
                 raise UsageError(
                     f"row {point.row!r} of {self.path.name} is the runs of a row above, scored in another way "
-                    f"(score.*, train.device), and both write to {plan.system}. Make two sweeps, each with its own --work."
+                    f"(score.*, train.device), and both write to {plan.system}. "
+                    "Make two sweeps, each with its own --work."
                 )
 
     def again(self) -> SweepPlan:

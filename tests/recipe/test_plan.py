@@ -43,10 +43,10 @@ def asked(data: Path, corpus: Path, tmp_path: Path) -> Callable[..., Plan]:
     path = tmp_path / "recipe.yaml"
     path.write_text("corpus: ravdess\nprotocol: emobox\nsystem: mini-cnn\nfolds: ['1']\n")
 
-    def make(settings: Sequence[str] = (), **more: object) -> Plan:
+    def make(settings: Sequence[str] = (), root: Path = corpus, **more: object) -> Plan:
         own = [tmp_path / "loss.py"] if any("mine" in one for one in settings) else []
         choices = Choices(set=list(settings), plugin=own, trust=True)
-        return Plan(path, Ask(root=corpus, work=work, choices=choices, **more))  # type: ignore[arg-type]
+        return Plan(path, Ask(root=root, work=work, choices=choices, **more))  # type: ignore[arg-type]
 
     return make
 
@@ -111,3 +111,15 @@ def test_results_that_are_to_be_published_are_up_to_date_only_while_the_publishe
     assert state(asked(publish=True), "report") == {"report": True}
     (tmp_path / "RESULTS.md").unlink()
     assert state(asked(publish=True), "report") == {"report": False}
+
+
+def test_a_corpus_folder_with_the_work_in_it_is_prepared_again_for_its_own_files_alone(
+    asked: Callable[..., Plan], tmp_path: Path
+) -> None:
+    did(asked(root=tmp_path), "prepare")
+    for name in ("data/ravdess/feats/index.jsonl", "exp/emobox/RESULTS.md"):
+        (tmp_path / "work" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "work" / name).write_text("{}\n")
+    assert state(asked(root=tmp_path), "prepare") == {"prepare": True}
+    (tmp_path / "work/data/mine.wav").touch()
+    assert state(asked(root=tmp_path), "prepare") == {"prepare": False}
