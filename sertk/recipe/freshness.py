@@ -33,6 +33,7 @@ class Step(NamedTuple):
         reads: What else it depends on, as data.
         run: Fold and seed of the one run that it makes.
         together: The command for several runs, which lacks `--fold` and `--seed`; see `sertk.recipe.commands`.
+        without: Folders in `folder` that recipes write.
     """
 
     stage: str
@@ -45,6 +46,7 @@ class Step(NamedTuple):
     reads: object = None
     run: tuple[str, str] | None = None
     together: Sequence[str] = ()
+    without: Sequence[Path] = ()
 
 
 class Fingerprint(NamedTuple):
@@ -62,7 +64,7 @@ def fingerprint(step: Step, known: Mapping[str, str] = NOTHING) -> Fingerprint:
         step: The step.
         known: Hashes of files by what `_files` says of them.
     """
-    needs = [_hashes(step.needs, known), listing(step.folder) if step.folder else [], step.reads]
+    needs = [_hashes(step.needs, known), listing(step.folder, step.without) if step.folder else [], step.reads]
     return Fingerprint(digest([step.settings]), _versions(), digest(needs))
 
 

@@ -57,7 +57,7 @@ class Launch:
         self._name = split("launcher", spec)[0]
         self.launcher = self._make(spec)
         self._open: list[tuple[str, Command, str]] = []
-        self._new = False
+        self._new, self._files = False, list[Path]()
 
     @classmethod
     def of(cls, plan: Plan) -> Launch:
@@ -167,6 +167,7 @@ class Launch:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 allow = self._ask.allow_failed
                 files = [write(one, self._folder, force=force, allow_failed=allow) for one in new]
+                self._files += [] if self.launcher.outlives else files
                 words = [[sys.executable, "-m", "sertk", "step", str(file)] for file in files]
                 logs = [beside(one.steps[0], ".log") for one in new]
                 names = self.launcher.submit(words, logs, after, anyhow=anyhow)
@@ -208,6 +209,9 @@ class Launch:
             if self.launcher.outlives:
                 say("the jobs go on: the same call waits for them again, and with --cancel it ends them")
             raise
+        finally:
+            for file in self._files:  # of commands that were stopped, or never begun
+                file.unlink(missing_ok=True)
         if self.launcher.outlives:
             for (stage, command, name), code in zip(waited, codes, strict=True):
                 _place(command.steps[0]).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import os
+from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 
@@ -30,14 +31,19 @@ def facts_of(path: Path) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}" if stat else ""
 
 
-def listing(root: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of every file below a folder: cheap to take, and it changes when the corpus does."""
+def listing(root: Path, without: Collection[Path] = ()) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file below a folder: cheap to take, and it changes when the corpus does.
+
+    Args:
+        root: The folder.
+        without: Folders below it that are left out.
+    """
     found, folders = list[tuple[str, int, int]](), [""] if root.is_dir() else []
     for folder in folders:  # the list grows in the loop
         with contextlib.suppress(PermissionError), os.scandir(root / folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(f"{folder}{entry.name}/")
+                    folders += [f"{folder}{entry.name}/"] * (Path(entry.path) not in without)
                 elif entry.is_file():
                     stat = entry.stat()
                     found.append((f"{folder}{entry.name}", stat.st_size, stat.st_mtime_ns))

@@ -184,7 +184,8 @@ class Plan:
         lists = [rule.path] if isinstance(rule, FoldTable) else []
         needs = [*filter(None, (file, self._stated)), *self._corpus.reads(root), *lists]
         needs += map(Path, self.settings.plugins)
-        yield Step("prepare", words, stamp, settings, needs, self._prepared(), root)
+        ours = [one for one in (self._data, self.work / "exp") if one.is_relative_to(root)]
+        yield Step("prepare", words, stamp, settings, needs, self._prepared(), root, without=ours)
 
     def _root(self) -> Path:
         root = self.ask.root or self.settings.root
@@ -197,10 +198,12 @@ class Plan:
     def _prepared(self) -> list[Path]:
         return [*(self._data / name for name in ("corpus.json", "manifest.jsonl", "audio.jsonl")), self.folds_file]
 
-    def _facts(self) -> list[Path]:
-        """What training and scoring read of a prepared corpus: of the manifest they read the transcripts alone."""
+    def _learned(self) -> list[Path]:
+        """What training reads of a prepared corpus: of the manifest transcripts, speakers and auxiliary labels."""
         texts = any(reads_of(self.plugins, one) == "text" for one in self.settings.inputs.values())
-        return self._prepared()[1 if texts else 2 :]
+        own = {one.name: self.plugins.entry("loss", one.name).distribution == "sertk" for one in self.settings.losses}
+        labels = "aux" in own or not all(own.values())  # which labels a loss reads is known when it is made
+        return self._prepared()[1 if texts or labels or self.computed.by_speaker else 2 :]
 
     def notes(self) -> list[str]:
         """What the corpus's reading found that the user should know, as `prepare` wrote it down."""
@@ -324,7 +327,7 @@ class Plan:
     def _train(self) -> Iterator[Step]:
         reads: list[object] = [[store.folder.name for store in self._stores], self._places()]
         reads += [[file_hash(one) for one in self.settings.plugins]] if self.settings.plugins else []
-        needs = [*self._facts(), *initial.files(self.settings.train.init)]
+        needs = [*self._learned(), *initial.files(self.settings.train.init)]
         for fold, seed, out in self._runs():
             plain_words = ["train", str(self._data), *self._common(), "--protocol", self.protocol]
             words = [*plain_words, "--fold", fold, "--seed", seed, "--out", str(out)]
@@ -353,25 +356,26 @@ class Plan:
         names += [rule, self._path.parent / rule] if rule.suffix in protocols.YAML else []
         return [*map(Path, names), *map(hub_copy, checkpoints), *initial.files(s.train.init)]
 
-    def _score(self) -> Iterator[Step]:
+    @property
+    def scoring(self) -> list[str]:
+        """The words of `sertk score` that say how runs are scored."""
         s = self.settings
         root = ["--root", str(self.ask.root.resolve())] if self.ask.root else []
         how = [*root, "--batch", str(s.score.batch), "--device", s.train.device, "--from", s.score.inputs]
         how += ["--workers", str(s.score.workers), *["--embeddings", "beside"] * s.score.embeddings]
-        how += self._files()
+        return [*how, *self._files()]
+
+    def _score(self) -> Iterator[Step]:
+        s = self.settings
         for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
             scores = out / scores_file(part)
             own = [] if part == "test" else ["--part", part]
-            several = ["score", str(self.system), str(self._data), *own, *how]
-            words = [
-                *several,
-                "--fold",
-                fold,
-                "--seed",
-                seed,
-            ]  # as a run and not as a bundle: then it is written down why a run failed
+            several = ["score", str(self.system), str(self._data), *own, *self.scoring]
+            # as a run and not as a bundle: then it is written down why a run failed
+            words = [*several, "--fold", fold, "--seed", seed]
             makes = [scores, beside(scores, "metrics", ".json"), *[embeddings_file(scores)] * s.score.embeddings]
-            needs = [*self._facts(), out / "model", *map(Path, s.plugins)]  # a plugin file may offer metrics
+            # a score line has speaker, gender and votes of the manifest, and a plugin file may offer metrics
+            needs = [*self._prepared()[1:], out / "model", *map(Path, s.plugins)]
             stamp = out / (".score.json" if part == "test" else f".score-{part}.json")
             yield Step("score", words, stamp, [], needs, makes, run=(fold, seed), together=several)
 
@@ -404,9 +408,11 @@ class Plan:
         outs = [out for _, _, out in self._runs()]
         words = ["report", *map(str, outs), "--data", str(self._data), *self._files(), "--command", self._command()]
         results = (self._path.parent if self._own else self.work) / "RESULTS.md"
-        words += ["--publish", str(results)] if self.ask.publish else []
-        makes = [self.system / "RESULTS.md"]
-        needs = [*(out / "metrics.json" for out in outs), *map(Path, self.settings.plugins)]
+        publish = [results] if self.ask.publish else []
+        words += [word for path in publish for word in ("--publish", str(path))]
+        makes = [self.system / "RESULTS.md", *publish]
+        scored = [out / name for out in outs for name in ("metrics.json", scores_file("test"))]
+        needs = [*self._prepared(), *scored, *map(Path, self.settings.plugins)]
         yield Step("report", words, self.system / ".report.json", [self.ask.publish], needs, makes)
 
 

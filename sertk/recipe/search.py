@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from sertk.console.progress import console, say
-from sertk.core import Launcher
 from sertk.core.files import part_of
 from sertk.recipe.freshness import Step, fingerprint, stamp
+from sertk.recipe.launch import Launch
 from sertk.recipe.plan import Ask, Plan
 from sertk.results.measures import Measure
 from sertk.settings.overrides import Choices
@@ -81,14 +82,25 @@ def asked_of(place: Place, ask: Ask) -> Ask:
     return replace(ask, folds=place.served, choices=own)
 
 
-def run(ask: Ask, jobs: int, due: Sequence[Step], launcher: Launcher) -> list[int]:
+def submitted(step: Step) -> list[Step]:
+    """The processes of a search that were submitted to what outlives sertk; each has a stamp, and so a note."""
+    folder = step.stamp.parent
+    notes = folder.parent.glob(f".search-*-{escape(folder.name)}.job.json")
+    return _processes(step, 1 + max((int(note.name.split("-")[1]) for note in notes), default=-1))
+
+
+def _processes(step: Step, count: int) -> list[Step]:
+    return [step._replace(stamp=step.stamp.with_name(f".search-{number}.json")) for number in range(count)]
+
+
+def run(ask: Ask, jobs: int, due: Sequence[Step], launch: Launch) -> list[int]:
     """Does searches; where more commands may run than there are searches, several share one.
 
     Args:
         ask: What the user asked.
         jobs: Commands at once.
         due: The searches that are due.
-        launcher: Runs commands.
+        launch: Runs commands.
 
     Returns:
         The exit code of each.
@@ -100,15 +112,14 @@ def run(ask: Ask, jobs: int, due: Sequence[Step], launcher: Launcher) -> list[in
             say("train: the settings of searched rows are known after the search; make the sweep again then.")
         return [0] * len(due)
     console.rule("search", align="left") if due else None
+    copies = max(1, jobs // max(1, len(due)))
+    every = [one for step in due for one in _processes(step, copies)]
+    running = {stamp.parent for stamp in launch.kept(every)}
     for step in due:
-        say(shlex.join(["sertk", *step.words]))
-        if ask.force:
+        if ask.force and step.stamp.parent not in running:
             clear(step.stamp.parent)
     before = [fingerprint(step) for step in due]
-    copies = max(1, jobs // max(1, len(due)))
-    commands = [[sys.executable, "-m", "sertk", *step.words] for step in due for _ in range(copies)]
-    logs = [step.stamp.parent / f"search-{copy}.log" for step in due for copy in range(copies)]
-    ended = launcher.wait(launcher.submit(commands, logs))
+    ended = launch.stage("search", every, every) or [code for _, code in launch.end()]
     codes = [min(ended[i : i + copies], key=abs) for i in range(0, len(ended), copies)]  # one that ended well is enough
     for step, one, code in zip(due, before, codes, strict=True):
         if code == 0:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from sertk.console.progress import say
-from sertk.core.files import Document, digest, read_json, write_json
+from sertk.core.files import Document, read_json, write_json
 from sertk.core.forms import Form
 from sertk.recipe.commands import Command
 from sertk.recipe.freshness import Fingerprint, Step, fingerprint, fresh, stamp
 
-PATHS = ("needs", "makes")
+PATHS = ("needs", "makes", "without")
 FORM = Form(
     {"words": list[str], "steps": list[Document], "force": bool, "allow_failed": bool, "begun": bool},
 )
 
 
 def write(command: Command, folder: Path, *, force: bool, allow_failed: bool) -> Path:
-    """Writes the file of a command, named by what it says.
+    """Writes the file of a command, one for this call alone: who ends first deletes his own.
 
     Args:
         command: The command.
@@ -29,7 +30,7 @@ def write(command: Command, folder: Path, *, force: bool, allow_failed: bool) ->
     """
     steps = json.loads(json.dumps([step._asdict() for step in command.steps], default=str))  # paths as text
     content = {"words": command.words, "steps": steps, "force": force, "allow_failed": allow_failed, "begun": False}
-    path = folder / f"{digest(content)}.json"
+    path = folder / f"{uuid4().hex[:16]}.json"
     write_json(path, content)
     return path
 
@@ -63,7 +64,7 @@ def work(file: Path, run: Callable[[Sequence[str]], int]) -> int:
 
 def _step(content: Document) -> Step:
     folder, run = content["folder"], content["run"]
-    paths = {name: list(map(Path, content[name])) for name in PATHS}
+    paths = {name: list(map(Path, content.get(name, ()))) for name in PATHS}
     own = {"stamp": Path(content["stamp"]), "folder": folder and Path(folder), "run": run and tuple(run)}
     return Step(**{**content, **paths, **own})
 

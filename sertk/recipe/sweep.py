@@ -86,6 +86,22 @@ class SweepPlan:
             for point, base in self.bases
             for plan in (self._found(point) if point.row in self.searches else [base])
         ]
+        self._check_scoring()
+
+    def _check_scoring(self) -> None:
+        """Refuses rows that are the same runs and differ in how these are scored: the scores would be one row's.
+
+        Raises:
+            UsageError: There; it names the row.
+        """
+        first: dict[Path, list[str]] = {}
+        for point, plan in self.plans:
+            if first.setdefault(plan.system, plan.scoring) != plan.scoring:
+                raise UsageError(
+                    f"row {point.row!r} of {self.path.name} is the runs of a row above, scored in another way "
+                    f"(score.*, train.device), and both write to {plan.system}. "
+                    "Make two sweeps, each with its own --work."
+                )
 
     def again(self) -> SweepPlan:
         """The same sweep, with what its searches have found since."""

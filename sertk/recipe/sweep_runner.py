@@ -59,12 +59,17 @@ def sweep(
     if what == "run":
         return _run(plans[0])
     if what == "cancel":
-        say(f"{sum(Launch.of(plan.base).cancel([*plan.every(), _last(plan)]) for plan in plans)} jobs are ended")
+        say(f"{sum(map(_cancel, plans))} jobs are ended")
     elif what == "table":
         _table(plans, (ask.work or Path()) / "exp" / "sweeps" / name if len(paths) > 1 else plans[0].out)
     else:
         sys.stdout.write("".join(f"{line}\n" for plan in plans for line in status(plan)))
     return 0
+
+
+def _cancel(plan: SweepPlan) -> int:
+    searches = [one for step in plan.search_steps for one in searching.submitted(step)]
+    return Launch.of(plan.base).cancel([*plan.every(), *searches, _last(plan)])
 
 
 def _run(plan: SweepPlan) -> int:
@@ -83,7 +88,7 @@ def _stages(plan: SweepPlan, rest: ExitStack) -> int:
                 _rehearse(plan)
             if code := next((code for _, code in launch.end() if code), 0):  # a search reads what featurize makes
                 return code
-            codes = searching.run(ask, plan.jobs, searches, launch.launcher)
+            codes = searching.run(ask, plan.jobs, searches, launch)
             if 130 in codes:
                 return 130
             failed += filter(None, codes)

@@ -106,6 +106,20 @@ def test_what_is_in_the_queue_is_not_submitted_again(cluster: Path, tmp_path: Pa
     assert slurm.submit(commands, [tmp_path / "log"] * 2) == ["7_0", "7_1"]
 
 
+def test_jobs_are_named_by_what_their_files_say_because_each_call_names_these_anew(
+    cluster: Path, tmp_path: Path
+) -> None:
+    def named(text: str, file: str) -> str:
+        (tmp_path / "jobs").mkdir(exist_ok=True)
+        (tmp_path / "jobs" / file).write_text(text)
+        slurm = Slurm(tmp_path / "jobs", 1)
+        slurm.submit([["sertk", "step", str(tmp_path / "jobs" / file)]], [tmp_path / "log"])
+        (name,) = [line for line in (cluster / "script").read_text().splitlines() if "--job-name=" in line]
+        return name
+
+    assert named("a", "1.json") == named("a", "2.json") != named("b", "1.json")
+
+
 def test_the_folder_of_pickles_is_private(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "jobs/slurm").mkdir(parents=True, mode=0o755)
     Slurm(tmp_path / "jobs", 1).submit([["a"]], [tmp_path / "log"])

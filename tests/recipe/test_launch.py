@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from sertk.builtin.launchers import Slurm
+from sertk.builtin.launchers import Local, Slurm
 from sertk.cli.app import app
 from sertk.core import SertkError
 
@@ -158,6 +158,22 @@ def test_jobs_are_cancelled_and_other_settings_do_not_take_them_for_theirs(
     assert queue.submitted == count + 3
 
 
+def test_what_was_stopped_here_leaves_no_file_for_it(
+    recipe: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[Path]()
+
+    def stopped(self: Local, commands: Sequence[Sequence[str]]) -> list[int]:
+        seen.extend(Path(one[-1]) for one in commands)
+        assert all(file.exists() for file in seen)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Local, "_run", stopped)
+    assert cli("recipe", recipe, "--root", corpus, "--stop-stage", "1").exit_code == 130
+    assert len(seen) == 1
+    assert not seen[0].exists()
+
+
 def test_a_sweep_ends_in_its_table_whatever_became_of_the_runs(queue: Queue, recipe: Path, corpus: Path) -> None:
     words = ("sweep", recipe / "sweeps/two.yaml", "--root", corpus)
     assert cli("recipe", recipe, "--root", corpus, "--stop-stage", "2").exit_code == 0
@@ -177,6 +193,21 @@ def test_a_sweep_ends_in_its_table_whatever_became_of_the_runs(queue: Queue, rec
         cli(*words, "--launcher", "slurm").exit_code == 3
     )  # what failed is tried again, alone, and what is made of it
     assert queue.submitted == 5 + 3
+
+
+def test_the_processes_of_a_search_are_submitted_once_and_cancelled(queue: Queue, recipe: Path, corpus: Path) -> None:
+    (recipe / "sweeps/find.yaml").write_text(SEARCH)
+    words = ("sweep", recipe / "sweeps/find.yaml", "--root", corpus)
+    assert cli("recipe", recipe, "--root", corpus, "--stop-stage", "2").exit_code == 0
+    queue.killed = True
+    for _ in range(2):
+        done = cli(*words, "--launcher", "slurm", "--nj", "2")
+        assert done.exit_code == 130
+        assert "the jobs go on" in done.stderr
+        assert queue.chain() == [("search", 0, "afterok")] * 2
+    assert queue.submitted == 2
+    assert "2 jobs are ended" in cli(*words, "--cancel").stderr
+    assert not queue.waiting
 
 
 def test_no_search_begins_where_its_features_failed(

@@ -15,6 +15,7 @@ from sertk.cli.app import app
 from sertk.core import Launcher, UsageError
 from sertk.core.files import read_json, write_text
 from sertk.recipe import search as searching
+from sertk.recipe.launch import Launch
 from sertk.recipe.plan import Ask
 from sertk.recipe.status import status
 from sertk.recipe.sweep import SweepPlan
@@ -76,12 +77,29 @@ class Remembers(Launcher):
         anyhow: bool = False,
     ) -> list[str]:
         assert len(set(logs)) == len(commands)
-        self.commands += commands
+        self.commands += [read_json(Path(words[-1]), "")["words"] for words in commands]
         return [str(number) for number in range(len(commands))]
 
     def wait(self, names: Sequence[str]) -> list[int]:
         folds = {name: option(self.commands[int(name)], "fold") for name in names}
         return [1 if folds[name] == self.failing else -9 if name != "0" else 0 for name in names]
+
+
+class Goes(Remembers):
+    """Commands go on and on when whoever waits is interrupted."""
+
+    outlives = True
+
+    def wait(self, names: Sequence[str]) -> list[int]:
+        raise KeyboardInterrupt
+
+    def alive(self, names: Sequence[str]) -> list[bool]:
+        return [True] * len(names)
+
+
+def launch(made: SweepPlan, launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> Launch:
+    monkeypatch.setattr(Launch, "_make", lambda self, spec: launcher)
+    return Launch.of(made.base)
 
 
 def test_each_fold_is_searched_by_itself_or_one_search_serves_all(file: Path) -> None:
@@ -124,15 +142,32 @@ def test_what_one_search_found_serves_every_fold(file: Path) -> None:
     assert [step.run for step in before.again().steps("train") or []] == [("1", "0"), ("4", "0")]
 
 
-def test_several_processes_share_a_search_where_there_are_fewer_searches_than_jobs(file: Path) -> None:
-    due = plan(file).search_steps
-    launcher = Remembers()
-    codes = searching.run(Ask(), 7, due, launcher)
+def test_several_processes_share_a_search_where_there_are_fewer_searches_than_jobs(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, launcher = plan(file), Remembers()
+    due = made.search_steps
+    codes = searching.run(Ask(), 7, due, launch(made, launcher, monkeypatch))
     assert [option(one, "out") for one in launcher.commands] == [option(one.words, "out") for one in due for _ in "12"]
-    assert codes == [0, -9, -9]
+    assert codes == [0, 1, 1]
     assert [step.stamp.exists() for step in due] == [True, False, False]
-    assert len(launcher.commands[0]) == len([sys.executable, "-m", "sertk", *due[0].words])
-    assert searching.run(Ask(), 1, due, Remembers("1"))[0] == 1
+    assert launcher.commands[0] == due[0].words
+    assert searching.run(Ask(), 1, due, launch(made, Remembers("1"), monkeypatch))[0] == 1
+
+
+def test_a_search_that_goes_on_elsewhere_is_found_again_and_not_deleted(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, launcher = plan(file, ["one"]), Goes()
+    (step,) = made.search_steps
+    for force in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            searching.run(Ask(force=force), 3, [step], launch(made, launcher, monkeypatch))
+        (step.stamp.parent / "journal.log").parent.mkdir(exist_ok=True)
+        (step.stamp.parent / "journal.log").touch()
+    assert len(launcher.commands) == 3
+    assert launch(made, launcher, monkeypatch).cancel(searching.submitted(step)) == 3
+    assert (step.stamp.parent / "journal.log").exists()
 
 
 def test_a_dry_run_prints_the_searches_and_writes_nothing(file: Path) -> None:

@@ -47,6 +47,15 @@ def test_a_step_is_done_and_stamped_and_skipped_where_it_is_fresh(tmp_path: Path
     assert len(called) == 2
 
 
+def test_two_calls_with_the_same_command_have_a_file_each(tmp_path: Path) -> None:
+    step, called = a_step(tmp_path / "run"), list[list[str]]()
+    first, second = written(step), written(step)
+    assert work(first, makes(step, 1, called)) == 1
+    assert work(second, makes(step, 0, called)) == 0
+    assert len(called) == 2
+    assert not list((tmp_path / "jobs").iterdir())
+
+
 def test_what_changed_while_a_step_ran_makes_it_due_again(tmp_path: Path) -> None:
     step = a_step(tmp_path / "run")
 

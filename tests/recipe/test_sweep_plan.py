@@ -118,6 +118,17 @@ def test_a_setting_that_is_swept_is_not_for_the_command_line(recipe: Path) -> No
         plan(recipe, SMALL.replace("recipe: RECIPE", "grid: {losses: [[ce], [kl]]}"), choices=Choices(loss=["focal"]))
 
 
+def test_rows_that_are_one_run_and_scored_in_two_ways_are_refused(recipe: Path) -> None:
+    text = SMALL.replace("recipe: RECIPE\n", "")
+    same = text.replace("{train: {optimizer: {lr: 1.0e-5}}}", "{train: {epochs: 1}}")
+    assert len(plan(recipe, same).steps("score") or []) == 2  # one run in each fold, whatever its rows say
+    other = text.replace("{train: {optimizer: {lr: 1.0e-5}}}", "{score: {inputs: audio}}")
+    with pytest.raises(UsageError, match=r"row 'slow' of two\.yaml is the runs of a row above, scored in another way"):
+        plan(recipe, other)
+    with pytest.raises(UsageError, match=r"row 'plain' of two\.yaml is the runs of a row above"):
+        plan(recipe, text.replace("cells:", "grid: {score.batch: [1, 2]}\ncells:"))
+
+
 def test_rows_folds_and_seeds_can_be_chosen(recipe: Path) -> None:
     made = plan(recipe, rows=["wide"], folds=("2,3",), seeds=("5-7",))
     assert {point.row for point, _ in made.plans} == {"wide"}

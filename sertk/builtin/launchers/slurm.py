@@ -121,7 +121,8 @@ class Slurm(Launcher):
         try:
             executor = AutoExecutor(self._folder, cluster=self.cluster, slurm_max_num_timeout=self._requeues)
             # a name of their own: who was killed after sbatch, and before it was noted, finds them again
-            name = f"sertk-{hashlib.sha256(repr(commands).encode()).hexdigest()[:12]}"
+            said = [list(map(self._said, one)) for one in commands]
+            name = f"sertk-{hashlib.sha256(repr(said).encode()).hexdigest()[:12]}"
             there = self._queued(f"--name={name}")
             if len(there) == len(commands):
                 return there
@@ -130,6 +131,12 @@ class Slurm(Launcher):
                 return [str(one.job_id) for one in executor.submit_array(jobs)]
         except (RuntimeError, OSError) as error:
             raise SertkError(f"the jobs cannot be submitted to Slurm: {error}. Correct --launcher slurm:...") from error
+
+    def _said(self, word: str) -> str:
+        """A word of a command; for a file that sertk wrote for it, which each call names anew, its content."""
+        path = Path(word)
+        ours = path.suffix == ".json" and path.parent.resolve() == self._folder.parent
+        return path.read_text(encoding="utf-8") if ours else word
 
     def _private(self, folder: Path) -> Path:
         """Makes a folder that only the user can read and write: pickles in it are code.
