@@ -77,7 +77,7 @@ class Sheet:
         return found + [self._dev(name) for name in left]
 
     def differences(self) -> list[str]:
-        """The table that tests the rows against the baseline; nothing without one, or before it is scored."""
+        """The table that tests the rows against the baseline; nothing without one, or before it is scored (a note)."""
         base = self.sweep.baseline
         if base is None:
             return []
@@ -85,12 +85,16 @@ class Sheet:
         whole = {
             row: one.parts["test"] for row, one in tests.items() if one.line.runs and one.count == str(len(one.done))
         }
-        if base not in whole or len(whole) < 2:
+        if base not in whole:
+            why = f"runs of {base}, the baseline, are missing"
+            why = why if base in tests else f"{base}, the baseline, is not among the rows of this table"
+            self.notes.append(f"no row is tested: {why}")
             return []
         lacking = [row for row in tests if row not in whole]
         self.notes += [f"not tested against {base}, as runs are missing: {', '.join(lacking)}"] if lacking else []
         others = [system for row, system in whole.items() if row != base]
-        return ["", *against(whole[base], others, Measure(self._plugins, "ua"))]
+        where = ["", f"{self.corpus}:"] if self.corpus else []
+        return [*where, "", *against(whole[base], others, Measure(self._plugins, "ua"))] if others else []
 
     def plots(self) -> list[Plot]:
         """The plots: of each cell that is a curve.

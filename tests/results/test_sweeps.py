@@ -641,6 +641,29 @@ def test_rows_are_tested_against_the_baseline_in_a_table_of_their_own(best: Path
     assert text.startswith(plain[: plain.index("\n\n- ")])  # the table itself is the same
 
 
+def test_a_table_says_why_no_row_is_tested(best: Path, tmp_path: Path) -> None:
+    half = system_of(tmp_path / "h", POOR)
+    rows = {"best": Row(), "h": Row(), "none": Row(chance=True)}
+    chance = line(None, "none", ())
+    absent = made(tmp_path / "1", sweep({"UAR": Cell()}, rows, baseline="h"), line(best), chance)
+    assert "- no row is tested: h, the baseline, is not among the rows of this table\n" in absent.text
+    partial = made(tmp_path / "2", sweep({"UAR": Cell()}, rows, baseline="h"), line(best), line(half))
+    assert "- no row is tested: runs of h, the baseline, are missing\n" in partial.text
+    others = made(tmp_path / "3", sweep({"UAR": Cell()}, rows, baseline="best"), line(best), line(half))
+    assert "- not tested against best, as runs are missing: h\n" in others.text
+    alone = made(tmp_path / "4", sweep({"UAR": Cell()}, rows, baseline="best"), line(best), chance)
+    assert "tested" not in alone.text
+
+
+def test_the_tests_of_two_corpora_say_which_they_are_of(best: Path, tmp_path: Path) -> None:
+    one, poor = sweep({"UAR": Cell()}, {"best": Row(), "poor": Row()}, baseline="poor"), tmp_path / "exp/p/poor"
+    lines = [line(best), line(system_of(poor, dict.fromkeys(BEST, POOR["0"])))]
+    tabulate([Part(corpus, one, lines, []) for corpus in ("C", "D")], tmp_path / "out")
+    text = (tmp_path / "out/table.md").read_text()
+    for corpus in "CD":
+        assert f"\n\n{corpus}:\n\n| UA minus that of poor | difference |\n" in text
+
+
 def test_rows_that_know_the_speakers_are_stated_apart_and_the_caption_says_so(best: Path, tmp_path: Path) -> None:
     heard = system_of(tmp_path / "exp/p/heard")
     for seed, folds in BEST.items():
