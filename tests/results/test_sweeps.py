@@ -207,11 +207,27 @@ def test_chance_decides_for_the_most_frequent_class_of_what_is_scored(best: Path
     rows = {"chance": Row(chance=True), "best": Row()}
     found = made(tmp_path / "out", sweep(cells, rows), line(None, "chance", ()), line(best))
     own = found.rows["chance"]
-    # pooled, each of the folds knows its own classes: 3 + 1 of 7
+    # pooled, b is the most frequent: 4 of 7
     assert (own["n"], own["WA"], own["UA"], own["pooled"]) == ("", "55.00", "50.00", "57.14")
     assert own["dev UA"] == ""
     assert "- chance: the most frequent class of what is scored, for every utterance" in found.text
     assert "partial" not in found.text
+
+
+def test_chance_has_one_class_for_all_that_a_figure_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the folds have 2 a and 1 b, and 1 a and 2 b: a class for each fold would have 4 of 6 of the pooled folds right
+    clips = {"1": [("u1", "a", "x"), ("u2", "a", "y"), ("u3", "b", "y")]}
+    clips["2"] = [("u4", "a", "x"), ("u5", "b", "z"), ("u6", "b", "x")]
+    monkeypatch.setitem(FOLDS, "1", [(*one, 1.0) for one in clips["1"]])
+    monkeypatch.setitem(FOLDS, "2", [(*one, 1.0) for one in clips["2"]])
+    best = system_of(tmp_path / "best", {"0": ("aab", "abb")})
+    cells = {"UA": Cell(how="pooled"), "WA": Cell(WA, how="pooled"), "of": Cell(WA, how="speaker"), "mean": Cell(WA)}
+    rows = {"chance": Row(chance=True), "best": Row()}
+    found = made(tmp_path / "out", sweep(cells, rows), line(None, "chance", ()), line(best, runs=EVERY[:2]))
+    own = found.rows["chance"]
+    assert (own["UA"], own["WA"], own["mean"]) == ("50.00", "50.00", "66.67")
+    # x has 2 a and 1 b, y one of each, z one b
+    assert (own["of x"], own["of y"], own["of z"]) == ("66.67", "50.00", "100.00")
 
 
 def test_chance_has_no_figure_where_nothing_is_scored(tmp_path: Path) -> None:
