@@ -325,6 +325,20 @@ def ends(measure: Measure, estimate: Estimate) -> str:
     return "–" if estimate.why else " to ".join(figure(measure, end) for end in (estimate.low, estimate.high))
 
 
+def validity(drawn: Sequence[Estimate], what: str = "seed") -> str:
+    """What intervals hold for: whether the seeds were drawn, or `what` there were several of."""
+    crossed = {one.seeds >= CROSSED for one in drawn}
+    many, without = f"{what.capitalize()}s are drawn too, independently", f"how much another {what} would differ is not"
+    if len(crossed) > 1:
+        return (
+            f"{many}, where {CROSSED} or more scored the same utterances; in the other intervals {without}. Beyond "
+            "that they hold for these trained models."
+        )
+    if crossed == {True}:
+        return f"{many}. Beyond that they hold for these trained models."
+    return f"They hold for these trained models: {without} in them."
+
+
 def _caption(units: Units, found: Sequence[Estimate], folds: str = "") -> list[str]:
     """What the intervals are, and what they are not; nothing where there are none.
 
@@ -336,12 +350,8 @@ def _caption(units: Units, found: Sequence[Estimate], folds: str = "") -> list[s
     known = [one for one in found if not one.why]
     if not known:
         return []
-    seeds, absent = units.counts.shape[2], max(one.absent for one in known)
-    said = [f"Intervals are of {DRAWS:,} draws of {units.by} (percentiles, expanded by t){folds}."]
-    if seeds >= CROSSED:
-        said += ["Seeds are drawn too, independently. Beyond that they hold for these trained models."]
-    else:
-        said += ["They hold for these trained models: how much another seed would differ is not in them."]
+    absent = max(one.absent for one in known)
+    said = [f"Intervals are of {DRAWS:,} draws of {units.by} (percentiles, expanded by t){folds}.", validity(known)]
     if absent:
         said += [f"In {absent:,} of the draws a class had no utterance; it was left out of its mean."]
     if units.by == "utterances":
