@@ -23,6 +23,7 @@ from sertk.results.curves import Plot, Point
 from sertk.results.measures import Measure, Measures
 from sertk.results.statistics import mean
 from sertk.results.sweeps import Line, Outcome, outcomes
+from sertk.results.systems import System
 from sertk.results.uncertainty import against
 from sertk.settings.schema import Component
 from sertk.settings.sweep import Cell, Sweep, swept_text
@@ -58,6 +59,10 @@ class Sheet:
     def title(self, *words: str) -> str:
         """A heading: the corpus, if there are several, and the subject."""
         return " ".join(filter(None, [self.corpus, *words]))
+
+    def scored(self, label: str) -> list[System]:
+        """The scored parts of the line of a row."""
+        return [own for one in self.outcomes if one.line.label == label for own in one.parts.values() if own.runs]
 
     def columns(self) -> list[Column]:
         """The columns of each cell that is no curve; the dev score stands beside the metric that it is of.

@@ -695,3 +695,27 @@ def test_rows_that_know_the_speakers_are_stated_apart_and_the_caption_says_so(be
     assert f"- protocol of probe, normalize speaker: c / p, speaker-independent, {stamp}, part test" in found.text
     assert "- protocol of probe, normalize dimension: c / p, speaker-independent, part test" in found.text
     assert "- **two settings stand side by side**: probe, normalize speaker heard recordings" in found.text
+    tex = (found.out / "table.tex").read_text()
+    assert "\nprobe, normalize speaker (speaker-normalised) & 6 &" in tex
+    assert "\nprobe, normalize dimension & 6 &" in tex
+    assert f"\n% protocol of probe, normalize speaker: c / p, speaker-independent, {stamp}, part test" in tex
+    assert "\n% **two settings stand side by side**: probe, normalize speaker heard recordings" in tex
+    with (found.out / "table.csv").open() as file:
+        protocols = [one["protocol"] for one in csv.DictReader(file)]
+    assert protocols == [f"c / p, speaker-independent, {own}part test, hash `h`" for own in ("", f"{stamp}, ")]
+
+
+def test_the_rows_for_a_paper_say_of_which_corpus_a_stamp_is(best: Path, tmp_path: Path) -> None:
+    other = system_of(tmp_path / "other/p/best")
+    for seed, folds in BEST.items():
+        for fold, decisions in zip(FOLDS, folds, strict=False):
+            about = {"searched": {"folds": ["2"], "nested": False, "saw": ["s9"]}, "stamp": "SPEAKER-DEPENDENT"}
+            scored(run_of(other, fold, seed), fold, seed, decisions, **about)
+    one = sweep({"UA": Cell()}, {"best": Row()})
+    tabulate([Part(name, one, [line(own)], []) for name, own in (("C", best), ("D", other))], tmp_path / "out")
+    tex, text = ((tmp_path / "out" / name).read_text() for name in ("table.tex", "table.csv"))
+    assert "\nbest (D SPEAKER-DEPENDENT, D SETTINGS SAW TEST SPEAKERS) & 6 &" in tex
+    assert "\n% D: protocol: c / p, SPEAKER-DEPENDENT, settings searched on dev of fold 2, SETTINGS SAW TEST" in tex
+    (own,) = csv.DictReader(text.splitlines())
+    assert own["C protocol"] == "c / p, speaker-independent, part test, hash `h`"
+    assert own["D protocol"].startswith("c / p, SPEAKER-DEPENDENT, settings searched")
