@@ -229,7 +229,8 @@ class Sheet:
 
     def _judge(self, cell: Cell, column: Column) -> Column | None:
         """The dev scores that say which point is best; None where the runs have none, or of several metrics."""
-        if cell.part == "dev" and cell.cost is None:
+        refitted = any(about.get("refit") for one in self.outcomes for about in one.training.values())
+        if cell.part == "dev" and cell.cost is None and not refitted:  # a refit has learned dev
             return column
         names = self._selected()
         return self._dev(names[0]) if len(names) == 1 else None

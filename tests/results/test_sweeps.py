@@ -600,6 +600,25 @@ def test_a_curve_of_dev_is_judged_by_itself(best: Path, tmp_path: Path) -> None:
     assert [one["mean"] for one in points_of(found)] == ["0.0", "100.0"]
 
 
+@pytest.mark.usefixtures("drawing")
+@pytest.mark.parametrize(("dev", "said"), [({"ua": 0.5}, "best on dev: alpha 0.1, 0.00"), (None, "no dev score says")])
+def test_a_refitted_curve_of_dev_is_judged_by_the_selection(
+    tmp_path: Path, dev: Mapping[str, float] | None, said: str
+) -> None:
+    learned, other = (system_of(tmp_path / name, POOR) for name in ("learned", "other"))
+    for system, score, decisions in ((learned, 0.4, ("aabbb", "ab")), (other, 0.6, ("bbaaa", "ba"))):
+        for fold, own in zip(FOLDS, decisions, strict=True):
+            run = run_of(system, fold, "0")
+            scored(run, fold, "0", own, "dev")
+            selected = dev and {"ua": score}
+            write_json(run / "model/bundle.json", {"training": {"epoch": 3, "dev": selected, "refit": True}})
+    cells = {"by alpha": Cell(part="dev", curve="alpha")}
+    lines = [line(one, "s", EVERY[:2], swept={"alpha": at}) for one, at in ((other, 0.1), (learned, None))]
+    found = made(tmp_path / "out", sweep(cells, {"s": Row()}, grid={"alpha": (0.1, None)}), *lines)
+    # dev was learned, so 100 of the second says nothing: when dev chose, it had 40 and the first 60
+    assert f"- s: {said}" in found.text
+
+
 # --- LaTeX -----------------------------------------------------------------------------------------------------------
 
 
@@ -711,11 +730,15 @@ def test_the_rows_for_a_paper_say_of_which_corpus_a_stamp_is(best: Path, tmp_pat
         for fold, decisions in zip(FOLDS, folds, strict=False):
             about = {"searched": {"folds": ["2"], "nested": False, "saw": ["s9"]}, "stamp": "SPEAKER-DEPENDENT"}
             scored(run_of(other, fold, seed), fold, seed, decisions, **about)
-    one = sweep({"UA": Cell()}, {"best": Row()})
+            scored(run_of(best, fold, seed), fold, seed, decisions, "dev", stamp="seen in training")
+            scored(run_of(other, fold, seed), fold, seed, decisions, "dev", stamp="seen in training")
+    one = sweep({"UA": Cell(), "on dev": Cell(part="dev")}, {"best": Row()})
     tabulate([Part(name, one, [line(own)], []) for name, own in (("C", best), ("D", other))], tmp_path / "out")
     tex, text = ((tmp_path / "out" / name).read_text() for name in ("table.tex", "table.csv"))
     assert "\nbest (D SPEAKER-DEPENDENT, D SETTINGS SAW TEST SPEAKERS) & 6 &" in tex
     assert "\n% D: protocol: c / p, SPEAKER-DEPENDENT, settings searched on dev of fold 2, SETTINGS SAW TEST" in tex
     (own,) = csv.DictReader(text.splitlines())
-    assert own["C protocol"] == "c / p, speaker-independent, part test, hash `h`"
+    learned = "c / p, seen in training, part dev, hash `h`"
+    assert own["C protocol"].split("; ") == ["c / p, speaker-independent, part test, hash `h`", learned]
     assert own["D protocol"].startswith("c / p, SPEAKER-DEPENDENT, settings searched")
+    assert own["D protocol"].endswith(f"; {learned}")
