@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,8 @@ def pools(cell: Cell) -> bool:
 def chance_figures(cell: Cell, other: Outcome | None, measure: Measure, measures: Measures) -> Figures:
     """The figures of one who decides every time for the most frequent class, on what the first seed of a line scored.
 
+    It is the most frequent class of what a figure is of: a fold, a speaker, or all folds together.
+
     Args:
         cell: Which utterances count, and how they are put together.
         other: A line with runs, or None.
@@ -57,8 +59,9 @@ def chance_figures(cell: Cell, other: Outcome | None, measure: Measure, measures
     """
     runs = other.parts[cell.part].runs if other else []
     first = [run for run in runs if run.seed == runs[0].seed]
-    scores = {run.fold: _guessed(_counted(cell, run, None)) for run in first}
-    named = _named(cell, {fold: one for fold, one in scores.items() if one.ids}, measure, measures)
+    scores = {run.fold: _counted(cell, run, None) for run in first}
+    groups = _groups(cell, {fold: one for fold, one in scores.items() if one.ids})
+    named = _named(cell, ((name, _guessed(one)) for name, one in groups), measure, measures)
     return Figures({name: {"": value} for name, value in named.items()}, [])
 
 
@@ -90,14 +93,16 @@ def metric_figures(cell: Cell, own: Outcome, truth: Outcome | None, measure: Mea
         scores = {run.fold: _counted(cell, run, theirs) for run in mine}
         folds = {fold: one for fold, one in scores.items() if one.ids}
         empty |= dict.fromkeys(scores.keys() - folds.keys())
-        for name, value in _named(cell, folds, measure, measures).items():
+        for name, value in _named(cell, _groups(cell, folds), measure, measures).items():
             found.setdefault(name, {})[seed] = value
     return Figures(found, [(run.fold, run.seed) for run in runs], sorted(empty))
 
 
-def _named(cell: Cell, folds: Mapping[str, Scores], measure: Measure, measures: Measures) -> dict[str, float | None]:
+def _named(
+    cell: Cell, groups: Iterable[tuple[str, Scores]], measure: Measure, measures: Measures
+) -> dict[str, float | None]:
     """The figures of a seed by the name of a fold or speaker, with their mean, or "" for the whole."""
-    values = {name: measures.figure(measure, one) for name, one in _groups(cell, folds)}
+    values = {name: measures.figure(measure, one) for name, one in groups}
     if not values:
         return {}
     return {**values, MEAN: mean(values.values())} if by_name(cell) else {"": mean(values.values())}

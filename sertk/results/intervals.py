@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Estimate:
         size: Speakers or utterances.
         absent: Draws in which a class had no utterance; it was left out of the mean there.
         why: Why there is no interval; "" where there is one.
+        seeds: Of which the value is the mean; from `CROSSED` on they were drawn too.
     """
 
     value: float
@@ -49,6 +50,7 @@ class Estimate:
     size: int
     absent: int = 0
     why: str = ""
+    seeds: int = 1
 
 
 def estimates(units: Units, statistics: Mapping[str, Statistic], draws: int = DRAWS) -> dict[str, Estimate]:
@@ -65,16 +67,17 @@ def estimates(units: Units, statistics: Mapping[str, Statistic], draws: int = DR
         draws: How often.
     """
     found, why = {name: value(units, one) for name, one in statistics.items()}, _why(units)
-    size = int(units.sizes.sum())
+    size, seeds = int(units.sizes.sum()), units.counts.shape[2]
     if why:
-        return {name: Estimate(one, math.nan, math.nan, units.by, size, why=why) for name, one in found.items()}
+        none = Estimate(math.nan, math.nan, math.nan, units.by, size, why=why, seeds=seeds)
+        return {name: replace(none, value=one) for name, one in found.items()}
     drawn, absent = (_whole_folds if units.sizes.max() == 1 else _within)(units, statistics, draws)
     tail = _tail(units.sizes)
-    over = _seeds(units.counts.shape[2], draws)
+    over = _seeds(seeds, draws)
     made = {}
     for name, values in drawn.items():
         low, high = np.nanquantile(_contrast((values * over[:, None]).sum(-1)), [tail, 1 - tail])
-        made[name] = Estimate(found[name], float(low), float(high), units.by, size, int(absent.sum()))
+        made[name] = Estimate(found[name], float(low), float(high), units.by, size, int(absent.sum()), seeds=seeds)
     return made
 
 

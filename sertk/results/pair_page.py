@@ -156,7 +156,9 @@ class _Page(Sections):
         return Section(anchor, title, blocks(self.it.found.tests), [drawing])
 
     def _speakers(self, anchor: str, title: str) -> Section:
-        others, ua = self._others, self.measures["ua"]
+        ua, others = self.measures["ua"], [one for one in self._others if one.name in self.it.found.figures]
+        if not others:
+            raise LeftOut("no system can be compared with the baseline, see the figures above.")
         try:
             every = {one.name: by_speaker(units_of([one]), ua.counted) for one in (self.it.base, *others)}
         except SertkError as error:

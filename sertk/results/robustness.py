@@ -18,7 +18,7 @@ from sertk.results.measures import Measure
 from sertk.results.runs import Held
 from sertk.results.systems import System
 from sertk.results.tables import markdown
-from sertk.results.uncertainty import PERCENT, figure
+from sertk.results.uncertainty import PERCENT, figure, validity
 from sertk.results.units import Array, By, units_of
 
 CHANGED = ("kept", "changed")
@@ -39,7 +39,7 @@ class Row:
     Attributes:
         name: Of the condition.
         about: It in words.
-        size: Utterances; of several bundles, all of theirs.
+        size: Utterances, each counted once, however many bundles scored it.
         ua: UA, folds pooled.
         changed: The share of decisions that are others than those of the clean condition; None of that one.
     """
@@ -59,12 +59,13 @@ class Cell:
         system: By name.
         corpus: By name.
         classes: The shared ones.
-        size: Utterances of shared classes that were scored; of several bundles, all of theirs.
+        size: Utterances of shared classes that were scored; like all that are counted but `by_logits`, each once,
+            however many bundles there are.
         ua: UA of the shared classes.
-        left_out: How many utterances of each other label there are; counted once, however many bundles there are.
-        failed: Utterances that could not be scored.
-        by_logits: Utterances whose posterior is 0 for each shared class, so that their logits decided.
-        seen: Utterances that the weights have learned from.
+        left_out: How many utterances of each other label there are.
+        failed: Utterances that a bundle could not score.
+        by_logits: Decisions, of all bundles, by logits: the posterior is 0 for each shared class.
+        seen: Utterances that the weights of a bundle have learned from.
         own: Whether the system was trained on this corpus.
         uneven: Utterances that some bundles scored and others could not; they are in no figure.
         heard: How it knew the speakers, in words; empty if it did not.
@@ -130,9 +131,13 @@ def rows(runs: Mapping[str, Sequence[Held]], about: Mapping[str, str], ua: Measu
             Held(run.fold, run.seed, against_clean(run.scores, was.scores)) for run, was in zip(own, clean, strict=True)
         ]
         changed = None if own is clean else estimate(against, changed_share, by)
-        size = sum(len(run.scores.ids) for run in own)
-        made.append(Row(name, about[name], size, estimate(own, ua.counted, by), changed))
+        made.append(Row(name, about[name], utterances(own), estimate(own, ua.counted, by), changed))
     return made
+
+
+def utterances(runs: Sequence[Held]) -> int:
+    """How many utterances runs scored, where those of a fold scored the same ones."""
+    return sum({run.fold: len(run.scores.ids) for run in runs}.values())
 
 
 def against_clean(scores: Scores, clean: Scores) -> Scores:
@@ -156,14 +161,16 @@ def estimate(runs: Sequence[Held], statistic: Statistic, by: By) -> Estimate:
     return estimates(units, {"it": statistic})["it"]
 
 
-def stress_table(found: Sequence[Row], ua: Measure, what: tuple[str, str] = ("condition", "audio")) -> list[str]:
-    """The conditions in Markdown; `what` heads the name and what is said of it."""
+def stress_table(
+    found: Sequence[Row], ua: Measure, what: tuple[str, str] = ("condition", "audio"), seed: str = "seed"
+) -> list[str]:
+    """The conditions in Markdown; `what` heads the name and what is said of it, `seed` is what there are several of."""
     head = [*what, "n", "UA", PERCENT, "decisions changed", PERCENT]
     body = [
         [one.name, one.about, str(one.size), *_shown(one.ua, ua), *(_shown(one.changed, ua) if one.changed else "––")]
         for one in found
     ]
-    return [*markdown(head, body), "", _caption([one.ua for one in found])]
+    return [*markdown(head, body), "", _caption([one.ua for one in found], seed)]
 
 
 def stress_csv(found: Sequence[Row], what: tuple[str, str] = ("condition", "audio")) -> str:
@@ -191,11 +198,10 @@ def enrolment_table(found: Sequence[Row], ua: Measure, kinds: Mapping[str, str],
     about = (
         "All rows are of the same utterances, half of each speaker's test. The recordings that a speaker is known by "
         f"are drawn from the other half, without replacement ({said}); the system does not see their labels. Each row "
-        f"is the mean of {draws} draws, and n counts an utterance once for each. Decisions changed is against none "
-        "drawn, the statistics of training alone. All other rows are speaker-normalised: do not compare them with "
-        "systems that meet unknown speakers."
+        f"is the mean of {draws} draws. Decisions changed is against none drawn, the statistics of training alone. All "
+        "other rows are speaker-normalised: do not compare them with systems that meet unknown speakers."
     )
-    return [*stress_table(found, ua, DRAWN), "", about]
+    return [*stress_table(found, ua, DRAWN, "enrolment"), "", about]
 
 
 def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
@@ -225,7 +231,7 @@ def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
     knew = "; ".join(f"{one.system} on {one.corpus}: {one.heard}" for one in cells if one.heard)
     learned += [f"Marked {HEARD}: speaker-normalised, not to be compared with unknown speakers ({knew})."] * bool(knew)
     logits = [
-        f"{one.system} on {one.corpus}: {one.by_logits} utterances have posterior 0 for every shared class; their "
+        f"{one.system} on {one.corpus}: {one.by_logits} decisions had posterior 0 for every shared class; the "
         "logits decided."
         for one in cells
         if one.by_logits
@@ -236,7 +242,7 @@ def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
         for one in cells
         if one.uneven
     ]
-    said = [" ".join([marks, *learned, *logits, *uneven]), _caption([one.ua for one in cells])]
+    said = [" ".join([marks, *learned, *logits, *uneven]), _caption([one.ua for one in cells], "bundle")]
     return [*markdown(["UA, percent", *corpora], matrix), "", *markdown(head, body), "", said[0], "", said[1]]
 
 
@@ -275,15 +281,18 @@ def _ends(one: Estimate | None) -> list[float | str]:
     return [round(one.value, 6), *(["", ""] if one.why else [round(one.low, 6), round(one.high, 6)])]
 
 
-def _caption(found: Sequence[Estimate]) -> str:
-    """What the intervals are."""
+def _caption(found: Sequence[Estimate], seed: str) -> str:
+    """What the intervals are; `seed` is what there are several of, a noun."""
     by = found[0].by
     drawn = [one for one in found if not one.why]
     sizes = sorted({one.size for one in drawn})
     said = ["UA is the mean class recall, percent, higher is better; folds are pooled."]
     if drawn:
         many = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-        said += [f"Intervals are of {DRAWS:,} draws of {by} ({many}), percentiles expanded by t, for these models."]
+        said += [
+            f"Intervals are of {DRAWS:,} draws of {by} ({many}), percentiles expanded by t.",
+            validity(drawn, seed),
+        ]
     few = sorted({one.size for one in found if one.why and one.size < FEWEST})
     said += [f"{', '.join(map(str, few))} {by} are too few for an interval, at least {FEWEST} are needed."] * bool(few)
     said += [

@@ -16,7 +16,7 @@ from sertk.core import Scores, SertkError
 from sertk.core.errors import some
 from sertk.core.files import Document, Record, kind_of, read_json
 from sertk.core.forms import Form
-from sertk.corpus.audit import joined_stamp, stamped
+from sertk.corpus.audit import joined_stamp, line_stamp, stamped
 from sertk.results.lines import SCORE, read_scores
 
 SYSTEM = ("corpus", "protocol", "hash", "system", "settings")
@@ -353,6 +353,12 @@ def stated(about: Document) -> str:
         f"{about.get('corpus', '?')} / {about.get('name', '?')}, {stamped(about)}, "
         f"part {about.get('part', '?')}, hash `{about.get('hash', '?')}`"
     )
+
+
+def marks(about: Document) -> list[str]:
+    """What a name is marked with that has no line on its protocol beside it: what is no test of unknown speakers."""
+    stamp, searched = line_stamp(about).removeprefix("speaker-independent").removeprefix(", "), about.get("searched")
+    return [*filter(None, [stamp]), *["SETTINGS SAW TEST SPEAKERS"] * bool(searched and searched["saw"])]
 
 
 def check_one_hash(systems: Iterable[tuple[str, Document]]) -> None:

@@ -23,6 +23,7 @@ from sertk.results.curves import Plot, Point
 from sertk.results.measures import Measure, Measures
 from sertk.results.statistics import mean
 from sertk.results.sweeps import Line, Outcome, outcomes
+from sertk.results.systems import System
 from sertk.results.uncertainty import against
 from sertk.settings.schema import Component
 from sertk.settings.sweep import Cell, Sweep, swept_text
@@ -59,6 +60,10 @@ class Sheet:
         """A heading: the corpus, if there are several, and the subject."""
         return " ".join(filter(None, [self.corpus, *words]))
 
+    def scored(self, label: str) -> list[System]:
+        """The scored parts of the line of a row."""
+        return [own for one in self.outcomes if one.line.label == label for own in one.parts.values() if own.runs]
+
     def columns(self) -> list[Column]:
         """The columns of each cell that is no curve; the dev score stands beside the metric that it is of.
 
@@ -77,7 +82,7 @@ class Sheet:
         return found + [self._dev(name) for name in left]
 
     def differences(self) -> list[str]:
-        """The table that tests the rows against the baseline; nothing without one, or before it is scored."""
+        """The table that tests the rows against the baseline; nothing without one, or before it is scored (a note)."""
         base = self.sweep.baseline
         if base is None:
             return []
@@ -85,12 +90,16 @@ class Sheet:
         whole = {
             row: one.parts["test"] for row, one in tests.items() if one.line.runs and one.count == str(len(one.done))
         }
-        if base not in whole or len(whole) < 2:
+        if base not in whole:
+            why = f"runs of {base}, the baseline, are missing"
+            why = why if base in tests else f"{base}, the baseline, is not among the rows of this table"
+            self.notes.append(f"no row is tested: {why}")
             return []
         lacking = [row for row in tests if row not in whole]
         self.notes += [f"not tested against {base}, as runs are missing: {', '.join(lacking)}"] if lacking else []
         others = [system for row, system in whole.items() if row != base]
-        return ["", *against(whole[base], others, Measure(self._plugins, "ua"))]
+        where = ["", f"{self.corpus}:"] if self.corpus else []
+        return [*where, "", *against(whole[base], others, Measure(self._plugins, "ua"))] if others else []
 
     def plots(self) -> list[Plot]:
         """The plots: of each cell that is a curve.
@@ -220,7 +229,8 @@ class Sheet:
 
     def _judge(self, cell: Cell, column: Column) -> Column | None:
         """The dev scores that say which point is best; None where the runs have none, or of several metrics."""
-        if cell.part == "dev" and cell.cost is None:
+        refitted = any(about.get("refit") for one in self.outcomes for about in one.training.values())
+        if cell.part == "dev" and cell.cost is None and not refitted:  # a refit has learned dev
             return column
         names = self._selected()
         return self._dev(names[0]) if len(names) == 1 else None

@@ -16,7 +16,7 @@ from sertk.core.files import Record
 from sertk.core.rows import hashes
 from sertk.core.scores import Labels
 from sertk.results.measures import Measure, Measures
-from sertk.results.runs import Run, protocol_of, stated
+from sertk.results.runs import Run, marks, protocol_of, stated
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class System:
 
     @property
     def stamped_name(self) -> str:
-        """Its name where no line on the protocol stands beside it: a system that knew the speakers is marked."""
-        return self.name + " (speaker-normalised)" * ("speakers" in self.about)
+        """Its name where no line on the protocol stands beside it: what is no test of unknown speakers is marked."""
+        part = self.about.get("part", "test")
+        return with_marks(self.name, [*marks(self.about), *[f"part {part}"] * (part != "test")])
 
     @cached_property
     def by_seed(self) -> dict[str, list[Run]]:
@@ -79,6 +80,11 @@ class System:
         theirs = {(run.fold, run.seed): run for run in truth.runs}
         own = ([labelled_by(run, theirs[run.fold, run.seed]) for run in runs] for runs in self.by_seed.values())
         return [measures.figure(measure, Scores.join(scores)) for scores in own]
+
+
+def with_marks(name: str, found: Sequence[str]) -> str:
+    """A name with its marks in brackets, see `marks`."""
+    return f"{name} ({', '.join(found)})" if found else name
 
 
 def labelled_by(run: Run, truth: Run) -> Scores:

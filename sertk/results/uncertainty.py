@@ -78,34 +78,43 @@ def apart_by_blanks(parts: Sequence[Sequence[str]]) -> list[str]:
 
 def differences(
     base: System, others: Sequence[System], measure: Measure, by: By, *, clips: bool = False
-) -> list[Difference]:
+) -> tuple[list[Difference], dict[str, str]]:
     """Each system against the baseline.
 
     Args:
         base: The baseline.
-        others: The family, that Holm's adjustment is over.
+        others: The systems. Those that can be compared with it are the family that Holm's adjustment is over.
         measure: The metric, one that confusion counts decide.
         by: What is drawn.
         clips: Whether McNemar's test is asked for.
 
-    Raises:
-        SertkError: See `units_of`.
+    Returns:
+        The differences, and why there is none of the other systems, by name.
     """
-    units = [units_of([base, other], by).pooled for other in others]
-    values = [swap_test(one, measure.counted) if by == "speakers" else None for one in units]
+    units, clipwise, why = dict[str, Units](), dict[str, Sequence[float]](), dict[str, str]()
+    for other in others:
+        try:
+            own = units_of([base, other], by).pooled
+            clipwise[other.name] = mcnemar(units_of([base, other], "utterances")) if clips else ()
+        except SertkError as error:
+            why[other.name] = str(error)
+        else:
+            units[other.name] = own
+    values = [swap_test(one, measure.counted) if by == "speakers" else None for one in units.values()]
     known = [p for p in values if p is not None]  # all or none: they have the same speakers
-    adjusted = holm(known) if known else [None] * len(others)
-    return [
+    adjusted = holm(known) if known else [None] * len(values)
+    found = [
         Difference(
-            other.name,
+            name,
             estimates(one, {measure.name: measure.counted})[measure.name],
             p,
             q,
-            mcnemar(units_of([base, other], "utterances")) if clips else (),
+            clipwise[name],
             by_speaker(one, measure.counted) if by == "speakers" and p is None else {},
         )
-        for other, one, p, q in zip(others, units, values, adjusted, strict=True)
+        for (name, one), p, q in zip(units.items(), values, adjusted, strict=True)
     ]
+    return found, why
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ class Compared:
     Attributes:
         intervals: Lines on the intervals of each system, or on why there are none.
         tests: Lines on the differences to the baseline; none of one system, or where nothing can be drawn.
-        figures: By system and metric; none where nothing can be drawn.
+        figures: By system and metric; none of a system that cannot be compared with the baseline.
         differences: Likewise.
     """
 
@@ -142,16 +151,19 @@ def compared(systems: Sequence[System], base: System, measures: Measures, by: By
     """
     ua, others = measures["ua"], [one for one in systems if one is not base]
     try:
-        pooled = {one.name: units_of([one], by).pooled for one in systems}
-        found = differences(base, others, ua, by, clips=clips)
+        units_of([base], by)
     except SertkError as error:
-        return Compared([f"No intervals: {error}"])
+        who = f", as {base.name}, the baseline, has none" if others else ""
+        return Compared([f"No intervals{who}: {error}"])
+    found, why = differences(base, others, ua, by, clips=clips)
+    pooled = {one.name: units_of([one], by).pooled for one in systems if one.name not in why}
     counted = {one.name: one for one in measures.shown if one.of_counts}
     every = {name: estimates(own, _statistics(counted)) for name, own in pooled.items()}
     lines = _intervals(every, counted) if not every[base.name]["ua"].why else _few(pooled, every[base.name]["ua"], ua)
     caption = _caption(pooled[base.name], [own["ua"] for own in every.values()])
     tests = apart_by_blanks(_against(base, found, ua)) if found else []
-    return Compared(apart_by_blanks([lines, caption]), tests, every, found)
+    lost = _untested(why, "No interval of", f", and no test against {base.name}")
+    return Compared(apart_by_blanks([lines, caption, lost]), tests, every, found)
 
 
 def against(base: System, others: Sequence[System], ua: Measure) -> list[str]:
@@ -159,15 +171,24 @@ def against(base: System, others: Sequence[System], ua: Measure) -> list[str]:
 
     Args:
         base: The baseline.
-        others: The family.
+        others: The systems.
         ua: The metric.
     """
     try:
-        found = differences(base, others, ua, "speakers")
+        own = units_of([base]).pooled
     except SertkError as error:
         return [f"No tests against {base.name}: {error}"]
-    caption = _caption(units_of([base]).pooled, [one.estimate for one in found])
-    return apart_by_blanks([*_against(base, found, ua), caption])
+    found, why = differences(base, others, ua, "speakers")
+    tests = [*_against(base, found, ua), _caption(own, [one.estimate for one in found])] if found else []
+    return apart_by_blanks([*tests, _untested(why, "No test of", f" against {base.name}")])
+
+
+def _untested(why: Mapping[str, str], before: str, after: str) -> list[str]:
+    """The systems that cannot be compared with the baseline, a line a reason, with words around their names."""
+    names: dict[str, list[str]] = {}
+    for name, reason in why.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{before} {', '.join(own)}{after}: {reason}" for reason, own in names.items()]
 
 
 def _statistics(measures: Mapping[str, Measure]) -> dict[str, Statistic]:
@@ -304,6 +325,20 @@ def ends(measure: Measure, estimate: Estimate) -> str:
     return "–" if estimate.why else " to ".join(figure(measure, end) for end in (estimate.low, estimate.high))
 
 
+def validity(drawn: Sequence[Estimate], what: str = "seed") -> str:
+    """What intervals hold for: whether the seeds were drawn, or `what` there were several of."""
+    crossed = {one.seeds >= CROSSED for one in drawn}
+    many, without = f"{what.capitalize()}s are drawn too, independently", f"how much another {what} would differ is not"
+    if len(crossed) > 1:
+        return (
+            f"{many}, where {CROSSED} or more scored the same utterances; in the other intervals {without}. Beyond "
+            "that they hold for these trained models."
+        )
+    if crossed == {True}:
+        return f"{many}. Beyond that they hold for these trained models."
+    return f"They hold for these trained models: {without} in them."
+
+
 def _caption(units: Units, found: Sequence[Estimate], folds: str = "") -> list[str]:
     """What the intervals are, and what they are not; nothing where there are none.
 
@@ -315,12 +350,8 @@ def _caption(units: Units, found: Sequence[Estimate], folds: str = "") -> list[s
     known = [one for one in found if not one.why]
     if not known:
         return []
-    seeds, absent = units.counts.shape[2], max(one.absent for one in known)
-    said = [f"Intervals are of {DRAWS:,} draws of {units.by} (percentiles, expanded by t){folds}."]
-    if seeds >= CROSSED:
-        said += ["Seeds are drawn too, independently. Beyond that they hold for these trained models."]
-    else:
-        said += ["They hold for these trained models: how much another seed would differ is not in them."]
+    absent = max(one.absent for one in known)
+    said = [f"Intervals are of {DRAWS:,} draws of {units.by} (percentiles, expanded by t){folds}.", validity(known)]
     if absent:
         said += [f"In {absent:,} of the draws a class had no utterance; it was left out of its mean."]
     if units.by == "utterances":

@@ -19,7 +19,7 @@ from sertk.plugins import Plugins
 from sertk.results.figures import draw_matrix
 from sertk.results.lines import read_scores
 from sertk.results.measures import Measure, Measures
-from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, scored_by_all
+from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, scored_by_all, utterances
 from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
@@ -205,14 +205,14 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         SertkError: If nothing could be scored.
     """
     runs, left_out, lost, stamps = list[Held](), dict[str, Counter[str]](), list[Record](), list[Document]()
-    by_logits = seen = 0
+    by_logits, seen = 0, set[str]()
     for opened in system.bundles:
         fit, part = _fit(opened, data, how), _part(opened, data, how, lost)
         told: Document = trained_as(opened.about)
         learned = bundle.seen(opened.about)
         chosen = [one for one in part.utterances if one.label in fit.labels]
         left_out[part.fold] = Counter(str(one.label) for one in part.utterances if one.label not in fit.labels)
-        seen += sum(data.facts[one.id].sha256[:16] in learned for one in chosen)
+        seen |= {one.id for one in chosen if data.facts[one.id].sha256[:16] in learned}
         folder = how.out / part_of(system.name) / part_of(data.corpus)
         path = folder / f"fold={part_of(str(told['fold']))}" / f"seed={told['seed']}" / "scores.jsonl"
         by_logits += _score(opened, chosen, data, fit, path, how, lost, stamps)
@@ -222,7 +222,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
             ledger.note(data.folder, stamp, told, None)
     failed += [{**one, "system": system.name, "corpus": data.corpus} for one in lost]
     runs, uneven = scored_by_all(runs)
-    size = sum(len(run.scores.ids) for run in runs)
+    size = utterances(runs)
     if not size:
         first = f"; the first: {lost[0]['reason']}" if lost else ". It has no utterance of the shared classes there."
         raise SertkError(f"{system.name} scored nothing of {data.corpus}{first}")
@@ -230,7 +230,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
     own = data.corpus == system.bundles[0].about["protocol"]["corpus"]
     found = estimate(runs, how.ua.counted, how.by)
     heard = by_speaker(joined_stamp(stamps)) if stamps else ""
-    counts = (len(lost), by_logits, seen)
+    counts = (len({one["id"] for one in lost}), by_logits, len(seen))
     return Cell(system.name, data.corpus, fit.shared, size, found, dict(others), *counts, own, uneven, heard)
 
 

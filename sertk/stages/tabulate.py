@@ -17,8 +17,10 @@ from sertk.results.columns import PARTIAL, Column
 from sertk.results.curves import Plot
 from sertk.results.figures import draw_curves
 from sertk.results.measures import Measures
+from sertk.results.runs import marks
 from sertk.results.sheets import Sheet
 from sertk.results.sweeps import Line
+from sertk.results.systems import with_marks
 from sertk.results.tables import latex, markdown
 from sertk.settings.plain import plain
 from sertk.settings.sweep import Sweep
@@ -67,14 +69,15 @@ def tabulate(parts: Sequence[Part], out: Path, files: Sequence[Path] = ()) -> li
     rows, texts = _rows(parts), _texts(sheets, columns)
     head = ["row", *(heading for heading, _ in texts)]
     body = [[label, *(own.get(label, "") for _, own in texts)] for label in rows]
-    below = chain.from_iterable(facts(sheet, part.notes) for sheet, part in zip(sheets, parts, strict=True))
     pictures = chain.from_iterable(_picture(name, plot) for name, plot in plots.items())
     tests = list(chain.from_iterable(sheet.differences() for sheet in sheets))
+    below = list(chain.from_iterable(facts(sheet, part.notes) for sheet, part in zip(sheets, parts, strict=True)))
+    marked = [[with_marks(label, _marks(label, sheets)), *row] for label, *row in body]
     text = [*_titles(parts), *markdown(head, body), "", legend(shown, drawn, measures), *tests, "", *below, *pictures]
     written = {
         "table.md": "\n".join([*text, ""]),
         "table.csv": _csv([_record(label, line, sheets, columns) for label, line in rows.items()]),
-        "table.tex": "\n".join([*_tex_notes(shown), *latex(head, body), ""]),
+        "table.tex": "\n".join([*_tex_notes(shown, below), *latex(head, marked), ""]),
         **{f"figures/{name}.csv": _csv(plot.records()) for name, plot in plots.items()},
     }
     for name, content in written.items():
@@ -124,11 +127,24 @@ def _picture(name: str, plot: Plot) -> list[str]:
     return ["", f"## {plot.column.title}", "", f"![{plot.column.title}](figures/{quote(name)}.png)", "", *lines]
 
 
-def _tex_notes(columns: Sequence[Column]) -> list[str]:
-    """Comments in front of the table in LaTeX."""
+def _marks(label: str, sheets: Sequence[Sheet]) -> list[str]:
+    """What a row is marked with where no line on its protocol stands below the table."""
+    found: dict[str, None] = {}
+    for sheet in sheets:
+        for system in sheet.scored(label):
+            # all rows have seen train and dev: the headings say which part a figure is of
+            about = (
+                system.about if system.about.get("part") == "test" else {**system.about, "stamp": "speaker-independent"}
+            )
+            found |= dict.fromkeys(sheet.title(mark) for mark in marks(about))
+    return list(found)
+
+
+def _tex_notes(columns: Sequence[Column], below: Sequence[str]) -> list[str]:
+    """Comments in front of the table in LaTeX: what stands below it in Markdown, too."""
     partial = any(value.partial for column in columns for value in column.values.values())
     mark = f"% {PARTIAL}: of fewer runs than were asked for; table.md says which are missing"
-    return [r"% \usepackage{booktabs}", *([mark] if partial else [])]
+    return [r"% \usepackage{booktabs}", *([mark] if partial else []), *(f"% {one.removeprefix('- ')}" for one in below)]
 
 
 def _record(
@@ -145,6 +161,7 @@ def _record(
         found[sheet.title("runs")] = trained and len(trained.done)
         found[sheet.title("asked")] = trained and len(trained.line.runs)
         found[sheet.title("elsewhere")] = trained and trained.line.elsewhere
+        found[sheet.title("protocol")] = "; ".join(system.protocol for system in sheet.scored(label))
         for column in own:
             found |= column.numbers(label)
     return found

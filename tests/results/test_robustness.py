@@ -19,6 +19,7 @@ from sertk.results.robustness import (
     common,
     cross_csv,
     cross_table,
+    enrolment_table,
     estimate,
     rows,
     scored_by_all,
@@ -115,6 +116,33 @@ def test_the_table_has_percent_and_intervals_and_the_csv_shares(runs: dict[str, 
     assert float(second["changed_low"]) < 0.25 < float(second["changed_high"])
 
 
+def seeded(runs: dict[str, list[Held]], seeds: int) -> dict[str, list[Held]]:
+    return {
+        name: [Held(run.fold, str(seed), run.scores) for run in own for seed in range(seeds)]
+        for name, own in runs.items()
+    }
+
+
+def test_n_is_utterances_and_the_caption_says_whether_seeds_are_drawn(runs: dict[str, list[Held]], ua: Measure) -> None:
+    two, three = (rows(seeded(runs, count), ABOUT, ua, "speakers") for count in (2, 3))
+    assert [one.size for one in (*two, *three)] == [16] * 4  # as many as one seed scores
+    assert "how much another seed would differ is not in them" in stress_table(two, ua)[-1]
+    said = stress_table(three, ua)[-1]
+    assert "Seeds are drawn too, independently. Beyond that they hold for these trained models." in said
+    assert "another seed" not in said
+    draws = enrolment_table(three, ua, {"first": "the first"}, 3)[-3]
+    assert "Enrolments are drawn too, independently." in draws
+
+
+def test_a_matrix_says_in_which_cells_bundles_are_drawn(runs: dict[str, list[Held]], ua: Measure) -> None:
+    few, many = (estimate(seeded(runs, count)["clean"], ua.counted, "speakers") for count in (1, 3))
+    cells = [Cell("ours", name, ("x", "y"), 16, own) for name, own in (("a", few), ("b", many))]
+    text = "Bundles are drawn too, independently, where 3 or more scored the same utterances;"
+    assert text in cross_table(cells, ua)[-1]
+    assert "Bundles are drawn too, independently. Beyond" in cross_table(cells[1:], ua)[-1]
+    assert "how much another bundle would differ is not in them" in cross_table(cells[:1], ua)[-1]
+
+
 def test_few_speakers_have_no_interval_and_the_caption_says_what_to_do(
     runs: dict[str, list[Held]], ua: Measure
 ) -> None:
@@ -140,7 +168,7 @@ def test_a_matrix_marks_own_cells_and_tells_what_was_left_out(runs: dict[str, li
     assert "| 87.5† (" in text
     assert "| 3 awe, 2 None | 1 |" in text
     assert "5 of b by ours (a)" in text
-    assert "ours (a) on b: 4 utterances have posterior 0" in text
+    assert "ours (a) on b: 4 decisions had posterior 0" in text
     own, other = csv.DictReader(io.StringIO(cross_csv(cells)))
     assert (own["own"], own["left_out"], other["own"], other["left_out"]) == ("1", "0", "0", "5")
     assert (other["failed"], other["by_logits"], other["seen"]) == ("1", "4", "5")

@@ -207,11 +207,27 @@ def test_chance_decides_for_the_most_frequent_class_of_what_is_scored(best: Path
     rows = {"chance": Row(chance=True), "best": Row()}
     found = made(tmp_path / "out", sweep(cells, rows), line(None, "chance", ()), line(best))
     own = found.rows["chance"]
-    # pooled, each of the folds knows its own classes: 3 + 1 of 7
+    # pooled, b is the most frequent: 4 of 7
     assert (own["n"], own["WA"], own["UA"], own["pooled"]) == ("", "55.00", "50.00", "57.14")
     assert own["dev UA"] == ""
     assert "- chance: the most frequent class of what is scored, for every utterance" in found.text
     assert "partial" not in found.text
+
+
+def test_chance_has_one_class_for_all_that_a_figure_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the folds have 2 a and 1 b, and 1 a and 2 b: a class for each fold would have 4 of 6 of the pooled folds right
+    clips = {"1": [("u1", "a", "x"), ("u2", "a", "y"), ("u3", "b", "y")]}
+    clips["2"] = [("u4", "a", "x"), ("u5", "b", "z"), ("u6", "b", "x")]
+    monkeypatch.setitem(FOLDS, "1", [(*one, 1.0) for one in clips["1"]])
+    monkeypatch.setitem(FOLDS, "2", [(*one, 1.0) for one in clips["2"]])
+    best = system_of(tmp_path / "best", {"0": ("aab", "abb")})
+    cells = {"UA": Cell(how="pooled"), "WA": Cell(WA, how="pooled"), "of": Cell(WA, how="speaker"), "mean": Cell(WA)}
+    rows = {"chance": Row(chance=True), "best": Row()}
+    found = made(tmp_path / "out", sweep(cells, rows), line(None, "chance", ()), line(best, runs=EVERY[:2]))
+    own = found.rows["chance"]
+    assert (own["UA"], own["WA"], own["mean"]) == ("50.00", "50.00", "66.67")
+    # x has 2 a and 1 b, y one of each, z one b
+    assert (own["of x"], own["of y"], own["of z"]) == ("66.67", "50.00", "100.00")
 
 
 def test_chance_has_no_figure_where_nothing_is_scored(tmp_path: Path) -> None:
@@ -584,6 +600,25 @@ def test_a_curve_of_dev_is_judged_by_itself(best: Path, tmp_path: Path) -> None:
     assert [one["mean"] for one in points_of(found)] == ["0.0", "100.0"]
 
 
+@pytest.mark.usefixtures("drawing")
+@pytest.mark.parametrize(("dev", "said"), [({"ua": 0.5}, "best on dev: alpha 0.1, 0.00"), (None, "no dev score says")])
+def test_a_refitted_curve_of_dev_is_judged_by_the_selection(
+    tmp_path: Path, dev: Mapping[str, float] | None, said: str
+) -> None:
+    learned, other = (system_of(tmp_path / name, POOR) for name in ("learned", "other"))
+    for system, score, decisions in ((learned, 0.4, ("aabbb", "ab")), (other, 0.6, ("bbaaa", "ba"))):
+        for fold, own in zip(FOLDS, decisions, strict=True):
+            run = run_of(system, fold, "0")
+            scored(run, fold, "0", own, "dev")
+            selected = dev and {"ua": score}
+            write_json(run / "model/bundle.json", {"training": {"epoch": 3, "dev": selected, "refit": True}})
+    cells = {"by alpha": Cell(part="dev", curve="alpha")}
+    lines = [line(one, "s", EVERY[:2], swept={"alpha": at}) for one, at in ((other, 0.1), (learned, None))]
+    found = made(tmp_path / "out", sweep(cells, {"s": Row()}, grid={"alpha": (0.1, None)}), *lines)
+    # dev was learned, so 100 of the second says nothing: when dev chose, it had 40 and the first 60
+    assert f"- s: {said}" in found.text
+
+
 # --- LaTeX -----------------------------------------------------------------------------------------------------------
 
 
@@ -641,6 +676,29 @@ def test_rows_are_tested_against_the_baseline_in_a_table_of_their_own(best: Path
     assert text.startswith(plain[: plain.index("\n\n- ")])  # the table itself is the same
 
 
+def test_a_table_says_why_no_row_is_tested(best: Path, tmp_path: Path) -> None:
+    half = system_of(tmp_path / "h", POOR)
+    rows = {"best": Row(), "h": Row(), "none": Row(chance=True)}
+    chance = line(None, "none", ())
+    absent = made(tmp_path / "1", sweep({"UAR": Cell()}, rows, baseline="h"), line(best), chance)
+    assert "- no row is tested: h, the baseline, is not among the rows of this table\n" in absent.text
+    partial = made(tmp_path / "2", sweep({"UAR": Cell()}, rows, baseline="h"), line(best), line(half))
+    assert "- no row is tested: runs of h, the baseline, are missing\n" in partial.text
+    others = made(tmp_path / "3", sweep({"UAR": Cell()}, rows, baseline="best"), line(best), line(half))
+    assert "- not tested against best, as runs are missing: h\n" in others.text
+    alone = made(tmp_path / "4", sweep({"UAR": Cell()}, rows, baseline="best"), line(best), chance)
+    assert "tested" not in alone.text
+
+
+def test_the_tests_of_two_corpora_say_which_they_are_of(best: Path, tmp_path: Path) -> None:
+    one, poor = sweep({"UAR": Cell()}, {"best": Row(), "poor": Row()}, baseline="poor"), tmp_path / "exp/p/poor"
+    lines = [line(best), line(system_of(poor, dict.fromkeys(BEST, POOR["0"])))]
+    tabulate([Part(corpus, one, lines, []) for corpus in ("C", "D")], tmp_path / "out")
+    text = (tmp_path / "out/table.md").read_text()
+    for corpus in "CD":
+        assert f"\n\n{corpus}:\n\n| UA minus that of poor | difference |\n" in text
+
+
 def test_rows_that_know_the_speakers_are_stated_apart_and_the_caption_says_so(best: Path, tmp_path: Path) -> None:
     heard = system_of(tmp_path / "exp/p/heard")
     for seed, folds in BEST.items():
@@ -656,3 +714,31 @@ def test_rows_that_know_the_speakers_are_stated_apart_and_the_caption_says_so(be
     assert f"- protocol of probe, normalize speaker: c / p, speaker-independent, {stamp}, part test" in found.text
     assert "- protocol of probe, normalize dimension: c / p, speaker-independent, part test" in found.text
     assert "- **two settings stand side by side**: probe, normalize speaker heard recordings" in found.text
+    tex = (found.out / "table.tex").read_text()
+    assert "\nprobe, normalize speaker (speaker-normalised) & 6 &" in tex
+    assert "\nprobe, normalize dimension & 6 &" in tex
+    assert f"\n% protocol of probe, normalize speaker: c / p, speaker-independent, {stamp}, part test" in tex
+    assert "\n% **two settings stand side by side**: probe, normalize speaker heard recordings" in tex
+    with (found.out / "table.csv").open() as file:
+        protocols = [one["protocol"] for one in csv.DictReader(file)]
+    assert protocols == [f"c / p, speaker-independent, {own}part test, hash `h`" for own in ("", f"{stamp}, ")]
+
+
+def test_the_rows_for_a_paper_say_of_which_corpus_a_stamp_is(best: Path, tmp_path: Path) -> None:
+    other = system_of(tmp_path / "other/p/best")
+    for seed, folds in BEST.items():
+        for fold, decisions in zip(FOLDS, folds, strict=False):
+            about = {"searched": {"folds": ["2"], "nested": False, "saw": ["s9"]}, "stamp": "SPEAKER-DEPENDENT"}
+            scored(run_of(other, fold, seed), fold, seed, decisions, **about)
+            scored(run_of(best, fold, seed), fold, seed, decisions, "dev", stamp="seen in training")
+            scored(run_of(other, fold, seed), fold, seed, decisions, "dev", stamp="seen in training")
+    one = sweep({"UA": Cell(), "on dev": Cell(part="dev")}, {"best": Row()})
+    tabulate([Part(name, one, [line(own)], []) for name, own in (("C", best), ("D", other))], tmp_path / "out")
+    tex, text = ((tmp_path / "out" / name).read_text() for name in ("table.tex", "table.csv"))
+    assert "\nbest (D SPEAKER-DEPENDENT, D SETTINGS SAW TEST SPEAKERS) & 6 &" in tex
+    assert "\n% D: protocol: c / p, SPEAKER-DEPENDENT, settings searched on dev of fold 2, SETTINGS SAW TEST" in tex
+    (own,) = csv.DictReader(text.splitlines())
+    learned = "c / p, seen in training, part dev, hash `h`"
+    assert own["C protocol"].split("; ") == ["c / p, speaker-independent, part test, hash `h`", learned]
+    assert own["D protocol"].startswith("c / p, SPEAKER-DEPENDENT, settings searched")
+    assert own["D protocol"].endswith(f"; {learned}")

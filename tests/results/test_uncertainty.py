@@ -11,7 +11,7 @@ from sertk.plugins import Plugins
 from sertk.results.intervals import Estimate
 from sertk.results.measures import Measure, Measures
 from sertk.results.systems import System
-from sertk.results.uncertainty import Difference, compared, group_lines, report_lines
+from sertk.results.uncertainty import Difference, against, compared, group_lines, report_lines
 
 Make = Callable[..., System]
 PLUGINS = Plugins()
@@ -109,6 +109,36 @@ def test_unknown_speakers_and_missing_runs_have_no_intervals_and_say_why(system:
     assert report_lines(unknown, shown(unknown)) == [said]
     assert group_lines(unknown, shown(unknown)) == []
     assert compared([unknown], unknown, shown(unknown), "utterances").lines[0].startswith("| 95 % by 72 utterances |")
+
+
+def test_a_system_that_lost_a_clip_is_named_and_the_others_are_tested(system: Make, voiced: Make) -> None:
+    base, better, other = (
+        seeded(system, voiced, right, name) for right, name in ((RIGHT, "base"), (BETTER, "better"), (RIGHT, "other"))
+    )
+    lost = system({("1", "0"): voiced(RIGHT, 12)[1:]}, name="lost")
+    why = "fold 1: its speakers have not the same utterances in every seed and system."
+    lines = against(base, [better, lost, other], UA)
+    assert [line.split(" | ")[0] for line in lines[2:4]] == ["| better", "| other"]
+    assert lines[2].endswith(" | 0.0312 | 0.0625 |")  # Holm's family is those two
+    assert "over the 2 systems that are compared with base" in "\n".join(lines)
+    (said,) = [line for line in lines if line.startswith(f"No test of lost against base: {why}")]
+    assert said not in lines[:6]
+    assert against(base, [lost], UA)[0] == said
+    both = against(lost, [base, better], UA)
+    assert both[0].startswith(f"No test of base, better against lost: {why}")
+    made = compared([better, base, lost], base, shown(base), "speakers")
+    assert [*made.figures] == ["better", "base"]
+    assert [one.name for one in made.differences] == ["better"]
+    assert f"\nNo interval of lost, and no test against base: {why}" in "\n".join(made.lines)
+
+
+def test_a_baseline_without_speakers_is_named(system: Make, voiced: Make) -> None:
+    base = system({("1", "0"): [(name, None, *rest) for name, _, *rest in voiced(RIGHT, 12)]}, name="base")
+    better = seeded(system, voiced, BETTER, "better")
+    why = "'0.0' (fold 1, seed 0) has no speaker."
+    assert against(base, [better], UA)[0].startswith(f"No tests against base: {why}")
+    said = compared([base, better], base, shown(base), "speakers").lines[0]
+    assert said.startswith(f"No intervals, as base, the baseline, has none: {why}")
 
 
 def test_a_report_has_intervals_pooled_and_of_the_mean_of_the_folds(system: Make, voiced: Make) -> None:

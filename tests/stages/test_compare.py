@@ -317,7 +317,7 @@ def test_an_unknown_baseline_is_refused_and_unknown_speakers_leave_the_table(goo
     said = refusal(good, poor, "--baseline", "por", code=2)
     assert "--baseline 'por' is not one of the systems that are compared; did you mean 'poor'?" in said
     text = cli(good, poor).stdout
-    assert "No intervals: 'u1' (fold 1, seed 0) has no speaker. Name the speakers in the manifest" in text
+    assert f"No intervals, as {good.name}, the baseline, has none: 'u1' (fold 1, seed 0) has no speaker." in text
 
 
 def test_a_system_that_knows_the_speakers_is_compared_with_a_sentence(good: Path, tmp_path: Path) -> None:

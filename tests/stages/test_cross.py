@@ -139,15 +139,18 @@ def test_what_one_bundle_of_a_folder_of_runs_alone_could_not_score_does_not_end_
         if opened.folder != other.parent:
             return found
         lost = next(one for one in found.utterances if one.label == "anger")
-        failed.append({"schema": 1, "id": lost.id, "reason": "it is too long"})
+        failed.extend([{"schema": 1, "id": lost.id, "reason": "it is too long"}] * 2)
         return found._replace(utterances=[one for one in found.utterances if one is not lost])
 
     part_of = stage._part
     monkeypatch.setattr(stage, "_part", part)
-    assert cross([tmp_path / "system"], [emodb], tmp_path / "out", device="cpu") == 1
+    learned = sorted(Data(emodb).facts[one["id"]].sha256[:16] for one in lines(emodb / "manifest.jsonl"))
+    monkeypatch.setattr(bundle, "seen", lambda about: {*learned})
+    assert cross([tmp_path / "system"], [emodb], tmp_path / "out", device="cpu") == 2
     row, labels = table(tmp_path / "out")["emodb"], Counter(one["label"] for one in lines(emodb / "manifest.jsonl"))
     kept = sum(labels[one] for one in ("anger", "happiness", "neutral", "sadness")) - 1
-    assert (row["uneven"], row["failed"], row["utterances"]) == ("1", "1", str(2 * kept))
+    assert (row["uneven"], row["failed"], row["utterances"]) == ("1", "1", str(kept))
+    assert row["seen"] == str(kept + 1)
     assert (row["left_out"], row["units"]) == (str(labels.total() - kept - 1), "10")
     # both are the same model, so that both have the UA of one on what is kept
     right = {True: Counter[str](), False: Counter[str]()}

@@ -353,16 +353,49 @@ def test_systems_are_a_table_for_a_paper_and_runs_are_rows_for_programs(tmp_path
     done = CliRunner().invoke(app, ["report", *map(str, systems), *words, *plugin])
     assert done.exit_code == 0, done.output
     tex = (tmp_path / "t.tex").read_text().splitlines()
+    protocol = "c / p, speaker-independent, part test, hash `h`"
+    assert tex[:2] == [f"% {name}: {protocol}" for name in ("p / s_1", "p / t")]
+    tex = tex[2:]
     assert tex[0] == r"\begin{tabular}{lrrrrrrrr}"
     assert tex[2] == r"system & WA & UA & precision & recall & F1 & doubt & moody & UA, 95 \% \\"
     # 7 of 10 right, recalls 5/6 and 2/4, see above; no speaker is known
     assert tex[4] == r"p / s\_1 & 70.00 & 66.67 & 69.05 & 66.67 & 67.03 & 0.4000 & 25.00 & – \\".replace("–", "--")
     assert (tmp_path / "t.csv").read_text().splitlines() == [
-        "system,fold,seed,n,WA,UA,precision,recall,F1,doubt,moody",
-        "p / s_1,1,0,6,66.66666667,50.0,33.33333333,50.0,40.0,0.4,",
-        "p / s_1,2,0,4,75.0,75.0,83.33333333,75.0,73.33333333,0.4,25.0",
-        "p / t,1,0,6,66.66666667,50.0,33.33333333,50.0,40.0,0.4,",
+        "system,fold,seed,n,WA,UA,precision,recall,F1,doubt,moody,protocol",
+        f'p / s_1,1,0,6,66.66666667,50.0,33.33333333,50.0,40.0,0.4,,"{protocol}"',
+        f'p / s_1,2,0,4,75.0,75.0,83.33333333,75.0,73.33333333,0.4,25.0,"{protocol}"',
+        f'p / t,1,0,6,66.66666667,50.0,33.33333333,50.0,40.0,0.4,,"{protocol}"',
     ]
+
+
+def test_a_table_for_a_paper_names_the_corpora_and_marks_what_is_no_plain_test(tmp_path: Path) -> None:
+    saw = {"folds": ["3"], "nested": False, "saw": ["s1"]}
+    abouts = [
+        {},
+        {"corpus": "d"},
+        {"corpus": "e", "stamp": "SPEAKER-DEPENDENT", "searched": saw},
+        {"corpus": "f", "part": "dev"},
+    ]
+    for number, about in enumerate(abouts):
+        scored(tmp_path / f"{number}/p/s", FOLDS["1"], settings=str(number), failed=0, **about)
+    path = tmp_path / "2/p/s/fold=1/seed=0/metrics.json"
+    write_json(path, {**json.loads(path.read_text()), "failed": 2, "inputs": 8})
+    tex, csv = tmp_path / "t.tex", tmp_path / "t.csv"
+    report([tmp_path / str(number) for number in range(len(abouts))], tex=tex, csv=csv)
+    names = [
+        "c / p / s",
+        "d / p / s (trained on c / p)",
+        "e / p / s (trained on c / p) (SPEAKER-DEPENDENT, SETTINGS SAW TEST SPEAKERS)",
+        "f / p / s (trained on c / p) (part dev)",
+    ]
+    text = tex.read_text()
+    assert [line.split(" & ")[0] for line in text.splitlines() if line[1:5] == " / p"] == names
+    protocol = "e / p, SPEAKER-DEPENDENT, settings searched on dev of fold 3, SETTINGS SAW TEST SPEAKERS of other folds"
+    assert f"\n% {names[2]}: {protocol}, part test, hash `h`\n" in text
+    assert f"\n% {names[2]}: **2 of 8 failed** and no figure counts them" in text
+    rows = csv.read_text().splitlines()
+    assert [row.partition(",1 on 1,")[0].strip('"') for row in rows[2:]] == names[1:]
+    assert f'"{protocol}, part test, hash `h`"' in rows[3]
 
 
 @pytest.mark.parametrize(("option", "suffix"), [("tex", ".tex"), ("csv", ".csv")])

@@ -357,10 +357,10 @@ def test_what_is_not_known_is_told_and_not_passed_over(tmp_path: Path) -> None:
     (path,) = report([tmp_path / "s"])
     page = Page(path.with_name("report.html"))
     said = {anchor: page.section(anchor) for anchor in SECTIONS}
-    assert "No intervals: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["figures"]
+    assert "No intervals, as x, the baseline, has none: &#39;0.0&#39; (fold 0, seed 0) has no" in said["figures"]
     assert "Left out: the intervals. &#39;0.0&#39;" in said["recall"]
     assert "<svg" in said["recall"]
-    assert "Left out: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["speakers"]
+    assert "Left out: no system can be compared with the baseline" in said["speakers"]
     assert "Left out: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["groups"]
     assert "has no speaker" in said["duration"]
     assert "Left out: no run has a log.jsonl" in said["training"]
@@ -622,9 +622,9 @@ def test_a_pair_of_unknown_speakers_and_of_few_says_what_is_left_out(tmp_path: P
         run(tmp_path / name, 0, 0, bare)
     compare(tmp_path / "x", tmp_path / "y", "--page", tmp_path / "page")
     said = {anchor: Page(tmp_path / "page/compare.html").section(anchor) for anchor in PAIR}
-    assert "No intervals: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["figures"]
+    assert "No intervals, as x, the baseline, has none: &#39;0.0&#39; (fold 0, seed 0) has no" in said["figures"]
     assert "Left out: nothing can be drawn" in said["differences"]
-    assert "Left out: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["speakers"]
+    assert "Left out: no system can be compared with the baseline" in said["speakers"]
     assert "Left out: the intervals. &#39;0.0&#39;" in said["recall"]
     assert "<svg" in said["recall"]
     assert "Left out: the sound" in said["listen"]
