@@ -23,6 +23,7 @@ from sertk.core import InputError, Utterance
 from sertk.core.files import SCHEMA, Record, read_jsonl
 from sertk.core.forms import Form
 from sertk.core.walk import FFMPEG
+from sertk.corpus import joined
 from sertk.corpus.ffmpeg import decoded
 from sertk.settings.schema import AudioSettings
 
@@ -358,7 +359,9 @@ def _check_whole(file: Sound, end: int, start: float, duration: float | None, pa
     """
     stated, real = _stated(file, path) / file.samplerate, end / file.samplerate
     wanted = stated if duration is None else min(stated, start + duration)
-    if wanted - real > LACKING and (file.format != "MP3" or _states_length(path)):
+    if duration is None or start + duration > file.frames / file.samplerate:
+        _check_rest(file, path)
+    if wanted - real > LACKING and (file.format != "MP3" or joined.stated_frames(path) is not None):
         raise InputError(
             f"{path} is cut short: its header states {stated:.2f} s, and {real:.2f} s are there. Obtain it again."
         )
@@ -382,10 +385,23 @@ def _stated(file: Sound, path: Path) -> float:
     return file.frames * int(found[1]) / max(1, int(found[2]))
 
 
-def _states_length(path: Path) -> bool:
-    """Whether an MP3 says how long it is; else libsndfile takes a guess by its bit rate, which may be too long."""
-    with path.open("rb") as file:
-        return re.search(rb"(Xing|Info)\0\0\0", file.read(2**20)) is not None
+def _check_rest(file: Sound, path: Path) -> None:
+    """Refuses a file that goes on behind the end that libsndfile knows: it stops there, and says nothing."""
+    known = file.frames / file.samplerate
+    if file.format == "MP3":
+        count, seconds = joined.mp3_frames(path)
+        stated = joined.stated_frames(path)
+        lacking = seconds - known if stated is None else (count - 1 - stated) * seconds / max(1, count)
+        if lacking > 2 * seconds / max(1, count):  # some encoders count the frame that says how many there are
+            raise InputError(
+                f"{path} has {seconds:.2f} s, and libsndfile reads {known:.2f} s of it: it was joined of several, or "
+                "does not say how long it is. Write it again: ffmpeg -i IN.mp3 -c copy OUT.mp3."
+            )
+    elif file.format == "OGG" and (streams := joined.ogg_streams(path)) > 1:
+        raise InputError(
+            f"{path} was joined of {streams} recordings, and libsndfile reads the first one, {known:.2f} s. "
+            "Write it again: ffmpeg -i IN OUT.wav."
+        )
 
 
 def _check_samples(samples: Samples, who: str, path: Path) -> None:
