@@ -39,6 +39,8 @@ MOST = 2**29
 """Samples of all channels that are read at once: 2 GB, 9 hours of 16 kHz in one channel."""
 LONGEST = 24 * 3600.0
 """Seconds that are read in blocks: a day."""
+DECODED = 2**35
+"""Bytes that ffmpeg may write: a day of two channels of floats at 48 kHz."""
 BLOCK = 10
 """Seconds of a block."""
 CHUNK = 2**16
@@ -121,9 +123,8 @@ class Sound(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
         self._counted: int | None = None
         if super().frames == UNKNOWN:
             self._counted = 0
-            while (
-                self._counted * self.channels <= MOST and (block := self.read(COUNTING, "int16", always_2d=True)).size
-            ):
+            most = LONGEST * self.samplerate
+            while self._counted <= most and (block := self.read(COUNTING, "int16", always_2d=True)).size:
                 self._counted += len(block)
             self.close()
             super().__init__(name, closefd=False)
@@ -277,7 +278,7 @@ def _opened(path: Path, who: str, *, ffmpeg: bool) -> Iterator[Sound]:
     try:
         name = _openable(path)
         if ffmpeg and path.suffix.lower() in FFMPEG:
-            with decoded(path, 4 * MOST) as wav, Sound(wav.fileno()) as file:
+            with decoded(path, DECODED) as wav, Sound(wav.fileno()) as file:
                 yield file
         else:
             with Sound(name) as file:

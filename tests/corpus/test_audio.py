@@ -354,9 +354,23 @@ def test_a_flac_that_does_not_state_its_length_is_not_counted_for_ever(
     path = tmp_path / "a.flac"
     soundfile.write(path, np.zeros((50_000, 2)), RATE)
     monkeypatch.setattr(audio, "MOST", 60_000)
+    monkeypatch.setattr(audio, "LONGEST", 30_000 / RATE)
     monkeypatch.setattr(audio, "COUNTING", 20_000)
     # two blocks were counted, 40000 / 16000 / 3600 hours, and not the rest
     assert "states 0.0006944 hours of 2 channels, and 60000 samples are read at once" in refusal(unstated(path))
+    with pytest.raises(InputError, match=r"states 0\.0006944 hours, and .* hours are read"):
+        list(audio.blocks(path, "a"))
+
+
+def test_a_long_flac_that_does_not_state_its_length_is_read_whole_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros((50_000, 2)), RATE)
+    monkeypatch.setattr(audio, "MOST", 60_000)
+    monkeypatch.setattr(audio, "COUNTING", 20_000)
+    assert sum(len(block) for block, _ in audio.blocks(unstated(path), "a", frames=7_000)) == 50_000
+    assert "of 2 channels, and 60000 samples are read at once" in refusal(path)
 
 
 @pytest.mark.parametrize("riff", [0, 0xFFFFFFFF])
