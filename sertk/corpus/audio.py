@@ -104,9 +104,9 @@ def to_json(facts: Facts) -> Record:
     return {"schema": SCHEMA, **facts._asdict()}
 
 
-def read_facts(path: Path) -> dict[str, Facts]:
+def read_facts(path: Path, mend: str = "Run `sertk prepare`.") -> dict[str, Facts]:
     """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
-    lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`.", Form({}, get_type_hints(Facts))))
+    lines = (line for _, line in read_jsonl(path, mend, Form({}, get_type_hints(Facts))))
     needed = set(Facts._fields) - set(Facts._field_defaults)
     return {x["id"]: Facts(**{f: x[f] for f in Facts._fields if f in x}) for x in lines if x.keys() >= needed}
 
