@@ -23,6 +23,7 @@ from sertk.core import InputError, Utterance
 from sertk.core.files import SCHEMA, Record, read_jsonl
 from sertk.core.forms import Form
 from sertk.core.walk import FFMPEG
+from sertk.corpus import joined
 from sertk.corpus.ffmpeg import decoded
 from sertk.settings.schema import AudioSettings
 
@@ -38,6 +39,8 @@ MOST = 2**29
 """Samples of all channels that are read at once: 2 GB, 9 hours of 16 kHz in one channel."""
 LONGEST = 24 * 3600.0
 """Seconds that are read in blocks: a day."""
+DECODED = 2**35
+"""Bytes that ffmpeg may write: a day of two channels of floats at 48 kHz."""
 BLOCK = 10
 """Seconds of a block."""
 CHUNK = 2**16
@@ -101,9 +104,9 @@ def to_json(facts: Facts) -> Record:
     return {"schema": SCHEMA, **facts._asdict()}
 
 
-def read_facts(path: Path) -> dict[str, Facts]:
+def read_facts(path: Path, mend: str = "Run `sertk prepare`.") -> dict[str, Facts]:
     """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
-    lines = (line for _, line in read_jsonl(path, "Run `sertk prepare`.", Form({}, get_type_hints(Facts))))
+    lines = (line for _, line in read_jsonl(path, mend, Form({}, get_type_hints(Facts))))
     needed = set(Facts._fields) - set(Facts._field_defaults)
     return {x["id"]: Facts(**{f: x[f] for f in Facts._fields if f in x}) for x in lines if x.keys() >= needed}
 
@@ -120,9 +123,8 @@ class Sound(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
         self._counted: int | None = None
         if super().frames == UNKNOWN:
             self._counted = 0
-            while (
-                self._counted * self.channels <= MOST and (block := self.read(COUNTING, "int16", always_2d=True)).size
-            ):
+            most = LONGEST * self.samplerate
+            while self._counted <= most and (block := self.read(COUNTING, "int16", always_2d=True)).size:
                 self._counted += len(block)
             self.close()
             super().__init__(name, closefd=False)
@@ -276,7 +278,7 @@ def _opened(path: Path, who: str, *, ffmpeg: bool) -> Iterator[Sound]:
     try:
         name = _openable(path)
         if ffmpeg and path.suffix.lower() in FFMPEG:
-            with decoded(path, 4 * MOST) as wav, Sound(wav.fileno()) as file:
+            with decoded(path, DECODED) as wav, Sound(wav.fileno()) as file:
                 yield file
         else:
             with Sound(name) as file:
@@ -358,7 +360,9 @@ def _check_whole(file: Sound, end: int, start: float, duration: float | None, pa
     """
     stated, real = _stated(file, path) / file.samplerate, end / file.samplerate
     wanted = stated if duration is None else min(stated, start + duration)
-    if wanted - real > LACKING and (file.format != "MP3" or _states_length(path)):
+    if duration is None or start + duration > file.frames / file.samplerate:
+        _check_rest(file, path)
+    if wanted - real > LACKING and (file.format != "MP3" or joined.stated_frames(path) is not None):
         raise InputError(
             f"{path} is cut short: its header states {stated:.2f} s, and {real:.2f} s are there. Obtain it again."
         )
@@ -382,10 +386,23 @@ def _stated(file: Sound, path: Path) -> float:
     return file.frames * int(found[1]) / max(1, int(found[2]))
 
 
-def _states_length(path: Path) -> bool:
-    """Whether an MP3 says how long it is; else libsndfile takes a guess by its bit rate, which may be too long."""
-    with path.open("rb") as file:
-        return re.search(rb"(Xing|Info)\0\0\0", file.read(2**20)) is not None
+def _check_rest(file: Sound, path: Path) -> None:
+    """Refuses a file that goes on behind the end that libsndfile knows: it stops there, and says nothing."""
+    known = file.frames / file.samplerate
+    if file.format == "MP3":
+        count, seconds = joined.mp3_frames(path)
+        stated = joined.stated_frames(path)
+        lacking = seconds - known if stated is None else (count - 1 - stated) * seconds / max(1, count)
+        if lacking > 2 * seconds / max(1, count):  # some encoders count the frame that says how many there are
+            raise InputError(
+                f"{path} has {seconds:.2f} s, and libsndfile reads {known:.2f} s of it: it was joined of several, or "
+                "does not say how long it is. Write it again: ffmpeg -i IN.mp3 -c copy OUT.mp3."
+            )
+    elif file.format == "OGG" and (streams := joined.ogg_streams(path)) > 1:
+        raise InputError(
+            f"{path} was joined of {streams} recordings, and libsndfile reads the first one, {known:.2f} s. "
+            "Write it again: ffmpeg -i IN OUT.wav."
+        )
 
 
 def _check_samples(samples: Samples, who: str, path: Path) -> None:

@@ -32,6 +32,7 @@ from sertk.core import (
     Utterance,
     key,
 )
+from sertk.core.files import each_line
 
 Kept = Mapping[str, Utterance]
 COLUMNS = "It needs the column utterance, and test_folds, or part (train, dev, test) and maybe fold."
@@ -163,11 +164,10 @@ def read_table(path: Path) -> Lists:
     Raises:
         SertkError: Where they cannot be read, or an id is in two parts of a fold.
     """
+    lines = [f"{line}\n" for line in each_line(path, f"It is a fold table. {COLUMNS}")]
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(file)
         rows = list(csv.DictReader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise SertkError(f"fold table {path}: {error}. {COLUMNS}") from None
     for number, row in enumerate(rows, 2):
         if "utterance" not in row or not {"test_folds", "part"} & row.keys():

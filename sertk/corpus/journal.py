@@ -8,6 +8,8 @@ import time
 import uuid
 from pathlib import Path
 
+from sertk.console.progress import say
+from sertk.core import SertkError
 from sertk.core.files import write_jsonl
 from sertk.corpus.audio import Facts, read_facts, to_json
 
@@ -30,9 +32,9 @@ class Journal:
         self._folder, whole = out / ".audio", out / "audio.jsonl"
         self._files = sorted(self._folder.glob("*.jsonl"))
         self._new, self._lock, self._written = list[Facts](), threading.Lock(), time.monotonic()
-        self.known = read_facts(whole) if whole.exists() else {}
-        for path in self._files:
-            self.known |= read_facts(path)
+        self.known = dict[str, Facts]()
+        for path in [whole, *self._files]:
+            self.known |= _kept(path)
 
     def add(self, facts: Facts) -> None:
         """Takes the facts of an utterance that was read now."""
@@ -59,3 +61,13 @@ class Journal:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is not there, or not empty
             self._folder.rmdir()
+
+
+def _kept(path: Path) -> dict[str, Facts]:
+    """What a file of an earlier call holds. It saves time alone: where it is damaged, the audio is read again."""
+    try:
+        return read_facts(path, "All audio that it is about is read again.")
+    except SertkError as error:
+        if path.exists():  # else it never was, or another call has put it into audio.jsonl since
+            say(f"warning: {error}")
+        return {}

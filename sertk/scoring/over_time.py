@@ -6,7 +6,6 @@ A score line carries its windows until it is written: so they are kept with it w
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import os
@@ -22,6 +21,7 @@ from sertk.core.files import (
     Record,
     csv_text,
     digest,
+    each_line,
     json_bytes,
     part_of,
     read_jsonl,
@@ -239,11 +239,7 @@ def _lines(path: Path) -> Iterator[tuple[str, Document]]:
     if path.suffix != ".csv":
         yield from read_jsonl(path, GIVE)
         return
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SertkError(f"{path} cannot be read ({error}). {GIVE}") from None
-    rows = csv.DictReader(io.StringIO(text))
+    rows = csv.DictReader(f"{line}\n" for line in each_line(path, GIVE))
     names = rows.fieldnames or ()
     if len({*names}) < len(names):
         raise InputError(f"{path}:1: two columns have one name. {GIVE}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -145,7 +146,7 @@ def _lines(
     """The score lines of windows of utterances in each condition; a file is read once for all of them."""
     size = scoring.WINDOW
     windows = [found.utterances[first : first + size] for first in range(0, len(found.utterances), size)]
-    sounds = scorer.sounds(windows, found.root, how.workers if len(windows) > 1 else 0)
+    sounds = scorer.sounds(windows, found.root, how.workers if len(windows) > 1 else 0, math.inf)
     jobs = (_heard(window, readable(heard), failed) for window, heard in zip(windows, sounds, strict=True))
     steps = ((window, heard, name) for window, heard in jobs for name in chosen)
     for window, heard, name in track(steps, len(windows) * len(chosen), "conditions"):

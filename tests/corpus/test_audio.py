@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from sertk.core import InputError, Padded
-from sertk.corpus import audio
+from sertk.corpus import audio, joined
 from sertk.settings.schema import AudioSettings
 
 RATE = 16000
@@ -236,11 +236,63 @@ def test_an_mp3_whose_length_is_a_guess_is_not_called_cut_short(tmp_path: Path) 
     path = tmp_path / "a.mp3"  # of a variable bit rate that begins low: the guess by its first frame is far too long
     wave = noise(160_000).data[0].numpy() * np.repeat([0, 1], [32_000, 128_000])
     soundfile.write(path, wave, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.1)
-    raw = path.read_bytes()
-    path.write_bytes(raw[raw.index(raw[:2], raw.index(b"Xing")) :])  # without the frame that states the length
+    path.write_bytes(untagged(path))
     with soundfile.SoundFile(path) as file:
         assert file.frames > 300_000
     assert 159_000 < len(audio.decode(path, "a")[0]) < 163_000
+
+
+def untagged(path: Path) -> bytes:
+    """An MP3 without the frame that states its length."""
+    raw = path.read_bytes()
+    size = joined.FRAMES[raw[:3]][0]
+    assert b"Xing" in raw[:size] or b"Info" in raw[:size]
+    return raw[size:]
+
+
+def test_an_mp3_whose_length_is_guessed_too_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"  # of a variable bit rate that begins high
+    wave = noise(160_000).data[0].numpy() * np.repeat([1, 0], [32_000, 128_000])
+    soundfile.write(path, wave, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.1)
+    assert len(audio.decode(path, "a")[0]) == 160_000
+    path.write_bytes(untagged(path))
+    why = refusal(path)
+    assert "a.mp3 has 10.08 s, and libsndfile reads 2." in why
+    assert why.endswith("Write it again: ffmpeg -i IN.mp3 -c copy OUT.mp3.")
+    assert "has 10.08 s" in refusal(path, 5.0, 1.0)  # where nothing is read any more
+    assert len(audio.decode(path, "a", 0.5, 1.0)[0]) == 16_000
+    with pytest.raises(InputError, match=r"has 10\.08 s"):
+        list(audio.blocks(path, "a"))
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_of_constant_bit_rate_needs_no_length(tmp_path: Path, rate: int, channels: int) -> None:
+    path = tmp_path / "a.mp3"
+    wave = noise(rate * 30).data[0].numpy().reshape(-1, channels)
+    soundfile.write(path, wave, rate, format="MP3", bitrate_mode="CONSTANT", compression_level=0.6)
+    frames = 500 * b"\xff\xfb\x90\0\0\0\0\0"  # what looks like frames, in tags
+    before, behind = b"ID3\4\0\0\0\0\x1f\x20" + frames, b"APETAGEX" + frames + b"TAG" + 125 * b" "
+    assert len(audio.decode(path, "a")[0]) == len(wave)
+    bare = untagged(path)
+    path.write_bytes(before + path.read_bytes() + behind)
+    assert len(audio.decode(path, "a")[0]) == len(wave)
+    path.write_bytes(before + bare + behind)
+    assert len(wave) <= len(audio.decode(path, "a")[0]) < len(wave) + 0.2 * rate
+
+
+@pytest.mark.parametrize("form", ["MP3", "OGG"])
+@pytest.mark.parametrize("seconds", [0.2, 3])
+def test_joined_files_are_refused(tmp_path: Path, form: str, seconds: float) -> None:
+    path, other = tmp_path / "a", tmp_path / "b"
+    soundfile.write(path, noise(48_000).data[0].numpy(), RATE, format=form)
+    soundfile.write(other, noise(round(seconds * RATE)).data[0].numpy(), RATE, format=form)
+    assert len(audio.decode(path, "a")[0]) == 48_000
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    assert "3.00 s" in refusal(path)
+    if form == "OGG":
+        assert "joined of 2 recordings, and libsndfile reads the first one, 3.00 s." in refusal(path)
+    assert len(audio.decode(path, "a", 1.0, 1.0)[0]) == 16_000
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("a.rf64", 0.62), ("a.w64", 0.62), ("a.sph", 0.62)])
@@ -302,9 +354,23 @@ def test_a_flac_that_does_not_state_its_length_is_not_counted_for_ever(
     path = tmp_path / "a.flac"
     soundfile.write(path, np.zeros((50_000, 2)), RATE)
     monkeypatch.setattr(audio, "MOST", 60_000)
+    monkeypatch.setattr(audio, "LONGEST", 30_000 / RATE)
     monkeypatch.setattr(audio, "COUNTING", 20_000)
     # two blocks were counted, 40000 / 16000 / 3600 hours, and not the rest
     assert "states 0.0006944 hours of 2 channels, and 60000 samples are read at once" in refusal(unstated(path))
+    with pytest.raises(InputError, match=r"states 0\.0006944 hours, and .* hours are read"):
+        list(audio.blocks(path, "a"))
+
+
+def test_a_long_flac_that_does_not_state_its_length_is_read_whole_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros((50_000, 2)), RATE)
+    monkeypatch.setattr(audio, "MOST", 60_000)
+    monkeypatch.setattr(audio, "COUNTING", 20_000)
+    assert sum(len(block) for block, _ in audio.blocks(unstated(path), "a", frames=7_000)) == 50_000
+    assert "of 2 channels, and 60000 samples are read at once" in refusal(path)
 
 
 @pytest.mark.parametrize("riff", [0, 0xFFFFFFFF])

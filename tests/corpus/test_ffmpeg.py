@@ -71,6 +71,26 @@ def test_ffmpeg_is_run_where_it_is_allowed_and_its_wave_is_read(
     assert "-nostdin" in said
 
 
+def test_what_ffmpeg_makes_is_read_whole_in_blocks_and_refused_at_once_where_it_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, path = stand_in(tmp_path, monkeypatch), m4a(tmp_path)
+    monkeypatch.setattr(audio, "MOST", 4410)  # half of it
+    assert sum(len(block) for block, _ in audio.blocks(path, "utt7", ffmpeg=True)) == 4410
+    said = words.read_text().split("\n")
+    assert int(said[said.index("-fs") + 1]) > 24 * 3600 * 48_000 * 2 * 4
+    assert said[said.index("-f") + 1] == "w64"
+    with pytest.raises(InputError, match="4410 samples are read at once"):
+        audio.decode(path, "utt7", ffmpeg=True)
+
+
+def test_what_ffmpeg_cut_off_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, monkeypatch, 'head -c 20000 "$0.wav"')
+    monkeypatch.setattr(audio, "DECODED", 20_000)
+    with pytest.raises(InputError, match=r"a\.m4a is longer than what is read: decoded, it has over 20000 bytes"):
+        list(audio.blocks(m4a(tmp_path), "utt7", ffmpeg=True))
+
+
 def test_ffmpeg_is_not_run_for_what_libsndfile_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = stand_in(tmp_path, monkeypatch)
     soundfile.write(tmp_path / "a.wav", np.ones(2000) / 9, 16000)

@@ -21,9 +21,11 @@ from sertk.core import SertkError, UsageError
 from sertk.core.files import bytes_text, read_json, read_jsonl, sentence
 from sertk.corpus.audit import overlap_in_words, undeclared
 from sertk.corpus.features import Store, write_shard
+from sertk.corpus.folding import read_table
 from sertk.modeling import bundle
 from sertk.modeling.limits import check_size
 from sertk.plugins import Plugins
+from sertk.scoring import over_time
 from sertk.settings import merge
 from sertk.settings.check import settings_of
 from sertk.testing import signed
@@ -261,7 +263,7 @@ def make(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 def test_a_list_a_shard_or_settings_that_are_no_file_are_refused(kind: str, tmp_path: Path) -> None:
-    for name in ("a.jsonl", "a.json", "a.yaml", "a.safetensors"):
+    for name in ("a.jsonl", "a.json", "a.yaml", "a.safetensors", "a.csv"):
         make(tmp_path / name, kind)
     with refused(r"a\.jsonl is a folder, a pipe or a device"):
         list(read_jsonl(tmp_path / "a.jsonl", "Correct."))
@@ -271,6 +273,10 @@ def test_a_list_a_shard_or_settings_that_are_no_file_are_refused(kind: str, tmp_
         merge.read(tmp_path / "a.yaml")
     with refused(r"a\.safetensors is a folder, a pipe or a device"):
         Store(tmp_path)[SHA]
+    with refused(r"a\.csv is a folder, a pipe or a device"):
+        read_table(tmp_path / "a.csv")
+    with refused(r"a\.csv is a folder, a pipe or a device"):
+        over_time.read(tmp_path / "a.csv")
 
 
 def test_a_line_of_a_gigabyte_is_refused(tmp_path: Path) -> None:

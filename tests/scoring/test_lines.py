@@ -13,7 +13,7 @@ import torch
 
 from sertk.core import Utterance
 from sertk.core.files import Record
-from sertk.scoring.scorer import Scorer
+from sertk.scoring.scorer import Scorer, Sound
 
 BUNDLE = Path(__file__).parents[1] / "modeling" / "bundles" / "schema-1" / "mini-cnn"
 RATE = 16_000
@@ -58,6 +58,27 @@ def test_every_line_is_its_own_utterances_and_in_their_order(
         alone = scorer(root / one.path)
         assert line["posterior"] == pytest.approx(list(alone.values()), abs=2e-5)
         assert line["decision"] == max(alone, key=alone.__getitem__)
+
+
+@pytest.mark.parametrize("kept", [0, 2 * RATE, 3 * RATE])
+def test_audio_that_is_read_again_with_its_batch_gives_the_same_lines(scorer: Scorer, root: Path, kept: int) -> None:
+    chosen = utterances(root)
+    (sounds,) = scorer.sounds([chosen], root, kept=kept)
+    held = [one.wave for one in sounds.values() if isinstance(one, Sound) and one.wave is not None]
+    assert sum(map(len, held)) <= kept
+    assert len(held) == {0: 0, 2 * RATE: 2, 3 * RATE: 4}[kept]  # of 9, 4, 7, 3, ... eighths of a second
+    assert list(scorer.window(chosen, sounds, root, 3, [])) == lines(scorer, chosen, root, 3)
+
+
+def test_a_file_that_is_gone_before_it_is_read_again_fails_alone(scorer: Scorer, root: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(root, tmp_path / "tones"))
+    chosen = utterances(folder)
+    (sounds,) = scorer.sounds([chosen], folder, kept=0)
+    (folder / "3.wav").unlink()
+    failed: list[Record] = []
+    assert len(list(scorer.window(chosen, sounds, folder, 3, failed))) == 6
+    assert [line["id"] for line in failed] == ["u3"]
+    assert "is missing" in failed[0]["reason"]
 
 
 def test_a_line_says_label_duration_and_how_sure_it_is(scorer: Scorer, root: Path) -> None:

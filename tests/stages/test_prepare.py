@@ -103,6 +103,38 @@ def test_a_prepare_that_was_killed_gives_the_files_of_one_that_was_not(
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.parametrize("name", ["audio.jsonl", ".audio/a.jsonl"])
+def test_damaged_notes_of_an_earlier_prepare_cost_reading_the_audio_again(
+    root: Path, tmp_path: Path, examined: list[str], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out = tmp_path / "out"
+    prepare(FOLDER, root, out, ["speakers"], 0.1, 1)
+    whole = (out / "audio.jsonl").read_bytes()
+    (out / ".audio").mkdir()
+    (out / "audio.jsonl").rename(out / name)
+    (out / name).write_bytes(whole[:-50])
+    examined.clear()
+    capsys.readouterr()
+    assert prepare(FOLDER, root, out, ["speakers"], 0.1, 1) == 0
+    said = capsys.readouterr().err
+    assert f"{name}:48: " in said
+    assert "All audio that it is about is read again." in said
+    assert "Run `sertk prepare`" not in said
+    assert len(examined) == 48
+    assert (out / "audio.jsonl").read_bytes() == whole
+    assert not (out / ".audio").exists()
+
+
+def test_notes_that_another_prepare_clears_are_not_missed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / ".audio").mkdir(parents=True)
+    gone = tmp_path / "out" / ".audio" / "a.jsonl"
+    monkeypatch.setattr(Path, "glob", lambda *_: [gone])  # it is found, and deleted before it is read
+    assert journal.Journal(tmp_path / "out").known == {}
+    assert "warning" not in capsys.readouterr().err
+
+
 # --- beside others ---------------------------------------------------------------------------------------------------
 
 
