@@ -57,7 +57,7 @@ def mp3_frames(path: Path) -> tuple[int, float]:
             within = within and size > 0
             if within:
                 count, seconds = count + 1, seconds + own
-            elif head == b"ID3":
+            elif head == b"ID3":  # at once, for it may hold pictures
                 file.seek(_id3(file.read(10)), 1)
             else:
                 file.seek(1, 1)
