@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sertk.builtin.losses.ce import CrossEntropy
 from sertk.core import AuxTask, Batch, Target, Task, Terms, UsageError, Views
 from sertk.corpus.prepared import Data
 from sertk.plugins import Plugins
@@ -116,6 +117,12 @@ def test_a_killed_run_goes_on_with_the_same_shares(data: Path, tmp_path: Path, m
 def test_rows_that_are_compared_and_windows_are_not_mixed(more: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=r"train\.mixup mixes the embeddings and the emotion labels"):
         rehearse(Plugins(), merge.load("mini-cnn", None, {**MIXED, **more}), ("a", "b", "c"))
+
+
+def test_a_classifying_loss_that_puts_rows_together_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CrossEntropy, "sampler", "pairs")  # as a guest may have it
+    with pytest.raises(UsageError, match=r"do not go with it: here ce\."):
+        rehearse(Plugins(), merge.load("mini-cnn", None, MIXED), ("a", "b", "c"))
 
 
 def test_the_windows_that_are_decided_on_are_not_mixed(data: Path, tmp_path: Path) -> None:
