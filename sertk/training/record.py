@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sertk.core.files import Document, Record, digest, read_json, write_json
 from sertk.core.low_rank import fold
+from sertk.corpus.protocols import value_of
 from sertk.modeling import build, bundle
 from sertk.plugins import file_hash
 from sertk.settings.plain import difference, plain
@@ -23,6 +24,7 @@ def began_with(setup: Setup, parts: Parts) -> dict[str, object]:
     shared, data = setup.shared, setup.shared.data
     ids = sorted(i for part in setup.fold for i in part)
     files = sorted([Path(one).name, file_hash(one)] for one in setup.settings.plugins)
+    tasks = sorted(parts.mixture.aux)
     return {
         "protocol": setup.about,
         "audio": digest([data.facts[i].sha256 for i in ids]),
@@ -32,6 +34,8 @@ def began_with(setup: Setup, parts: Parts) -> dict[str, object]:
         "init": shared.init,
         **({"plugins": files} if files else {}),
         **({"texts": digest([data.utterances[i].transcript for i in ids])} if _reads_text(parts) else {}),
+        **({"speakers": digest([data.utterances[i].speaker for i in ids])} if setup.settings.by_speaker else {}),
+        **({"aux": digest([[value_of(data.utterances[i], name) for i in ids] for name in tasks])} if tasks else {}),
     }
 
 

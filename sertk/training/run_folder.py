@@ -132,6 +132,10 @@ def failure(out: Path) -> Iterator[None]:
         raise
 
 
+UNSAID = ("speakers", "aux")
+"""What older runs did not write down, whatever it was; of all else that they did not, there was none."""
+
+
 def claim_data(out: Path, now: Mapping[str, object]) -> None:
     """Writes down what the run trains on and with (run.json), or finds that it is the same.
 
@@ -148,7 +152,7 @@ def claim_data(out: Path, now: Mapping[str, object]) -> None:
         return
     old: Document = read_json(path, "Delete the run folder, or --force.")
     for name, value in now.items():
-        if old.get(name) != value and not (name not in old and not value):  # a key that an older run lacks
+        if old.get(name) != value and not (name not in old and (not value or name in UNSAID)):
             raise SertkError(
                 f"{out} began with {name} {shown(old.get(name))}, and now it is {shown(value)}. "
                 "Choose another --out (in a recipe --tag), or delete it with --force."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,30 @@ def test_what_an_older_run_did_not_write_down_was_nothing(out: Path) -> None:
     claim_data(out, {"audio": "a1", "plugins": []})
     with pytest.raises(SertkError, match="began with plugins None"):
         claim_data(out, {"audio": "a1", "plugins": [["net.py", "d4"]]})
+    claim_data(out, {"audio": "a1", "speakers": "e5"})  # which it did not write down at all
+
+
+@pytest.mark.parametrize(
+    ("more", "old", "new", "says"),
+    [
+        ({"losses": ["ce", "aux:task=gender"]}, '"gender": "male"', '"gender": "female"', "aux"),
+        ({"normalize": "speaker"}, '"speaker": "01"', '"speaker": "02"', "speakers"),
+        ({}, '"speaker": "01"', '"speaker": "02"', None),
+    ],
+)
+def test_a_run_is_not_gone_on_with_where_labels_that_it_learns_from_changed(
+    data: Path, tmp_path: Path, more: dict[str, object], old: str, new: str, says: str | None
+) -> None:
+    from sertk.stages.train import train  # late: see test_recipe
+
+    quick = settings(**{"train.epochs": 1, "train.threads": 1, "backbone": {"name": "frames"}, **more})
+    train(quick, Data(data), tmp_path / "run")
+    changed = Path(shutil.copytree(data, tmp_path / "data"))
+    text = (changed / "manifest.jsonl").read_text()
+    assert old in text
+    (changed / "manifest.jsonl").write_text(text.replace(old, new))
+    with pytest.raises(SertkError, match=f"began with {says} ") if says else nullcontext():
+        train(quick, Data(changed), tmp_path / "run")
 
 
 def test_before_anything_was_trained_a_run_may_begin_with_something_else(tmp_path: Path) -> None:
