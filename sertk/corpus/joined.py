@@ -15,7 +15,10 @@ VERSIONS = {
     2: (576, (22050, 24000, 16000), (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
     0: (576, (11025, 12000, 8000), (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
 }
-"""Of MPEG, by its bits in a header: samples of a frame, rates in Hz, bit rates in kbit/s. Source: ISO 11172-3."""
+"""Of MPEG, by its bits in a header: samples of a frame, rates in Hz, bit rates in kbit/s.
+
+Sources: ISO 11172-3 and, of the lower rates, ISO 13818-3.
+"""
 
 
 def _headers() -> Iterator[tuple[bytes, tuple[int, float]]]:

@@ -408,9 +408,8 @@ class Plan:
         outs = [out for _, _, out in self._runs()]
         words = ["report", *map(str, outs), "--data", str(self._data), *self._files(), "--command", self._command()]
         results = (self._path.parent if self._own else self.work) / "RESULTS.md"
-        publish = [results] if self.ask.publish else []
-        words += [word for path in publish for word in ("--publish", str(path))]
-        makes = [self.system / "RESULTS.md", *publish]
+        words += ["--publish", str(results)] * self.ask.publish
+        makes = [self.system / "RESULTS.md", *[results] * self.ask.publish]
         scored = [out / name for out in outs for name in ("metrics.json", scores_file("test"))]
         needs = [*self._prepared(), *scored, *map(Path, self.settings.plugins)]
         yield Step("report", words, self.system / ".report.json", [self.ask.publish], needs, makes)

@@ -133,10 +133,8 @@ def _marks(label: str, sheets: Sequence[Sheet]) -> list[str]:
     for sheet in sheets:
         for system in sheet.scored(label):
             # all rows have seen train and dev: the headings say which part a figure is of
-            about = (
-                system.about if system.about.get("part") == "test" else {**system.about, "stamp": "speaker-independent"}
-            )
-            found |= dict.fromkeys(sheet.title(mark) for mark in marks(about))
+            own = {} if system.about.get("part") == "test" else {"stamp": "speaker-independent"}
+            found |= dict.fromkeys(sheet.title(mark) for mark in marks({**system.about, **own}))
     return list(found)
 
 
