@@ -357,10 +357,10 @@ def test_what_is_not_known_is_told_and_not_passed_over(tmp_path: Path) -> None:
     (path,) = report([tmp_path / "s"])
     page = Page(path.with_name("report.html"))
     said = {anchor: page.section(anchor) for anchor in SECTIONS}
-    assert "No intervals, as x, the baseline, has none: &#39;0.0&#39; (fold 0, seed 0) has no" in said["figures"]
+    assert "No intervals: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["figures"]
     assert "Left out: the intervals. &#39;0.0&#39;" in said["recall"]
     assert "<svg" in said["recall"]
-    assert "Left out: no system can be compared with the baseline" in said["speakers"]
+    assert "Left out: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["speakers"]
     assert "Left out: &#39;0.0&#39; (fold 0, seed 0) has no speaker" in said["groups"]
     assert "has no speaker" in said["duration"]
     assert "Left out: no run has a log.jsonl" in said["training"]
@@ -472,8 +472,9 @@ def test_intensity_and_the_votes_of_annotators_are_shown_where_lines_have_them(t
     page = Page(path.with_name("report.html"))
     assert "<td>intensity strong</td><td>36</td>" in page.section("groups")
     assert "| intensity normal | 36 |" in path.read_text()
-    assert "| a vote | 100.0 | 100.0 |" in path.read_text()  # nobody disagrees
-    assert "<td>a vote</td><td>100.0</td><td>100.0</td>" in page.section("people")
+    whole = "100.0 (100.0 to 100.0)"  # nobody disagrees
+    assert f"| a vote | {whole} | {whole} |" in path.read_text()
+    assert f"<td>a vote</td><td>{whole}</td><td>{whole}</td>" in page.section("people")
     assert "The posterior against the votes of 72 utterances: cross-entropy" in page.section("people")
 
 
