@@ -474,7 +474,7 @@ def test_intensity_and_the_votes_of_annotators_are_shown_where_lines_have_them(t
     assert "| intensity normal | 36 |" in path.read_text()
     whole = "100.0 (100.0 to 100.0)"  # nobody disagrees
     assert f"| a vote | {whole} | {whole} |" in path.read_text()
-    assert f"<td>a vote</td><td>{whole}</td><td>{whole}</td>" in page.section("people")
+    assert f'<td>a vote</td><td class="words">{whole}</td><td class="words">{whole}</td>' in page.section("people")
     assert "The posterior against the votes of 72 utterances: cross-entropy" in page.section("people")
 
 
