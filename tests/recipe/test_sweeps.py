@@ -37,7 +37,7 @@ SWEEPS = {
     "msp_improv": ["p2-table1"],
     "ravdess_savee_tess": ["p1-last", "p1-speakers", "p1-table1", "p1-table2"],
     "ravdess": [
-        *("p2-table1", "p3-figure2", "p3-figure3", "p3-table1", "p3-table2"),
+        *("p2-table1", "p2-tiny", "p3-figure2", "p3-figure3", "p3-table1", "p3-table2", "p3-tiny"),
         *("modalities", "p5-fig2", "p5-gender", "p5-table3"),
     ],
     "savee": ["p2-table2", "p4-table1", "p4-table2"],
@@ -52,6 +52,8 @@ ELSEWHERE = [
     "emodb/p5-fig3",
     "emodb/probe-search",
     "ravdess_savee_tess/p1-speakers",
+    "ravdess/p2-tiny",
+    "ravdess/p3-tiny",
 ]
 ELSEWHERE += [f"{corpus}/{name}" for corpus in ("emodb", "ravdess") for name in ("p5-fig2", "p5-gender", "p5-table3")]
 """Of another corpus, protocol or encoder than the paper's."""
@@ -281,6 +283,24 @@ def test_p2_table3_has_the_printed_values() -> None:
     for (row, one), (number, encoder, *_, wa, ua) in zip(found.rows.items(), lines(P2_TABLE3), strict=True):
         assert row.startswith(f"{number} {encoder}, ")
         assert one.paper == {"WA": float(wa), "UA": float(ua)}
+
+
+def test_rows_on_a_small_encoder_have_the_values_and_the_parts_of_the_papers_rows() -> None:
+    small, whole = read("ravdess/p2-tiny"), read("iemocap/p2-table3")
+    theirs = {row.partition(" ")[0]: row for row in whole.rows}
+    rows = [row for row in small.rows if row != "frozen"]
+    assert [row.partition(" ")[0] for row in rows] == ["6", "8", "12", "15"]
+    for row in rows:
+        other = theirs[row.partition(" ")[0]]
+        assert small.rows[row].paper == whole.rows[other].paper
+        ours, wanted = settings("ravdess", small, row), settings("iemocap", whole, other)
+        assert (ours.losses, ours.augment, ours.pooling) == (wanted.losses, wanted.augment, wanted.pooling)
+    assert small.folds == read("ravdess/p3-tiny").folds == ("1", "3")
+    small, whole = read("ravdess/p3-tiny"), read("ravdess/p3-table1")
+    for row in small.rows.keys() - {"frozen"}:
+        assert small.rows[row].paper == {"UA": whole.rows[row].paper["UAR"], "WA": whole.rows[row].paper["accuracy"]}
+        ours, wanted = (settings("ravdess", one, row) for one in (small, whole))
+        assert (ours.losses, ours.alpha, ours.segments) == (wanted.losses, wanted.alpha, wanted.segments)
 
 
 def test_p2_figure2_before_is_the_same_model_with_kl_alone() -> None:
@@ -515,7 +535,7 @@ def test_a_sweep_is_planned_on_the_tree_of_its_corpus(
             folder = value["--out"].partition("/fold=")[0]
             runs = [(fold, seed) for fold in folds_of(value["--fold"], known) for seed in seeds_of(value["--seed"])]
             trained += [(folder, *run) for run in runs]
-    folds = 1 if name.endswith("figure2") and name.startswith(("iemocap/p3", "fesc")) else len(known)
+    folds = len(found.folds) or len(known)  # which are named: the tests of those sweeps
     points = [point for point in found.points if point.row not in found.searched]  # what these train is not known yet
     assert len(trained) == len({*trained}) == len(points) * folds * len(found.seeds or (0,))
     assert stages.count("search") == sum(len(known) if one.nested else 1 for one in found.searched.values())

@@ -130,8 +130,8 @@ def test_dropout_on_a_gpu_has_the_seed_too(monkeypatch: pytest.MonkeyPatch, devi
 
     seeds: list[int] = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
-    training = SimpleNamespace(seed=3, history=SimpleNamespace(epoch=2))
-    brain: Any = SimpleNamespace(training=training, step=5, device_type=device)
+    training = SimpleNamespace(seed=3, history=SimpleNamespace(epoch=2), unfreeze=lambda step: None)
+    brain: Any = SimpleNamespace(training=training, step=5, optimizer_step=7, device_type=device)
     EmotionBrain.on_fit_batch_start(brain, None, should_step=True)  # type: ignore[arg-type]
     assert seeds == [torch.initial_seed()] * gpus
 
