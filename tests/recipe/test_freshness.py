@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import pytest
 
+from sertk.corpus.audio import Facts, to_json
 from sertk.recipe import freshness
 from sertk.recipe.freshness import Step, fingerprint, fresh, remember, stamp
 
@@ -69,6 +70,24 @@ def test_a_file_changed_in_its_place_is_noticed_though_its_size_is_the_same(tmp_
     path.write_bytes(content)
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10))
     assert not fresh(made)
+
+
+def facts(**changed: object) -> str:
+    one = Facts("a", "5" * 64, 2.0, 16000, 1, size=2000, mtime=10**18, path="a.wav", start=0.0, asked=None, silent=False)
+    return json.dumps(to_json(one._replace(**changed))) + "\n"
+
+
+def heard(folder: Path, line: str) -> str:
+    path = folder / "audio.jsonl"
+    path.write_text(line)
+    return fingerprint(Step("train", [], folder / ".train.json", {}, [path], [])).needs
+
+
+def test_audio_that_looks_otherwise_and_is_the_same_leaves_a_step_as_it_is(tmp_path: Path) -> None:
+    before = heard(tmp_path, facts())
+    assert heard(tmp_path, facts(mtime=10**18 + 1)) == heard(tmp_path, facts(size=2044)) == before
+    for other in ({"sha256": "6" * 64}, {"id": "b"}, {"start": 0.5}, {"path": "b.wav"}, {"silent": True}):
+        assert heard(tmp_path, facts(**other)) != before
 
 
 def test_a_file_replaced_by_one_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
