@@ -66,11 +66,16 @@ def _dev(members: Sequence[bundle.Opened]) -> Tensor:
 
     Raises:
         SertkError: If the dev scores are missing.
-        UsageError: If they are of other utterances.
+        UsageError: If they are of other utterances, or dev is training data.
     """
     each: list[Tensor] = []
     first, ids = Path(), list[str]()
     for one in members:
+        if (one.about.get("training") or {}).get("refit"):
+            raise UsageError(
+                f"{one.folder} was trained again on train and dev (train.refit), so its dev scores cannot weigh it. Leave "
+                "--weights out for equal weights."
+            )
         path = one.folder.resolve().parent / scores_file("dev")
         if not path.exists():
             raise SertkError(

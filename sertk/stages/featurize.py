@@ -217,13 +217,18 @@ def _shard(job: Job) -> list[Record]:
     torch.set_num_threads(job.threads)
     feature = _feature(json.dumps(asdict(job.spec)), job.audio.rate, job.weights, job.files)
     errors: dict[str, Exception] = {}
-    with ThreadPoolExecutor(job.threads) as pool:  # decoding lets go of the interpreter
-        raw = list(pool.map(functools.partial(_raw, job, feature.reads, errors), job.utterances))
-    found = [(one, sha, data) for one, sha, data in zip(job.utterances, job.shas, raw, strict=True) if data is not None]
+    read = functools.partial(_raw, job, feature.reads, errors)
     tensors: dict[str, torch.Tensor] = {}
-    size = min(ROWS, max(1, round(TOGETHER * job.audio.rate / max((len(data) for *_, data in found), default=1))))
-    for first in range(0, len(found), size):
-        tensors |= _features(job, feature, found[first : first + size], errors)
+    longest = (job.utterances[0].duration or 0.0) if feature.reads == "wave" else 0.0
+    size = min(ROWS, max(1, round(TOGETHER / max(longest, 1.0))))
+    rows = list(zip(job.utterances, job.shas, strict=True))
+    with ThreadPoolExecutor(job.threads) as pool:  # decoding lets go of the interpreter
+        for first in range(0, len(rows), size):  # no more audio in memory than the feature gets at once
+            part = rows[first : first + size]
+            raw = pool.map(read, (one for one, _ in part))
+            found = [(one, sha, data) for (one, sha), data in zip(part, raw, strict=True) if data is not None]
+            if found:
+                tensors |= _features(job, feature, found, errors)
     if tensors:
         write_shard(job.folder, tensors)
     return [{"schema": SCHEMA, "id": name, "reason": sentence(error)} for name, error in errors.items()]

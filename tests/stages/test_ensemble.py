@@ -266,6 +266,15 @@ def test_dev_of_other_utterances_or_none_is_refused(tones: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+def test_dev_that_a_refit_has_learned_weighs_no_bundle(tones: Path, tmp_path: Path) -> None:
+    one, other = run_of(tmp_path / "1", CNN, tones), run_of(tmp_path / "2", PROBE, tones)
+    changed(tmp_path / "3/model", other, training={"refit": True})
+    shutil.copy(tmp_path / "2/dev.jsonl", tmp_path / "3")
+    with pytest.raises(UsageError, match=r"3/model was trained again on train and dev \(train\.refit\)"):
+        make([one, tmp_path / "3/model"], tmp_path / "out", weights="dev")
+    assert not (tmp_path / "out").exists()
+
+
 # --- the folder ------------------------------------------------------------------------------------------------------
 
 

@@ -185,6 +185,27 @@ def test_an_utterance_without_a_feature_is_one_line_and_the_others_have_theirs(
     assert not (store / "failed.jsonl").exists()
 
 
+def test_no_more_audio_is_read_ahead_than_the_feature_gets_at_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(root, tmp_path / "out")
+    read, lengths, ahead = audio.read, list[int](), list[int]()
+
+    def noted(*words: Any) -> torch.Tensor:  # noqa: ANN401
+        lengths.append(len(found := read(*words)))
+        return found
+
+    def computed(feature: Feature, raw: Padded) -> Padded:
+        ahead.append(len(lengths) - len(raw.data))
+        lengths[:] = []
+        return compute(feature, raw)
+
+    monkeypatch.setattr(audio, "read", noted)
+    monkeypatch.setattr("sertk.stages.featurize.compute", computed)
+    assert featurize(Data(tmp_path / "out"), merge.load("mini-cnn"), 1) == 0
+    assert ahead == [0, 0, 0]  # 48 recordings of one shard, 16 at once
+
+
 def test_a_list_that_is_read_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "failed.jsonl").write_text('{"file": "a.wav", "label": "joy"}\n')
     with pytest.raises(UsageError, match="is read, and would be written over"):
