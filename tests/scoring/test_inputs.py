@@ -104,6 +104,12 @@ def test_a_file_name_on_standard_input_need_not_be_utf_8(monkeypatch: pytest.Mon
     assert [*map(os.fsencode, found)] == [b"a b.wav", b"\xe9t\xe9.wav", b"\xc3\xa9.wav"]
 
 
+def test_a_closed_standard_input_is_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)  # as `<&-` leaves it
+    with pytest.raises(UsageError, match="there is none: it is closed"):
+        find_inputs(["-"], {}, [])
+
+
 @pytest.mark.parametrize("name", ["empty.scp", "empty.jsonl", "-"])
 def test_an_empty_list_is_no_scoring(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).write_text("\n" if name == "empty.scp" else "")
