@@ -1,9 +1,10 @@
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the hub, and without a network it answers late
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, and CPUs are what every machine has
@@ -33,6 +34,27 @@ def lazy_modules() -> None:
         return load(self, name)
 
     LazyModule.__getattr__ = look
+
+
+@pytest.fixture(autouse=True, scope="session")
+def here() -> Iterator[None]:
+    """Runs in this process what the local launcher would begin processes of sertk for: each would load torch first.
+
+    A test that needs processes begins a `sertk` of its own, whose commands are processes as ever.
+    """
+    from sertk.builtin.launchers import Local
+    from sertk.cli.app import app
+
+    begin = Local._run
+
+    def run(self: Local, commands: Sequence[Sequence[str]]) -> list[int]:
+        if any(words[1:3] != ["-m", "sertk"] for words in commands):
+            return begin(self, commands)
+        return [CliRunner().invoke(app, words[3:]).exit_code for words in commands]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Local, "_run", run)
+        yield
 
 
 @pytest.fixture

@@ -71,7 +71,8 @@ def _dev(members: Sequence[bundle.Opened]) -> Tensor:
     each: list[Tensor] = []
     first, ids = Path(), list[str]()
     for one in members:
-        if (one.about.get("training") or {}).get("refit"):
+        training: Document = one.about.get("training") or {}
+        if training.get("refit"):
             raise UsageError(
                 f"{one.folder} was trained again on train and dev (train.refit), so its dev scores cannot weigh it. Leave "
                 "--weights out for equal weights."

@@ -62,14 +62,6 @@ def cli(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def here(self: Local, commands: list[list[str]]) -> list[int]:
-    """Runs commands in this process, which has imported torch already."""
-    for words in commands:
-        done = cli(*words[3:])
-        assert done.exit_code == 0, done.output
-    return [0] * len(commands)
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder where a recipe ran; of everything that a plan reads there is one."""
@@ -91,7 +83,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "hub/models--nobody--nothing/refs/main").write_text("0" * 40)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("sertk.builtin.launchers.Local._run", here)
         done = cli(*WORDS)
         assert done.exit_code == 0, done.output
     return Path(shutil.copytree(folder, folder.with_name("kept"), symlinks=True))
@@ -104,7 +95,6 @@ def world(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.rmtree(folder)
     shutil.copytree(kept, folder, symlinks=True)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("sertk.builtin.launchers.Local._run", here)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
     begin(monkeypatch)
     return folder
@@ -340,9 +330,11 @@ def test_a_call_while_which_an_input_was_changed_leaves_no_record(world: Path, n
 def test_a_call_while_which_what_a_stage_read_was_changed_leaves_no_record(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run = Local._run
+
     def meddle(self: Local, commands: list[list[str]]) -> list[int]:
         edit(f"{DATA}/audio.jsonl", "{", " {")(world)
-        return here(self, commands)
+        return run(self, commands)
 
     monkeypatch.setattr("sertk.builtin.launchers.Local._run", meddle)
     drop("work/exp/mine/own/RESULTS.md")(world)
