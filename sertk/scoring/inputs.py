@@ -122,7 +122,9 @@ def shard_of(utterances: Sequence[Utterance], shard: str) -> Sequence[Utterance]
 def _paths(names: Sequence[str], failed: list[Record], root: Path) -> Iterator[str]:
     if names == ["-"]:  # bytes: a file name need not be UTF-8
         if sys.stdin is None:  # as `<&-` leaves it
-            raise UsageError("'-' is standard input, and there is none: it is closed. Pipe a list into it, a file a line.")
+            raise UsageError(
+                "'-' is standard input, and there is none: it is closed. Pipe a list into it, a file a line."
+            )
         return (path for line in sys.stdin.buffer if (path := os.fsdecode(line).strip()))
     return (path for name in names for path in _files(name, failed, root))
 

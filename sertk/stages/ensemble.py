@@ -74,8 +74,8 @@ def _dev(members: Sequence[bundle.Opened]) -> Tensor:
         training: Document = one.about.get("training") or {}
         if training.get("refit"):
             raise UsageError(
-                f"{one.folder} was trained again on train and dev (train.refit), so its dev scores cannot weigh it. Leave "
-                "--weights out for equal weights."
+                f"{one.folder} was trained again on train and dev (train.refit), so its dev scores cannot weigh it. "
+                "Leave --weights out for equal weights."
             )
         path = one.folder.resolve().parent / scores_file("dev")
         if not path.exists():

@@ -73,7 +73,9 @@ def test_a_file_changed_in_its_place_is_noticed_though_its_size_is_the_same(tmp_
 
 
 def facts(**changed: object) -> str:
-    one = Facts("a", "5" * 64, 2.0, 16000, 1, size=2000, mtime=10**18, path="a.wav", start=0.0, asked=None, silent=False)
+    one = Facts(
+        "a", "5" * 64, 2.0, 16000, 1, size=2000, mtime=10**18, path="a.wav", start=0.0, asked=None, silent=False
+    )
     return json.dumps(to_json(one._replace(**changed))) + "\n"
 
 
