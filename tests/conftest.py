@@ -50,7 +50,13 @@ def here() -> Iterator[None]:
     def run(self: Local, commands: Sequence[Sequence[str]]) -> list[int]:
         if any(words[1:3] != ["-m", "sertk"] for words in commands):
             return begin(self, commands)
-        return [CliRunner().invoke(app, words[3:]).exit_code for words in commands]
+        codes = []
+        for words in commands:
+            done = CliRunner().invoke(app, words[3:])
+            os.write(1, done.stdout_bytes)  # where a process writes
+            os.write(2, done.stderr_bytes)
+            codes.append(done.exit_code)
+        return codes
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Local, "_run", run)
