@@ -200,6 +200,10 @@ def pretrained(
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if on_meta():
         return _of_sizes(source, config, model)
+    # The first `with torch.device` of a process fixes which functions it moves. It must not be that of transformers,
+    # which replaces torch.linspace meanwhile: later models on the meta device would have linspaces on the CPU.
+    with torch.device("meta"):
+        torch.empty(0)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call] # what a checkpoint lacks is said below
     try:

@@ -151,12 +151,11 @@ def _mel(hertz: Tensor) -> Tensor:
 
 def _filters() -> Tensor:
     """(257, 64) triangles of height 1, evenly spaced on the HTK mel scale and straight on it, not in Hz."""
-    with torch.device("cpu"):  # constants; once torch has loaded its compiler, its meta device refuses to mix such
-        bins = _mel(torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64))
-        ends = _mel(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64))
-        step = ends.diff() / (BANDS + 1)
-        middles = ends[0] + step * torch.arange(1, BANDS + 1)
-        return (1 - (bins[:, None] - middles).abs() / step).clamp(min=0).float()
+    bins = _mel(torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64))
+    ends = _mel(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64))
+    step = ends.diff() / (BANDS + 1)
+    middles = ends[0] + step * torch.arange(1, BANDS + 1)
+    return (1 - (bins[:, None] - middles).abs() / step).clamp(min=0).float()
 
 
 def _convolutions() -> Iterator[nn.Module]:

@@ -67,6 +67,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_encoder(tmp_path_factory.mktemp("models") / "tiny")
 
 
+def test_a_model_on_the_meta_device_is_there_whole_after_an_encoder_was_read(source: Path) -> None:
+    torch.utils._device._device_constructors.cache_clear()  # as in a process that begins
+    whisper(source)
+    with torch.device("meta"):
+        assert torch.linspace(0, 1, 3).is_meta
+
+
 def waves(*seconds: float) -> Padded:
     """(B, S, 1) noise."""
     torch.manual_seed(1)
