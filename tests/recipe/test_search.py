@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -206,8 +204,8 @@ def test_the_status_counts_trials(file: Path) -> None:
 def test_a_sweep_searches_trains_with_what_was_found_and_says_so(file: Path, corpus: Path) -> None:
     work = file.parents[1] / "work"
     words = ["sweep", str(file), "--root", str(corpus), "--work", str(work)]
-    done = subprocess.run([sys.executable, "-m", "sertk", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = cli(*words)
+    assert done.exit_code == 0, done.output
     table = (work / "exp/sweeps/find/table.md").read_text()
     for row in ("stands", "own", "one"):
         assert f"| {row} | 2 |" in table
