@@ -37,6 +37,15 @@ def lazy_modules() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def devices() -> None:
+    """Some tests read a checkpoint with transformers alone: see what `common.pretrained` does before it, and why."""
+    import torch
+
+    with torch.device("meta"):
+        torch.empty(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def here() -> Iterator[None]:
     """Runs in this process what the local launcher would begin processes of sertk for: each would load torch first.
 
