@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +18,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarfloat import ScalarFloat
+from ruamel.yaml.scalarint import ScalarInt
 
 from sertk.core import SertkError, UsageError, nearest
 from sertk.core.files import read_bytes, write_text
@@ -328,6 +331,8 @@ def _resolved(tree: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, A
     Raises:
         UsageError: Where a reference leads nowhere or its arithmetic fails.
     """
+    with suppress(KeyError):  # most have no reference, and HyperPyYAML writes and parses the text twice
+        return {word: _value(value) for word, value in tree.items()}
     text = dumped(tree)
     try:
         # HyperPyYAML only resolves `TAGS`: its loader could make objects, but no other tag reaches it
@@ -335,6 +340,27 @@ def _resolved(tree: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, A
     except Exception as error:  # a reference in the user's file can fail in any way
         raise UsageError(f"{_blamed(tree, places, str(error))}a !ref cannot be resolved: {error}") from error
     return found
+
+
+def _value(tree: Any) -> Any:  # noqa: ANN401 - what YAML can say
+    """A value of a document without what YAML notes of its spelling.
+
+    Raises:
+        KeyError: Where it holds a reference, or a value of another type than `_SPELLED`.
+    """
+    if _tagged(tree):
+        raise KeyError(tree)
+    if isinstance(tree, Mapping):
+        return {_value(word): _value(value) for word, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_value(value) for value in tree]
+    return _SPELLED[type(tree)](tree)
+
+
+_SPELLED: dict[type, Callable[[Any], Any]] = {
+    **{kind: kind for kind in (str, int, float, bool)},
+    **{ScalarFloat: float, ScalarInt: int, type(None): lambda none: none},
+}
 
 
 def _blamed(tree: Mapping[str, Any], places: Mapping[str, str], message: str) -> str:

@@ -27,6 +27,16 @@ def test_sizes_and_exponents_are_not_read_as_pyyaml_does(tmp_path: Path) -> None
     assert read.train.clip == 1e9
 
 
+def test_values_are_the_same_however_a_number_is_spelled_and_beside_a_reference(tmp_path: Path) -> None:
+    text = "train: {batch: 1_6}\ninputs: {x: {name: mel, f_max: 65e2, n_mels: 6_4}}\n"
+    read = settings(tmp_path, f"{text}seed: 7\n")
+    assert read == settings(tmp_path, f"{text}seed: !ref <train[batch]> - 9\n")  # this one HyperPyYAML reads
+    assert (read.train.batch, read.inputs["x"]) == (16, Component("mel", {"f_max": 6500.0, "n_mels": 64}))
+    merge.dump(read, tmp_path / "saved.yaml")
+    saved = (tmp_path / "saved.yaml").read_text()
+    assert all(f"{one}\n" in saved for one in ("f_max: 6500.0", "n_mels: 64"))  # not as it was written
+
+
 def test_references_are_resolved_and_their_values_saved(tmp_path: Path) -> None:
     read = settings(tmp_path, "seed: 7\ntrain:\n  batch: !ref <seed>\n  epochs: !ref <train[batch]> * 2 + 1\n")
     assert (read.train.batch, read.train.epochs) == (7, 15)
@@ -183,6 +193,7 @@ def test_the_recipes_give_the_papers_segments_and_alphas() -> None:
         (f"train: {{clip: {'9' * 400}}}", r":1: train\.clip is 9+\. It must be a number"),
         (f"train: {{epochs: {'9' * 40}}}", r":1: train\.epochs is 9+; it is at least 1 and at most"),
         ("losses: [{name: ce, weight: !ref <nope>}]", r":1: a !ref cannot be resolved"),
+        ("folds: !ref [a]", "a !ref cannot be resolved"),
         ("pilot: !ref <jobs>\nseed: !ref <sed>", r":2: a !ref cannot be resolved"),
         ("jobs: 1\njobs: 2", "is not YAML"),
         ("plugins: 3", r":1: plugins is 3\. It must be a list of files"),
