@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from sertk.modeling.build import with_frozen
 from sertk.plugins import Plugins, file_hash
 from sertk.recipe.find import home
 from sertk.recipe.freshness import Step
-from sertk.recipe.look import hub_copy, listing
+from sertk.recipe.look import facts_of, hub_copy, listing
 from sertk.settings.merge import sources
 from sertk.settings.overrides import Choices, tag_of
 from sertk.settings.packaged import egs
@@ -273,8 +273,8 @@ class Plan:
 
     def _folds(self) -> list[str] | None:
         """The folds by name; None where the corpus decides on them and is not prepared yet."""
-        if self.folds_file.exists():  # utterances that are missing here have no fold
-            return list(protocols.load(self.folds_file).folds)
+        if facts := facts_of(self.folds_file):  # utterances that are missing here have no fold
+            return list(_folds_in(self.folds_file, facts))
         return folding.names(self._rules())
 
     def _rules(self) -> Protocol:
@@ -413,6 +413,12 @@ class Plan:
         scored = [out / name for out in outs for name in ("metrics.json", scores_file("test"))]
         needs = [*self._prepared(), *scored, *map(Path, self.settings.plugins)]
         yield Step("report", words, self.system / ".report.json", [self.ask.publish], needs, makes)
+
+
+@lru_cache  # all plans of a sweep ask, several times each
+def _folds_in(path: Path, _facts: str) -> tuple[str, ...]:
+    """The folds of a protocol file; what it looks like from outside tells whether it is another."""
+    return tuple(protocols.load(path).folds)
 
 
 def anywhere(word: str) -> str:

@@ -7,8 +7,10 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,8 +79,7 @@ def read(path: Path) -> CommentedMap:
     """
     try:
         text = read_bytes(path, "Give an existing YAML file.", YAML_BYTES).decode()
-        _refuse_tags(path, text)
-        tree = YAML().load(text)
+        tree = deepcopy(_parsed(path, text))
     except SertkError as error:
         raise error if isinstance(error, UsageError) else UsageError(f"cannot read settings: {error}") from None
     except (YAMLError, ValueError) as error:
@@ -89,6 +90,18 @@ def read(path: Path) -> CommentedMap:
         what = "a list" if isinstance(tree, list) else f"the text {tree!r}"
         raise UsageError(f"{path} holds {what}, and not KEY: VALUE lines.")
     return tree
+
+
+@lru_cache(maxsize=64)  # each point of a sweep reads the same two files
+def _parsed(path: Path, text: str) -> Any:  # noqa: ANN401 - what YAML can say
+    """What a YAML text holds; not to be changed.
+
+    Raises:
+        UsageError: See `_refuse_tags`.
+        YAMLError: On what is not YAML.
+    """
+    _refuse_tags(path, text)
+    return YAML().load(text)
 
 
 def _refuse_tags(path: Path, text: str) -> None:
