@@ -23,11 +23,13 @@ from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, sco
 from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
-from sertk.scoring.ensemble import scorer_of
+from sertk.scoring.ensemble import find_stored, scorer_of
 from sertk.scoring.inputs import Inputs, of_corpus
 from sertk.scoring.outputs import check_folder, write_folder
+from sertk.scoring.scorer import Scorer
 from sertk.scoring.shared import Fit, LabelMap
 from sertk.scoring.speakers import hear
+from sertk.scoring.stored import Shelf
 from sertk.scoring.system import is_system
 from sertk.training import distributed
 
@@ -93,6 +95,8 @@ def cross(
     workers: int = 0,
 ) -> int:
     """Scores prepared corpora with bundles; writes score lines, a matrix, CSV and a heat map.
+
+    Features are read from the store where all that a bundle scores of a corpus are stored, else they are computed.
 
     Args:
         models: Bundles; of a folder of runs every bundle scores.
@@ -205,7 +209,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         SertkError: If nothing could be scored.
     """
     runs, left_out, lost, stamps = list[Held](), dict[str, Counter[str]](), list[Record](), list[Document]()
-    by_logits, seen = 0, set[str]()
+    by_logits, seen, shelf = 0, set[str](), Shelf(data, how.plugins)
     for opened in system.bundles:
         fit, part = _fit(opened, data, how), _part(opened, data, how, lost)
         told: Document = trained_as(opened.about)
@@ -215,7 +219,9 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         seen |= {one.id for one in chosen if data.facts[one.id].sha256[:16] in learned}
         folder = how.out / part_of(system.name) / part_of(data.corpus)
         path = folder / f"fold={part_of(str(told['fold']))}" / f"seed={told['seed']}" / "scores.jsonl"
-        by_logits += _score(opened, chosen, data, fit, path, how, lost, stamps)
+        stored, _ = find_stored(shelf, opened, chosen)
+        scorer = scorer_of(opened, how.device, how.plugins, stored)
+        by_logits += _score(scorer, chosen, data, fit, path, how, lost, stamps)
         seed = str(told["seed"]) if part.fold else f"{told['fold']}, {told['seed']}"
         runs.append(Held(part.fold, seed, read_scores(path, fit.shared)))
         for stamp in part.stamps:
@@ -235,7 +241,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
 
 
 def _score(
-    opened: bundle.Opened,
+    scorer: Scorer,
     chosen: Sequence[Utterance],
     data: Data,
     fit: Fit,
@@ -249,8 +255,7 @@ def _score(
     `stamps` gets what a system that is normalised by speaker says of its statistics: it hears the speakers in all of
     these utterances.
     """
-    scorer = scorer_of(opened, how.device, how.plugins)
-    if opened.settings.by_speaker:
+    if scorer.bundle.settings.by_speaker:
         known = hear(scorer, Inputs(chosen, data.root, {}), None, how.batch, how.workers)
         scorer.speakers = known.totals
         stamps.append(known.stamp)

@@ -18,6 +18,7 @@ from sertk.core import SertkError, UsageError
 from sertk.corpus.prepared import Data
 from sertk.scoring.embeddings import BESIDE, read
 from sertk.settings import merge
+from sertk.stages.cross import cross
 from sertk.stages.ensemble import make
 from sertk.stages.featurize import featurize
 from sertk.stages.score import score, score_runs
@@ -200,6 +201,22 @@ def test_what_is_stored_counts_unless_audio_is_asked_for(place: Place) -> None:
     after, audio = scored(place, "after"), scored(place, "audio", source="audio")
     assert [n for n in range(32) if after[n] != before[n]] == [2]
     assert [n for n in range(32) if audio[n]["logits"] != pytest.approx(before[n]["logits"], abs=1e-4)] == []
+
+
+def test_the_matrix_of_systems_and_corpora_is_read_from_the_store_where_it_has_all(place: Place) -> None:
+    def crossed(name: str) -> list[list[float]]:
+        out = place.data.parent / name
+        assert cross([place.run() / "model"], [place.data], out, device="cpu") == 0
+        (path,) = out.glob("*/*/*/*/scores.jsonl")
+        return [one["logits"] for one in lines(path)]
+
+    before = crossed("before")
+    place.change(**{place.sha(2): torch.full((1, WIDTH), 3.0)})
+    after = crossed("after")
+    assert [n for n in range(32) if after[n] != before[n]] == [2]
+    place.change(**{place.sha(3): None})
+    audio = crossed("audio")  # all of it, so that the one that was changed does not count
+    assert [n for n in range(32) if audio[n] != pytest.approx(before[n], abs=1e-4)] == []
 
 
 def test_audio_is_read_where_the_store_lacks_an_utterance_that_is_scored(
