@@ -204,6 +204,19 @@ def enrolment_table(found: Sequence[Row], ua: Measure, kinds: Mapping[str, str],
     return [*stress_table(found, ua, DRAWN, "enrolment"), "", about]
 
 
+def _heard(cells: Sequence[Cell]) -> str:
+    """How systems knew the speakers of each corpus, in words; the systems are named where they differ in it."""
+    found = dict[str, dict[str, list[str]]]()
+    for one in cells:
+        if one.heard:
+            found.setdefault(one.corpus, {}).setdefault(one.heard, []).append(one.system)
+    return "; ".join(
+        f"{', '.join(systems)} on {corpus}: {how}" if len(ways) > 1 else f"on {corpus}: {how}"
+        for corpus, ways in found.items()
+        for how, systems in ways.items()
+    )
+
+
 def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
     """The matrix in Markdown, and what was left out below it."""
     corpora = list(dict.fromkeys(one.corpus for one in cells))
@@ -228,7 +241,7 @@ def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
     marks = f"Marked {OWN}: trained on this corpus, of which the test part of its own fold is scored."
     seen = ", ".join(f"{one.seen} of {one.corpus} by {one.system}" for one in cells if one.seen)
     learned = [f"Marked {SEEN}: among these are recordings that the system learned from ({seen})."] * bool(seen)
-    knew = "; ".join(f"{one.system} on {one.corpus}: {one.heard}" for one in cells if one.heard)
+    knew = _heard(cells)
     learned += [f"Marked {HEARD}: speaker-normalised, not to be compared with unknown speakers ({knew})."] * bool(knew)
     logits = [
         f"{one.system} on {one.corpus}: {one.by_logits} decisions had posterior 0 for every shared class; the "

@@ -155,6 +155,18 @@ def test_few_speakers_have_no_interval_and_the_caption_says_what_to_do(
     assert "too narrow" in "\n".join(stress_table(rows(few, ABOUT, ua, "utterances"), ua))
 
 
+def test_a_matrix_says_how_the_speakers_of_each_corpus_were_known(runs: dict[str, list[Held]], ua: Measure) -> None:
+    found = estimate(runs["clean"], ua.counted, "speakers")
+    places = [("ours", "a", "n = 4"), ("theirs", "a", "n = 4"), ("ours", "b", "n = 8"), ("theirs", "b", "n = 9")]
+    cells = [
+        *(Cell(system, corpus, ("x", "y"), 16, found, heard=heard) for system, corpus, heard in places),
+        *(Cell("plain", corpus, ("x", "y"), 16, found) for corpus in ("a", "b")),
+    ]
+    text = "\n".join(cross_table(cells, ua))
+    assert "not to be compared with unknown speakers (on a: n = 4; ours on b: n = 8; theirs on b: n = 9)." in text
+    assert "Marked ‡" not in "\n".join(cross_table(cells[4:], ua))
+
+
 def test_a_matrix_marks_own_cells_and_tells_what_was_left_out(runs: dict[str, list[Held]], ua: Measure) -> None:
     found = estimate(runs["clean"], ua.counted, "speakers")
     more: dict[str, Any] = {"left_out": {"awe": 3, "None": 2}, "failed": 1, "by_logits": 4, "seen": 5}

@@ -265,7 +265,7 @@ def test_the_matrix_of_corpora_hears_the_speakers_and_marks_the_system(model: Pa
     text = (tmp_path / "cross.md").read_text()
     assert "*‡" in text
     assert "Marked ‡: speaker-normalised, not to be compared with unknown speakers (" in text
-    assert "ravdess: transductive, n = 16 utterances a speaker, shrunk with k = 4)" in text
+    assert "(on ravdess: transductive, n = 16 utterances a speaker, shrunk with k = 4)" in text
     score(model, [str(data)], tmp_path / "scores.jsonl", device="cpu", source="audio")
     (path,) = tmp_path.glob("*/*/fold=1/seed=0/scores.jsonl")
     own, theirs = lines(path), lines(tmp_path / "scores.jsonl")
