@@ -209,7 +209,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         SertkError: If nothing could be scored.
     """
     runs, left_out, lost, stamps = list[Held](), dict[str, Counter[str]](), list[Record](), list[Document]()
-    by_logits, seen, shelf = 0, set[str](), Shelf(data, how.plugins)
+    by_logits, seen, shelf, ways = 0, set[str](), Shelf(data, how.plugins), set[str]()
     for opened in system.bundles:
         fit, part = _fit(opened, data, how), _part(opened, data, how, lost)
         told: Document = trained_as(opened.about)
@@ -219,13 +219,15 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         seen |= {one.id for one in chosen if data.facts[one.id].sha256[:16] in learned}
         folder = how.out / part_of(system.name) / part_of(data.corpus)
         path = folder / f"fold={part_of(str(told['fold']))}" / f"seed={told['seed']}" / "scores.jsonl"
-        stored, _ = find_stored(shelf, opened, chosen)
+        stored, where = find_stored(shelf, opened, chosen)
+        ways.add(where)
         scorer = scorer_of(opened, how.device, how.plugins, stored)
         by_logits += _score(scorer, chosen, data, fit, path, how, lost, stamps)
         seed = str(told["seed"]) if part.fold else f"{told['fold']}, {told['seed']}"
         runs.append(Held(part.fold, seed, read_scores(path, fit.shared)))
         for stamp in part.stamps:
             ledger.note(data.folder, stamp, told, None)
+    say(f"{system.name} on {data.corpus}: {', '.join(sorted(ways))}")
     failed += [{**one, "system": system.name, "corpus": data.corpus} for one in lost]
     runs, uneven = scored_by_all(runs)
     size = utterances(runs)

@@ -203,7 +203,9 @@ def test_what_is_stored_counts_unless_audio_is_asked_for(place: Place) -> None:
     assert [n for n in range(32) if audio[n]["logits"] != pytest.approx(before[n]["logits"], abs=1e-4)] == []
 
 
-def test_the_matrix_of_systems_and_corpora_is_read_from_the_store_where_it_has_all(place: Place) -> None:
+def test_the_matrix_of_systems_and_corpora_is_read_from_the_store_where_it_has_all(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     def crossed(name: str) -> list[list[float]]:
         out = place.data.parent / name
         assert cross([place.run() / "model"], [place.data], out, device="cpu") == 0
@@ -214,9 +216,11 @@ def test_the_matrix_of_systems_and_corpora_is_read_from_the_store_where_it_has_a
     place.change(**{place.sha(2): torch.full((1, WIDTH), 3.0)})
     after = crossed("after")
     assert [n for n in range(32) if after[n] != before[n]] == [2]
+    assert "(ravdess, fold 1, seed 0) on ravdess: from the store\n" in capsys.readouterr().err
     place.change(**{place.sha(3): None})
     audio = crossed("audio")  # all of it, so that the one that was changed does not count
     assert [n for n in range(32) if audio[n] != pytest.approx(before[n], abs=1e-4)] == []
+    assert f"on ravdess: from audio (1 of 32 have no features in {place.store}" in capsys.readouterr().err
 
 
 def test_audio_is_read_where_the_store_lacks_an_utterance_that_is_scored(
