@@ -14,6 +14,7 @@ from sertk.corpus.features import Store, address, cached, reads_of, store
 from sertk.corpus.prepared import Data
 from sertk.modeling.bundle import Opened
 from sertk.plugins import Plugins
+from sertk.scoring.windows import WHOLE
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Shelf:
         described, settings = bundle.features, bundle.settings
         if described is None:
             return None, "from audio (an older sertk wrote the bundle and did not describe its features)"
+        if any(self._data.facts[one.id].seconds > WHOLE for one in utterances):
+            return None, f"from audio (some are longer than {WHOLE:g} s and are cut; the store is of whole recordings)"
         names = cached(settings, self._plugins)
         others = {n: reads_of(self._plugins, spec) for n, spec in settings.inputs.items() if n not in names}
         odd = next((name for name, reads in others.items() if reads == "wave"), None)

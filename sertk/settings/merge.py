@@ -356,7 +356,7 @@ def _resolved(tree: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, A
 
 
 def _value(tree: Any) -> Any:  # noqa: ANN401 - what YAML can say
-    """A value of a document without what YAML notes of its spelling.
+    """A value of a document, of plain types: 6.5 however it is spelled.
 
     Raises:
         KeyError: Where it holds a reference, or a value of another type than `_SPELLED`.
@@ -374,6 +374,7 @@ _SPELLED: dict[type, Callable[[Any], Any]] = {
     **{kind: kind for kind in (str, int, float, bool)},
     **{ScalarFloat: float, ScalarInt: int, type(None): lambda none: none},
 }
+"""What makes plain values, of those that may be spelled in several ways; of all others HyperPyYAML does."""
 
 
 def _blamed(tree: Mapping[str, Any], places: Mapping[str, str], message: str) -> str:

@@ -47,7 +47,7 @@ from sertk.scoring.speakers import Named, enrolled_in, hear, refuse_for
 from sertk.scoring.stored import Shelf
 from sertk.scoring.system import note, runs_of
 from sertk.scoring.texts import with_texts
-from sertk.scoring.windows import WHOLE, Cutting
+from sertk.scoring.windows import Cutting
 from sertk.training import distributed
 
 Part = Literal["train", "dev", "test"]
@@ -287,7 +287,7 @@ def _score(
 ) -> int:
     """Scores inputs with a bundle, see `score`."""
     stored, where = None, "from audio"
-    if shelf and shared.source == "store" and not _are_cut(found, shared.cutting):
+    if shelf and shared.source == "store" and shared.cutting.windows is None:
         stored, where = find_stored(shelf, opened, found.utterances)
     kept, own = shared.embeddings is not None, ensemble.identity(opened.folder)
     scorer = scorer_of(
@@ -374,13 +374,6 @@ def _with_search(opened: bundle.Opened, found: Inputs) -> Inputs:
     saw = here & set(searched["speakers"]) if searched["corpus"] == found.stamp["corpus"] else set[str]()
     own = {"folds": list(searched["folds"]), "nested": searched["nested"], "saw": sorted(saw)}
     return replace(found, stamp={**found.stamp, "searched": own})
-
-
-def _are_cut(found: Inputs, cutting: Cutting) -> bool:
-    """Whether prepared recordings, some of them, are cut into windows: the store has what is made of whole ones."""
-    facts = found.data.facts if found.data else {}
-    longest = max((facts[one.id].seconds for one in found.utterances if one.id in facts), default=0.0)
-    return cutting.windows is not None or longest > WHOLE
 
 
 def merge(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -126,10 +125,12 @@ def test_a_recipes_runs_count(work: Path, file: Path, corpus: Path) -> None:
 def test_each_printed_command_runs_when_pasted(file: Path, corpus: Path, tmp_path: Path) -> None:
     chosen = ["--root", corpus, "--work", tmp_path, "--seed", "0-1", "--fold", "1", "--set", "train.epochs=1"]
     dry = cli("sweep", file, *chosen, "--dry-run")
-    for line in dry.stdout.splitlines():
-        program, *words = shlex.split(line)  # as a shell does
-        assert program == "sertk"
-        done = cli(*words)
+    # a shell reads the lines, and each word is printed as it arrives
+    script = 'sertk() { printf "%s\\0" "$@"; echo; }\n' + dry.stdout
+    read = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
+    assert len(read.splitlines()) == len(dry.stdout.splitlines())
+    for line in read.splitlines():
+        done = cli(*line.split("\0")[:-1])
         assert done.exit_code == 0, done.output
     text = (tmp_path / "exp/sweeps/two/table.md").read_text()
     assert "folds 1 of the 6 of emobox" in text

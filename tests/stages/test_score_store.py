@@ -133,7 +133,7 @@ def test_what_is_cut_into_windows_comes_from_audio(place: Place, monkeypatch: py
     # one is longer than what is scored whole
     seconds = sorted(line["seconds"] for line in lines(place.data.parent / "whole/scores.jsonl"))
     for name, longest in (("store", seconds[-1]), ("audio", seconds[-2])):
-        monkeypatch.setattr("sertk.stages.score.WHOLE", longest)
+        monkeypatch.setattr("sertk.scoring.stored.WHOLE", longest)
         scored(place, name)
         assert took(place.data.parent / name / "metrics.json")["from"] == name
 
@@ -204,7 +204,7 @@ def test_what_is_stored_counts_unless_audio_is_asked_for(place: Place) -> None:
 
 
 def test_the_matrix_of_systems_and_corpora_is_read_from_the_store_where_it_has_all(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crossed(name: str) -> list[list[float]]:
         out = place.data.parent / name
@@ -217,6 +217,10 @@ def test_the_matrix_of_systems_and_corpora_is_read_from_the_store_where_it_has_a
     after = crossed("after")
     assert [n for n in range(32) if after[n] != before[n]] == [2]
     assert "(ravdess, fold 1, seed 0) on ravdess: from the store\n" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr("sertk.scoring.stored.WHOLE", 0.0)  # all are longer than what is scored whole
+        assert crossed("long")[2] == pytest.approx(before[2], abs=1e-4)
+    assert "on ravdess: from audio (some are longer than 0 s" in capsys.readouterr().err
     place.change(**{place.sha(3): None})
     audio = crossed("audio")  # all of it, so that the one that was changed does not count
     assert [n for n in range(32) if audio[n] != pytest.approx(before[n], abs=1e-4)] == []
