@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sertk.corpus import protocols
 from sertk.recipe.freshness import Step, fingerprint, fresh, stamp
 from sertk.recipe.plan import Ask, Plan
 from sertk.settings.overrides import Choices
@@ -123,3 +125,12 @@ def test_a_corpus_folder_with_the_work_in_it_is_prepared_again_for_its_own_files
     assert state(asked(root=tmp_path), "prepare") == {"prepare": True}
     (tmp_path / "work/data/mine.wav").touch()
     assert state(asked(root=tmp_path), "prepare") == {"prepare": False}
+
+
+def test_the_folds_are_those_of_the_file_as_it_is_now(asked: Callable[..., Plan]) -> None:
+    plan = asked()
+    before, written = plan.folds, protocols.load(plan.folds_file)
+    fewer = replace(written, folds={name: fold for name, fold in written.folds.items() if name != "1"})
+    plan.folds_file.write_text(json.dumps({"schema": 1, **protocols.to_json(fewer)}))
+    assert before is not None
+    assert plan.folds == before[1:]

@@ -37,6 +37,12 @@ def test_values_are_the_same_however_a_number_is_spelled_and_beside_a_reference(
     assert all(f"{one}\n" in saved for one in ("f_max: 6500.0", "n_mels: 64"))  # not as it was written
 
 
+def test_what_is_done_to_a_document_is_not_seen_where_it_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("train: {epochs: 3}\n")
+    merge.read(tmp_path / "recipe.yaml")["train"]["epochs"] = 4
+    assert merge.read(tmp_path / "recipe.yaml") == {"train": {"epochs": 3}}
+
+
 def test_references_are_resolved_and_their_values_saved(tmp_path: Path) -> None:
     read = settings(tmp_path, "seed: 7\ntrain:\n  batch: !ref <seed>\n  epochs: !ref <train[batch]> * 2 + 1\n")
     assert (read.train.batch, read.train.epochs) == (7, 15)
