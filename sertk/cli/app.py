@@ -543,10 +543,14 @@ def ensemble(
 @app.command(epilog="Example: sertk cross exp/mine/model --data data/emodb --data data/tess --out cross/")
 def cross(
     bundles: Annotated[
-        list[Path], typer.Argument(help="The model/ that train wrote; or folders of runs, fold=F/seed=N.")
+        list[Path],
+        typer.Argument(
+            help="The model/ that train wrote; or folders of runs, fold=F/seed=N. The first of a training corpus is "
+            "what others of it are tested against."
+        ),
     ],
     data: Annotated[list[Path], typer.Option("--data", help="A prepared corpus, data/NAME; repeat for more.")],
-    out: Annotated[Path, typer.Option(help="A folder for matrix, figure and score lines.")],
+    out: Annotated[Path, typer.Option(help="A folder for matrix, tests, figure and score lines.")],
     names: Annotated[
         Path | None,
         typer.Option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +19,16 @@ from sertk.results.measures import Measure
 from sertk.results.runs import Held
 from sertk.results.systems import System
 from sertk.results.tables import markdown
-from sertk.results.uncertainty import PERCENT, figure, validity
+from sertk.results.uncertainty import (
+    PERCENT,
+    Difference,
+    adjusted,
+    apart_by_blanks,
+    differences,
+    figure,
+    tested,
+    validity,
+)
 from sertk.results.units import Array, By, units_of
 
 CHANGED = ("kept", "changed")
@@ -57,8 +67,10 @@ class Cell:
 
     Attributes:
         system: By name.
+        trained: The corpus that it was trained on.
         corpus: By name.
         classes: The shared ones.
+        runs: Of its bundles, the same utterances in those of a fold.
         size: Utterances of shared classes that were scored; like all that are counted but `by_logits`, each once,
             however many bundles there are.
         ua: UA of the shared classes.
@@ -66,23 +78,28 @@ class Cell:
         failed: Utterances that a bundle could not score.
         by_logits: Decisions, of all bundles, by logits: the posterior is 0 for each shared class.
         seen: Utterances that the weights of a bundle have learned from.
-        own: Whether the system was trained on this corpus.
         uneven: Utterances that some bundles scored and others could not; they are in no figure.
         heard: How it knew the speakers, in words; empty if it did not.
     """
 
     system: str
+    trained: str
     corpus: str
     classes: Sequence[str]
+    runs: Sequence[Held]
     size: int
     ua: Estimate
     left_out: Mapping[str, int] = field(default_factory=dict)
     failed: int = 0
     by_logits: int = 0
     seen: int = 0
-    own: bool = False
     uneven: int = 0
     heard: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether the system was trained on this corpus."""
+        return self.trained == self.corpus
 
     @property
     def mark(self) -> str:
@@ -217,8 +234,58 @@ def _heard(cells: Sequence[Cell]) -> str:
     )
 
 
-def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
-    """The matrix in Markdown, and what was left out below it."""
+@dataclass(frozen=True)
+class Pair:
+    """Two systems of the same training corpus on a corpus.
+
+    Attributes:
+        base: The first of the systems that were trained on that corpus.
+        cell: The other.
+        difference: Of the other to the first; words that say why there is none.
+    """
+
+    base: Cell
+    cell: Cell
+    difference: Difference | str
+
+
+def pairs(cells: Sequence[Cell], ua: Measure) -> list[Pair]:
+    """Each system of a matrix against the first that has its training corpus and its classes, corpus by corpus.
+
+    Holm's adjustment is over all of them.
+    """
+    first, found = dict[tuple[str, ...], Cell](), list[Pair]()
+    for cell in cells:
+        base = first.setdefault((cell.trained, cell.corpus, *cell.classes), cell)
+        if base is not cell:
+            two = (System(one.system, Path(), one.runs) for one in (base, cell))
+            some, why = differences(next(two), [*two], ua, cell.ua.by)
+            found.append(Pair(base, cell, some[0] if some else why[cell.system]))
+    family = iter(adjusted([one.difference for one in found if isinstance(one.difference, Difference)]))
+    return [one if isinstance(one.difference, str) else replace(one, difference=next(family)) for one in found]
+
+
+def _pairs(found: Sequence[Pair], ua: Measure) -> list[str]:
+    """The differences in Markdown; nothing where no two systems have one training corpus."""
+    known = [
+        ((one.cell.corpus, f"{one.cell.system}{one.cell.mark}", f"{one.base.system}{one.base.mark}"), one.difference)
+        for one in found
+        if isinstance(one.difference, Difference)
+    ]
+    lines = tested(known, ["corpus", "system", "minus"], ua, "all rows of this table") if known else []
+    said = ["A system stands against the first one in the matrix that was trained on the same corpus."] * bool(found)
+    if any(bool(one.base.heard) != bool(one.cell.heard) for one in found):
+        said.append(f"A system marked {HEARD} minus one that is not: it knows the speakers, and the other does not.")
+    lost = [
+        f"{one.cell.system} on {one.cell.corpus} is not tested against {one.base.system}: {one.difference}"
+        for one in found
+        if isinstance(one.difference, str)
+    ]
+    return apart_by_blanks([*lines, [" ".join([*said, *lost])] if said else []])
+
+
+def cross_table(cells: Sequence[Cell], found: Sequence[Pair], ua: Measure) -> list[str]:
+    """The matrix in Markdown, what was left out below it, and the tests of `pairs`."""
     corpora = list(dict.fromkeys(one.corpus for one in cells))
     place = {(one.system, one.corpus): one for one in cells}
     matrix = [
@@ -255,22 +322,35 @@ def cross_table(cells: Sequence[Cell], ua: Measure) -> list[str]:
         for one in cells
         if one.uneven
     ]
-    said = [" ".join([marks, *learned, *logits, *uneven]), _caption([one.ua for one in cells], "bundle")]
-    return [*markdown(["UA, percent", *corpora], matrix), "", *markdown(head, body), "", said[0], "", said[1]]
+    said = [" ".join([marks, *learned, *logits, *uneven])], [_caption([one.ua for one in cells], "bundle")]
+    shown = (markdown(["UA, percent", *corpora], matrix), markdown(head, body))
+    return apart_by_blanks([*shown, *said, _pairs(found, ua)])
 
 
-def cross_csv(cells: Sequence[Cell]) -> str:
-    """The matrix as CSV, a line a cell, shares from 0 to 1."""
+def cross_csv(cells: Sequence[Cell], found: Sequence[Pair]) -> str:
+    """The matrix as CSV, a line a cell, shares from 0 to 1; those of `pairs` with their difference."""
     head = ["system", "corpus", "own", "classes", "utterances", "ua", "ua_low", "ua_high", "by", "units"]
+    against = {(one.cell.system, one.cell.corpus): one for one in found}
     body = [
         [
             *(one.system, one.corpus, int(one.own), " ".join(one.classes), one.size),
             *(*_ends(one.ua), one.ua.by, one.ua.size),
             *(sum(one.left_out.values()), one.failed, one.by_logits, one.seen, one.uneven, one.heard),
+            *_against(against.get((one.system, one.corpus))),
         ]
         for one in cells
     ]
-    return csv_text([[*head, "left_out", "failed", "by_logits", "seen", "uneven", "speakers"], *body])
+    head += ["left_out", "failed", "by_logits", "seen", "uneven", "speakers"]
+    return csv_text([[*head, "against", "difference", "difference_low", "difference_high", "p", "p_holm"], *body])
+
+
+def _against(pair: Pair | None) -> list[float | str]:
+    """The difference of a cell for CSV; empty where there is none."""
+    if pair is None or isinstance(pair.difference, str):
+        return [""] * 6
+    one = pair.difference
+    tests = ("" if p is None else round(p, 6) for p in (one.p, one.holm))
+    return [pair.base.system, *_ends(one.estimate), *tests]
 
 
 def _cell(one: Cell, ua: Measure) -> str:

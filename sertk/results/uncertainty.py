@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sertk.core import SertkError
 from sertk.results.groups import Column, by_class, by_group, spread
@@ -39,7 +39,7 @@ class Difference:
         name: Of the system.
         estimate: The metric of the system minus that of the baseline, folds pooled.
         p: Of the test that swaps whole speakers; None where there are too few, or clips were drawn.
-        holm: The same, adjusted for all systems that are compared with the baseline.
+        holm: The same, adjusted for all differences of its family.
         mcnemar: McNemar's p of each seed; none where it was not asked for.
         speakers: The difference of each speaker, where there are too few for an interval.
     """
@@ -100,21 +100,19 @@ def differences(
             why[other.name] = str(error)
         else:
             units[other.name] = own
-    values = [swap_test(one, measure.counted) if by == "speakers" else None for one in units.values()]
-    known = [p for p in values if p is not None]  # all or none: they have the same speakers
-    adjusted = holm(known) if known else [None] * len(values)
-    found = [
-        Difference(
-            name,
-            estimates(one, {measure.name: measure.counted})[measure.name],
-            p,
-            q,
-            clipwise[name],
-            by_speaker(one, measure.counted) if by == "speakers" and p is None else {},
-        )
-        for (name, one), p, q in zip(units.items(), values, adjusted, strict=True)
-    ]
-    return found, why
+    found = []
+    for name, one in units.items():
+        p = swap_test(one, measure.counted) if by == "speakers" else None
+        estimate = estimates(one, {measure.name: measure.counted})[measure.name]
+        few = by_speaker(one, measure.counted) if by == "speakers" and p is None else {}
+        found.append(Difference(name, estimate, p, None, clipwise[name], few))
+    return adjusted(found), why
+
+
+def adjusted(found: Sequence[Difference]) -> list[Difference]:
+    """The same as one family: with Holm's adjustment over all that have a p."""
+    values = iter(holm([one.p for one in found if one.p is not None]))
+    return [replace(one, holm=None if one.p is None else next(values)) for one in found]
 
 
 @dataclass(frozen=True)
@@ -215,17 +213,31 @@ def _few(pooled: Mapping[str, Units], estimate: Estimate, ua: Measure) -> list[s
 
 def _against(base: System, found: Sequence[Difference], ua: Measure) -> list[list[str]]:
     """A table of the differences to the baseline, and what its columns are."""
-    clips = any(one.mcnemar for one in found)
-    tested = any(one.p is not None for one in found)
-    head = [f"{ua.title} minus that of {base.name}", "difference"]
-    head += ["p", "p, Holm"] * tested + ["p, McNemar"] * clips
+    family = f"the {len(found)} systems that are compared with {base.name}" if len(found) > 1 else "one difference"
+    return tested([((one.name,), one) for one in found], [f"{ua.title} minus that of {base.name}"], ua, family)
+
+
+def tested(
+    found: Sequence[tuple[Sequence[str], Difference]], heads: Sequence[str], ua: Measure, family: str
+) -> list[list[str]]:
+    """A table of differences, those of single speakers where they are few, and what the columns are.
+
+    Args:
+        found: What a row begins with, and its difference.
+        heads: Of what the rows begin with.
+        ua: The metric.
+        family: What Holm's adjustment is over.
+    """
+    clips = any(one.mcnemar for _, one in found)
+    sizes = [one.estimate.size for _, one in found if one.p is not None]
+    head = [*heads, "difference", *["p", "p, Holm"] * bool(sizes), *["p, McNemar"] * clips]
     body = []
-    for one in found:
-        more = [_p(one.p), _p(one.holm)] * tested + [", ".join(map(_p, one.mcnemar))] * clips
-        body.append([one.name, one.words(ua), *more])
-    said = [_tested(base, found)] * tested
+    for names, one in found:
+        more = [_p(one.p), _p(one.holm)] * bool(sizes) + [", ".join(map(_p, one.mcnemar))] * clips
+        body.append([*names, one.words(ua), *more])
+    said = [_tests(sizes, family)] if sizes else []
     said += [f"McNemar's exact test, of each seed, is about WA. {CLIPS}"] * clips
-    few = [f"- {one.name}: {_speakers(one, ua)}" for one in found if one.speakers]
+    few = [f"- {', '.join(names)}: {_speakers(one, ua)}" for names, one in found if one.speakers]
     return [markdown(head, body), few, [" ".join(said)] if said else []]
 
 
@@ -237,11 +249,11 @@ def _p(number: float | None) -> str:
     return "–" if number is None else "< 0.0001" if number < 0.00005 else f"{number:.4f}"
 
 
-def _tested(base: System, found: Sequence[Difference]) -> str:
-    """What p is."""
-    size = found[0].estimate.size
-    how = "all swaps were tried" if size <= EXACT else f"{SWAPS:,} swaps were drawn"
-    family = f"the {len(found)} systems that are compared with {base.name}" if len(found) > 1 else "one difference"
+def _tests(sizes: Sequence[int], family: str) -> str:
+    """What p is, of tests with so many speakers."""
+    how = "all swaps were tried" if min(sizes) <= EXACT else f"{SWAPS:,} swaps were drawn"
+    if min(sizes) <= EXACT < max(sizes):
+        how += f", of more than {EXACT} speakers {SWAPS:,} were drawn"
     return (
         f"p is of a test that swaps whole speakers between two systems ({how}); Holm's adjustment is over {family}. "
         f"Apart: the interval is on one side of 0, and Holm's p is at most {1 - LEVEL:.2f}."

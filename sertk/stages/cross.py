@@ -19,7 +19,7 @@ from sertk.plugins import Plugins
 from sertk.results.figures import draw_matrix
 from sertk.results.lines import read_scores
 from sertk.results.measures import Measure, Measures
-from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, scored_by_all, utterances
+from sertk.results.robustness import Cell, cross_csv, cross_table, estimate, pairs, scored_by_all, utterances
 from sertk.results.runs import Held, trained_as
 from sertk.results.units import By
 from sertk.scoring import scorer as scoring
@@ -235,11 +235,12 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         first = f"; the first: {lost[0]['reason']}" if lost else ". It has no utterance of the shared classes there."
         raise SertkError(f"{system.name} scored nothing of {data.corpus}{first}")
     others = sum(left_out.values(), Counter[str]())
-    own = data.corpus == system.bundles[0].about["protocol"]["corpus"]
+    trained = str(system.bundles[0].about["protocol"]["corpus"])
     found = estimate(runs, how.ua.counted, how.by)
     heard = by_speaker(joined_stamp(stamps)) if stamps else ""
     counts = (len({one["id"] for one in lost}), by_logits, len(seen))
-    return Cell(system.name, data.corpus, fit.shared, size, found, dict(others), *counts, own, uneven, heard)
+    names = (system.name, trained, data.corpus)
+    return Cell(*names, fit.shared, runs, size, found, dict(others), *counts, uneven, heard)
 
 
 def _score(
@@ -275,7 +276,8 @@ def _score(
 
 def _write(out: Path, cells: Sequence[Cell], failed: Sequence[Record], ua: Measure) -> None:
     """Writes and prints the matrix; beside it CSV, heat map and failures."""
-    text = "\n".join([*cross_table(cells, ua), ""])
-    write_folder(out, "cross", text, cross_csv(cells), failed)
+    found = pairs(cells, ua)
+    text = "\n".join([*cross_table(cells, found, ua), ""])
+    write_folder(out, "cross", text, cross_csv(cells, found), failed)
     draw_matrix(out / "cross", cells, ua)
     say(f"wrote {out}: cross.md, cross.csv, a heat map (PNG, SVG, PDF), and score lines by system and corpus")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,12 +22,14 @@ from sertk.results.robustness import (
     cross_table,
     enrolment_table,
     estimate,
+    pairs,
     rows,
     scored_by_all,
     stress_csv,
     stress_table,
 )
 from sertk.results.runs import Held
+from sertk.results.uncertainty import Difference
 
 ABOUT = {"clean": "as it is", "loud": "very loud"}
 
@@ -134,13 +137,67 @@ def test_n_is_utterances_and_the_caption_says_whether_seeds_are_drawn(runs: dict
     assert "Enrolments are drawn too, independently." in draws
 
 
+def cell(
+    ua: Measure, runs: list[Held], system: str = "ours", *, trained: str = "z", corpus: str = "a", **more: object
+) -> Cell:
+    found = estimate(runs, ua.counted, "speakers")
+    return Cell(system, trained, corpus, ("x", "y"), runs, 16, found, **more)
+
+
+def test_a_matrix_tests_each_system_against_the_first_of_its_training_corpus(
+    runs: dict[str, list[Held]], scores: Callable[..., Scores], ua: Measure
+) -> None:
+    clean, loud = runs["clean"], runs["loud"]
+    right = [Held(run.fold, run.seed, replace(run.scores, decision=run.scores.target.hard)) for run in clean]
+    cells = [
+        cell(ua, clean, "first"),
+        cell(ua, clean, "other", trained="y"),  # alone with its training corpus
+        cell(ua, right, "best"),
+        cell(ua, loud, "same", heard="n = 4"),
+        cell(ua, clean[:1], "half"),
+    ]
+    found = pairs(cells, ua)
+    assert [(one.base.system, one.cell.system) for one in found] == [
+        ("first", "best"),
+        ("first", "same"),
+        ("first", "half"),
+    ]
+    best, same, half = (one.difference for one in found)
+    assert isinstance(best, Difference)
+    assert isinstance(same, Difference)
+    # of 8 of each class 6 and 8 are right, then 8 and 8. s0 and s1 alone differ: of the swaps of 8 speakers those have
+    # as large a difference that swap both or neither of them, a half
+    assert (best.estimate.value, best.p, best.holm) == (2 / 16, 0.5, 1.0)
+    # "same" is wrong in the other class of the same speakers: UA does not differ, nor does any swap change it by less
+    assert (same.estimate.value, same.p, same.holm) == (0.0, 1.0, 1.0)
+    assert isinstance(half, str)
+    assert half.startswith("half lacks 1 runs, the first fold 2, seed 0.")
+    text = "\n".join(cross_table(cells, found, ua))
+    assert "| corpus | system | minus | difference | p | p, Holm |" in text
+    assert "| a | best | first | +12.5 UA, 95 % " in text
+    assert "| a | same‡ | first | +0.0 UA, 95 % " in text
+    assert "Holm's adjustment is over all rows of this table." in text
+    assert "A system marked ‡ minus one that is not: it knows the speakers, and the other does not." in text
+    assert "half on a is not tested against first: half lacks 1 runs" in text
+    assert "minus" not in "\n".join(cross_table(cells[:2], pairs(cells[:2], ua), ua))
+    first, other, row, *_, last = csv.DictReader(io.StringIO(cross_csv(cells, found)))
+    assert (row["against"], row["difference"], row["p"], row["p_holm"]) == ("first", "0.125", "0.5", "1.0")
+    assert {one["against"] + one["difference"] for one in (first, other, last)} == {""}
+
+
+def test_a_matrix_of_few_speakers_has_their_differences_and_no_test(runs: dict[str, list[Held]], ua: Measure) -> None:
+    cells = [cell(ua, runs[name][:1], name) for name in ("clean", "loud")]
+    text = "\n".join(cross_table(cells, pairs(cells, ua), ua))
+    assert "| a | loud | clean | +0.0 UA, no interval: 4 speakers are too few" in text
+    assert "- a, loud, clean: s0 +0.0, s1 +0.0, s2 +0.0, s3 +0.0" in text
+
+
 def test_a_matrix_says_in_which_cells_bundles_are_drawn(runs: dict[str, list[Held]], ua: Measure) -> None:
-    few, many = (estimate(seeded(runs, count)["clean"], ua.counted, "speakers") for count in (1, 3))
-    cells = [Cell("ours", name, ("x", "y"), 16, own) for name, own in (("a", few), ("b", many))]
+    cells = [cell(ua, seeded(runs, count)["clean"], corpus=name) for name, count in (("a", 1), ("b", 3))]
     text = "Bundles are drawn too, independently, where 3 or more scored the same utterances;"
-    assert text in cross_table(cells, ua)[-1]
-    assert "Bundles are drawn too, independently. Beyond" in cross_table(cells[1:], ua)[-1]
-    assert "how much another bundle would differ is not in them" in cross_table(cells[:1], ua)[-1]
+    assert text in cross_table(cells, [], ua)[-1]
+    assert "Bundles are drawn too, independently. Beyond" in cross_table(cells[1:], [], ua)[-1]
+    assert "how much another bundle would differ is not in them" in cross_table(cells[:1], [], ua)[-1]
 
 
 def test_few_speakers_have_no_interval_and_the_caption_says_what_to_do(
@@ -156,31 +213,29 @@ def test_few_speakers_have_no_interval_and_the_caption_says_what_to_do(
 
 
 def test_a_matrix_says_how_the_speakers_of_each_corpus_were_known(runs: dict[str, list[Held]], ua: Measure) -> None:
-    found = estimate(runs["clean"], ua.counted, "speakers")
     places = [("ours", "a", "n = 4"), ("theirs", "a", "n = 4"), ("ours", "b", "n = 8"), ("theirs", "b", "n = 9")]
     cells = [
-        *(Cell(system, corpus, ("x", "y"), 16, found, heard=heard) for system, corpus, heard in places),
-        *(Cell("plain", corpus, ("x", "y"), 16, found) for corpus in ("a", "b")),
+        *(cell(ua, runs["clean"], system, corpus=corpus, heard=heard) for system, corpus, heard in places),
+        *(cell(ua, runs["clean"], "plain", corpus=corpus) for corpus in ("a", "b")),
     ]
-    text = "\n".join(cross_table(cells, ua))
+    text = "\n".join(cross_table(cells, [], ua))
     assert "not to be compared with unknown speakers (on a: n = 4; ours on b: n = 8; theirs on b: n = 9)." in text
-    assert "Marked ‡" not in "\n".join(cross_table(cells[4:], ua))
+    assert "Marked ‡" not in "\n".join(cross_table(cells[4:], [], ua))
 
 
 def test_a_matrix_marks_own_cells_and_tells_what_was_left_out(runs: dict[str, list[Held]], ua: Measure) -> None:
-    found = estimate(runs["clean"], ua.counted, "speakers")
     more: dict[str, Any] = {"left_out": {"awe": 3, "None": 2}, "failed": 1, "by_logits": 4, "seen": 5}
     cells = [
-        Cell("ours (a)", "a", ("x", "y"), 16, found, own=True),
-        Cell("ours (a)", "b", ("x", "y"), 16, found, **more),
+        cell(ua, runs["clean"], "ours (a)", trained="a", corpus="a"),
+        cell(ua, runs["clean"], "ours (a)", trained="a", corpus="b", **more),
     ]
-    text = "\n".join(cross_table(cells, ua))
+    text = "\n".join(cross_table(cells, [], ua))
     assert "| UA, percent | a | b |" in text
     assert "| ours (a) | 87.5* (" in text
     assert "| 87.5† (" in text
     assert "| 3 awe, 2 None | 1 |" in text
     assert "5 of b by ours (a)" in text
     assert "ours (a) on b: 4 decisions had posterior 0" in text
-    own, other = csv.DictReader(io.StringIO(cross_csv(cells)))
+    own, other = csv.DictReader(io.StringIO(cross_csv(cells, [])))
     assert (own["own"], own["left_out"], other["own"], other["left_out"]) == ("1", "0", "0", "5")
     assert (other["failed"], other["by_logits"], other["seen"]) == ("1", "4", "5")

@@ -162,6 +162,18 @@ def test_what_one_bundle_of_a_folder_of_runs_alone_could_not_score_does_not_end_
     assert said in (tmp_path / "out/cross.md").read_text()
 
 
+def test_the_second_system_of_a_training_corpus_is_tested_against_the_first(emodb: Path, tmp_path: Path) -> None:
+    twin = shutil.copytree(CNN, tmp_path / "twin/fold=1/seed=0/model")
+    cross([CNN, twin], [emodb], tmp_path / "out", device="cpu")
+    with (tmp_path / "out/cross.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert (first["against"], first["p"]) == ("", "")
+    assert [second[one] for one in ("system", "against")] == ["twin (ravdess, fold 1, seed 0)", NAME]
+    # it is the same model: no swap of speakers changes anything
+    assert [second[one] for one in ("difference", "p", "p_holm")] == ["0.0", "1.0", "1.0"]
+    assert "A system stands against the first one" in (tmp_path / "out/cross.md").read_text()
+
+
 def test_a_missing_file_is_counted_and_the_exit_code_is_3(emodb: Path, tmp_path: Path) -> None:
     corpus = Path(json.loads((emodb / "corpus.json").read_text())["root"])
     gone = corpus / next(one["path"] for one in lines(emodb / "manifest.jsonl") if one["label"] == "anger")
