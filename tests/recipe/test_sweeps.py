@@ -37,7 +37,8 @@ SWEEPS = {
     "msp_improv": ["p2-table1"],
     "ravdess_savee_tess": ["p1-last", "p1-speakers", "p1-table1", "p1-table2"],
     "ravdess": [
-        *("p2-table1", "p2-tiny", "p3-figure2", "p3-figure3", "p3-table1", "p3-table2", "p3-tiny"),
+        *("p2-table1", "p2-tiny", "p2-warm"),
+        *("p3-figure2", "p3-figure3", "p3-table1", "p3-table2", "p3-tiny", "p3-warm"),
         *("modalities", "p5-fig2", "p5-gender", "p5-table3"),
     ],
     "savee": ["p2-table2", "p4-table1", "p4-table2"],
@@ -53,7 +54,9 @@ ELSEWHERE = [
     "emodb/probe-search",
     "ravdess_savee_tess/p1-speakers",
     "ravdess/p2-tiny",
+    "ravdess/p2-warm",
     "ravdess/p3-tiny",
+    "ravdess/p3-warm",
 ]
 ELSEWHERE += [f"{corpus}/{name}" for corpus in ("emodb", "ravdess") for name in ("p5-fig2", "p5-gender", "p5-table3")]
 """Of another corpus, protocol or encoder than the paper's."""
@@ -301,6 +304,31 @@ def test_rows_on_a_small_encoder_have_the_values_and_the_parts_of_the_papers_row
         assert small.rows[row].paper == {"UA": whole.rows[row].paper["UAR"], "WA": whole.rows[row].paper["accuracy"]}
         ours, wanted = (settings("ravdess", one, row) for one in (small, whole))
         assert (ours.losses, ours.alpha, ours.segments) == (wanted.losses, wanted.alpha, wanted.segments)
+
+
+def test_rows_on_a_warm_start_have_the_values_and_the_parts_of_the_papers_rows() -> None:
+    begun, whole = read("ravdess/p2-warm"), read("iemocap/p2-table3")
+    theirs = {row.partition(" ")[0]: row for row in whole.rows}
+    rows = [row for row in begun.rows if row != "frozen"]
+    assert [row.partition(" ")[0] for row in rows] == ["6", "8", "12", "13", "14", "15"]
+    for row in rows:
+        other = theirs[row.partition(" ")[0]]
+        assert begun.rows[row].paper == whole.rows[other].paper
+        ours, wanted = settings("ravdess", begun, row), settings("iemocap", whole, other)
+        assert (ours.losses, ours.augment, ours.pooling.name) == (wanted.losses, wanted.augment, wanted.pooling.name)
+        assert ours.train.warm_start.name == "probe"
+    assert begun.folds == read("ravdess/p3-warm").folds == ("1", "3", "5")
+    begun, whole = read("ravdess/p3-warm"), read("ravdess/p3-table1")
+    base = settings("ravdess", begun, "baseline")
+    assert [row for row in begun.rows if row != "frozen"] == [row for row in whole.rows if row != "layer average"]
+    for row in begun.rows.keys() - {"frozen"}:
+        assert begun.rows[row].paper == {"UA": whole.rows[row].paper["UAR"], "WA": whole.rows[row].paper["accuracy"]}
+        ours, wanted = (settings("ravdess", one, row) for one in (begun, whole))
+        assert (ours.alpha, ours.segments) == (wanted.alpha, wanted.segments)
+        assert [(one.name, one.settings.get("at")) for one in ours.losses] == [
+            (one.name, one.settings.get("at")) for one in wanted.losses
+        ]
+        assert (ours.backbone, ours.pooling, ours.train) == (base.backbone, base.pooling, base.train)
 
 
 def test_p2_figure2_before_is_the_same_model_with_kl_alone() -> None:
