@@ -13,7 +13,7 @@ from sertk.core import SertkError, UsageError
 from sertk.core.files import Document, scores_file
 from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
-from sertk.results.lines import read_scores
+from sertk.results.runs import METRICS, run_of, trained_as
 from sertk.scoring.system import is_system
 
 STEPS = 10_000
@@ -66,7 +66,7 @@ def _dev(members: Sequence[bundle.Opened]) -> Tensor:
 
     Raises:
         SertkError: If the dev scores are missing.
-        UsageError: If they are of other utterances, or dev is training data.
+        UsageError: If they are of other utterances or of another bundle, or dev is training data.
     """
     each: list[Tensor] = []
     first, ids = Path(), list[str]()
@@ -82,7 +82,13 @@ def _dev(members: Sequence[bundle.Opened]) -> Tensor:
             raise SertkError(
                 f"--weights dev needs {path}, the scores of the run on dev: sertk score RUNS DATA --part dev writes it."
             )
-        scores = read_scores(path, one.about["classes"])
+        run = run_of(path.parent / METRICS["dev"])
+        if run.trained != trained_as(one.about):
+            raise UsageError(
+                f"{path} is of another bundle than {one.folder}: score dev again with it, "
+                "sertk score RUNS DATA --part dev, or leave --weights out for equal weights."
+            )
+        scores = run.scores
         if each and [*scores.ids] != ids:
             raise UsageError(
                 f"{first} and {path} are of other utterances, so they cannot weigh the bundles. --weights dev is for "

@@ -266,6 +266,15 @@ def test_dev_of_other_utterances_or_none_is_refused(tones: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+def test_dev_that_another_bundle_scored_weighs_none(tones: Path, tmp_path: Path) -> None:
+    one, other = run_of(tmp_path / "1", CNN, tones), run_of(tmp_path / "2", PROBE, tones)
+    for name in ("dev.jsonl", "dev.metrics.json"):
+        shutil.copy(tmp_path / "1" / name, tmp_path / "2" / name)
+    with pytest.raises(UsageError, match=r"2/dev.jsonl is of another bundle than .*2/model: score dev again"):
+        make([one, other], tmp_path / "out", weights="dev")
+    assert not (tmp_path / "out").exists()
+
+
 def test_dev_that_a_refit_has_learned_weighs_no_bundle(tones: Path, tmp_path: Path) -> None:
     one, other = run_of(tmp_path / "1", CNN, tones), run_of(tmp_path / "2", PROBE, tones)
     changed(tmp_path / "3/model", other, training={"refit": True})
