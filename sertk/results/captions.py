@@ -22,6 +22,7 @@ COSTS = {
     "parameters": "parameters of the model and its features",
     "trained": "parameters that are trained",
     "training": "seconds of training a run, the mean of the runs",
+    "memory": "the most memory that the process of a run held in training, in GB, the mean of the runs",
     "scoring": "seconds of scoring",
 }
 NAMED = 3

@@ -161,7 +161,8 @@ def cost_figures(cell: Cell, own: Outcome) -> Figures:
         took = {(run.fold, run.seed): run.metrics.get("took") for run in own.parts[cell.part].runs}
         return _over_folds({place: one["seconds"] for place, one in took.items() if one})
     word = "seconds" if cell.cost == "training" else str(cell.cost)
-    return _over_folds({place: about[word] for place, about in own.costs.items()})
+    known = {place: one for place, one in own.costs.items() if not (word == "seconds" and one.get("resumed"))}
+    return _over_folds({place: one[word] for place, one in known.items() if word in one})
 
 
 def epoch_figures(cell: Cell, own: Outcome) -> dict[int, tuple[Figures, float | None]]:

@@ -20,25 +20,27 @@ class Cost:
 
     Args:
         title: As it is shown.
-        seconds: Whether it is a time; else a count.
+        unit: s; GB, of which a figure in bytes is shown; "" for a count.
     """
 
     scale, better = (1, 1), "lower"
 
-    def __init__(self, title: str, *, seconds: bool) -> None:
-        self.title, self._seconds = title, seconds
+    def __init__(self, title: str, unit: Literal["", "s", "GB"] = "") -> None:
+        self.title, self._unit = title, unit
 
     @property
     def suffix(self) -> str:
         """Its unit, as it is written after the title of an axis."""
-        return " (s)" if self._seconds else ""
+        return f" ({self._unit})" if self._unit else ""
 
     def text(self, *values: float | None) -> str:
         """The mean of several seeds."""
         value = mean(values)
         if value is None:
             return MISSING
-        return f"{value:,.1f}" if self._seconds else f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value:,.0f}"
+        if self._unit:
+            return f"{value:,.1f}" if self._unit == "s" else f"{value / 1e9:,.2f}"
+        return f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value:,.0f}"
 
 
 class Height(Cost):
@@ -47,7 +49,7 @@ class Height(Cost):
     scale = (1, 4)
 
     def __init__(self) -> None:
-        super().__init__("objective", seconds=False)
+        super().__init__("objective")
 
     def text(self, *values: float | None) -> str:
         """The mean of several seeds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from sertk.plugins import Plugins
 from sertk.results.cells import (
@@ -29,6 +30,7 @@ from sertk.settings.schema import Component
 from sertk.settings.sweep import Cell, Sweep, swept_text
 
 NOTHING = Figures({}, [])
+UNITS: Mapping[str, Literal["s", "GB"]] = {"training": "s", "memory": "GB", "scoring": "s"}
 
 
 class Sheet:
@@ -126,10 +128,14 @@ class Sheet:
         """The columns of a cell: one, or one a fold or speaker and their mean."""
         unit: Measure | Cost = Measure(self._plugins, cell.metric)
         if cell.cost:
-            unit = Cost(cell.cost, seconds=cell.cost in ("training", "scoring"))
+            unit = Cost(cell.cost, UNITS.get(cell.cost, ""))
             figures = {one.line.label: cost_figures(cell, one) for one in self.outcomes}
             silent = sum(len({*one.done} - {*figures[one.line.label].places}) for one in self.outcomes)
-            self.notes += [f"{title}: {silent} runs do not say it; an older sertk made them"] if silent else []
+            self.notes += (
+                [f"{title}: {silent} runs do not say it: they went on after a stop, or an older sertk made them"]
+                if silent
+                else []
+            )
         else:
             figures = {one.line.label: self._figures(title, cell, one) for one in self.outcomes}
         if cell.cost == "scoring":

@@ -21,7 +21,10 @@ Place = tuple[str, str]
 """Fold and seed."""
 
 FAILED = Form({"error": str})
-COST = Form({"seconds": float, "parameters": float, "trained": float})
+COST = Form(
+    {"seconds": float, "parameters": float, "trained": float},
+    {"resumed": bool, "device": str, "memory": float, "gpu_memory": float},  # an older sertk wrote none of these
+)
 BUNDLE = Form({}, {"training": Mapping[str, Any]})
 """What failed.json, cost.json and bundle.json say of a run."""
 

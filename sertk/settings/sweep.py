@@ -50,10 +50,10 @@ class Cell:
     )
     upto: float | None = setting(None, "only utterances up to this long", "s", above=0)
     beyond: float | None = setting(None, "only utterances longer than this", "s", above=0)
-    cost: Literal["parameters", "trained", "training", "scoring"] | None = setting(
+    cost: Literal["parameters", "trained", "training", "memory", "scoring"] | None = setting(
         None,
-        "instead of a metric: parameters of the model, those that are trained, seconds of training a run, seconds "
-        "of scoring a run",
+        "instead of a metric: parameters of the model, those that are trained, seconds of training a run, the most "
+        "memory that its process held, seconds of scoring a run",
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
+
+import torch
 
 from sertk.core.files import Document, Record, digest, read_json, write_json
 from sertk.core.low_rank import fold
@@ -68,10 +72,10 @@ def _identity(s: Settings) -> str:
     return digest([own, sorted(map(file_hash, s.plugins))])
 
 
-def write(setup: Setup, final: Training, best: Document, seconds: float) -> None:
+def write(setup: Setup, final: Training, best: Document, seconds: float, *, resumed: bool) -> None:
     """Writes what it cost, then the bundle: where that is, the run is done."""
     s = setup.settings
-    _write_cost(setup.out, final, seconds)
+    _write_cost(setup.out, final, seconds, resumed=resumed)
     about = {
         "classes": list(setup.task.classes),
         "protocol": setup.about,
@@ -99,11 +103,28 @@ def write(setup: Setup, final: Training, best: Document, seconds: float) -> None
     shutil.rmtree(setup.out / "checkpoints", ignore_errors=True)
 
 
-def _write_cost(out: Path, final: Training, seconds: float) -> None:
-    """Writes the seconds of training in this process, the parameters of the model and its features, those trained."""
+def _write_cost(out: Path, final: Training, seconds: float, *, resumed: bool) -> None:
+    """Writes what the run cost: the seconds of training in this process, memory, parameters.
+
+    Args:
+        out: The run folder.
+        final: The model, with the parameters of its features those that count.
+        seconds: Of training in this process.
+        resumed: Whether another process had begun it.
+    """
     model, features = list(final.model.parameters()), final.frontend.features.values()
     sizes = {
         "parameters": sum(one.numel() for part in (model, *(one.parameters() for one in features)) for one in part),
         "trained": sum(one.numel() for one in model if one.requires_grad),
     }
-    write_json(out / "cost.json", {"seconds": seconds, **sizes})
+    write_json(out / "cost.json", {"seconds": seconds, "resumed": resumed, **_held(model[0].device), **sizes})
+
+
+def _held(device: torch.device) -> Record:
+    """Where training ran, and the most memory that this process has held so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if device.type == "cuda":
+        name, most = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
+        return {"device": name, "memory": peak, "gpu_memory": most}
+    count = torch.get_num_threads()
+    return {"device": f"{device.type}, {count} thread{'s' * (count > 1)}", "memory": peak}

@@ -142,6 +142,7 @@ def _train(setup: Setup) -> None:
     if (setup.out / "model" / "bundle.json").exists():
         say(f"{setup.out} is trained already")
         return
+    resumed = run_folder.begun(setup.out)
     selected = _select(setup, parts)
     best = selected.history.best
     final, decision = selected, _decision(setup, parts, selected)
@@ -150,7 +151,7 @@ def _train(setup: Setup) -> None:
         final = _fit(setup, "refit", selected, _parts(setup))
     final.settings = replace(final.settings, decision=decision)
     seconds = time.monotonic() - began
-    distributed.rank_zero(lambda: record.write(setup, final, best, seconds))
+    distributed.rank_zero(lambda: record.write(setup, final, best, seconds, resumed=resumed))
     say(f"wrote {setup.out / 'model'}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sertk.core import SertkError, UsageError
-from sertk.core.files import part_of, write_json, write_jsonl
+from sertk.core.files import part_of, read_json, write_json, write_jsonl
 from sertk.results.lines import read_scores
 from sertk.results.sweeps import Line
 from sertk.results.tables import markdown
@@ -346,11 +346,18 @@ def test_agreement_with_a_row_that_scored_other_utterances_is_refused(best: Path
 
 
 def test_costs_are_counts_and_means(best: Path, tmp_path: Path) -> None:
-    cells = {word: Cell(cost=word) for word in ("parameters", "trained", "training", "scoring")}
+    cells = {word: Cell(cost=word) for word in ("parameters", "trained", "training", "memory", "scoring")}
+    for seed in range(3):
+        path = run_of(best, "1", str(seed)) / "cost.json"
+        write_json(path, {**read_json(path, ""), "resumed": seed == 2, "device": "cpu", "memory": 1.5e9 + seed * 0.3e9})
     found = made(tmp_path / "out", sweep(cells, {"best": Row(paper={"scoring": 30, "trained": 311e6})}), line(best))
     own = found.rows["best"]
     assert own["trained paper"] == "311.00 M"
-    assert (own["parameters"], own["trained"], own["training"]) == ("1.23 M", "9,876", "11.0")
+    assert (own["parameters"], own["trained"]) == ("1.23 M", "9,876")
+    # of seed 2 one fold was resumed, and its time is not known; the other took 12 s
+    assert (own["training"], own["memory"]) == ("11.0 †", "1.80 †")
+    assert "- training: 1 runs do not say it: they went on after a stop, or an older sertk made them\n" in found.text
+    assert "- memory: 3 runs do not say it" in found.text  # those of fold 2
     # folds of 10 and 4 seconds, and the seed's number for each: 7, 8, 9
     assert (own["scoring"], own["scoring paper"]) == ("8.0", "30.0")
     assert "scoring difference" not in found.head
@@ -359,7 +366,7 @@ def test_costs_are_counts_and_means(best: Path, tmp_path: Path) -> None:
     (run_of(best, "1", "0") / "cost.json").unlink()
     older = made(tmp_path / "older", sweep(cells, {"best": Row()}), line(best))
     assert older.rows["best"]["training"].endswith(" †")
-    assert "- parameters: 1 runs do not say it; an older sertk made them\n" in older.text
+    assert "- parameters: 1 runs do not say it: they went on after a stop, or an older sertk made them\n" in older.text
 
 
 # --- beside the paper ------------------------------------------------------------------------------------------------

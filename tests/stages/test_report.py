@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from sertk.cli.app import app
 from sertk.core import SertkError, UsageError
-from sertk.core.files import write_json, write_jsonl
+from sertk.core.files import read_json, write_json, write_jsonl
 from sertk.stages.report import report
 
 FOLDS = {"1": [[4, 0], [2, 0]], "2": [[1, 1], [0, 2]]}
@@ -150,6 +150,20 @@ def test_parameters_scoring_time_and_real_time_factor_are_told_where_they_are_kn
         write_json(run / "metrics.json", {**content, "took": {"seconds": took, "from": "store", "batch": 7}})
     (path,) = report([tmp_path])
     assert "\n- parameters: 3.50 M, of which 1,234 are trained\n" in path.read_text()
+    assert "- training" not in path.read_text()  # an older sertk did not say where
+    first, second = (read_json(run / "cost.json", "") for run in runs)
+    held = {"resumed": False, "device": "cpu, 1 thread", "memory": 1.5e9}
+    write_json(runs[0] / "cost.json", {**first, **held})
+    write_json(runs[1] / "cost.json", {**second, **held, "seconds": 12.0, "memory": 2.345e9})
+    text = report([tmp_path])[0].read_text()
+    assert "\n- training: 10.5 s a run on cpu, 1 thread, at most 2.35 GB of memory\n" in text
+    write_json(runs[1] / "cost.json", {**second, **held, "resumed": True, "device": "A GPU", "gpu_memory": 5e8})
+    text = report([tmp_path])[0].read_text()
+    assert (
+        "\n- training: 9.0 s a run on cpu, 1 thread and A GPU, at most 1.50 GB of memory and 0.50 GB of the GPU's; 1"
+        in text
+    )
+    assert "GPU's; 1 of 2 runs went on after a stop, and their time is not known\n" in text
     # 4 s for 10 utterances of 40 s
     said = (
         "\n- scoring: 4.0 s for 400 s of audio, real-time factor 0.01, from stored features: not the time that a file"

@@ -395,6 +395,9 @@ def test_what_a_run_cost_is_written_down(
     train(mine, tmp_path, "1", "0", **inputs, files=[plugin])
     cost = json.loads((tmp_path / "cost.json").read_text())
     assert 0 < cost.pop("seconds") < 60
+    assert 5e7 < cost.pop("memory") < 1e11  # bytes, and torch alone takes more than 50 MB
+    assert cost.pop("device").startswith("cpu, ")
+    assert cost.pop("resumed") is False
     # 5 values an utterance and a bias, for 8 classes; and the 14 of the feature's layer, which no run trains
     assert cost == {"schema": 1, "parameters": 8 * 6 + 14, "trained": 8 * 6}
 
@@ -404,6 +407,7 @@ def test_what_is_frozen_of_a_model_is_not_trained(tmp_path: Path) -> None:
 
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     model[0].requires_grad_(False)
-    _write_cost(tmp_path, SimpleNamespace(model=model, frontend=SimpleNamespace(features={})), 1.5)  # type: ignore[arg-type]
+    _write_cost(tmp_path, SimpleNamespace(model=model, frontend=SimpleNamespace(features={})), 1.5, resumed=True)  # type: ignore[arg-type]
     found = json.loads((tmp_path / "cost.json").read_text())
-    assert found == {"schema": 1, "seconds": 1.5, "parameters": 16 + 10, "trained": 10}
+    assert (found["seconds"], found["resumed"]) == (1.5, True)
+    assert (found["parameters"], found["trained"]) == (16 + 10, 10)

@@ -144,6 +144,7 @@ def test_tensorboard_has_every_epoch_of_a_resumed_run_once(
     check(out / "tensorboard", lines(out), {"dev", "dev_loss"})
     assert [line["rates"]["main"] for line in lines(out)] == pytest.approx([5e-3 * 0.875**e for e in range(3)])
     check(out / "tensorboard/refit", lines(out, "log-refit.jsonl"), set())
+    assert json.loads((out / "cost.json").read_text())["resumed"] is True
 
 
 def check(folder: Path, log: list[dict[str, Any]], dev: set[str]) -> None:
