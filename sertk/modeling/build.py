@@ -15,7 +15,7 @@ from sertk.modeling.frontend import Frontend
 from sertk.modeling.model import Branches, Model, Normalize
 from sertk.plugins import Plugins
 from sertk.settings.plain import flat, plain
-from sertk.settings.schema import Component, Segments, Settings, Statistics
+from sertk.settings.schema import EMBEDDING, Component, Segments, Settings, Statistics
 from sertk.settings.values import component_parts
 
 
@@ -53,7 +53,9 @@ def joined(plugins: Plugins, settings: Settings) -> Settings:
     whole = factory.join(spec.settings)
     if whole is None:
         return settings
-    return replace(settings, inputs={"wave": Component("wave")}, backbone=Component(spec.name, whole))
+    normalize = _renamed(settings, {"wave": settings.statistics(next(iter(settings.inputs)))})
+    backbone = Component(spec.name, whole)
+    return replace(settings, inputs={"wave": Component("wave")}, normalize=normalize, backbone=backbone)
 
 
 def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
@@ -78,22 +80,37 @@ def _with_frozen(plugins: Plugins, settings: Settings) -> tuple[Settings, str]:
         return settings, ""
     said = f"backbone {spec.name!r}: {split.part} are frozen and read from the store; what lies above them is trained"
     places = {**settings.places, "inputs.frozen": settings.at("backbone").removesuffix(": ")}
-    statistics = settings.statistics(next(iter(given)))
-    normalize = settings.normalize if isinstance(settings.normalize, str) else {"frozen": statistics}
+    normalize = _renamed(settings, {"frozen": settings.statistics(next(iter(given)))})
     changed = replace(settings, inputs={"frozen": feature}, normalize=normalize, backbone=rest, places=places)
     return changed, said if split.part else ""
 
 
+def _renamed(settings: Settings, statistics: Mapping[str, Statistics]) -> Statistics | dict[str, Statistics]:
+    """`normalize` of inputs that have other names now; what is one for all stays."""
+    if isinstance(settings.normalize, str):
+        return settings.normalize
+    return {**statistics, **{name: own for name, own in settings.normalize.items() if name == EMBEDDING}}
+
+
 def _check_normalize(settings: Settings) -> None:
-    """Refuses statistics of an input that there is not.
+    """Refuses statistics of an input that there is not, or of an embedding other than its speaker's.
 
     Raises:
         UsageError: There.
     """
-    named = () if isinstance(settings.normalize, str) else settings.normalize
-    odd = next((name for name in named if name not in settings.inputs), None)
+    place = settings.at("normalize")
+    named = {} if isinstance(settings.normalize, str) else settings.normalize
+    odd = next((name for name in named if name not in (*settings.inputs, EMBEDDING)), None)
     if odd is not None:
-        raise UsageError(f"{settings.at('normalize')}normalize names the input {odd!r}{nearest(odd, settings.inputs)}")
+        raise UsageError(f"{place}normalize names the input {odd!r}{nearest(odd, settings.inputs)}")
+    if EMBEDDING in settings.inputs:
+        raise UsageError(
+            f"no input can be called {EMBEDDING!r}: normalize names the output of the pooling so. Rename it."
+        )
+    if named.get(EMBEDDING, "none") not in ("none", "speaker"):
+        raise UsageError(
+            f"{place}normalize: {{embedding: {named[EMBEDDING]}}}: of the embedding it is speaker or none."
+        )
 
 
 def _as_it_is(plugins: Plugins, settings: Settings, name: str) -> str:
@@ -131,7 +148,8 @@ def _branches_frozen(plugins: Plugins, settings: Settings, word: str) -> tuple[S
         return settings, "; ".join(said)
     read = {reads for _, reads in branches.values()}
     kept = {name: spec for name, spec in inputs.items() if name not in gone or name in read or None in read}
-    normalize = {name: statistics.get(name) or settings.statistics(name) for name in kept}
+    each = {name: statistics.get(name) or settings.statistics(name) for name in kept}
+    normalize = each if isinstance(settings.normalize, str) else _renamed(settings, each)
     parts = {name: {**own.settings, "name": own.name} for name, (own, _) in branches.items()}
     backbone = Component(settings.backbone.name, {**settings.backbone.settings, word: parts})
     place = settings.at("backbone").removesuffix(": ")
@@ -243,11 +261,16 @@ def _check_speakers(settings: Settings, features: Mapping[str, Feature], augment
         UsageError: There.
     """
     place = settings.at("normalize")
-    for name in settings.by_speaker:
+    if settings.hears and len(settings.by_speaker) > 1:
+        raise UsageError(f"{place}normalize: speaker is of inputs or of the embedding, not of both. Leave one out.")
+    if settings.hears and settings.crop is not None:
+        raise UsageError(f"{place}normalize: {{embedding: speaker}} is of whole utterances: set crop: null.")
+    for name in (name for name in settings.by_speaker if name != EMBEDDING):
         if not features[name].cached or features[name].symbols:
             raise UsageError(
                 f"{place}normalize: speaker is of features, and the input {name!r} goes into the backbone as it is. "
-                "Freeze the encoder (freeze: all), or name the other inputs: normalize: {INPUT: speaker}."
+                "Freeze the encoder (freeze: all), name the other inputs, normalize: {INPUT: speaker}, or "
+                "the embedding, normalize: {embedding: speaker}."
             )
     mixing = next((one.who for one in augment if one.partners), None) if settings.by_speaker else None
     if mixing is not None:
@@ -314,6 +337,8 @@ def make_model(plugins: Plugins, settings: Settings, body: Body, specs: Mapping[
         for name, spec in body.frontend.inputs().items()
         if name in body.backbone.inputs and settings.statistics(name) != "none" and not spec.symbols
     }
+    if settings.hears:
+        normalize[EMBEDDING] = Normalize(body.dims.embedding)
     heads = {}
     for name, spec in specs.items():
         width = body.dims.embedding

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from sertk.core import Backbone, Head, HeadSpec, Padded, Pooled, Pooling, SertkError, Span, View, Views
 from sertk.modeling.borders import NEXT, check_finite, check_padded, check_shape, inside
-from sertk.modeling.speakers import moments
+from sertk.modeling.speakers import moments, of_windows
+from sertk.settings.schema import EMBEDDING
 
 
 class Normalize(nn.Module):
@@ -67,7 +68,7 @@ class Model(nn.Module):
     """A backbone, a pooling and heads.
 
     Args:
-        normalize: One for each input that is standardised.
+        normalize: One for each input that is standardised; of `EMBEDDING` one for what the pooling gives.
         backbone: Inputs to frames.
         pooling: Frames to an embedding.
         heads: Head plugins by name; "emotion" is the one that decides.
@@ -112,22 +113,50 @@ class Model(nn.Module):
         Raises:
             SertkError: Where a part fails, or returns what it did not promise.
         """
+        frames = self._frames(inputs, speakers)
+        if finite:
+            check_finite(self.backbone.who, frames.data[frames.mask])
+        return {span: self._view(frames, span, speakers.get(EMBEDDING), finite=finite) for span in spans}
+
+    @torch.no_grad()
+    def moments(self, inputs: Mapping[str, Padded], names: Sequence[str], span: Span) -> dict[str, Tensor]:
+        """(B, 2 D + 1) of B utterances by name, as training's statistics standardise them; see `speakers`.
+
+        Args:
+            inputs: {name: (B, T, D)}.
+            names: Of inputs, or `EMBEDDING`, of which the windows of the span count.
+            span: The windows that are decided on.
+        """
+        known = [name for name in names if name in self.normalize]
+        found = {name: moments(self.normalize[name](inputs[name])) for name in known if name != EMBEDDING}
+        if EMBEDDING in known:
+            raw, owner = self.raw(inputs, span)
+            found[EMBEDDING] = of_windows(self.standardised(raw), owner, len(next(iter(inputs.values())).length))
+        return found
+
+    def raw(self, inputs: Mapping[str, Padded], span: Span) -> tuple[Tensor, Tensor]:
+        """(N, E) what the pooling gives of the windows of B utterances, and (N,) whose each is."""
+        windows, owner, _ = cut(self._frames(inputs, {}), span)
+        return pool(self.pooling, windows.data, windows.mask).embedding, owner
+
+    def standardised(self, embedding: Tensor, speakers: Tensor | None = None) -> Tensor:
+        """(N, E) what the pooling gives, with `Normalize` of `EMBEDDING`; speakers (N, 2, E) are those of each row."""
+        one = torch.ones(len(embedding), dtype=torch.int64, device=embedding.device)
+        found: Padded = self.normalize[EMBEDDING](Padded(embedding[:, None], one), speakers)
+        return found.data[:, 0]
+
+    def _frames(self, inputs: Mapping[str, Padded], speakers: Mapping[str, Tensor]) -> Padded:
+        """(B, L, D) what the backbone makes of the inputs, after `normalize`."""
         ready = {n: self.normalize[n](x, speakers.get(n)) if n in self.normalize else x for n, x in inputs.items()}
         with inside(self.backbone.who):
             found = self.backbone(ready)
-        frames = check_padded(self.backbone.who, found, len(next(iter(ready.values())).length), self.backbone.width)
-        if finite:
-            check_finite(self.backbone.who, frames.data[frames.mask])
-        return {span: self._view(frames, span, finite=finite) for span in spans}
+        return check_padded(self.backbone.who, found, len(next(iter(ready.values())).length), self.backbone.width)
 
-    @torch.no_grad()
-    def moments(self, inputs: Mapping[str, Padded], names: Sequence[str]) -> dict[str, Tensor]:
-        """(B, 2 D + 1) of some inputs of B utterances as training's statistics standardise them; see `speakers`."""
-        return {name: moments(self.normalize[name](inputs[name])) for name in names if name in self.normalize}
-
-    def _view(self, frames: Padded, span: Span, *, finite: bool) -> View:
+    def _view(self, frames: Padded, span: Span, speakers: Tensor | None, *, finite: bool) -> View:
         windows, owner, count = cut(frames, span)
         embedding, refined = pool(self.pooling, windows.data, windows.mask)
+        if EMBEDDING in self.normalize:
+            embedding = self.standardised(embedding, None if speakers is None else speakers[owner])
         heads = {name: self._head(name, embedding) for name in self.heads}
         if finite:
             check_finite(self.pooling.who, embedding)

@@ -30,6 +30,13 @@ def moments(frames: Padded) -> Tensor:
     return torch.cat([data.sum(1) / size, data.square().sum(1) / size, frames.present[:, None].double()], 1)
 
 
+def of_windows(embedding: Tensor, owner: Tensor, rows: int) -> Tensor:
+    """(N, E) windows of B rows, (N,) whose each is -> (B, 2 E + 1) as `moments`, a row's windows for its frames."""
+    data, size = embedding.double(), torch.bincount(owner, minlength=rows)
+    sums = data.new_zeros(rows, 2 * data.shape[1]).index_add_(0, owner, torch.cat([data, data.square()], 1))
+    return torch.cat([sums / size.clamp(min=1)[:, None], (size > 0)[:, None].double()], 1)
+
+
 def shrunk(sums: Tensor, weight: float) -> Tensor:
     """Mean and deviation of speakers: of n utterances with means m_u and mean squares q_u, and of `weight` k more.
 

@@ -364,7 +364,8 @@ class Scorer:
         """The moments of each utterance of a batch, by id and input."""
         batch = self._batch([*inputs], [0] * len(inputs), [*inputs.values()])
         ready = Frontend(self.bundle.frontend.features, None)(batch)  # of whole utterances, and not of crops
-        made = self.bundle.model.moments(ready.inputs, self.bundle.settings.by_speaker)
+        bundle = self.bundle
+        made = bundle.model.moments(ready.inputs, bundle.settings.by_speaker, bundle.decider.span)
         every = {name: own.cpu() for name, own in made.items()}
         found: dict[str, Mapping[str, Tensor]] = {}
         for row, name in enumerate(inputs):

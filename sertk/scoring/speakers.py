@@ -134,8 +134,8 @@ def hear(scorer: Scorer, scored: Inputs, enrolled: Inputs | None, batch: int, wo
     source, settings = enrolled or scored, scorer.bundle.settings
     utterances = Counter(one.known_speaker for one in scored.utterances)
     names = sorted(name for name in utterances if name is not None)
-    inputs = scorer.bundle.frontend.features
-    size = len(names) * sum(2 * inputs[name].width + 1 for name in settings.by_speaker) * 8
+    normalized = scorer.bundle.model.normalize
+    size = len(names) * sum(2 * len(normalized[name].mean) + 1 for name in normalized.keys() & settings.by_speaker) * 8
     if size > MOST:
         raise UsageError(
             f"the statistics of {len(names)} speakers take {size / 1e9:.1f} GB, and {MOST / 1e9:.0f} GB at most. Score "

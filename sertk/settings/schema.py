@@ -21,6 +21,8 @@ it is made, which changes no result."""
 
 
 Statistics = Literal["dimension", "scalar", "speaker", "none"]
+EMBEDDING = "embedding"
+"""What `normalize` names the embedding by, which is no input."""
 """Mean and deviation that an input is standardised with: of each dimension, of all together, of each dimension and
 then of the speaker, or none."""
 
@@ -359,7 +361,7 @@ class Settings:
         "dimension",
         "statistics of the training fold, applied before the backbone; speaker: and after these the statistics of the "
         "utterance's speaker, see `speakers`; or one for each input by name, {mel: scalar}, and none for an input that "
-        "is not named",
+        "is not named; {embedding: speaker} is for what the pooling gives, of an encoder that is trained",
         bundled=True,
     )
     speakers: SpeakerSettings = setting(SpeakerSettings(), "normalize: speaker", bundled=True)
@@ -429,8 +431,13 @@ class Settings:
 
     @property
     def by_speaker(self) -> tuple[str, ...]:
-        """The inputs that are standardised with the statistics of their speakers."""
-        return tuple(name for name in self.inputs if self.statistics(name) == "speaker")
+        """What is standardised with the statistics of its speaker: inputs, or the embedding."""
+        return tuple(name for name in (*self.inputs, *[EMBEDDING] * self.hears) if self.statistics(name) == "speaker")
+
+    @property
+    def hears(self) -> bool:
+        """Whether the embedding is standardised with the statistics of its speaker."""
+        return not isinstance(self.normalize, str) and self.normalize.get(EMBEDDING) == "speaker"
 
     def at(self, name: str) -> str:
         """FILE:LINE of a setting that was given, see `given_at`."""

@@ -115,17 +115,27 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
             self._save()
 
     def on_stage_start(self, stage: Stage, epoch: int) -> None:
-        """Measures dev with the average of the weights, where there is one."""
-        if stage == Stage.VALID and self.training.average is not None:
+        """Measures dev with the average of the weights, where there is one; hears the speakers where that changes."""
+        hearing = self.training.hearing
+        if stage == Stage.VALID:
+            self._swap()
+        if hearing is not None and (stage == Stage.VALID or not hearing.fresh):
+            hearing.refresh(others=stage == Stage.VALID)
+
+    def _swap(self) -> None:
+        """Takes the average of the weights, where there is one, or goes back."""
+        if self.training.average is not None:
             self.training.average.swap()
+            if self.training.hearing is not None:
+                self.training.hearing.fresh = False
 
     def on_stage_end(self, stage: Stage, loss: float, epoch: int) -> None:
         """Closes the epoch after dev, or after training where there is no dev set."""
         distributed.broadcast(self.modules)  # batch statistics are each rank's own while it trains
         if self.training.history.dev == (stage == Stage.VALID):
             self.training.close_epoch(self._curves.measure(self) if self._curves else None)
-            if stage == Stage.VALID and self.training.average is not None:
-                self.training.average.swap()
+            if stage == Stage.VALID:
+                self._swap()
             self.step = 0
             self._save()
 

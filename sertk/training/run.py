@@ -19,11 +19,9 @@ from sertk.corpus.protocols import Folds
 from sertk.modeling.borders import inside
 from sertk.modeling.build import Body, with_frozen
 from sertk.modeling.frontend import Frontend
-from sertk.modeling.model import Model
-from sertk.modeling.speakers import Draw, Speakers
 from sertk.plugins import Plugins
 from sertk.settings.schema import DecisionSpec, Settings
-from sertk.training import distributed, initial, pilot, probe, record, run_folder, temperature
+from sertk.training import distributed, hearing, initial, pilot, probe, record, run_folder, temperature
 from sertk.training.assemble import (
     Parts,
     Setup,
@@ -40,6 +38,7 @@ from sertk.training.assemble import (
     share,
 )
 from sertk.training.curves import Curves
+from sertk.training.hearing import Hearing
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
 from sertk.training.state import Training, Watch
@@ -145,7 +144,7 @@ def _train(setup: Setup) -> None:
     resumed = run_folder.begun(setup.out)
     selected = _select(setup, parts)
     best = selected.history.best
-    final, decision = selected, _decision(setup, parts, selected)
+    final, decision = selected, _decision(setup, selected)
     if t.refit:
         say(f"refit on train + dev for {best['steps']} steps")
         final = _fit(setup, "refit", selected, _parts(setup))
@@ -177,7 +176,7 @@ def _select(setup: Setup, parts: Parts) -> Training:
     return selected
 
 
-def _decision(setup: Setup, parts: Parts, selected: Training) -> DecisionSpec:
+def _decision(setup: Setup, selected: Training) -> DecisionSpec:
     """The decision of the bundle: of the selected model, with its temperature as a number.
 
     A refit keeps it: it has learned dev, and would be surer there than of anybody else.
@@ -185,7 +184,9 @@ def _decision(setup: Setup, parts: Parts, selected: Training) -> DecisionSpec:
     found = selected.settings.decision
     if not isinstance(found.temperature, str):
         return found
-    return replace(found, temperature=temperature.fit(selected, _plain(setup, parts, setup.fold.dev, "dev")))
+    return replace(
+        found, temperature=temperature.fit(selected, _plain(setup, selected, setup.fold.dev, "dev", trained=True))
+    )
 
 
 def _parts(setup: Setup) -> Parts:
@@ -215,13 +216,14 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
                 feature.fit(plain.utterances, plain.wave)
         # a resumed run reads them with its weights, and that is later than the speakers are heard
         if s.by_speaker or not training.checkpoints:
-            _normalize(parts.model, body, plain, s)
-    rows.speakers = _speakers(setup, parts, plain, s.speakers.draws)
-    dev = _plain(setup, parts, fold.dev, "dev") if selected is None else None
-    brain = EmotionBrain(training, _curves(setup, parts) if s.train.curves and selected is None else None)
+            hearing.fit_inputs(parts.model, _whole(body), plain, s)
+    training.hearing = _hear(training, body, rows, plain, s)
+    dev = _plain(setup, training, fold.dev, "dev") if selected is None else None
+    brain = EmotionBrain(training, _curves(setup, training) if s.train.curves and selected is None else None)
+    if training.hearing is not None and not training.checkpoints:
+        training.hearing.refresh()
     linear = probe.make(setup.shared.plugins, s.train.warm_start)
     if linear is not None and not training.checkpoints:
-        plain.speakers = _speakers(setup, parts, plain)
         every = Loader(plain, plain.in_order(s.score.batch), s.train.workers, "probe")
         probe.start(linear, training, every, balanced=s.class_weights == "balanced")
     if selected is not None:
@@ -233,22 +235,62 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     brain.train_on(Loader(rows, order, s.train.workers, "train"), dev)
     if training.average is not None:
         training.average.swap()
+    if training.hearing is not None and selected is not None:  # what was selected has the statistics that it had on dev
+        training.hearing.refresh()
     return training
 
 
-def _plain(setup: Setup, parts: Parts, ids: Sequence[str], what: str, aux: Collection[str] = ()) -> Loader:
-    """Utterances as they are, those of this rank, in a fixed order; their speakers are known by all of them."""
-    s = setup.settings
-    rows = rows_of(setup, ids, aux=aux)
-    rows.speakers = _speakers(setup, parts, rows)
+def _whole(body: Body) -> Frontend:
+    return Frontend(body.frontend.features, None)
+
+
+def _hear(training: Training, body: Body, rows: Rows, plain: Rows, s: Settings) -> Hearing | None:
+    """Gives training rows, and each utterance once, the statistics of their speakers; what hears them again."""
+    parts = training.model, _whole(body), training.decider.span
+    if s.by_speaker:
+        hearing.say_unknown(plain.utterances)
+    if s.hears:
+        return Hearing(*parts, rows, plain, s)
+    rows.speakers = hearing.speakers_of(*parts, plain, s, s.speakers.draws)
+    plain.speakers = hearing.speakers_of(*parts, plain, s) if s.train.warm_start.name != "none" else None
+    return None
+
+
+def _plain(
+    setup: Setup,
+    training: Training,
+    ids: Sequence[str],
+    what: str,
+    aux: Collection[str] = (),
+    *,
+    trained: bool = False,
+) -> Loader:
+    """Utterances as they are, those of this rank, in a fixed order; their speakers are known by all of them.
+
+    Args:
+        setup: Of the run.
+        training: Of the pass; its model changes while it is not `trained`.
+        ids: Of the utterances.
+        what: The loader's name.
+        aux: Auxiliary tasks whose labels are read.
+        trained: Whether the model stays as it is.
+    """
+    s, rows = setup.settings, rows_of(setup, ids, aux=aux)
+    if s.by_speaker:
+        hearing.say_unknown(rows.utterances)
+    if training.hearing is not None and not trained:
+        training.hearing.add(rows)
+    else:
+        frontend = Frontend(training.frontend.features, None)
+        rows.speakers = hearing.speakers_of(training.model, frontend, training.decider.span, rows, s)
     mine = rows.in_order(s.score.batch)[distributed.rank() :: distributed.world_size()]
     return Loader(rows, mine, s.train.workers, what)
 
 
-def _curves(setup: Setup, parts: Parts) -> Curves:
+def _curves(setup: Setup, training: Training) -> Curves:
     """What measures train and dev after each epoch."""
-    own, aux = {"train": setup.fold.train, "dev": setup.fold.dev}, parts.mixture.aux
-    loaders = {name: _plain(setup, parts, ids, f"curves of {name}", aux) for name, ids in own.items()}
+    own, aux = {"train": setup.fold.train, "dev": setup.fold.dev}, training.mixture.aux
+    loaders = {name: _plain(setup, training, ids, f"curves of {name}", aux) for name, ids in own.items()}
     return Curves({name: (loader, decided(setup, own[name])) for name, loader in loaders.items()})
 
 
@@ -271,35 +313,3 @@ def _continue(setup: Setup, training: Training) -> None:
     initial.warn(begun, setup.about)
     for name, feature in training.frontend.features.items():
         feature.restore(begun.frontend.features[name].files())
-
-
-def _normalize(model: Model, body: Body, rows: Rows, s: Settings) -> None:
-    """Fits the statistics of the inputs on the training utterances as they are, not augmented."""
-    whole = Frontend(body.frontend.features, None)  # statistics are of real frames, not of what a crop pads
-    for name, normalize in model.normalize.items():
-        loader = Loader(rows, rows.in_order(s.score.batch), s.train.workers, "statistics")
-        normalize.fit((whole(item.batch).inputs[name] for item in loader), scalar=s.statistics(name) == "scalar")
-
-
-def _speakers(setup: Setup, parts: Parts, rows: Rows, draws: Sequence[Draw] = ()) -> Speakers | None:
-    """The statistics of the speakers of some rows, for inputs that are standardised with them; None without such.
-
-    Args:
-        setup: Of the run.
-        parts: The model's own statistics are fitted already.
-        rows: Each utterance once, as it is.
-        draws: See `Speakers`.
-    """
-    s = setup.settings
-    if not s.by_speaker:
-        return None
-    whole, plans = Frontend(parts.body.frontend.features, None), rows.in_order(s.score.batch)
-    loader = Loader(rows, plans, s.train.workers, "speakers")
-    found = [parts.model.moments(whole(item.batch).inputs, s.by_speaker) for item in loader]
-    order = torch.cat([plan.rows for _, plan in plans]).argsort()
-    every = {name: torch.cat([one[name] for one in found])[order] for name in found[0]}  # those that are read
-    names = [one.known_speaker for one in rows.utterances]
-    unknown = names.count(None)
-    if unknown:
-        say(f"{unknown} of {len(names)} utterances have no known speaker: they have the statistics of training alone")
-    return Speakers(names, every, s.speakers.shrink, draws)

@@ -21,6 +21,7 @@ from sertk.settings.schema import Settings
 from sertk.training import distributed
 from sertk.training.checkpoint import Checkpoints, State
 from sertk.training.dev import Dev
+from sertk.training.hearing import Hearing
 from sertk.training.history import History
 from sertk.training.loading import Item, Order
 from sertk.training.loss import Mixture
@@ -57,6 +58,7 @@ class Training:
         average: The moving average of the model's weights, where `train.ema` asks for it.
         rates: Learning rates of the latest step, by the optimizers' names.
         watch: Told of each epoch and its dev score; it may end the run.
+        hearing: Hears the speakers again, where the embedding is standardised with their statistics.
     """
 
     model: Model
@@ -81,6 +83,7 @@ class Training:
     nll: float = 0.0
     rates: dict[str, float] = field(default_factory=dict)
     watch: Watch | None = None
+    hearing: Hearing | None = None
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -156,6 +159,8 @@ class Training:
 
     def stepped(self) -> None:
         """After an optimizer step: moves the average, steps the rates."""
+        if self.hearing is not None:
+            self.hearing.fresh = False
         if self.average is not None:
             self.average.move()
         self.step_rates()
@@ -207,6 +212,8 @@ class Training:
                 "history": self.history.state(parts["model"]),
                 "counters": counters,
                 "ranks": distributed.world_size(),
+                # the weights that it was heard with are gone
+                **({"heard": self.hearing.state()} if self.hearing is not None and counters["step"] else {}),
             }
         )
 
@@ -228,6 +235,8 @@ class Training:
         for name, part in {**self._parts(), "scaler": scaler}.items():
             part.load_state_dict(state[name])
         self.history.load(state["history"])
+        if self.hearing is not None and "heard" in state:
+            self.hearing.load(state["heard"])
         counters: State = state["counters"]
         self.order.start = counters["step"]
         return counters

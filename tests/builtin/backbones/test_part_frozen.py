@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sertk.builtin.features.frozen import Frozen
 from sertk.core import Backbone, InputSpec, Padded, UsageError
+from sertk.core.files import read_json
 from sertk.corpus.features import stores
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
@@ -373,6 +374,23 @@ def test_scores_from_the_store_are_those_from_audio(begun: Path, prepared: Data,
     store, audio = ([json.loads(line)["logits"] for line in path.read_text().splitlines()] for path in read)
     assert json.loads((tmp_path / "store.metrics.json").read_text())["took"]["from"] == "store"
     torch.testing.assert_close(torch.tensor(store), torch.tensor(audio), atol=1e-4, rtol=0)
+
+
+def test_the_embedding_has_its_speakers_statistics_where_a_part_is_cached(
+    source: str, prepared: Data, corpus: Path, tmp_path: Path
+) -> None:
+    read = run_settings(source, normalize={"embedding": "speaker"})
+    assert with_frozen(PLUGINS, read).normalize == {"frozen": "none", "embedding": "speaker"}
+    featurize(prepared, read, 1)
+    model = train(read, prepared, tmp_path / "run")
+    found, wanted = posteriors(model, corpus), posteriors(model, corpus, whole=True)
+    assert float((found - wanted).abs().max()) < 1e-5
+    scores = []
+    for way in ("store", "audio"):
+        score(model, [str(prepared.folder)], tmp_path / f"{way}.jsonl", device="cpu", source=way)
+        scores.append([json.loads(line)["logits"] for line in (tmp_path / f"{way}.jsonl").read_text().splitlines()])
+        assert read_json(tmp_path / f"{way}.metrics.json", "")["protocol"]["speakers"]["how"] == "transductive"
+    torch.testing.assert_close(*map(torch.tensor, scores), atol=1e-4, rtol=0)
 
 
 def test_training_says_what_it_reads_and_reads_no_wave(
