@@ -194,10 +194,10 @@ def spoilt(mine: Path) -> Data:
 def test_a_run_that_fails_ends_only_itself_and_goes_on_later(
     spoilt: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sertk.training import run
+    from sertk.training import hearing
 
     out, calls = tmp_path / "system", Counter[str]()
-    normalize = run._normalize
+    normalize = hearing.fit_inputs
 
     def ill(*parts: Any) -> None:  # noqa: ANN401
         calls["all"] += 1
@@ -205,7 +205,7 @@ def test_a_run_that_fails_ends_only_itself_and_goes_on_later(
             raise ZeroDivisionError("a bug")
         normalize(*parts)
 
-    monkeypatch.setattr(run, "_normalize", ill)
+    monkeypatch.setattr(hearing, "fit_inputs", ill)
     assert train(spoilt, out, "1,2,3", "0,1", protocol="spoilt", **FRAMES) == 3
     assert runs(out) == ["fold=1/seed=0", "fold=3/seed=0", "fold=3/seed=1"]
     assert failed(out / "fold=1/seed=1") == {
@@ -297,10 +297,10 @@ def test_an_interrupt_ends_all(spoilt: Data, tmp_path: Path, monkeypatch: pytest
 def test_a_run_leaves_no_model_in_memory_though_it_failed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sertk.training import run
+    from sertk.training import hearing, run
 
     kept, alive = [], []
-    make, normalize, enabled = run.make_parts, run._normalize, gc.isenabled()
+    make, normalize, enabled = run.make_parts, hearing.fit_inputs, gc.isenabled()
 
     def noted(*given: Any) -> Any:  # noqa: ANN401
         alive.append(sum(one() is not None for one in kept))
@@ -314,7 +314,7 @@ def test_a_run_leaves_no_model_in_memory_though_it_failed(
         normalize(*given)
 
     monkeypatch.setattr(run, "make_parts", noted)
-    monkeypatch.setattr(run, "_normalize", ill)
+    monkeypatch.setattr(hearing, "fit_inputs", ill)
     gc.disable()  # which might come too late
     try:
         assert train(data, tmp_path, "1", "0-2", **FRAMES) == 1

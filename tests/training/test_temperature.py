@@ -181,7 +181,7 @@ def test_a_refit_keeps_the_temperature_of_the_selected_model(runs: dict[str, Pat
 def test_a_run_killed_there_ends_with_the_same_bundle(
     runs: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, moment: str
 ) -> None:
-    def kill(*given: object) -> None:
+    def kill(*given: object, **more: object) -> None:
         raise KeyboardInterrupt
 
     more = {"decision.temperature": "fitted", "train.refit": name.endswith("refit"), "train.checkpoint_seconds": 0}
