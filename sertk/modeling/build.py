@@ -100,9 +100,10 @@ def _check_normalize(settings: Settings) -> None:
     """
     place = settings.at("normalize")
     named = {} if isinstance(settings.normalize, str) else settings.normalize
-    odd = next((name for name in named if name not in (*settings.inputs, EMBEDDING)), None)
+    known = (*settings.inputs, EMBEDDING)
+    odd = next((name for name in named if name not in known), None)
     if odd is not None:
-        raise UsageError(f"{place}normalize names the input {odd!r}{nearest(odd, settings.inputs)}")
+        raise UsageError(f"{place}normalize names the input {odd!r}{nearest(odd, known)}")
     if EMBEDDING in settings.inputs:
         raise UsageError(
             f"no input can be called {EMBEDDING!r}: normalize names the output of the pooling so. Rename it."

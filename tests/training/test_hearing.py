@@ -163,7 +163,7 @@ def test_train_is_heard_again_only_where_the_weights_are_others(
         ({"normalize": {"embedding": "dimension"}}, "of the embedding it is speaker or none"),
         ({"inputs": {"embedding": {"name": "mel"}}}, "no input can be called 'embedding'"),
         ({"augment": [{"name": "lam"}], "on_augment": "recompute"}, "does not go with"),
-        ({"normalize": {"embeding": "speaker"}}, "names the input 'embeding'"),
+        ({"normalize": {"embeding": "speaker"}}, "names the input 'embeding'; did you mean 'embedding'"),
     ],
     ids=str,
 )
