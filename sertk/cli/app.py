@@ -532,12 +532,15 @@ def ensemble(
             "--part dev)."
         ),
     ] = "equal",
+    runs: Annotated[
+        bool, typer.Option("--runs", help="One ensemble of each fold and seed, scored as the runs of a system are.")
+    ] = False,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:
     """Put bundles into one folder that is scored as a bundle is: the weighted mean of their posteriors."""
-    from sertk.stages.ensemble import make
+    from sertk.stages.ensemble import make, make_runs
 
-    make(bundles, out, weights=weights, files=plugin)
+    (make_runs if runs else make)(bundles, out, weights=weights, files=plugin)
 
 
 @app.command(epilog="Example: sertk cross exp/mine/model --data data/emodb --data data/tess --out cross/")

@@ -55,15 +55,15 @@ def is_ensemble(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def opened(folder: Path, plugins: Plugins) -> Opened:
-    """Reads what a bundle or an ensemble says of itself.
+def read_about(folder: Path) -> Document:
+    """What bundle.json or ensemble.json says.
 
     Raises:
-        SertkError: See `bundle.opened`; also on an ensemble that was changed or damaged.
+        SertkError: See `bundle.read_about`; also on an ensemble that was changed or damaged.
     """
     if not is_ensemble(folder):
-        return bundle.opened(folder, plugins)
-    about = read_json(folder / FILE, MEND, FORM)
+        return bundle.read_about(folder)
+    about: Document = read_json(folder / FILE, MEND, FORM)
     said = {word: value for word, value in about.items() if word != "checksums"}
     odd = [word for word, value in said.items() if about["checksums"].get(word) != digest(value)]
     odd += [word for word in about["checksums"] if word not in said]
@@ -71,6 +71,18 @@ def opened(folder: Path, plugins: Plugins) -> Opened:
     if odd or faults or not about["members"]:
         what = f"{odd[0]} is not what was written" if odd else f"members is wrong ({faults[0] if faults else 'none'})"
         raise SertkError(f"{folder / FILE}: {what}: it was changed or damaged. {MEND}")
+    return about
+
+
+def opened(folder: Path, plugins: Plugins) -> Opened:
+    """Reads what a bundle or an ensemble says of itself.
+
+    Raises:
+        SertkError: See `read_about` and `bundle.opened`; also where its weights or its members are not what it says.
+    """
+    if not is_ensemble(folder):
+        return bundle.opened(folder, plugins)
+    about = read_about(folder)
     weights = [float(one["weight"]) for one in about["members"]]
     if min(weights) < 0 or not math.isclose(sum(weights), 1, abs_tol=1e-6):
         raise SertkError(f"{folder / FILE}: the weights {weights} must be 0 or more and have the sum 1. {MEND}")
@@ -145,13 +157,14 @@ def check(members: Sequence[Opened]) -> None:
             )
 
 
-def write(out: Path, members: Sequence[Opened], weights: Sequence[float]) -> None:
+def write(out: Path, members: Sequence[Opened], weights: Sequence[float], *, by: str = "equal") -> None:
     """Writes an ensemble whole or not at all; an earlier one is replaced.
 
     Args:
         out: Its folder.
         members: The bundles, see `check`.
         weights: Of each.
+        by: What they were chosen by. Ensembles of the same systems, chosen by the same, are one system.
 
     Raises:
         UsageError: If something else is there.
@@ -171,7 +184,7 @@ def write(out: Path, members: Sequence[Opened], weights: Sequence[float]) -> Non
         "schema": SCHEMA,
         "classes": members[0].about["classes"],
         "protocol": _protocol([one.about["protocol"] for one in members]),
-        "training": _training(members, weights),
+        "training": _training(members, by),
         "members": [
             {"bundle": bundle.identity(one.folder), "weight": weight}
             for one, weight in zip(members, weights, strict=True)
@@ -190,7 +203,7 @@ def _protocol(each: Sequence[Document]) -> dict[str, object]:
     return found | {many: list(dict.fromkeys(str(one[word]) for one in each)) for many, word in every.items()}
 
 
-def _training(members: Sequence[Opened], weights: Sequence[float]) -> dict[str, object]:
+def _training(members: Sequence[Opened], by: str) -> dict[str, object]:
     """What stands for the training of an ensemble: what any member has learned from, an ensemble has."""
     systems, settings, seeds = list[str](), list[str | None](), set[int | None]()
     for one in members:
@@ -200,7 +213,7 @@ def _training(members: Sequence[Opened], weights: Sequence[float]) -> dict[str, 
         seeds.add(own.get("seed"))
     return {
         "system": f"ensemble of {' and '.join(dict.fromkeys(systems)) or 'bundles'}",
-        "settings": digest([settings, [round(weight, 6) for weight in weights]]),
+        "settings": digest([settings, by]),
         "seed": seeds.pop() if len(seeds) == 1 else None,
         "seen": sorted(set().union(*(bundle.seen(one.about) for one in members))),
         "corpora": sorted(set().union(*(bundle.corpora(one.about) for one in members))),

@@ -9,7 +9,7 @@ from sertk.core import SertkError, UsageError
 from sertk.core.files import Document, name_of_part, part_of, read_json, sentence, write_json
 from sertk.core.forms import Form
 from sertk.corpus.prepared import Data
-from sertk.modeling import bundle
+from sertk.modeling import bundle, ensemble
 from sertk.settings.several import folds_of, seeds_of
 
 
@@ -35,7 +35,7 @@ def note(run: Path, part: str, error: Exception | None) -> None:
     What training says there stays, and what is said of another part until that part is scored.
     """
     path = run / "failed.json"
-    trained = (run / "model" / "bundle.json").exists()
+    trained = (run / "model" / "bundle.json").exists() or ensemble.is_ensemble(run / "model")
     there = read_json(path, "Delete it.", Form({"stage": str})) if path.exists() else {"stage": "score"}
     if not trained or there["stage"] != "score":
         return
@@ -73,7 +73,7 @@ def _known_folds(system: Path, data: Data) -> list[str]:
     """
     for path in sorted(system.glob("fold=*/seed=*/model")):
         try:
-            about: Document = bundle.read_about(path)
+            about: Document = ensemble.read_about(path)
         except SertkError:
             continue  # the run is named when its turn comes
         return list(data.protocol(about["protocol"]["name"]).folds)

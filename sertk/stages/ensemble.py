@@ -1,4 +1,4 @@
-"""Bundles -> an ensemble of them, with equal weights or those of the highest likelihood on dev."""
+"""Bundles -> ensembles of them, with equal weights or those of the highest likelihood on dev."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make(models: Sequence[Path], out: Path, *, weights: str = "equal", files: Se
     members = [bundle.opened(one, plugins) for folder in models for one in _bundles(folder)]
     ensemble.check(members)
     found = [1 / len(members)] * len(members) if weights == "equal" else likeliest(_dev(members)).tolist()
-    ensemble.write(out, members, found)
+    ensemble.write(out, members, found, by=weights)
     for one, weight in zip(members, found, strict=True):
         say(f"  {weight:.3f} {one.folder}")
     own: Document = ensemble.opened(out, plugins).about["protocol"]
@@ -49,6 +49,31 @@ def make(models: Sequence[Path], out: Path, *, weights: str = "equal", files: Se
             f"its bundles were trained on {own['corpus']}, folds {own['fold']}: together they may have heard all "
             "speakers there, and scores there are stamped 'seen in training'"
         )
+
+
+def make_runs(systems: Sequence[Path], out: Path, *, weights: str = "equal", files: Sequence[Path] = ()) -> None:
+    """Makes an ensemble of each fold and seed of systems, which is then a system as they are: OUT/fold=F/seed=N/model.
+
+    Args:
+        systems: Folders of runs.
+        out: The folder of the ensembles.
+        weights: See `make`.
+        files: Plugin files.
+
+    Raises:
+        SertkError: See `make`.
+        UsageError: See `make`; also if one of the systems has a run that another has not.
+    """
+    each = [{path.parent.relative_to(one) for path in one.glob("fold=*/seed=*/model")} for one in systems]
+    every = sorted(set().union(*each))
+    if not every:
+        raise UsageError(f"{', '.join(map(str, systems))}: no folder of runs (fold=F/seed=N/model). Train one first.")
+    for run in every:
+        lacks = next((one for one, own in zip(systems, each, strict=True) if run not in own), None)
+        if lacks is not None:
+            raise UsageError(f"{lacks} has no {run}/model, and another one has. Train it there too.")
+    for run in every:
+        make([one / run / "model" for one in systems], out / run / "model", weights=weights, files=files)
 
 
 def _bundles(folder: Path) -> list[Path]:

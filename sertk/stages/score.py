@@ -259,7 +259,7 @@ def score_runs(
     for run in runs:
         try:
             failed: list[Record] = []
-            opened = bundle.opened(run / "model", shared.plugins)
+            opened = ensemble.opened(run / "model", shared.plugins)
             found = of_corpus(data, opened.about, failed, part=part)
             out = run / scores_file(part)
             own = shared._replace(embeddings=place(embeddings, out))

@@ -22,12 +22,13 @@ from sertk.core.files import Record, digest, read_json, write_json
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
+from sertk.results.runs import find
 from sertk.scoring.ensemble import Together, scorer_of
 from sertk.scoring.over_time import Window
 from sertk.scoring.scorer import Scored
 from sertk.stages.cross import cross
-from sertk.stages.ensemble import likeliest, make
-from sertk.stages.score import score
+from sertk.stages.ensemble import likeliest, make, make_runs
+from sertk.stages.score import score, score_runs
 from sertk.stages.stream import stream
 from sertk.stages.stress import stress
 
@@ -292,6 +293,56 @@ def test_a_folder_of_runs_gives_all_of_its_bundles(tmp_path: Path) -> None:
         changed(tmp_path / "sys" / "fold=1" / f"seed={number}" / "model", training={"seed": number})
     make([tmp_path / "sys"], tmp_path / "out")
     assert len(ensemble.members_of(ensemble.opened(tmp_path / "out", Plugins()))) == 2
+
+
+@pytest.mark.parametrize("weights", ["equal", "dev"])
+def test_systems_become_a_system_with_an_ensemble_of_each_run(weights: str, tones: Path, tmp_path: Path) -> None:
+    systems = [tmp_path / "cnn", tmp_path / "probe"]
+    for system, which in zip(systems, (CNN, PROBE), strict=True):
+        for fold in ("1", "2"):
+            run = system / f"fold={fold}" / "seed=0"
+            changed(run / "model", which, protocol={"fold": fold}, training={"system": system.name, "seed": 0})
+            scored(run / "model", tones, run / "dev.jsonl", part="dev")
+    make_runs(systems, tmp_path / "both", weights=weights)
+    assert score_runs(tmp_path / "both", [str(tones)], device="cpu") == 0
+    ((folder, runs),) = find([tmp_path / "both"]).items()
+    assert (folder, [(run.fold, run.seed) for run in runs]) == (tmp_path / "both", [("1", "0"), ("2", "0")])
+    assert {run.trained["system"] for run in runs} == {"ensemble of cnn and probe"}
+    for fold in ("1", "2"):
+        model = tmp_path / "both" / f"fold={fold}" / "seed=0" / "model"
+        made = ensemble.opened(model, Plugins())
+        assert isinstance(made, ensemble.Ensemble)
+        assert (made.weights == [0.5, 0.5]) == (weights == "equal")
+        of = [read_json(one.folder / "bundle.json", "") for one in ensemble.members_of(made)]
+        assert [(one["training"]["system"], one["protocol"]["fold"]) for one in of] == [("cnn", fold), ("probe", fold)]
+        found = lines_of(model.parent / "scores.jsonl")
+        assert found == scored(model, tones, tmp_path / f"{fold}.jsonl")
+
+
+def test_systems_that_have_other_runs_do_not_become_one(tmp_path: Path) -> None:
+    for system, folds in (("a", "12"), ("b", "1")):
+        for fold in folds:
+            changed(tmp_path / system / f"fold={fold}" / "seed=0" / "model", protocol={"fold": fold})
+    systems = [tmp_path / "a", tmp_path / "b"]
+    for order in (systems, systems[::-1]):
+        with pytest.raises(UsageError, match=r"b has no fold=2/seed=0/model, and another one has"):
+            make_runs(order, tmp_path / "out")
+    with pytest.raises(UsageError, match=r"no folder of runs"):
+        make_runs([CNN, PROBE], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_system_of_ensembles_says_of_a_run_why_it_is_not_scored(tones: Path, tmp_path: Path) -> None:
+    for system, which in (("cnn", CNN), ("probe", PROBE)):
+        for seed in (0, 1):
+            changed(tmp_path / system / "fold=1" / f"seed={seed}" / "model", which, training={"seed": seed})
+    make_runs([tmp_path / "cnn", tmp_path / "probe"], tmp_path / "both")
+    path = tmp_path / "both/fold=1/seed=1/model/ensemble.json"
+    path.write_text(path.read_text().replace('"weight": 0.5', '"weight": 0.4'))
+    assert score_runs(tmp_path / "both", [str(tones)], device="cpu") == 1
+    said = read_json(tmp_path / "both/fold=1/seed=1/failed.json", "")
+    assert said["part"] == "test"
+    assert "it was changed or damaged" in said["error"]
 
 
 def test_what_cannot_be_one_is_refused(tmp_path: Path) -> None:
