@@ -9,7 +9,7 @@ from sertk.core import SertkError, UsageError
 from sertk.core.files import Document, name_of_part, part_of, read_json, sentence, write_json
 from sertk.core.forms import Form
 from sertk.corpus.prepared import Data
-from sertk.modeling import bundle, ensemble
+from sertk.modeling import ensemble
 from sertk.settings.several import folds_of, seeds_of
 
 
