@@ -533,7 +533,10 @@ def ensemble(
         ),
     ] = "equal",
     runs: Annotated[
-        bool, typer.Option("--runs", help="One ensemble of each fold and seed, scored as the runs of a system are.")
+        bool,
+        typer.Option(
+            "--runs", help="Make one ensemble for each fold and seed. OUT is then a system, scored as others are."
+        ),
     ] = False,
     plugin: PluginFiles = [],  # noqa: B006
 ) -> None:

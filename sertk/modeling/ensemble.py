@@ -133,9 +133,10 @@ def check(members: Sequence[Opened]) -> None:
         raise UsageError("an ensemble is of two bundles or more. Give them, or a folder of runs, fold=F/seed=N.")
     known: dict[str, Path] = {}
     for one in members:
-        other = known.setdefault(bundle.identity(one.folder), one.folder)
-        if other != one.folder:
-            raise UsageError(f"{other} and {one.folder} are the same bundle. Give every bundle once.")
+        own = bundle.identity(one.folder)
+        if own in known:
+            raise UsageError(f"{known[own]} and {one.folder} are the same bundle. Give every bundle once.")
+        known[own] = one.folder
     by_speaker = next((one.folder for one in members if one.settings.by_speaker), None)
     if by_speaker is not None:
         raise UsageError(

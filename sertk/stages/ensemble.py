@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError
-from sertk.core.files import Document, scores_file
+from sertk.core.files import Document, put_folder, scores_file
 from sertk.modeling import bundle, ensemble
 from sertk.plugins import Plugins
 from sertk.results.runs import METRICS, run_of, trained_as
@@ -38,7 +39,7 @@ def make(models: Sequence[Path], out: Path, *, weights: str = "equal", files: Se
     plugins = Plugins(files=files)
     members = [bundle.opened(one, plugins) for folder in models for one in _bundles(folder)]
     ensemble.check(members)
-    found = [1 / len(members)] * len(members) if weights == "equal" else likeliest(_dev(members)).tolist()
+    found = _weights(members, weights)
     ensemble.write(out, members, found, by=weights)
     for one, weight in zip(members, found, strict=True):
         say(f"  {weight:.3f} {one.folder}")
@@ -52,28 +53,76 @@ def make(models: Sequence[Path], out: Path, *, weights: str = "equal", files: Se
 
 
 def make_runs(systems: Sequence[Path], out: Path, *, weights: str = "equal", files: Sequence[Path] = ()) -> None:
-    """Makes an ensemble of each fold and seed of systems, which is then a system as they are: OUT/fold=F/seed=N/model.
+    """Makes an ensemble for each fold and seed of several systems: out is then a system too (fold=F/seed=N/model).
 
     Args:
         systems: Folders of runs.
-        out: The folder of the ensembles.
+        out: The folder of the ensembles, a new one.
         weights: See `make`.
         files: Plugin files.
 
     Raises:
-        SertkError: See `make`.
-        UsageError: See `make`; also if one of the systems has a run that another has not.
+        SertkError: See `make`. Nothing is written then.
+        UsageError: See `make`; also if something is there, a system lacks a run, or two were trained on other data.
     """
+    each = _same_runs(systems)
+    if out.exists():
+        raise UsageError(
+            f"{out} is there, and its scores would be taken for new ones. Delete it, or give another --out."
+        )
+    plugins = Plugins(files=files)
+    found = {run: [bundle.opened(one / run / "model", plugins) for one in systems] for run in each}
+    for members in found.values():
+        ensemble.check(members)
+        _check_one_fold(members)
+    fresh = out.with_name(f".{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    for run, members in found.items():
+        own = _weights(members, weights)
+        ensemble.write(fresh / run / "model", members, own, by=weights)
+        if weights != "equal":
+            say(f"  {run}: {', '.join(f'{weight:.3f}' for weight in own)}")
+    put_folder(fresh, out)
+    say(f"wrote {out}: for each of {len(found)} runs an ensemble of {len(systems)} bundles, {weights} weights")
+
+
+def _same_runs(systems: Sequence[Path]) -> list[Path]:
+    """The runs of systems, fold=F/seed=N, which must be the same in all.
+
+    Raises:
+        UsageError: If they are not, or there are not two systems.
+    """
+    odd = next((one for one in systems if not is_system(one)), None)
+    if odd is not None:
+        raise UsageError(f"--runs is for folders of runs (fold=F/seed=N/model), and {odd} is none.")
+    if len(systems) < 2:
+        raise UsageError(f"--runs joins two systems or more, and {systems[0]} is one. Give another beside it.")
     each = [{path.parent.relative_to(one) for path in one.glob("fold=*/seed=*/model")} for one in systems]
     every = sorted(set().union(*each))
     if not every:
-        raise UsageError(f"{', '.join(map(str, systems))}: no folder of runs (fold=F/seed=N/model). Train one first.")
+        raise UsageError(
+            f"no run in {', '.join(map(str, systems))} has a bundle (fold=F/seed=N/model). Train one first."
+        )
     for run in every:
         lacks = next((one for one, own in zip(systems, each, strict=True) if run not in own), None)
         if lacks is not None:
             raise UsageError(f"{lacks} has no {run}/model, and another one has. Train it there too.")
-    for run in every:
-        make([one / run / "model" for one in systems], out / run / "model", weights=weights, files=files)
+    return every
+
+
+def _check_one_fold(members: Sequence[bundle.Opened]) -> None:
+    """Refuses bundles of other corpora, protocols or folds: no part of a corpus would be new to all of them."""
+    first = members[0]
+    for one in members[1:]:
+        for word in ("corpus", "name", "fold", "hash"):
+            mine, theirs = (str(each.about["protocol"][word]) for each in (first, one))
+            if mine != theirs:
+                what = {"name": "protocol", "hash": "protocol's hash"}.get(word, word)
+                raise UsageError(f"{first.folder} was trained on {what} {mine}, and {one.folder} on {theirs}.")
+
+
+def _weights(members: Sequence[bundle.Opened], weights: str) -> list[float]:
+    return [1 / len(members)] * len(members) if weights == "equal" else likeliest(_dev(members)).tolist()
 
 
 def _bundles(folder: Path) -> list[Path]:

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import sertk
+from sertk.cli.app import app
 from sertk.core import SertkError, UsageError
 from sertk.core.files import Record, digest, read_json, write_json
 from sertk.corpus.prepared import Data
@@ -319,17 +321,59 @@ def test_systems_become_a_system_with_an_ensemble_of_each_run(weights: str, tone
         assert found == scored(model, tones, tmp_path / f"{fold}.jsonl")
 
 
+def system(folder: Path, which: Path = CNN, folds: str = "12", **protocol: str) -> Path:
+    for fold in folds:
+        changed(folder / f"fold={fold}/seed=0/model", which, protocol={"fold": fold, **protocol})
+    return folder
+
+
 def test_systems_that_have_other_runs_do_not_become_one(tmp_path: Path) -> None:
-    for system, folds in (("a", "12"), ("b", "1")):
-        for fold in folds:
-            changed(tmp_path / system / f"fold={fold}" / "seed=0" / "model", protocol={"fold": fold})
-    systems = [tmp_path / "a", tmp_path / "b"]
-    for order in (systems, systems[::-1]):
+    a, b = system(tmp_path / "a"), system(tmp_path / "b", PROBE, "1")
+    for order in ([a, b], [b, a]):
         with pytest.raises(UsageError, match=r"b has no fold=2/seed=0/model, and another one has"):
             make_runs(order, tmp_path / "out")
-    with pytest.raises(UsageError, match=r"no folder of runs"):
-        make_runs([CNN, PROBE], tmp_path / "out")
+    with pytest.raises(UsageError, match=r"--runs is for folders of runs .*cnn is none"):
+        make_runs([a, CNN], tmp_path / "out")
+    with pytest.raises(UsageError, match="joins two systems or more"):
+        make_runs([a], tmp_path / "out")
+    with pytest.raises(UsageError, match="are the same bundle"):
+        make_runs([a, a], tmp_path / "out")
+    (tmp_path / "c/fold=1/seed=0").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"no run in .*/c, .*/c has a bundle"):
+        make_runs([tmp_path / "c", tmp_path / "c"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("word", "said"), [("corpus", "corpus"), ("name", "protocol"), ("hash", "protocol's hash")])
+def test_systems_of_other_data_do_not_become_one(tmp_path: Path, word: str, said: str) -> None:
+    a, b = system(tmp_path / "a"), system(tmp_path / "b", PROBE, **{word: "other"})
+    with pytest.raises(UsageError, match=f"was trained on {said} .*, and .* on other"):
+        make_runs([a, b], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fault_in_a_late_run_leaves_nothing_and_what_is_there_stays(tmp_path: Path) -> None:
+    a, b = system(tmp_path / "a"), system(tmp_path / "b", PROBE)
+    path = b / "fold=2/seed=0/model/bundle.json"
+    whole = path.read_text()
+    path.write_text("{")
+    with pytest.raises(SertkError):
+        make_runs([a, b], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    path.write_text(whole)
+    (tmp_path / "out/fold=1/seed=0").mkdir(parents=True)
+    (tmp_path / "out/fold=1/seed=0/scores.jsonl").touch()
+    with pytest.raises(UsageError, match="out is there, and its scores would be taken for new ones"):
+        make_runs([a, b], tmp_path / "out")
+    assert [one.name for one in (tmp_path / "out").rglob("*")] == ["fold=1", "seed=0", "scores.jsonl"]
+
+
+def test_runs_is_an_option_of_the_command(tmp_path: Path) -> None:
+    a, b = system(tmp_path / "a"), system(tmp_path / "b", PROBE)
+    done = CliRunner().invoke(app, ["ensemble", str(a), str(b), "--runs", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    made = sorted(str(one.relative_to(tmp_path / "out")) for one in (tmp_path / "out").rglob("ensemble.json"))
+    assert made == ["fold=1/seed=0/model/ensemble.json", "fold=2/seed=0/model/ensemble.json"]
 
 
 def test_a_system_of_ensembles_says_of_a_run_why_it_is_not_scored(tones: Path, tmp_path: Path) -> None:
