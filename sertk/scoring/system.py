@@ -66,7 +66,7 @@ def runs_of(system: Path, data: Data, folds: str | None, seeds: str | None) -> l
 
 
 def _known_folds(system: Path, data: Data) -> list[str]:
-    """The folds of the protocol that the runs were trained on, as the first bundle or ensemble that can be read says it.
+    """The folds of the protocol that the runs were trained on, as the first model that can be read says it.
 
     Raises:
         SertkError: If none can be read.

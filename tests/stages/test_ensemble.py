@@ -352,7 +352,7 @@ def test_systems_of_other_data_do_not_become_one(tmp_path: Path, word: str, said
     assert not (tmp_path / "out").exists()
 
 
-def test_a_fault_in_a_late_run_leaves_nothing_and_what_is_there_stays(tmp_path: Path) -> None:
+def test_a_fault_in_a_late_run_of_systems_leaves_nothing_and_what_is_there_stays(tmp_path: Path) -> None:
     a, b = system(tmp_path / "a"), system(tmp_path / "b", PROBE)
     path = b / "fold=2/seed=0/model/bundle.json"
     whole = path.read_text()
