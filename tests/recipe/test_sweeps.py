@@ -326,6 +326,8 @@ def test_rows_on_a_warm_start_have_the_values_and_the_parts_of_the_papers_rows()
         ours, wanted = settings("ravdess", begun, row), settings("iemocap", whole, other)
         assert (ours.losses, ours.augment, ours.pooling.name) == (wanted.losses, wanted.augment, wanted.pooling.name)
         assert ours.train.warm_start.name == "probe"
+    assert not begun.folds  # all of them
+    assert not read("ravdess/p3-warm").folds
     begun, whole = read("ravdess/p3-warm"), read("ravdess/p3-table1")
     base = settings("ravdess", begun, "baseline")
     assert [row for row in begun.rows if row != "frozen"] == [row for row in whole.rows if row != "layer average"]
