@@ -118,7 +118,10 @@ def _check_one_fold(members: Sequence[bundle.Opened]) -> None:
             mine, theirs = (str(each.about["protocol"][word]) for each in (first, one))
             if mine != theirs:
                 what = {"name": "protocol", "hash": "protocol's hash"}.get(word, word)
-                raise UsageError(f"{first.folder} was trained on {what} {mine}, and {one.folder} on {theirs}.")
+                raise UsageError(
+                    f"{first.folder} was trained on {what} {mine}, and {one.folder} on {theirs}. Give --runs systems of "
+                    "one protocol; without it their bundles become one ensemble."
+                )
 
 
 def _weights(members: Sequence[bundle.Opened], weights: str) -> list[float]:
