@@ -119,8 +119,8 @@ def _check_one_fold(members: Sequence[bundle.Opened]) -> None:
             if mine != theirs:
                 what = {"name": "protocol", "hash": "protocol's hash"}.get(word, word)
                 raise UsageError(
-                    f"{first.folder} was trained on {what} {mine}, and {one.folder} on {theirs}. Give --runs systems of "
-                    "one protocol; without it their bundles become one ensemble."
+                    f"{first.folder} was trained on {what} {mine}, and {one.folder} on {theirs}. Give --runs "
+                    "systems of one protocol; without it their bundles become one ensemble."
                 )
 
 
