@@ -90,8 +90,8 @@ class Crop:
     Attributes:
         length: Seconds of a piece.
         hop: Seconds between the starts of two pieces; the length when None.
-        train: Which pieces are trained on.
-        score: Which pieces are scored; the decision merges them.
+        train: Which pieces are trained on; of "all" the last one is padded, and is none where it has one frame alone.
+        score: Which pieces are scored, likewise; the decision merges them.
         pad: What fills a shorter input: "silence" (the feature of digital silence) or "mean" (zero after
             normalisation).
         inputs: Those that are cut, by name; None for all that run in time. The others stay whole.

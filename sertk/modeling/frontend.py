@@ -92,7 +92,8 @@ class Frontend:
         name = next(name for name in batch.inputs if name in self._cut)
         x = batch.inputs[name]
         span = self._span(self.features[name])
-        rows, start, _ = span.cut(x.length) if which == "all" else Span().cut(x.length)
+        # centred frames are one more than the steps between them, and exactly two pieces long is no third piece
+        rows, start, _ = span.cut((x.length - 1).clamp(min=1)) if which == "all" else Span().cut(x.length)
         if which in ("center", "random"):
             beyond = (x.length - span.length).clamp(min=0)
             start = beyond // 2 if which == "center" else self._rng(batch, epoch, "crop").integers(beyond + 1)

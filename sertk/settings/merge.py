@@ -28,7 +28,7 @@ from sertk.core.files import read_bytes, write_text
 from sertk.settings.check import check_part, settings_of
 from sertk.settings.packaged import egs
 from sertk.settings.plain import plain
-from sertk.settings.schema import Component, Settings, fields_of, given_at
+from sertk.settings.schema import COMMAND_LINE, Component, Settings, fields_of, given_at
 from sertk.settings.values import component_of
 
 CONF = Path(__file__).with_name("conf")
@@ -49,7 +49,7 @@ class Layer(NamedTuple):
     @property
     def where(self) -> str:
         """For errors."""
-        return str(self.file or "the command line")
+        return str(self.file or COMMAND_LINE)
 
 
 def systems() -> dict[str, Path]:

@@ -12,7 +12,7 @@ from sertk.core.files import digest
 from sertk.settings.check import settings_of
 from sertk.settings.merge import load
 from sertk.settings.plain import difference
-from sertk.settings.schema import LossTerm, Settings
+from sertk.settings.schema import COMMAND_LINE, LossTerm, Settings
 from sertk.settings.values import value_of
 
 
@@ -54,7 +54,7 @@ class Choices:
         """The named losses; they are kept apart, because losses of the system may stay beside them."""
         if not self.loss:
             return ()
-        return settings_of({"losses": list(self.loss)}, {"losses": "the command line"}).losses
+        return settings_of({"losses": list(self.loss)}, {"losses": COMMAND_LINE}).losses
 
     def overrides(self) -> dict[str, Any]:
         """Dotted keys and values, the losses apart.

@@ -20,9 +20,13 @@ the run among those of its system (in the fingerprint, and in the path in place 
 it is made, which changes no result."""
 
 
-Statistics = Literal["dimension", "scalar", "speaker", "none"]
+COMMAND_LINE = "the command line"
+"""Where a value was given that is in no file."""
+
 EMBEDDING = "embedding"
 """What `normalize` names the embedding by, which is no input."""
+
+Statistics = Literal["dimension", "scalar", "speaker", "none"]
 """Mean and deviation that an input is standardised with: of each dimension, of all together, of each dimension and
 then of the speaker, or none."""
 

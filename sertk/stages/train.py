@@ -59,14 +59,13 @@ def train(
             raise UsageError(f"no fold is given. Give --fold with one or more of {known}, #n by position, or all.")
         chosen = folds_of(text, list(protocol.folds))
         numbers = (settings.seed,) if seeds is None else seeds_of(seeds)
-        settings, added = with_losses(plugins, settings, named)
+        settings, said = with_losses(plugins, settings, named)
         say_slow(settings.train)
         runs = make_runs(plugins, settings, data, protocol, list(product(chosen, numbers)))
         if frozen := about_frozen(plugins, settings):
             say(frozen)
-        if added:
-            own = ", ".join(added)
-            say(f"none of the named losses trains the emotion head: the system's own {own} stays beside them")
+        for one in said:
+            say(one)
         if len(runs) == 1:
             runs[0].train(out, force=force)
             return 0

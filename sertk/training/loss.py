@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sertk.core import Dims, HeadSpec, Loss, SertkError, Span, Target, Task, Terms, UsageError, Views
 from sertk.modeling.borders import check_loss, inside
 from sertk.plugins import Plugins
-from sertk.settings.schema import Component, LossTerm, Settings
+from sertk.settings.schema import COMMAND_LINE, Component, LossTerm, Settings
 from sertk.settings.values import component_text
 
 
@@ -150,22 +150,39 @@ def resolve_losses(
     return (*kept, *named), [spec.name for spec in kept]
 
 
+def _said(own: Settings, named: Sequence[LossTerm], added: Sequence[str], gone: Sequence[str]) -> list[str]:
+    """What stays beside losses that the command line names, and what is gone that its user may not expect to be."""
+    said = []
+    if added:
+        terms = ", ".join(added)
+        said.append(f"none of the named losses trains the emotion head: the system's own {terms} stays beside them")
+    if gone:
+        terms = ", ".join(gone)
+        said.append(f"the named losses take the place of the system's: {terms} is left out. Name it too to keep it")
+        if own.alpha is not None and own.places.get("alpha") != COMMAND_LINE:
+            said.append(f"alpha {own.alpha} is the system's, and weighs {', '.join(spec.name for spec in named)} now")
+    return said
+
+
 def _classifies(plugins: Plugins, spec: LossTerm) -> bool:
     trains: frozenset[str] = getattr(plugins.factory("loss", spec.name), "trains", frozenset())
     return "emotion" in trains
 
 
 def with_losses(plugins: Plugins, settings: Settings, named: Sequence[LossTerm] = ()) -> tuple[Settings, list[str]]:
-    """The settings with the terms that the run trains with, and which of them the system adds; see `resolve_losses`.
+    """The settings with the terms that the run trains with, and what to say of them; see `resolve_losses`.
 
     Raises:
         UsageError: On an unknown loss.
     """
+    own = settings
     if named:
-        settings = replace(settings, places={**settings.places, "losses": "the command line"})
+        settings = replace(settings, places={**settings.places, "losses": COMMAND_LINE})
     with settings.located("losses"):
         losses, added = resolve_losses(plugins, settings.losses, named)
-    return replace(settings, losses=losses), added
+        names = {spec.name for spec in losses}
+        gone = [one.name for one in own.losses if one.name not in names and not _classifies(plugins, one)]
+    return replace(settings, losses=losses), _said(own, named, added, gone)
 
 
 def make_mixture(plugins: Plugins, settings: Settings, task: Task, dims: Dims) -> Mixture:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import pytest
 import torch
 from torch import Tensor
 
+from sertk.builtin.features.spectral import MFCC
 from sertk.core import Augmentation, Batch, Crop, Feature, Padded, Rng, Target
 from sertk.modeling.frontend import Frontend
 
@@ -99,8 +101,8 @@ def test_one_crop_of_each_row_keeps_the_groups() -> None:
 
 
 def test_pieces_are_grouped_with_those_of_the_same_place_up_to_the_fewest() -> None:
-    # lengths 6, 2, 5 in pieces of 2: rows 0 1 2 | 3 | 4 5 6
-    wave = Padded(torch.ones(3, 6), torch.tensor([6, 2, 5]))
+    # lengths 6, 2, 7 in pieces of 2, the last frame alone being none: rows 0 1 2 | 3 | 4 5 6
+    wave = Padded(torch.ones(3, 7), torch.tensor([6, 2, 7]))
     rows = torch.arange(3)
     groups = {"pair": torch.tensor([[2, 0], [0, 1]]), "triplet": torch.tensor([[0, 2, 1]])}
     target = Target(torch.ones(3, 1), torch.ones(3))
@@ -116,3 +118,23 @@ def test_no_group_stays_none_where_rows_are_cut() -> None:
     lone.groups["pair"].resize_(0, 2)
     made = Frontend({"mel": Frames()}, Crop(0.2, train="all"))(lone, train=True)
     assert made.groups["pair"].shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("samples", "pieces"),
+    [
+        (15_999, [100]),
+        (16_000, [100]),  # 101 frames, the last of them centred behind the last sample
+        (16_159, [100]),
+        (16_160, [100, 2]),
+        (31_999, [100, 100]),
+        (32_000, [100, 100]),
+        (160, [2]),
+        (1, [1]),
+    ],
+)
+def test_a_wave_of_exactly_so_many_pieces_has_no_piece_more(samples: int, pieces: list[int]) -> None:
+    wave, row = Padded(torch.ones(1, samples), torch.tensor([samples])), torch.zeros(1, dtype=torch.long)
+    frontend = Frontend({"mfcc": MFCC(16_000)}, Crop(1.0, score="all", pad="mean"))
+    made = frontend(Batch(("a",), {"wave": wave}, None, row, row, {}))
+    assert made.inputs["mfcc"].length.tolist() == pieces

@@ -344,8 +344,9 @@ def test_all_crops_cover_the_input_and_know_their_utterance() -> None:
 
 
 def test_all_crops_may_overlap() -> None:
-    frontend = Frontend({"x": Steps(0.1)}, Crop(0.4, hop=0.2, train="all"))
-    assert content(frontend(batch_of(7, 2), train=True))[:3] == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, -9]]
+    frontend = Frontend({"x": Steps(0.1)}, Crop(0.4, hop=0.3, train="all"))
+    assert content(frontend(batch_of(9, 2), train=True))[:3] == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, -9]]
+    assert content(frontend(batch_of(8, 2), train=True))[:2] == [[0, 1, 2, 3], [3, 4, 5, 6]]  # frame 7 alone is none
 
 
 def test_training_and_scoring_choose_their_own_crops() -> None:

@@ -14,7 +14,7 @@ from sertk.modeling.build import with_frozen
 from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.training.assemble import make_parts, rehearse
-from sertk.training.loss import chosen_heads, chosen_sampler, make_mixture, resolve_losses
+from sertk.training.loss import chosen_heads, chosen_sampler, make_mixture, resolve_losses, with_losses
 
 WRONG = [
     ("train.metric=uar", r"no metric named 'uar'"),
@@ -298,3 +298,17 @@ def test_named_losses_keep_the_systems_own_only_where_none_of_them_classifies() 
     assert resolve_losses(PLUGINS, own, []) == (own, [])
     assert resolve_losses(PLUGINS, own, [triplet]) == ((own[0], triplet), ["ce"])
     assert resolve_losses(PLUGINS, own, [arcface]) == ((arcface,), [])
+
+
+def test_what_the_named_losses_leave_out_of_the_system_is_said() -> None:
+    def said(*losses: str, **given: object) -> list[str]:
+        settings = merge.load("p5-siamese-cosine", None, given)
+        return with_losses(PLUGINS, settings, merge.load(None, None, {"losses": list(losses)}).losses)[1]
+
+    ce, gone, alpha = said("aux:task=gender")
+    assert ce == "none of the named losses trains the emotion head: the system's own ce stays beside them"
+    assert gone == "the named losses take the place of the system's: contrastive is left out. Name it too to keep it"
+    assert alpha == "alpha 0.7 is the system's, and weighs aux now"
+    assert said("aux:task=gender", alpha=0.04) == [ce, gone]
+    assert said("arcface") == [gone, "alpha 0.7 is the system's, and weighs arcface now"]  # of another loss of it: no word
+    assert said("ce", "contrastive") == []

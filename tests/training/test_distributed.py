@@ -121,7 +121,7 @@ class Machine:
     def __init__(self, site: str, log: Path) -> None:
         self._site, self._log = site, log
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["sertk.stages.train"])
+        self._context.set_forkserver_preload(["sertk.stages.train", "torch._dynamo"])  # which each optimizer imports
 
     def run(self, words: list[str], ranks: int, ill: str = "") -> tuple[list[int | None], str]:
         """Exit codes of the ranks, and what they printed."""

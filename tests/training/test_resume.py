@@ -97,7 +97,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     site: str, data: Path, tmp_path: Path, schedule: dict[str, object], accumulate: int, refit: bool, alpha: object
 ) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sertk.stages.train"])  # torch is imported once, not once a kill
+    context.set_forkserver_preload(["sertk.stages.train", "torch._dynamo"])  # imported once, not once a kill
 
     def start(name: str) -> multiprocessing.Process:
         process = context.Process(target=run, args=(site, data, tmp_path / name, schedule, accumulate, refit, alpha))
