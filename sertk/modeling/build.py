@@ -234,7 +234,7 @@ def make_body(
     features = make_features(plugins, settings, shared)
     with settings.located("augment"):
         augment = [plugins.make("augmentation", spec) for spec in settings.augment] if train else []
-        _check_touched(augment, features)
+        _check_augment(augment, features, settings.audio.rate)
     _check_speakers(settings, features, augment)
     frontend = Frontend(features, settings.crop, augment, settings.seed)
     with settings.located("backbone"):
@@ -281,8 +281,8 @@ def _check_speakers(settings: Settings, features: Mapping[str, Feature], augment
         )
 
 
-def _check_touched(augment: Sequence[Augmentation], features: Mapping[str, Feature]) -> None:
-    """Refuses an augmentation of an input that the run does not have, or one that mixes utterances whose text is read.
+def _check_augment(augment: Sequence[Augmentation], features: Mapping[str, Feature], rate: int) -> None:
+    """Refuses an augmentation of an input or a rate that the run does not have, or one that mixes texts.
 
     Raises:
         UsageError: There.
@@ -293,6 +293,11 @@ def _check_touched(augment: Sequence[Augmentation], features: Mapping[str, Featu
             raise UsageError(
                 f"{one.who} mixes two utterances and their labels, and a text cannot be mixed: leave the text out, or "
                 "the augmentation."
+            )
+        if one.rate not in (None, rate):
+            raise UsageError(
+                f"{one.who} is made for waves of {one.rate} Hz, and those of the run have {rate} (audio.rate). Give it "
+                f"rate={rate}."
             )
         strange = [name for name in one.touches if name not in features and name not in reads & {"wave"}]
         if strange:

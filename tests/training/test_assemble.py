@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from typer.testing import CliRunner, Result
 
 from sertk.cli.app import app
 from sertk.core import WHOLE, Dims, Padded, Task, UsageError
-from sertk.modeling.build import with_frozen
+from sertk.modeling.build import Body, make_body, with_frozen
 from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.training.assemble import make_parts, rehearse
@@ -310,5 +311,17 @@ def test_what_the_named_losses_leave_out_of_the_system_is_said() -> None:
     assert gone == "the named losses take the place of the system's: contrastive is left out. Name it too to keep it"
     assert alpha == "alpha 0.7 is the system's, and weighs aux now"
     assert said("aux:task=gender", alpha=0.04) == [ce, gone]
-    assert said("arcface") == [gone, "alpha 0.7 is the system's, and weighs arcface now"]  # of another loss of it: no word
+    assert said("arcface") == [gone, "alpha 0.7 is the system's, and weighs arcface now"]
     assert said("ce", "contrastive") == []
+
+
+@pytest.mark.parametrize("name", ["noise_folder", "reverb"])
+def test_recordings_of_another_rate_than_that_of_the_run_are_refused(name: str, tmp_path: Path) -> None:
+    def body(audio: int, **own: object) -> Body:
+        augment = [{"name": name, "folder": str(tmp_path), **own}]
+        return make_body(PLUGINS, merge.load("mini-cnn", None, {"audio.rate": audio, "augment": augment}), train=True)
+
+    soundfile.write(tmp_path / "a.wav", [0.5] * 100, 16_000)
+    with pytest.raises(UsageError, match=r"is made for waves of 16000 Hz, and those of the run have 8000 .* rate=8000"):
+        body(8000)
+    assert body(8000, rate=8000).frontend.augment[0].rate == 8000

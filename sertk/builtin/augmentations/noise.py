@@ -49,7 +49,7 @@ class NoiseFolder(Augmentation):
         folder: With audio files, in folders of its own too.
         snr: Lowest and highest SNR, dB, from -100 to 100, uniform between; of the whole utterance.
         probability: Of adding noise to a row.
-        rate: Of the run's audio (`audio.rate`), Hz; give it where that is not 16000.
+        rate: Of the run's audio (`audio.rate`), Hz; another one is refused.
         minutes: Of all recordings at most, for they stay in memory: 3.84 MB a minute at 16 kHz.
     """
 
@@ -62,6 +62,7 @@ class NoiseFolder(Augmentation):
         minutes: float = 60.0,
     ) -> None:
         self._snr, self._probability = ordered("noise_folder", "snr", snr), chance_of("noise_folder", probability)
+        self.rate = rate
         self._noises = Folder("augmentation 'noise_folder'", folder, rate, minutes)
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:

@@ -22,12 +22,13 @@ class Reverb(Augmentation):
     Args:
         folder: With audio files, one impulse response each, in folders of its own too.
         probability: Of changing a row.
-        rate: Of the run's audio (`audio.rate`), Hz; give it where that is not 16000.
+        rate: Of the run's audio (`audio.rate`), Hz; another one is refused.
         minutes: Of all responses at most, for they stay in memory: 3.84 MB a minute at 16 kHz.
     """
 
     def __init__(self, folder: str, probability: float = 0.5, rate: int = 16_000, minutes: float = 60.0) -> None:
         self._probability = chance_of("reverb", probability)
+        self.rate = rate
         self._rooms = Folder("augmentation 'reverb'", folder, rate, minutes)
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
