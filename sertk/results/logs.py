@@ -39,7 +39,8 @@ def training_of(runs: Sequence[Run]) -> Training | None:
     """The curves of the runs that have a log; None if no run has one.
 
     With `train.curves` both parts were measured alike after each epoch, and these figures are taken (P1 Figures 3 and
-    4); else the loss of train is the mean of the epoch, while the model learned.
+    4); else the loss of train is the objective, the mean of the epoch while the model learned, and that of dev the
+    negative log-probability of its labels.
 
     Args:
         runs: Of one system.

@@ -54,6 +54,11 @@ TABLE = (100, 90, 80, 70, 50)
 GIVE = "Give the prepared corpus: `sertk report ... --data data/NAME`."
 FOLDS = 50
 """With more folds than this, the audit on the page has no table of them."""
+TWO_LOSSES = (
+    "The loss of train is the objective, the mean of an epoch while the model learned; that of dev is the negative "
+    "log-probability of its labels. The two are alike only where cross-entropy is all that is trained; with "
+    "train.curves both are the objective."
+)
 
 
 @dataclass(frozen=True)
@@ -264,7 +269,7 @@ class _Page(Sections):
         }
         every = len(self.system.runs)
         which = f"{found.runs} of {every} runs" if found.runs < every else f"{every} runs" if every > 1 else "one run"
-        how = "" if found.measured else " The loss of train is the mean of an epoch, while the model learned."
+        how = "" if found.measured else f" {TWO_LOSSES}"
         said = [f"A thin line is a run (of {which}), a thick one the mean of the runs that reached the epoch.{how}"]
         parts = [("loss", "Loss", found.loss, "loss"), ("score", axis, score, axis)]
         made = [

@@ -37,20 +37,21 @@ class Curves:
         return {name: self._part(brain, *part) for name, part in self._parts.items()}
 
     def _part(self, brain: EmotionBrain, loader: Loader, part: Dev) -> Record:
-        sums = torch.zeros(2, dtype=torch.float64)
+        sums = torch.zeros(len(brain.training.mixture.losses), 2, dtype=torch.float64)
         for item in loader:
             sums += _batch(brain, item, part)
-        loss, rows = distributed.sum_over_ranks(sums).tolist()
+        loss, rows = distributed.sum_over_ranks(sums).unbind(1)
         confusion = part.scores().confusion
-        return {"loss": loss / rows, "wa": confusion.diagonal().sum().item() / confusion.sum().item()}
+        mean = (loss / rows.clamp(min=1)).sum().item()
+        return {"loss": mean, "wa": confusion.diagonal().sum().item() / confusion.sum().item()}
 
 
 def _batch(brain: EmotionBrain, item: Item, part: Dev) -> torch.Tensor:
-    """(2,) the objective times the rows, and the rows; keeps what is decided."""
+    """(K, 2) float64: the terms of the objective over the rows, and their rows; keeps what is decided."""
     training = brain.training
     with brain.evaluation_ctx:
         views, batch = brain.views(item, train=False)
     with torch.autocast(brain.device_type, enabled=False):
-        loss = training.plain_loss(views, batch)
+        terms = training.plain_loss(views, batch)
         part.add(item.batch.ids, *training.decide(views, batch, item))
-    return torch.tensor([loss.item() * len(item.batch.ids), len(item.batch.ids)], dtype=torch.float64)
+    return terms.double().cpu()

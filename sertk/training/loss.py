@@ -62,16 +62,21 @@ class Mixture(nn.Module):
         return Terms((self._now.to(each) * each).sum(), {name: value.detach() for name, value in values.items()})
 
     def plain(self, views: Views, target: Target) -> Tensor:
-        """The sum without the losses that compare rows which a sampler puts together, for rows that none did.
+        """(K, 2) the weighted sum of each loss over rows, and how many rows it is of.
 
-        It is the mean over the rows, so that the means of several batches make the mean of all.
+        Both are 0 of losses that compare rows which a sampler puts together, for no sampler chose these. A loss of a
+        task is of the rows that have a label of it.
         """
-        plain = {name: loss for name, loss in self.losses.items() if loss.sampler == "shuffle"}
-        weights = dict(zip(self.losses, self._now, strict=True))
         # rows count alike, whatever the weights of their classes, and a sum over them is divided by their number
         target = replace(target, weight=torch.full_like(target.weight, 1 / len(target.weight)))
-        each = [weights[name] * _value(loss, views, target, {}) for name, loss in plain.items()]
-        return torch.stack(each).sum() if each else self._now.new_zeros(())
+        found = self._now.new_zeros(len(self.losses), 2)
+        for place, (loss, weight) in enumerate(zip(self.losses.values(), self._now, strict=True)):
+            if loss.sampler == "shuffle":
+                known = [~target.aux[task].isnan() for task in loss.aux]
+                rows = torch.stack(known).all(0).sum() if known else len(target.weight)
+                found[place, 0] = weight * _value(loss, views, target, {}) * rows
+                found[place, 1] = rows
+        return found
 
     def _weighed(self, target: Target) -> Target:
         """The labels with the weights of their classes."""

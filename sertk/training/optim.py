@@ -80,7 +80,7 @@ RATES: dict[str, Callable[..., Rate]] = {
 
 
 def plateau(optimizer: Optimizer, factor: float = 0.5, patience: int = 0) -> ReduceLROnPlateau:
-    """Multiplies the rate when the dev loss does not fall (P5 section 4.3: halved at once).
+    """Multiplies the rate when the loss on dev, its cross-entropy, does not fall (P5 section 4.3: halved at once).
 
     Args:
         optimizer: Given by the run.

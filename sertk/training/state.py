@@ -135,7 +135,7 @@ class Training:
         return posterior, logits
 
     def plain_loss(self, views: Views, batch: Batch) -> Tensor:
-        """The objective of rows that were not chosen for each other: without the terms that compare such rows."""
+        """(K, 2) the terms of rows that no sampler chose for each other, and their rows; see `Mixture.plain`."""
         if batch.target is None:
             raise ValueError("rows whose objective is measured have labels")
         return self.mixture.plain({span: view.float() for span, view in views.items()}, batch.target)

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,17 @@ from sertk.core import (
     View,
 )
 from sertk.corpus.prepared import Data
+from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.stages.score import score
+from sertk.training.loss import make_mixture
 
 NAN = math.nan
 LN3 = math.log(3)
 TASK = Task(("anger", "joy", "sadness"), torch.tensor([3, 2, 2]), AUX)
 DIMS = Dims(frame=4, embedding=5)
+PLUGINS = Plugins()
+LOSSES = [{"name": "ce"}, {"name": "aux", "task": "valence"}]
 
 
 def numbers(task: AuxTask, *values: object) -> list[float]:
@@ -94,6 +99,22 @@ def test_a_system_trains_gender_beside_the_emotion(
     assert about["heads"]["aux_gender"]["out"] == 2
     assert "task 'gender': 96 of 96 training utterances have a label: female 48, male 48" in capsys.readouterr().err
     score(tmp_path / "run/model", [str(data)], tmp_path / "scores.jsonl")  # without the loss
+
+
+@pytest.mark.parametrize("parts", [[[0, 1, 2, 3]], [[0, 1], [2, 3]], [[0, 2], [1, 3]], [[0], [1], [2], [3]]])
+def test_its_curve_is_the_mean_of_the_rows_with_a_label_whatever_the_batches(parts: list[list[int]]) -> None:
+    # rows 0 and 1 have a label, with losses -ln 3/5 = 0.510826 and -ln 1/5 = 1.609438; ce of three equal logits is ln 3
+    mixture = make_mixture(PLUGINS, merge.load(None, None, {"losses": LOSSES, "alpha": 0.25}), TASK, DIMS)
+    values, given = torch.tensor([[LN3, 0, 0], [0, 0, LN3], [0, 0, 0], [0, 0, 0]]), torch.tensor([0, 0, NAN, NAN])
+    sums = torch.zeros(2, 2, dtype=torch.float64)
+    for rows in parts:
+        whole = seen(values[rows])[WHOLE]
+        view = replace(whole, heads={**whole.heads, "emotion": torch.zeros(len(rows), 3)})
+        labels = Target(torch.eye(3)[[0] * len(rows)], torch.ones(len(rows)), {"valence": given[rows]})
+        sums += mixture.plain({WHOLE: view}, labels)
+    assert sums[:, 1].tolist() == [4, 2]
+    means = (sums[:, 0] / sums[:, 1]).tolist()
+    assert means == pytest.approx([0.75 * LN3, 0.25 * (0.510826 + 1.609438) / 2], abs=1e-5)
 
 
 def test_a_corpus_without_labels_of_a_task_is_refused(data: Path, tmp_path: Path) -> None:

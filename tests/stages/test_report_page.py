@@ -389,6 +389,7 @@ def test_few_speakers_a_missing_file_and_a_log_without_dev_are_told(tmp_path: Pa
     assert "all utterances are of one duration" in page.section("duration")
     assert "No sound: its file is not where it was prepared." in page.section("listen")  # 23.5
     assert "Left out: a dev score" in page.section("training")
+    assert "that of dev is the negative log-probability of its labels" in page.section("training")
     assert "ledger.jsonl of the corpus has none" in page.section("provenance")
 
 

@@ -91,8 +91,9 @@ def test_curves_measure_train_and_dev_alike_and_change_nothing(data: Path, tmp_p
 
 
 def test_curves_of_train_are_of_the_rows_as_they_are(data: Path, tmp_path: Path) -> None:
-    loud = {"augment": [{"name": "noise", "copies": 2, "snr": [-20, -20]}], "on_augment": "recompute"}
-    train(data, tmp_path / "run", **loud, **{"train.curves": True, "train.select": "last"})
+    loud = [{"name": "noise", "copies": 2, "snr": [-20, -20]}, {"name": "gain", "gain": [-80, -80]}]
+    more = {"augment": loud, "on_augment": "recompute"}
+    train(data, tmp_path / "run", **more, **{"train.curves": True, "train.select": "last"})
     for part, measured in lines(tmp_path / "run")[-1]["curves"].items():
         score_stage(tmp_path / "run/model", [str(data)], tmp_path / f"{part}.jsonl", part=part)
         found = lines(tmp_path, f"{part}.jsonl")
