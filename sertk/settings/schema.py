@@ -202,8 +202,8 @@ class TrainSettings:
     )
     ties: Literal["first", "loss"] = setting(
         "first",
-        "which of several epochs with the best dev metric is taken: the first, or the one of the least dev loss (negative "
-        "log-probability of the labels)",
+        "which of several epochs with the best dev metric is taken: the first, or the one of the least dev loss "
+        "(negative log-probability of the labels)",
     )
     optimizer: OptimizerSpec = setting(OptimizerSpec("adam", lr=1e-3), "adam, adamw or sgd, with torch's settings")
     backbone_rate: float = setting(

@@ -28,7 +28,8 @@ class _Images(Backbone):
         inputs: What the run offers; given by the run.
         reads: The input that it reads; the only one when null.
         weights: What it begins with: none, random ones; imagenet, those that torchvision keeps in its folder
-            of checkpoints; or a file, its state as .pth or .safetensors. A bundle needs none.
+            of checkpoints; a folder with torchvision's file; or a file, its state as .pth or .safetensors. A bundle
+            needs none.
     """
 
     places = ("weights",)
@@ -63,7 +64,14 @@ class _Images(Backbone):
 
     def _path(self, weights: str) -> Path:
         if weights != "imagenet":
-            return Path(weights)
+            given = Path(weights)
+            path = given / self.file if given.is_dir() else given
+            if not path.is_file():
+                raise SertkError(
+                    f"backbone {self.kind!r}: there is no {path}. weights is none, imagenet, a file, or a folder with "
+                    f"{self.file}."
+                )
+            return path
         path = Path(torch.hub.get_dir()) / "checkpoints" / self.file
         if not path.is_file():
             raise SertkError(

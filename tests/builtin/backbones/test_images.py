@@ -121,9 +121,18 @@ def test_a_file_without_its_weights_is_refused(tmp_path: Path) -> None:
     other = kept(state(ResNet50), tmp_path / "other.pth")
     text = tmp_path / "text.pth"
     text.write_text("nothing")
-    for path in (other, text, tmp_path / "absent.pth", tmp_path / "absent.safetensors"):
+    for path in (other, text):
         with pytest.raises(SertkError, match=f"{re.escape(str(path))} holds no weights of it .*densenet169-b2777c0a"):
             DenseNet169(SMALL, weights=str(path))
+
+
+def test_a_folder_is_looked_into_for_the_file_of_torchvision(tmp_path: Path) -> None:
+    with pytest.raises(SertkError, match=re.escape(f"there is no {tmp_path / DenseNet169.file}. weights is none, ima")):
+        DenseNet169(SMALL, weights=str(tmp_path))
+    kept(state(DenseNet169), tmp_path / DenseNet169.file)
+    assert DenseNet169(SMALL, weights=str(tmp_path)).weights
+    with pytest.raises(SertkError, match="there is no imagnet. weights is none, imagenet, a file, or a folder with den"):
+        DenseNet169(SMALL, weights="imagnet")
 
 
 @pytest.mark.parametrize("kind", [*KINDS, SpectrogramCNN])
