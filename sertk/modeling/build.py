@@ -237,8 +237,10 @@ def make_body(
         _check_augment(augment, features, settings.audio.rate)
     _check_speakers(settings, features, augment)
     frontend = Frontend(features, settings.crop, augment, settings.seed)
+    with settings.located("crop"):
+        inputs = frontend.inputs()
     with settings.located("backbone"):
-        backbone: Backbone = plugins.make("backbone", settings.backbone, frontend.inputs())
+        backbone: Backbone = plugins.make("backbone", settings.backbone, inputs)
     if backbone.fixed is not None and settings.crop is None:
         place = settings.at("backbone")
         raise UsageError(f"{place}this backbone takes {backbone.fixed} frames; set crop: {{length: SECONDS}}.")

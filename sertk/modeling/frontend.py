@@ -82,7 +82,8 @@ class Frontend:
         seconds = feature.frame_seconds
         span = Span(round(crop.length / seconds), round((crop.hop or crop.length) / seconds))
         if min(span.length, span.hop) < 1:
-            raise UsageError(f"crop: length {crop.length} s or hop {crop.hop} s is under one frame ({seconds:.4g} s).")
+            short = f"length is {crop.length}" if span.length < 1 else f"hop is {crop.hop}"
+            raise UsageError(f"crop: {short} s; it is at least one frame, {seconds:.4g} s.")
         return span
 
     def _cropped(self, batch: Batch, epoch: int, *, train: bool) -> Batch:

@@ -460,7 +460,7 @@ def test_force_deletes_run_folders_only(data: Path, tmp_path: Path) -> None:
     [
         ({"alpha": 2, "losses": [{"name": "ce"}, {"name": "triplet"}]}, r"alpha is 2; it is at least 0 and at most 1"),
         ({"segments": 140}, r"segments is 140\. It must be settings"),
-        ({"crop": {"length": 0.001}}, r"is under one frame"),
+        ({"crop": {"length": 0.001}}, r"crop: length is 0\.001 s; it is at least one frame, 0\.01 s\."),
         ({"crop": {"length": -1.0}}, r"Both must be above 0"),
         ({"losses": [5]}, r"losses is 5\. It must be a name"),
         ({"losses": [{"name": "ce", "weight": "abc"}]}, r"losses\.weight is 'abc'\. It must be a number"),

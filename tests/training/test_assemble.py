@@ -25,6 +25,7 @@ WRONG = [
     ("train.schedule=linear:warmpu=0.1", "schedule 'linear' takes no 'warmpu'"),
     ("alpha=7", "alpha is 7; it is at least 0 and at most 1"),
     ("alpha=0.5", "alpha needs a second loss. Add one, for example --loss triplet."),
+    ("crop={length: 1, hop: 0.001}", "the command line: crop: hop is 0.001 s; it is at least one frame, 0.01 s."),
     ("crop={lenght: 3}", "unknown setting 'crop.lenght'; did you mean 'length'"),
     ("decision=meen", "no decision named 'meen'; did you mean 'mean'"),
     ("decision=mean:power=2", "decision 'mean' takes no 'power'"),

@@ -131,7 +131,7 @@ def test_a_folder_is_looked_into_for_the_file_of_torchvision(tmp_path: Path) -> 
         DenseNet169(SMALL, weights=str(tmp_path))
     kept(state(DenseNet169), tmp_path / DenseNet169.file)
     assert DenseNet169(SMALL, weights=str(tmp_path)).weights
-    with pytest.raises(SertkError, match="there is no imagnet. weights is none, imagenet, a file, or a folder with den"):
+    with pytest.raises(SertkError, match=r"there is no imagnet\. weights is none, imagenet, a file, or a folder"):
         DenseNet169(SMALL, weights="imagnet")
 
 
