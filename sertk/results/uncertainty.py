@@ -255,6 +255,7 @@ def _tests(sizes: Sequence[int], family: str) -> str:
     if min(sizes) <= EXACT < max(sizes):
         how += f", of more than {EXACT} speakers {SWAPS:,} were drawn"
     return (
+        "Differences are of all folds pooled, not means of the folds. "
         f"p is of a test that swaps whole speakers between two systems ({how}); Holm's adjustment is over {family}. "
         f"Apart: the interval is on one side of 0, and Holm's p is at most {1 - LEVEL:.2f}."
     )
