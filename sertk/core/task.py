@@ -17,7 +17,7 @@ class AuxTask:
     """An auxiliary label: one of `classes`, or a scale cut into bins at `edges`.
 
     A value on an edge belongs to the outer of its two bins, on the edge in the middle of an odd number to the upper:
-    with edges 2 and 4 the bins are [.., 2], (2, 4) and [4, ..], P5's low, medium and high (section 2.3).
+    with edges 2 and 4 the bins are [.., 2], (2, 4) and [4, ..], P5's low, medium and high (section 4.2).
 
     Attributes:
         classes: Names.
@@ -74,7 +74,7 @@ AUX: Mapping[str, AuxTask] = {
     "gender": AuxTask(classes=("female", "male")),
     **dict.fromkeys(("valence", "activation", "dominance"), AuxTask(edges=(2.0, 4.0))),
 }
-"""The auxiliary tasks of P5 (section 2.3), of scales from 1 to 5."""
+"""The auxiliary tasks of P5 (section 4.2), of scales from 1 to 5."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sertk.settings.values import component_text
 
 
 class Mixture(nn.Module):
-    """sum_k weight_k L_k (P2 eq. 11; P3 eqs. 1 and 4 are sums of two).
+    """sum_k weight_k L_k (P2 eq. 11; P3 eqs. 1 and 4, and P5 eqs. 1 and 9, are sums of two).
 
     With a learned alpha (P3 section 4 tried one) the weights are multiplied by alpha = sigmoid(w), or 1 - alpha. The
     gradient of w is alpha (1 - alpha) times (the sum of those with alpha less the sum of the others), so alpha moves to

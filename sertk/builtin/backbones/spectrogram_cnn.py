@@ -19,7 +19,7 @@ class SpectrogramCNN(Backbone):
 
     Crops alone, whose padding is signal. Without `lstm` a frame is the mean over frequency, so that the pooling `mean`
     makes it the global average that networks of pictures end with. With it all frequencies, side by side, go through a
-    bidirectional LSTM over time, as in the end-to-end network of Satt et al. 2017 that P5 tried (section 4.3).
+    bidirectional LSTM over time, as in the end-to-end network of Satt et al. 2017 that P5 tried (section 4.1).
 
     Args:
         inputs: What the run offers; given by the run.
