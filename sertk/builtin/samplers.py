@@ -98,8 +98,8 @@ class Pairs(BatchSampler):
 class BalancedPairs(BatchSampler):
     """Equally many rows of every class, as many positive as negative pairs; not every row comes (P5 loader_2).
 
-    In an epoch the negative pairs of a class are with one other class, or two of an odd number of classes; which ones is
-    drawn anew for each epoch.
+    In an epoch the negative pairs of a class are with one other class, or two of an odd number of classes, drawn anew
+    for each epoch.
 
     Args:
         labels: Given by the run.
