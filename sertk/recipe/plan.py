@@ -328,11 +328,11 @@ class Plan:
         reads: list[object] = [[store.folder.name for store in self._stores], self._places()]
         reads += [[file_hash(one) for one in self.settings.plugins]] if self.settings.plugins else []
         needs = [*self._learned(), *initial.files(self.settings.train.init)]
+        settings = identity(self.settings, "run", "which")  # fold and seed are in a run's folder
+        plain_words = ["train", str(self._data), *self._common(), "--protocol", self.protocol]
+        several = [*plain_words, "--out", str(self.system)]
         for fold, seed, out in self._runs():
-            plain_words = ["train", str(self._data), *self._common(), "--protocol", self.protocol]
             words = [*plain_words, "--fold", fold, "--seed", seed, "--out", str(out)]
-            settings = identity(self.settings, "run", "which")  # fold and seed are in its folder
-            several = [*plain_words, "--out", str(self.system)]
             stamp, makes, run = out / ".train.json", [out / "model"], (fold, seed)
             yield Step("train", words, stamp, settings, needs, makes, reads=reads, run=run, together=several)
 
@@ -366,16 +366,16 @@ class Plan:
         return [*how, *self._files()]
 
     def _score(self) -> Iterator[Step]:
-        s = self.settings
+        s, scoring, prepared = self.settings, self.scoring, self._prepared()[1:]
         for part, (fold, seed, out) in product(self.ask.parts, list(self._runs())):
             scores = out / scores_file(part)
             own = [] if part == "test" else ["--part", part]
-            several = ["score", str(self.system), str(self._data), *own, *self.scoring]
+            several = ["score", str(self.system), str(self._data), *own, *scoring]
             # as a run and not as a bundle: then it is written down why a run failed
             words = [*several, "--fold", fold, "--seed", seed]
             makes = [scores, beside(scores, "metrics", ".json"), *[embeddings_file(scores)] * s.score.embeddings]
             # a score line has speaker, gender and votes of the manifest, and a plugin file may offer metrics
-            needs = [*self._prepared()[1:], out / "model", *map(Path, s.plugins)]
+            needs = [*prepared, out / "model", *map(Path, s.plugins)]
             stamp = out / (".score.json" if part == "test" else f".score-{part}.json")
             yield Step("score", words, stamp, [], needs, makes, run=(fold, seed), together=several)
 

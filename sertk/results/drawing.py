@@ -24,7 +24,8 @@ STYLE: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
 }
-_UNDATED = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+FORMATS = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""What each drawing is written as, and without which date."""
 _TAG = re.compile(r"<[^>]*>")
 _NAMES = re.compile(r"""(\sid="|href="#|url\(#)""")
 Paint = Callable[["Figure"], None]
@@ -54,7 +55,7 @@ def draw(stem: Path, size: tuple[float, float], paint: Paint) -> str:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # it has done its work; again for each format it costs most of the time
         made = {}
-        for kind, undated in _UNDATED.items():
+        for kind, undated in FORMATS.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=150, transparent=kind == "svg", metadata=undated)
             made[kind] = buffer.getvalue()

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from sertk.cli.app import app
 from sertk.core import SertkError, UsageError
 from sertk.core.files import read_json, write_json, write_jsonl
+from sertk.results.drawing import FORMATS
 from sertk.stages.report import report
 
 FOLDS = {"1": [[4, 0], [2, 0]], "2": [[1, 1], [0, 2]]}
@@ -52,6 +53,12 @@ class Never(Metric):
 def sertk_metrics():
     return {"doubt": Doubt, "moody": Moody, "never": Never}
 '''
+
+
+@pytest.fixture(autouse=True)
+def lean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the time of a drawing is its PDF, of which these tests see nothing."""
+    monkeypatch.delitem(FORMATS, "pdf")
 
 
 def scored(

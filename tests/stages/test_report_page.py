@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from sertk.cli.app import app
 from sertk.core import SertkError, UsageError
 from sertk.core.files import embeddings_file, json_bytes, write_json, write_jsonl
+from sertk.results.drawing import FORMATS
 from sertk.scoring.embeddings import write
 from sertk.stages.report import report
 
@@ -43,6 +44,13 @@ SECTIONS = {
 }
 VOID = {"meta", "link", "input", "br", "img", "path", "use", "rect"}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(autouse=True)
+def lean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page has the SVG alone of each drawing; that the other formats are written is seen elsewhere."""
+    for one in ("pdf", "png"):
+        monkeypatch.delitem(FORMATS, one)
 
 
 class Page(HTMLParser):

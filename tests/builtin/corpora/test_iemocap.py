@@ -371,7 +371,9 @@ def test_the_recipe_trains_segments_and_triplets_on_a_small_tree(
     work = tmp_path / "work"
     words = ["recipe", EGS, "--work", work, "--root", root, "--fold", "Ses01"]
     words += (
-        ["--backbone", f"wav2vec2:source={tiny},normalize=true"] if system == "p3-baseline" else ["--system", system]
+        ["--backbone", f"wav2vec2:source={tiny},normalize=true"]
+        if system == "p3-baseline"
+        else ["--system", system, "--set", "backbone.channels=[4,4,4,8]"]
     )
     flagship = ["--loss", "triplet", "--segments", "140:70"]
     small = [word for one in ("train.epochs=1", "train.workers=0", "augment=[]") for word in ("--set", one)]
