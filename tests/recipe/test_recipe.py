@@ -535,13 +535,6 @@ def test_help_looks_for_guests_commands_once(monkeypatch: pytest.MonkeyPatch) ->
     assert asked == ["sertk.commands"]
 
 
-def test_the_command_reference_is_fresh() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools/docs.py"), "--check"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
-
-
 def test_a_recipe_is_found_by_name_copied_and_a_wrong_one_gets_the_nearest(tmp_path: Path) -> None:
     assert cli("recipe", "mini", "--copy", tmp_path / "mine").exit_code == 0
     assert (tmp_path / "mine/recipe.yaml").exists()
