@@ -481,7 +481,7 @@ def test_p5_figures_sweep_what_the_paper_swept() -> None:
         assert read(f"iemocap/{name}").grid == {"alpha": (0.6, 0.7, 0.8, 0.9, 1)}
     for corpus in ("iemocap", "emodb", "ravdess"):
         found = read(f"{corpus}/p5-fig2")
-        rows = {row: settings(corpus, found, row) for row in found.rows}
+        rows = {row: settings(corpus, found, row) for row in trained(found)}
         assert {row: (one.inputs["frames"].name, one.decision.name) for row, one in rows.items()} == {
             f"{feature}, {words}": (name, decision)
             for feature, name in (("13 MFCC", "mfcc"), ("26 log-Mel", "mel"))
