@@ -352,13 +352,13 @@ class Augmentation(Part, ABC):
             know that from the class, before the augmentation is made.
         copies: Into how many copies it expands the training set; it sees which in `batch.copy`.
         partners: How many other rows it wants for each, drawn from the whole training set.
-        rate: Of the waves that it is made for, Hz; None for any. A run at another one is refused.
+        sample_rate: Of the waves that it is made for, Hz; None for any. A run at another one is refused.
     """
 
     touches: tuple[str, ...] = ("wave",)
     copies: int = 1
     partners: int = 0
-    rate: int | None = None
+    sample_rate: int | None = None
 
     @abstractmethod
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:

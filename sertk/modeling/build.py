@@ -296,10 +296,10 @@ def _check_augment(augment: Sequence[Augmentation], features: Mapping[str, Featu
                 f"{one.who} mixes two utterances and their labels, and a text cannot be mixed: leave the text out, or "
                 "the augmentation."
             )
-        if one.rate not in (None, rate):
+        if one.sample_rate not in (None, rate):
             raise UsageError(
-                f"{one.who} is made for waves of {one.rate} Hz, and those of the run have {rate} (audio.rate). Give it "
-                f"rate={rate}."
+                f"{one.who} is made for waves of {one.sample_rate} Hz, and those of the run have {rate} (audio.rate). "
+                f"Give it rate={rate}."
             )
         strange = [name for name in one.touches if name not in features and name not in reads & {"wave"}]
         if strange:

@@ -325,4 +325,4 @@ def test_recordings_of_another_rate_than_that_of_the_run_are_refused(name: str, 
     soundfile.write(tmp_path / "a.wav", [0.5] * 100, 16_000)
     with pytest.raises(UsageError, match=r"is made for waves of 16000 Hz, and those of the run have 8000 .* rate=8000"):
         body(8000)
-    assert body(8000, rate=8000).frontend.augment[0].rate == 8000
+    assert body(8000, rate=8000).frontend.augment[0].sample_rate == 8000

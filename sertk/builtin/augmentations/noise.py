@@ -62,7 +62,7 @@ class NoiseFolder(Augmentation):
         minutes: float = 60.0,
     ) -> None:
         self._snr, self._probability = ordered("noise_folder", "snr", snr), chance_of("noise_folder", probability)
-        self.rate = rate
+        self.sample_rate = rate
         self._noises = Folder("augmentation 'noise_folder'", folder, rate, minutes)
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:

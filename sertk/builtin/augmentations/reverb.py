@@ -28,7 +28,7 @@ class Reverb(Augmentation):
 
     def __init__(self, folder: str, probability: float = 0.5, rate: int = 16_000, minutes: float = 60.0) -> None:
         self._probability = chance_of("reverb", probability)
-        self.rate = rate
+        self.sample_rate = rate
         self._rooms = Folder("augmentation 'reverb'", folder, rate, minutes)
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
