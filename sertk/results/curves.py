@@ -62,6 +62,8 @@ class Plot:
         for label, value in self.column.values.items():
             if value.quoted and value.printed is not None:
                 yield f"{label}: {value.printed} (quoted)"
+            elif value.seeds and not value.asked:  # chance, which has no runs
+                yield f"{label}: {self.column.text(value)}"
 
     def records(self) -> list[dict[str, object]]:
         """The points as rows of a CSV file."""

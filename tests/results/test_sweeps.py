@@ -571,6 +571,16 @@ def test_a_curve_is_a_plot_of_its_points_with_the_best_on_dev(tmp_path: Path) ->
         assert [one["alpha"] for one in csv.DictReader(file)] == ["0.2", "0", "0.1"]
 
 
+def test_chance_stands_below_a_plot(tmp_path: Path) -> None:
+    system = system_of(tmp_path / "s")
+    runs = [(fold, seed) for seed in BEST for fold in FOLDS]
+    lines = [line(None, "chance", ()), line(system, "s", runs, swept={"alpha": 0.1})]
+    rows = {"chance": Row(chance=True), "s": Row()}
+    found = made(tmp_path / "out", sweep({"UAR": Cell(), "by alpha": Cell(curve="alpha")}, rows), *lines)
+    assert found.rows["chance"]["UAR"] == "50.00"
+    assert found.text.count("- chance: 50.00\n") == 1
+
+
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are not drawn: their numbers are what is looked at."""
