@@ -25,7 +25,7 @@ from sertk.testing import official
 SWEEPS = {
     "emodb": [
         *("modalities", "p4-four", "p4-grid", "p4-table1", "p4-table2"),
-        *("p5-fig2", "p5-fig3", "p5-gender", "p5-table3", "probe-search"),
+        *("p5-end2end", "p5-fig2", "p5-fig3", "p5-gender", "p5-table3", "probe-search"),
     ],
     "fesc": ["p3-alpha", "p3-duration", "p3-figure2", "p3-table1", "p3-table2"],
     "iemocap": [
@@ -51,6 +51,7 @@ ELSEWHERE = [
     "ravdess/modalities",
     "emodb/p4-four",
     "emodb/p4-grid",
+    "emodb/p5-end2end",
     "emodb/p5-fig3",
     "emodb/probe-search",
     "ravdess_savee_tess/p1-speakers",
