@@ -39,7 +39,7 @@ SWEEPS = {
     "ravdess": [
         *("p2-table1", "p2-tiny", "p2-warm"),
         *("p3-figure2", "p3-figure3", "p3-table1", "p3-table2", "p3-tiny", "p3-warm"),
-        *("modalities", "p5-fig2", "p5-gender", "p5-table3"),
+        *("modalities", "p1-precision", "p5-fig2", "p5-gender", "p5-table3"),
         *("fine-tuned", "fine-tuned-speaker", "warm-search"),
     ],
     "savee": ["p2-table2", "p4-table1", "p4-table2"],
@@ -55,6 +55,7 @@ ELSEWHERE = [
     "emodb/p5-fig3",
     "emodb/probe-search",
     "ravdess_savee_tess/p1-speakers",
+    "ravdess/p1-precision",
     "ravdess/p2-tiny",
     "ravdess/p2-warm",
     "ravdess/p3-tiny",
