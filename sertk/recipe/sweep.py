@@ -63,13 +63,14 @@ class SweepPlan:
                 "--system is an option of a recipe; the rows of a sweep name their systems. Choose rows with --row."
             )
         self.sweep: Sweep = files.load(path)
-        self._own = self.path.parent / self.sweep.recipe
+        own = self.path.parent / self.sweep.recipe
         chosen = {row: search for row, search in self.sweep.searched.items() if not rows or row in rows}
         varied = [*self.sweep.swept, *(name for one in chosen.values() for name in one.ranges)]
         twice = next((name for name in named for one in varied if files.same(name, one)), None)
         if twice:
             raise UsageError(f"{twice} is swept by {path}, and the command line sets it. Leave it out, or choose rows.")
-        self._recipe = recipe_file(recipe or str(self._own)).resolve()
+        self._recipe = recipe_file(recipe or str(own)).resolve()
+        self._own = recipe_file(str(own)) if own.exists() else self._recipe  # a file outside of a recipe's folder
         self._stores: dict[str, list[Store]] = {}
         trained = files.rows_of(self.sweep, rows)
         self.bases = [
@@ -253,7 +254,7 @@ class SweepPlan:
         """How the runs of a point differ from the paper's: in corpus, protocol, encoder."""
         paper, trust = self.sweep.paper, self.ask.choices.trust
         plain = Choices(plugin=self.ask.choices.plugin, trust=trust)
-        own = self._choices(point, plain).load(recipe_file(str(self._own)))
+        own = self._choices(point, plain).load(self._own)
         theirs = {
             "corpus": paper.corpus or _corpus(own),
             "protocol": paper.protocol or Path(own.protocol or "").stem,

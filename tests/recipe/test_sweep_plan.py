@@ -194,6 +194,16 @@ def test_over_another_recipe_it_is_another_corpus(recipe: Path) -> None:
     assert made.corpus == "tess"
 
 
+def test_a_file_outside_of_a_recipe_has_the_recipe_that_is_asked_for(recipe: Path, tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere/mine.yaml"
+    path.parent.mkdir()
+    path.write_text(SMALL.replace("recipe: RECIPE\n", ""), encoding="utf-8")
+    ask = Ask(root=recipe.parent, work=recipe.parent / "work")
+    with pytest.raises(UsageError, match="no recipe"):
+        SweepPlan(path, ask)
+    assert {line.elsewhere for line in SweepPlan(path, ask, (), str(recipe)).lines} == {""}
+
+
 def step(fold: str, seed: str, tmp_path: Path, head: Sequence[str] = ("train", "data")) -> Step:
     out = tmp_path / f"fold={fold}/seed={seed}"
     alone = [*head, "--fold", fold, "--seed", seed, "--out", str(out)]
