@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from sertk.settings.schema import Component, Segments, Settings, fields_of, note
@@ -38,9 +39,13 @@ def run_part(group: object) -> dict[str, Any]:
 
 
 def identity(settings: Settings, *roles: str) -> dict[str, Any]:
-    """What a run is, by dotted name: its settings of some roles, `run` where none is named; see `schema.Role`."""
-    wanted = roles or ("run",)
-    return flat(_of(settings, wanted))
+    """What a run is, by dotted name: its settings of some roles, `run` where none is named; see `schema.Role`.
+
+    Of the file of a system or of a protocol it has the name: the path depends on where one stands.
+    """
+    found = flat(_of(settings, roles or ("run",)))
+    files = {word: Path(str(found[word])) for word in ("system", "protocol") if word in found}
+    return {**found, **{word: file.stem for word, file in files.items() if file.suffix in (".yaml", ".yml")}}
 
 
 def _of(group: object, roles: tuple[str, ...]) -> dict[str, Any]:

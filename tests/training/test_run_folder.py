@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_a_run_with_other_settings_is_refused_and_the_difference_named(
 ) -> None:
     with pytest.raises(SertkError, match=rf"is a run with other settings \({says}\)"):
         claim(settings(**other), out, force=False)
+
+
+def test_a_systems_file_is_the_same_by_any_path(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    claim(replace(settings(), system=str(tmp_path / "mine.yaml")), out, force=False)
+    begin(out)
+    claim(replace(settings(), system="mine.yaml"), out, force=False)
+    with pytest.raises(SertkError, match="system: 'mine' there, 'mini-cnn' now"):
+        claim(settings(), out, force=False)
 
 
 def test_how_a_run_is_made_is_not_what_it_is(out: Path) -> None:
