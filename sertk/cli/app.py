@@ -142,10 +142,13 @@ def train(
 
     On two GPUs: torchrun --nproc-per-node=2 -m sertk train ...
     """
+    from sertk.console.progress import say
     from sertk.corpus.prepared import Data
     from sertk.stages.train import train as stage
 
     settings = choices.load(config, {} if protocol is None else {"protocol": protocol})
+    if gone := choices.left_out(config, settings):
+        say(f"--augment takes the place of the system's: {', '.join(gone)} is left out. Name it too to keep it")
     failed = stage(settings, Data(data, root), out, choices.losses(), folds=fold, seeds=seed, force=force)
     raise typer.Exit(3 if failed else 0)
 

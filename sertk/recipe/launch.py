@@ -57,6 +57,7 @@ class Launch:
         self._name = split("launcher", spec)[0]
         self.launcher = self._make(spec)
         self._open: list[tuple[str, Command, str]] = []
+        self._planned: list[Step] = []
         self._new, self._files = False, list[Path]()
 
     @classmethod
@@ -75,8 +76,9 @@ class Launch:
         return bool(self._open)
 
     def awaits(self, step: Step) -> bool:
-        """Whether a step reads what was submitted, so that it cannot be judged yet whether it is up to date."""
-        made = {path for _, command, _ in self._open for one in command.steps for path in one.makes}
+        """Whether a step reads what was submitted, or printed, so that it cannot be judged yet if it is up to date."""
+        coming = [*self._planned, *(step for _, command, _ in self._open for step in command.steps)]
+        made = {path for one in coming for path in one.makes}
         store = step.stage == "train" and any(stage == "featurize" for stage, _, _ in self._open)
         return store or not made.isdisjoint(step.needs)
 
@@ -95,7 +97,7 @@ class Launch:
         """
         if len(todo) < len(steps):
             say(skipped(stage, len(steps) - len(todo), steps))
-        changed = [] if self._ask.force or self.ahead else [step for step in todo if stale(step)]
+        changed = [] if self._ask.force else [step for step in todo if stale(step) and not self.awaits(step)]
         if changed:
             what = "what they read, or the installed versions, changed since"
             say(f"{stage}: {len(changed)} of {len(steps)} were done with these settings, but {what}: done again")
@@ -104,6 +106,7 @@ class Launch:
         if self._ask.dry:
             for command in due:
                 sys.stdout.write(shlex.join(["sertk", *command.words]) + "\n")
+            self._planned += todo
             return [0] * len(todo)
         for step in steps:
             if step not in todo:

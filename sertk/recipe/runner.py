@@ -9,7 +9,7 @@ from pathlib import Path
 from sertk.console.progress import say
 from sertk.core import SertkError, UsageError
 from sertk.recipe import quick
-from sertk.recipe.freshness import files_of, fresh
+from sertk.recipe.freshness import Step, files_of, fresh
 from sertk.recipe.launch import Launch, skipped
 from sertk.recipe.plan import STAGES, Ask, Plan
 from sertk.training import distributed
@@ -33,20 +33,19 @@ def run(path: Path, ask: Ask, record: Path | None = None) -> int:
     stages = _stages(ask)
     plan = Plan(path, ask)
     launch = Launch.of(plan)
-    due, looked = ask.force, False
+    todo, looked = list[Step](), False
     for stage in stages:
         steps = plan.steps(stage)
         if steps is None and ask.dry:
             say(f"{stage}: the folds of {plan.protocol} follow from the corpus; prepare it first (--stage 1).")
             continue
-        todo = [step for step in steps or () if due or launch.awaits(step) or not fresh(step)]
+        todo = [step for step in steps or () if ask.force or launch.awaits(step) or not fresh(step)]
         if todo and not looked:
             rehearse(plan.plugins, plan.computed, plan.classes, plan.aux)
             looked = True
         if not ask.dry and not launch.ahead and (todo or steps is None):
             plan.check_before(stage)
         codes = launch.stage(stage, steps or (), todo)
-        due = due or (ask.dry and bool(todo))  # what follows a stage that will run cannot be judged yet
         if any(codes):
             return next(filter(None, codes))
     if failed := [code for _, code in launch.end() if code]:

@@ -80,10 +80,10 @@ def _run(plan: SweepPlan) -> int:
 def _stages(plan: SweepPlan, rest: ExitStack) -> int:
     ask = plan.ask
     launch = Launch.of(plan.base)
-    due, looked, failed = ask.force, False, list[int]()
+    looked, failed = False, list[int]()
     for stage in STAGES:
         if stage == "train" and plan.searches:
-            searches = [step for step in plan.search_steps if due or not fresh(step)]
+            searches = [step for step in plan.search_steps if ask.force or launch.awaits(step) or not fresh(step)]
             if searches and not looked:
                 _rehearse(plan)
             if code := next((code for _, code in launch.end() if code), 0):  # a search reads what featurize makes
@@ -92,7 +92,6 @@ def _stages(plan: SweepPlan, rest: ExitStack) -> int:
             if 130 in codes:
                 return 130
             failed += filter(None, codes)
-            due = due or (ask.dry and bool(searches))
             if not ask.dry:
                 rest.enter_context(searching.alone(plan.out))
             plan = plan.again()
@@ -102,12 +101,11 @@ def _stages(plan: SweepPlan, rest: ExitStack) -> int:
             continue
         trained = ask.dry or launch.ahead  # or will be
         steps = [step for step in steps if stage != "score" or trained or (step.stamp.parent / "model").exists()]
-        todo = [step for step in steps if due or launch.awaits(step) or not fresh(step)]
+        todo = [step for step in steps if ask.force or launch.awaits(step) or not fresh(step)]
         if todo and not looked:
             _rehearse(plan)
             looked = True
         codes = launch.stage(stage, steps, todo, anyhow=stage == "score")
-        due = due or (ask.dry and bool(todo))
         if any(codes) and (stage in ("prepare", "featurize") or 130 in codes):
             return next(filter(None, codes))
         failed += filter(None, codes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,11 @@ class Choices:
         """
         overrides = {**self.overrides(), **(more or {})}
         return load(self.system, config, overrides, plugins=list(self.plugin), trust=self.trust)
+
+    def left_out(self, config: Path | None, settings: Settings) -> list[str]:
+        """The augmentations of the system whose place those of the command line take."""
+        own = replace(self, augment=()).load(config).augment if self.augment else ()
+        return [one.name for one in own if one.name not in {here.name for here in settings.augment}]
 
     def words(self) -> list[str]:
         """The options that are settings, as words; without system and plugin files, which a recipe may name too."""

@@ -374,6 +374,15 @@ def test_another_system_has_a_tag_and_a_chosen_fold_is_a_fold(work: Path, recipe
     assert cli(*words, "--set", "folds=12").exit_code == 2  # fold 12, which is not there, and not folds 1 and 2
 
 
+def test_a_dry_run_prints_what_the_run_would_do_and_no_more(work: Path, recipe: Path, corpus: Path) -> None:
+    done = cli("recipe", recipe, "--root", corpus, "--work", work, "--seed", "0-1", "--dry-run")
+    lines = [shlex.split(line) for line in done.stdout.splitlines()]
+    assert [line[1] for line in lines] == ["train", "train", "score", "score", "report"]
+    assert all(line[line.index("--seed") + 1] == "1" and "--force" not in line for line in lines[:4])
+    assert "score: 2 of 4 up to date, skipped" in done.stderr
+    assert "done again" not in done.stderr
+
+
 def test_the_device_makes_no_other_run(work: Path, recipe: Path, corpus: Path) -> None:
     words = ("recipe", recipe, "--root", corpus, "--work", work, "--stage", 3, "--stop-stage", 3, "--dry-run")
     assert not cli(*words, "--device", "cpu").stdout
