@@ -547,6 +547,7 @@ def test_help_looks_for_guests_commands_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_recipe_is_found_by_name_copied_and_a_wrong_one_gets_the_nearest(tmp_path: Path) -> None:
     assert cli("recipe", "mini", "--copy", tmp_path / "mine").exit_code == 0
     assert (tmp_path / "mine/recipe.yaml").exists()
+    assert not (tmp_path / "mine/run.sh").exists()  # it would look for tools/ beside the copy
     wrong = cli("recipe", "ravdes")
     assert wrong.exit_code == 2
     assert "did you mean 'ravdess'?" in wrong.stderr
