@@ -86,8 +86,8 @@ def _words(file: Path, content: Document, steps: Sequence[Step]) -> list[str]:
 
 
 def _work(command: Command, run: Callable[[Sequence[str]], int], *, allow_failed: bool) -> int:
-    if "--force" not in command.words:  # a forced run takes its stamp away with its folder, when it begins
-        for step in command.steps:
+    for step in command.steps:
+        if step.stage != "train":  # which takes it away with the folder, where forced, or refuses another run's folder
             step.stamp.unlink(missing_ok=True)
     before = [fingerprint(step) for step in command.steps]
     code = run(command.words)

@@ -47,6 +47,13 @@ def test_a_step_is_done_and_stamped_and_skipped_where_it_is_fresh(tmp_path: Path
     assert len(called) == 2
 
 
+def test_a_training_that_is_refused_leaves_the_run_that_is_there_done(tmp_path: Path) -> None:
+    step = a_step(tmp_path / "run")
+    work(written(step), makes(step, 0, []))
+    assert work(written(step._replace(settings={"lr": 0.1})), lambda words: 1) == 1
+    assert fresh(step)
+
+
 def test_two_calls_with_the_same_command_have_a_file_each(tmp_path: Path) -> None:
     step, called = a_step(tmp_path / "run"), list[list[str]]()
     first, second = written(step), written(step)
