@@ -1,12 +1,13 @@
 """Finished windows of score lines, kept beside their output: a run that was killed goes on where it was.
 
-Each window is a file in a hidden folder, written whole or not at all. Its name is a digest of the utterances and of
-the state of their files, the folder's name one of all else that lines follow from: what was made of anything else is
-never taken.
+Each window is a file in a hidden folder, written whole or not at all, with its checksum in front. Its name is a digest
+of the utterances and of the state of their files, the folder's name one of all else that lines follow from: what was
+made of anything else is never taken, nor what is not as it was written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import soundfile
 import torch
 
+from sertk.console.progress import say
 from sertk.core import SertkError, Utterance
 from sertk.core.files import STALE, Document, Record, digest, json_bytes, writing
 from sertk.corpus.audio import Facts
@@ -33,7 +35,7 @@ PARTS = ".parts"
 
 
 class Count(NamedTuple):
-    """What a window came to: the first line of its file.
+    """What a window came to: the line behind the checksum of its file.
 
     Attributes:
         scored: Score lines, which follow first.
@@ -72,11 +74,27 @@ class Parts:
     def find(self, name: str) -> Count | None:
         """What a window came to that is finished already: none where an input failed, which may pass."""
         try:
-            with (self._folder / name).open(encoding="utf-8") as file:
-                count = Count(*json.loads(file.readline()))
+            count, _ = self._read(name)
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            say(f"{error}, so its inputs are scored again")
+            return None
         return None if count.failed else count
+
+    def _read(self, name: str) -> tuple[Count, list[bytes]]:
+        """What a window came to, and its lines.
+
+        Raises:
+            FileNotFoundError: Where it is not finished.
+            ValueError: Where its file is not as it was written.
+        """
+        path = self._folder / name
+        sha256, _, rest = path.read_bytes().partition(b"\n")
+        if sha256.decode(errors="replace") != hashlib.sha256(rest).hexdigest():
+            raise ValueError(f"{path} was changed or cut short since it was written")
+        first, *lines = rest.splitlines(keepends=True)
+        return Count(*json.loads(first)), lines
 
     def take(self, name: str, count: Count) -> None:
         """Adds a window that is finished already."""
@@ -86,9 +104,10 @@ class Parts:
     def put(self, name: str, lines: Sequence[Document], failed: Sequence[Document], seconds: float) -> None:
         """Writes a window, and adds it."""
         count = Count(len(lines), len(failed), round(seconds, 4))
+        each = [f"{json.dumps(count)}\n".encode(), *(json_bytes(line, line["id"]) for line in (*lines, *failed))]
+        content = b"".join(each)
         with writing(self._folder / name) as file:
-            file.write(f"{json.dumps(count)}\n".encode())
-            file.writelines(json_bytes(line, line["id"]) for line in (*lines, *failed))
+            file.write(f"{hashlib.sha256(content).hexdigest()}\n".encode() + content)
         self._add(name, count)
 
     def _add(self, name: str, count: Count) -> None:
@@ -108,13 +127,14 @@ class Parts:
     def _windows(self) -> Iterator[tuple[Count, list[bytes]]]:
         for name in self._names:
             try:
-                first, *lines = (self._folder / name).read_bytes().splitlines(keepends=True)
+                yield self._read(name)
             except FileNotFoundError:
                 raise SertkError(
                     f"{self._folder}/{name} is gone: another run of the same command has just finished. Run it again, "
                     "or take what that one wrote."
                 ) from None
-            yield Count(*json.loads(first)), lines
+            except ValueError as error:
+                raise SertkError(f"{error}. Run the command again: its inputs are scored again.") from None
 
     def clear(self) -> None:
         """Deletes them: what they were made for is written. So are those of killed runs that nobody went on with."""

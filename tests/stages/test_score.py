@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,46 @@ def test_a_run_that_was_killed_goes_on_and_writes_what_an_undisturbed_one_does(
     monkeypatch.setattr("sertk.scoring.scorer.WINDOW", 2)
     score(BUNDLE, [str(manifest)], tmp_path / "whole/scores.jsonl")
     assert out.read_bytes() == (tmp_path / "whole/scores.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-300], lambda content: b"", lambda content: b"no part\n" + content]
+)
+def test_a_finished_window_that_is_not_as_it_was_written_is_scored_again(
+    manifest: Path,
+    tmp_path: Path,
+    scored: list[str],
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[bytes], bytes],
+) -> None:
+    out = tmp_path / "out/scores.jsonl"
+    killed(manifest, out, scored)
+    (part,) = (one for one in out.parent.glob(".*.parts/*") if b'"u0"' in one.read_bytes())
+    part.write_bytes(damage(part.read_bytes()))
+    assert score(BUNDLE, [str(manifest)], out) == 0
+    assert scored == ["u0", "u1", "u4"]
+    assert [line["id"] for line in lines(out)] == [f"u{n}" for n in range(5)]
+    assert f"{part} was changed or cut short since it was written, so its inputs are scored again" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_window_that_is_damaged_before_it_is_joined_ends_the_run_and_not_the_next_one(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, joined = tmp_path / "scores.jsonl", Parts.scored
+
+    def damaged(self: Parts) -> Iterator[bytes]:
+        (part,) = tmp_path.glob(".*.parts/*")
+        part.write_bytes(part.read_bytes()[:-9])
+        return joined(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "scored", damaged)
+        with pytest.raises(SertkError, match=r"was changed or cut short since it was written\. Run the command again"):
+            score(BUNDLE, [str(manifest)], out)
+    assert score(BUNDLE, [str(manifest)], out) == 0
+    assert len(lines(out)) == 5
 
 
 def test_what_was_scored_in_another_way_or_of_a_changed_file_is_not_taken(
