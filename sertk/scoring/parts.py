@@ -52,6 +52,30 @@ class Count(NamedTuple):
         return Count(self.scored + other.scored, self.failed + other.failed, self.seconds + other.seconds)
 
 
+class Done(NamedTuple):
+    """A window that is finished.
+
+    Attributes:
+        total: What it came to.
+        scored: Its score lines.
+        failed: Lines of its failures, which may pass.
+    """
+
+    total: Count
+    scored: Sequence[bytes]
+    failed: Sequence[bytes]
+
+    def left(self, window: Sequence[Utterance]) -> list[Utterance]:
+        """Those of the window that failed: they are tried again, and nothing else is."""
+        ids = {json.loads(line)["id"] for line in self.failed}
+        return [one for one in window if one.id in ids]
+
+    def joined(self, window: Sequence[Utterance], lines: Sequence[Document]) -> list[Document]:
+        """The score lines of the window, in its order, with those of what was tried again."""
+        found: dict[str, Document] = {line["id"]: line for line in (*map(json.loads, self.scored), *lines)}
+        return [found[one.id] for one in window if one.id in found]
+
+
 class Parts:
     """The finished windows of an output.
 
@@ -61,7 +85,6 @@ class Parts:
 
     Attributes:
         count: What all windows came to.
-        again: Utterances of windows that an earlier run finished.
     """
 
     def __init__(self, out: Path, *key: object) -> None:
@@ -69,21 +92,19 @@ class Parts:
         self._folder = out.with_name(f".{out.name}.{digest(ascii([scorer.WINDOW, *key]))}{PARTS}")
         self._names = list[str]()
         self.count = Count()
-        self.again = 0
 
-    def find(self, name: str) -> Count | None:
-        """What a window came to that is finished already: none where an input failed, which may pass."""
+    def find(self, name: str) -> Done | None:
+        """A window that is finished already."""
         try:
-            count, _ = self._read(name)
+            return self._read(name)
         except FileNotFoundError:
             return None
         except ValueError as error:
             say(f"{error}, so its inputs are scored again")
             return None
-        return None if count.failed else count
 
-    def _read(self, name: str) -> tuple[Count, list[bytes]]:
-        """What a window came to, and its lines.
+    def _read(self, name: str) -> Done:
+        """A window that is finished.
 
         Raises:
             FileNotFoundError: Where it is not finished.
@@ -94,12 +115,12 @@ class Parts:
         if sha256.decode(errors="replace") != hashlib.sha256(rest).hexdigest():
             raise ValueError(f"{path} was changed or cut short since it was written")
         first, *lines = rest.splitlines(keepends=True)
-        return Count(*json.loads(first)), lines
+        count = Count(*json.loads(first))
+        return Done(count, lines[: count.scored], lines[count.scored :])
 
     def take(self, name: str, count: Count) -> None:
         """Adds a window that is finished already."""
         self._add(name, count)
-        self.again += count.scored + count.failed
 
     def put(self, name: str, lines: Sequence[Document], failed: Sequence[Document], seconds: float) -> None:
         """Writes a window, and adds it."""
@@ -116,15 +137,15 @@ class Parts:
 
     def scored(self) -> Iterator[bytes]:
         """The score lines of all windows, in order."""
-        for count, lines in self._windows():
-            yield from lines[: count.scored]
+        for one in self._windows():
+            yield from one.scored
 
     def failed(self) -> Iterator[Record]:
         """The failures of all windows, in order."""
-        for count, lines in self._windows():
-            yield from map(json.loads, lines[count.scored :])
+        for one in self._windows():
+            yield from map(json.loads, one.failed)
 
-    def _windows(self) -> Iterator[tuple[Count, list[bytes]]]:
+    def _windows(self) -> Iterator[Done]:
         for name in self._names:
             try:
                 yield self._read(name)

@@ -40,7 +40,7 @@ from sertk.scoring.ensemble import find_stored, scorer_of
 from sertk.scoring.inputs import Inputs, check_splittable, find_inputs, of_corpus, shard_of
 from sertk.scoring.outputs import check_audio, check_files, check_out
 from sertk.scoring.over_time import is_table, join, split
-from sertk.scoring.parts import Count, Parts, name_of, way
+from sertk.scoring.parts import Done, Parts, name_of, way
 from sertk.scoring.scorer import Scorer
 from sertk.scoring.shards import Share, read_shards, share_of, sidecar, write_shard
 from sertk.scoring.speakers import Named, enrolled_in, hear, refuse_for
@@ -436,32 +436,38 @@ def merge(
 
 
 def _windows(scorer: Scorer, found: Inputs, parts: Parts, shared: _Shared) -> Iterator[None]:
-    """Scores the windows that no earlier run has finished, and yields for each utterance."""
+    """Scores what no earlier run has scored, window by window, and yields for each utterance."""
     total, facts = len(found.utterances), found.data.facts if found.data else None
-    asked = deque[tuple[Sequence[Utterance], str, Count | None]]()  # for, and not scored yet
+    asked = deque[tuple[Sequence[Utterance], Sequence[Utterance], str, Done | None]]()  # for, and not scored yet
 
     def unfinished() -> Iterator[Sequence[Utterance]]:
         for first in range(0, total, scoring.WINDOW):
             window = found.utterances[first : first + scoring.WINDOW]
             name = name_of(window, found.root, facts)
-            asked.append((window, name, parts.find(name)))
-            yield () if asked[-1][-1] else window
+            done = parts.find(name)
+            asked.append((window, done.left(window) if done else window, name, done))
+            yield asked[-1][1]
 
-    said, began = False, time.perf_counter()
+    again, said, began = 0, False, time.perf_counter()
     workers = shared.workers if total > scoring.WINDOW else 0  # there is nothing to read ahead
     for sounds in scorer.sounds(unfinished(), found.root, workers):
-        window, name, done = asked.popleft()
+        window, left, name, done = asked.popleft()
         if done:
-            parts.take(name, done)
+            again += done.total.scored
+        elif again and not said:
+            said = True
+            say(f"{again} of {total} inputs were done before: goes on behind them")
+        if done and not left:
+            parts.take(name, done.total)
         else:
-            if parts.again and not said:
-                said = True
-                say(f"{parts.again} of {total} inputs were done before: goes on behind them")
             failed, stamp = list[Record](), line_stamp(found.stamp)
-            lines = [
-                {**line, "stamp": stamp} for line in scorer.window(window, sounds, found.root, shared.batch, failed)
+            lines: Sequence[Document] = [
+                {**line, "stamp": stamp} for line in scorer.window(left, sounds, found.root, shared.batch, failed)
             ]
-            parts.put(name, lines, failed, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            if done:
+                lines, seconds = done.joined(window, lines), seconds + done.total.seconds
+            parts.put(name, lines, failed, seconds)
         yield from repeat(None, len(window))
         began = time.perf_counter()
 

@@ -17,8 +17,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from sertk.cli.app import app
-from sertk.core import SertkError, UsageError, Utterance
+from sertk.core import InputError, SertkError, UsageError, Utterance
 from sertk.core.files import write_jsonl
+from sertk.corpus import audio
 from sertk.scoring.parts import Parts
 from sertk.scoring.scorer import Scorer
 from sertk.stages.score import merge, score
@@ -218,21 +219,34 @@ def test_windows_of_killed_runs_that_nobody_goes_on_with_are_swept_after_an_hour
     assert left(tmp_path) == [theirs.name, "metrics.json", "scores.jsonl"]
 
 
-def test_a_finished_window_with_a_failure_is_scored_again_for_it_may_have_passed(
-    manifest: Path, tmp_path: Path, scored: list[str]
+@pytest.mark.parametrize("passes", [False, True])
+def test_of_a_finished_window_what_failed_is_tried_again_and_nothing_else(
+    manifest: Path, tmp_path: Path, scored: list[str], monkeypatch: pytest.MonkeyPatch, *, passes: bool
 ) -> None:
-    folder = Path(shutil.copytree(manifest.parent, tmp_path / "tones"))
-    (folder / "0.wav").write_text("no audio")
+    decode, away = audio.decode_up_to, {"u0"}
+
+    def decoded(seconds: float, path: Path, who: str, *cut: Any, **how: Any) -> Any:  # noqa: ANN401
+        if who in away:
+            raise InputError(f"{who}: the disk is away")
+        return decode(seconds, path, who, *cut, **how)
+
+    monkeypatch.setattr(audio, "decode_up_to", decoded)
     scored.append("")  # so that the kill comes in the third window
-    killed(folder / "manifest.jsonl", tmp_path / "out/scores.jsonl", scored)
-    (one,) = [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
-    assert len(list(one.iterdir())) == 2
-    assert score(BUNDLE, [str(folder / "manifest.jsonl")], tmp_path / "out/scores.jsonl") == 1
-    assert scored == ["u1", "u4"]
-    assert [line["id"] for line in lines(tmp_path / "out/failed.jsonl")] == ["u0"]
-    assert [line["id"] for line in lines(tmp_path / "out/scores.jsonl")] == ["u1", "u2", "u3", "u4"]
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert (metrics["failed"], metrics["inputs"], metrics["utterances"]) == (1, 5, 3)  # u4 is of no class
+    out = tmp_path / "out/scores.jsonl"
+    killed(manifest, out, scored)
+    assert len([*out.parent.glob(".*.parts/*")]) == 2
+    if passes:
+        away.clear()
+    assert score(BUNDLE, [str(manifest)], out) == (not passes)
+    assert scored == (["u0", "u4"] if passes else ["u4"])
+    assert [line["id"] for line in lines(out)] == ["u0", "u1", "u2", "u3", "u4"][not passes :]
+    metrics = json.loads((out.parent / "metrics.json").read_text())
+    assert (metrics["failed"], metrics["inputs"]) == (not passes, 5)
+    if not passes:
+        scored[:] = []
+        score(BUNDLE, [str(manifest)], tmp_path / "whole/scores.jsonl")
+        for name in ("scores.jsonl", "failed.jsonl"):
+            assert (out.parent / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_lines_that_cannot_be_written_leave_the_earlier_metrics(
