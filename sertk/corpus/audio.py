@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
@@ -79,7 +80,7 @@ class Facts(NamedTuple):
         rate: Of the file, Hz.
         channels: Of the file.
         size: Of the file, bytes.
-        mtime: Of the file, ns; with `size` it tells whether the file changed.
+        mtime: Of the file, ns; where it and `size` are the same, the file is not read to know whether it changed.
         path: Of the file, relative to the corpus root.
         start: Of the cut in the file, s.
         asked: Duration of the cut, s; None to the end of the file.
@@ -556,16 +557,29 @@ def _silent(samples: Samples) -> bool:
     return bool(np.abs(_mono(samples)).max() < 2.0**-16)
 
 
-def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:
-    """Makes sure that the file is the one that was prepared.
+def look(path: Path, who: str) -> tuple[int, int]:
+    """Bytes of a file and its time in ns, which tell whether it has to be read to know if it changed.
 
     Raises:
-        InputError: Where it is missing or has another size or time.
+        InputError: Where it is missing.
     """
-    path = root / utterance.path
     try:
         now = path.stat()
     except (OSError, ValueError) as error:  # a root with a NUL
-        raise InputError(f"{utterance.id}: {_why(path, error)}") from None
-    if (now.st_size, now.st_mtime_ns) != (facts.size, facts.mtime):
+        raise InputError(f"{who}: {_why(path, error)}") from None
+    return now.st_size, now.st_mtime_ns
+
+
+def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:
+    """Makes sure that the file is the one that was prepared; it is read where its time alone is another, as of a copy.
+
+    Raises:
+        InputError: Where it is missing, cannot be read, or has another size or other samples.
+    """
+    path, cut = root / utterance.path, replace(utterance, start=facts.start, duration=facts.asked)
+    size, mtime = look(path, utterance.id)
+    same = size == facts.size
+    if same and mtime != facts.mtime:
+        same = examine(root, cut, 0.0, ffmpeg=True).sha256 == facts.sha256
+    if not same:
         raise InputError(f"{utterance.id}: {path} changed since it was prepared. Run `sertk prepare` again.")

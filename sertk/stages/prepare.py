@@ -223,7 +223,7 @@ def _examine(
 
 
 def _look(root: Path, least: float, ffmpeg: bool, journal: Journal, one: Utterance) -> audio.Facts | Exception:
-    """The facts of an utterance's audio: those of an earlier call if the file is as it was, else what is read now."""
+    """The facts of an utterance's audio: those of an earlier call if it looks as it did, else what is read now."""
     old = journal.known.get(one.id)
     readable = ffmpeg or Path(one.path).suffix.lower() not in FFMPEG
     try:
@@ -232,8 +232,8 @@ def _look(root: Path, least: float, ffmpeg: bool, journal: Journal, one: Utteran
             and readable
             and old.silent is not None
             and (old.path, old.start, old.asked) == (one.path, one.start, one.duration)
+            and audio.look(root / one.path, one.id) == (old.size, old.mtime)
         ):
-            audio.check_unchanged(root, one, old)
             audio.check_length(old.seconds, one.id, least)
             return old
     except InputError:

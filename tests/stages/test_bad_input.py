@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from sertk.cli.app import app
 from sertk.core import InputError, SertkError, UsageError
+from sertk.corpus import audio
 from sertk.corpus.prepared import Data
 from sertk.modeling import bundle
 from sertk.plugins import Plugins
@@ -154,6 +155,28 @@ def test_a_file_changed_since_it_was_prepared_is_never_used(root: Path, tmp_path
     soundfile.write(root / ONE, noise(0.7), 16_000)
     with pytest.raises(InputError, match=r"changed since it was prepared\. Run `sertk prepare` again\."):
         featurize(data, settings(), 1)
+
+
+def test_a_copy_with_other_times_is_the_prepared_corpus_and_other_samples_are_not(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepared(root, tmp_path / "out")
+    with monkeypatch.context() as patch:  # what looks as it did is not read
+        patch.setattr(audio, "examine", None)
+        Data(data.folder).select([*data.utterances])
+    copy = Path(shutil.copytree(root, tmp_path / "copy"))
+    for path in copy.rglob("*.wav"):
+        os.utime(path, (1, 1))
+    assert len(Data(data.folder, copy).select([*data.utterances])) == len(data.utterances)
+    size = (copy / ONE).stat().st_size
+    soundfile.write(copy / ONE, soundfile.read(copy / ONE)[0] / 2, 16_000)
+    assert (copy / ONE).stat().st_size == size
+    with pytest.raises(InputError, match=rf"^03-01-05-01-01-01-01: {copy / ONE} changed since it was prepared"):
+        Data(data.folder, copy).select([*data.utterances])
+    prepare("ravdess", copy, data.folder, [], 0.1, 1)  # writes the times down, so that nothing is read for them again
+    monkeypatch.setattr(audio, "examine", None)
+    again = Data(data.folder)
+    assert len(again.select([*again.utterances])) == len(data.utterances)
 
 
 def test_a_class_without_training_utterances_is_named(tmp_path: Path) -> None:

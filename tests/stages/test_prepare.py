@@ -199,13 +199,13 @@ def test_a_protocol_that_another_call_wrote_meanwhile_stays(
 ) -> None:
     out = tmp_path / "out"
     prepare(FOLDER, root, out, ["speakers"], 0.1, 1)
-    examine = audio.check_unchanged
+    look = audio.look
 
-    def beside(*words: object) -> None:
-        monkeypatch.setattr(audio, "check_unchanged", examine)
+    def beside(path: Path, who: str) -> tuple[int, int]:
+        monkeypatch.setattr(audio, "look", look)
         prepare(FOLDER, root, out, ["random"], 0.1, 1)  # begins later and ends earlier
-        examine(*words)  # type: ignore[arg-type]
+        return look(path, who)
 
-    monkeypatch.setattr(audio, "check_unchanged", beside)
+    monkeypatch.setattr(audio, "look", beside)
     prepare(FOLDER, root, out, ["random5"], 0.1, 1)
     assert {path.stem for path in (out / "protocols").glob("*.json")} == {"speakers", "random", "random5"}
