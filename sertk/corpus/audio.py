@@ -106,10 +106,16 @@ def to_json(facts: Facts) -> Record:
 
 
 def read_facts(path: Path, mend: str = "Run `sertk prepare`.") -> dict[str, Facts]:
-    """What an earlier `prepare` wrote down, by utterance id; lines of another version of sertk are left out."""
-    lines = (line for _, line in read_jsonl(path, mend, Form({}, get_type_hints(Facts))))
+    """What an earlier `prepare` wrote down, by utterance id."""
+    return {one.id: one for one in each_facts(path, mend)}
+
+
+def each_facts(path: Path, mend: str) -> Iterator[Facts]:
+    """What `read_facts` gives, one at a time; lines of another version of sertk are left out."""
     needed = set(Facts._fields) - set(Facts._field_defaults)
-    return {x["id"]: Facts(**{f: x[f] for f in Facts._fields if f in x}) for x in lines if x.keys() >= needed}
+    for _, line in read_jsonl(path, mend, Form({}, get_type_hints(Facts))):
+        if line.keys() >= needed:
+            yield Facts(**{name: line[name] for name in Facts._fields if name in line})
 
 
 class Sound(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types

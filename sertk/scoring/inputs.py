@@ -16,6 +16,7 @@ from sertk.core.files import SCHEMA, Document, Record, kaldi_lines, read_json, r
 from sertk.core.forms import Form
 from sertk.core.rows import Chosen, first_twice
 from sertk.core.walk import READ, UNREAD, below
+from sertk.corpus.audio import each_facts
 from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling import bundle
@@ -73,17 +74,21 @@ def find_inputs(
         raise UsageError(
             f"--protocol, --fold and --part go with a prepared corpus (data/NAME), and {names[0]} is not one."
         )
-    found = _unaudited(names, first, failed, root)
+    found = _unaudited(names, first, failed, root, bundle.seen(about))
     if not found.utterances and not failed:  # scores of before must not go for an empty list
         raise SertkError(f"{'standard input' if names == ['-'] else some(names)} lists no utterance. Check the list.")
     return found
 
 
-def _unaudited(names: Sequence[str], first: Path, failed: list[Record], root: Path | None) -> Inputs:
-    """The utterances of what is no prepared corpus, see `find_inputs`."""
-    stamp = {"stamp": "unaudited"}
+def _unaudited(
+    names: Sequence[str], first: Path, failed: list[Record], root: Path | None, learned: Collection[str]
+) -> Inputs:
+    """The utterances of what is no prepared corpus, see `find_inputs`; `learned` as in `_heard`."""
+    stamp: Record = {"stamp": "unaudited"}
     if len(names) == 1 and first.suffix == ".jsonl":
         listed = _listed(partial(_of_manifest, first), failed)
+        if _met(first, listed, learned):
+            stamp = {"stamp": "SPEAKER-DEPENDENT", "shares": {"audio": ["train+test"]}}
         return Inputs(listed, root or _manifest_root(first), stamp)
     base = root or Path()
     if len(names) == 1 and first.suffix == ".scp":
@@ -203,6 +208,16 @@ def _of_manifest(path: Path, failed: list[Record]) -> Iterator[tuple[str, Uttera
             failed.append({"schema": SCHEMA, "id": line["id"], "reason": f"{line['id']}: {error}"})
         else:
             yield where, one
+
+
+def _met(manifest: Path, listed: Iterable[Utterance], learned: Collection[str]) -> bool:
+    """Whether one of the recordings is known as one that was learned from: by the hashes beside the manifest."""
+    path = manifest.with_name("audio.jsonl")
+    if not learned or not path.exists():
+        return False
+    each = each_facts(path, "Run `sertk prepare` again, or put the manifest into another folder.")
+    known = {one.id for one in each if one.sha256[:16] in learned}
+    return any(one.id in known for one in (listed if known else ()))
 
 
 def _manifest_root(path: Path) -> Path:

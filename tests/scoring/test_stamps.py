@@ -67,6 +67,22 @@ def test_one_recording_that_the_weights_have_seen_makes_scores_dependent(data: P
     assert made.stamp["shares"]["audio"] == ["train+test"]
 
 
+def test_of_a_manifest_the_hashes_beside_it_tell_what_the_weights_have_seen(data: Path, tmp_path: Path) -> None:
+    copy, fold = Path(shutil.copytree(data, tmp_path / "data")), Data(data).protocol("emobox").folds["2"]
+    lines = [json.loads(line) for line in (copy / "manifest.jsonl").read_text().splitlines()]
+    write_jsonl(copy / "test.jsonl", [line for line in lines if line["id"] in fold.test])
+
+    def stamp(name: str, *seen: str) -> Document:
+        return find_inputs([str(copy / name)], about(data, seen=seen), []).stamp
+
+    known = {"stamp": "SPEAKER-DEPENDENT", "shares": {"audio": ["train+test"]}}
+    assert stamp("manifest.jsonl", fold.train[-1]) == known
+    assert stamp("test.jsonl", fold.train[-1]) == stamp("manifest.jsonl") == {"stamp": "unaudited"}
+    assert stamp("test.jsonl", fold.test[-1]) == known
+    (copy / "audio.jsonl").unlink()  # now nobody knows
+    assert stamp("test.jsonl", fold.test[-1]) == {"stamp": "unaudited"}
+
+
 def test_another_fold_of_the_corpus_is_refused(data: Path) -> None:
     with pytest.raises(SertkError, match=r"was trained on fold 2 of emobox .* these are fold 3 of emobox"):
         found(data, about(data), fold="3")
