@@ -333,16 +333,17 @@ def _score(
 
 
 def _spare(out: Path, made: _Made, failed: Iterable[Record], parts: Parts) -> None:
-    """Leaves earlier score lines as they are where nothing could be scored.
+    """Leaves earlier score lines as they are where nothing could be scored, and writes why beside them.
 
     Raises:
         SertkError: There.
     """
     if made.failed and not made.scored and out.is_file() and out.stat().st_size:
-        first = next(iter(failed))["reason"]
+        (first,) = _write_failed(out, failed, made)
         parts.clear()
         raise SertkError(
-            f"none of the {made.failed} inputs could be scored, so the earlier {out} stays; the first: {first}"
+            f"none of the {made.failed} inputs could be scored, so the earlier {out} stays; why is in "
+            f"{beside(out, 'failed', '.jsonl')}, the first: {first['reason']}"
         )
 
 

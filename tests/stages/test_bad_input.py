@@ -563,15 +563,21 @@ def test_nothing_scored_is_a_failure_and_not_a_partial_one(mine: Path, tmp_path:
 
 
 def test_where_nothing_can_be_scored_the_scores_of_before_stay(mine: Path, root: Path, tmp_path: Path) -> None:
-    out, path = tmp_path / "out" / "scores.jsonl", tmp_path / "a.wav"
-    path.write_bytes((root / ONE).read_bytes())
-    assert score(mine, [str(path)], out) == 0
+    out, paths = tmp_path / "out" / "scores.jsonl", [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for path in paths:
+        path.write_bytes((root / ONE).read_bytes())
+    assert score(mine, [*map(str, paths)], out) == 0
     before = {one: one.read_bytes() for one in out.parent.iterdir()}
-    path.write_text("hello, this is no audio")
+    for path in paths:
+        path.write_text("hello, this is no audio")
     with pytest.raises(
-        SertkError, match=r"^none of the 1 inputs could be scored, so the earlier .*scores\.jsonl stays; "
+        SertkError,
+        match=r"^none of the 2 inputs could be scored, so the earlier .*scores\.jsonl stays; why is in .*failed\.jsonl",
     ):
-        score(mine, [str(path)], out)
+        score(mine, [*map(str, paths)], out)
+    found = (out.parent / "failed.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in found] == [*map(str, paths)]
+    (out.parent / "failed.jsonl").unlink()
     assert {one: one.read_bytes() for one in out.parent.iterdir()} == before
 
 
