@@ -65,6 +65,8 @@ HEADER = 4096
 """Bytes that a file may have and no samples; larger ones have a header that does not state their samples."""
 MALFORMED = 3
 """libsndfile's number for a file of a known format that it cannot make sense of."""
+LISTS = (".txt", ".lst", ".list")
+"""Suffixes of texts that list files, given in the place of what they list."""
 COUNTING = 2**20
 """Frames that are read at once where they are only counted."""
 
@@ -449,6 +451,11 @@ def _unread(path: Path, error: Exception) -> str:
     """What is wrong with a file that libsndfile does not read, as a sentence with the next step."""
     if isinstance(error, soundfile.LibsndfileError) and (not error.prefix or error.code == MALFORMED):
         return f"{path} is damaged or cut short: its format is known, and its samples cannot be read. Obtain it again."
+    if path.suffix.lower() in LISTS:
+        return (
+            f"{path} is a text by its name, and no audio. To score the files that it lists, a path a line: "
+            f"`sertk score MODEL - < {path}`. A list of ID and PATH is given as FILE.scp."
+        )
     how = "ffmpeg -i IN OUT.wav"
     if path.suffix.lower() in (".raw", ".pcm"):
         how = "it has no header that says its rate: sox -r RATE -e signed -b 16 -c 1 IN.raw OUT.wav"

@@ -562,6 +562,15 @@ def test_nothing_scored_is_a_failure_and_not_a_partial_one(mine: Path, tmp_path:
     assert said.count(str(path)) == 1
 
 
+def test_a_list_in_the_place_of_what_it_lists_is_told_how_it_is_given(mine: Path, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("files/plain.wav\nfiles/a.flac\n")
+    with pytest.raises(
+        SertkError, match=rf"list\.txt is a text by its name.*: `sertk score MODEL - < {path}`\. .*\.scp"
+    ):
+        score(mine, [str(path)], None)
+
+
 def test_where_nothing_can_be_scored_the_scores_of_before_stay(mine: Path, root: Path, tmp_path: Path) -> None:
     out, paths = tmp_path / "out" / "scores.jsonl", [tmp_path / "a.wav", tmp_path / "b.wav"]
     for path in paths:
