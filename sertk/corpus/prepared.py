@@ -18,7 +18,7 @@ OVERLAP = "overlap.json"
 """What parts share, where that ended `prepare`."""
 PREPARED = ("corpus.json", "manifest.jsonl", "audio.jsonl", "failed.jsonl", OVERLAP)
 """What `prepare` writes into the folder of a corpus, beside its protocols."""
-CORPUS = Form({"corpus": str, "root": str}, {"notes": list[str]})
+CORPUS = Form({"corpus": str, "root": str}, {"notes": list[str], "counts": Mapping[str, Mapping[str, int]]})
 """What corpus.json says."""
 AUDIT = Form(
     {
@@ -52,6 +52,9 @@ class Data:
 
     Raises:
         SertkError: Where the folder was not prepared.
+
+    Attributes:
+        partial: Whether less of the corpus is here than is published.
     """
 
     def __init__(self, folder: Path, root: Path | None = None) -> None:
@@ -59,6 +62,7 @@ class Data:
         about = read_json(folder / "corpus.json", PREPARE, CORPUS)
         self.corpus: str = about["corpus"]
         self.root = root or Path(about["root"])
+        self.partial = any(one["here"] < one["published"] for one in about.get("counts", {}).values())
         self._protocols: dict[str, Folds] = {}
         self._unchanged: set[str] = set()  # ids whose files were looked at
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from sertk.console.progress import say
 from sertk.core import SertkError, UsageError, nearest
 from sertk.corpus.features import Store
+from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import YAML
 from sertk.recipe import search as searching
 from sertk.recipe.find import recipe_file
-from sertk.recipe.freshness import Step
+from sertk.recipe.freshness import Step, fresh
 from sertk.recipe.plan import Ask, Plan, anywhere, seeds_in
 from sertk.results.sweeps import Line
 from sertk.settings import sweep as files
@@ -117,8 +119,13 @@ class SweepPlan:
         """The steps of a stage, each once; None if they depend on a corpus that is not prepared yet.
 
         Raises:
-            UsageError: Where two rows would write different files to one place.
+            UsageError: Where two rows would write different files to one place, or a cell is of nobody in the corpus.
         """
+        if stage == "featurize":  # the first that has the corpus prepared
+            self._check_only()
+        return self._steps(stage)
+
+    def _steps(self, stage: str) -> list[Step] | None:
         found: dict[Path, Step] = {}
         for point, plan in self.bases if stage in ("prepare", "featurize") else self.plans:
             steps = self.steps_of(point, plan, stage)
@@ -131,6 +138,28 @@ class SweepPlan:
                         f"and both write to {step.stamp.parent}. Make two sweeps, each with its own --work."
                     )
         return list(found.values())
+
+    def _check_only(self) -> None:
+        """Refuses cells of speakers, genders or sessions that the prepared corpus has not.
+
+        Where less is here than is published they may be among what is missing, and it is said.
+
+        Raises:
+            UsageError: There.
+        """
+        only = [(title, *one) for title, cell in self.sweep.cells.items() for one in cell.only.items()]
+        if not only or not all(map(fresh, self._steps("prepare") or ())):
+            return
+        data = [Data(folder) for folder in dict.fromkeys(plan.folds_file.parents[1] for _, plan in self.bases)]
+        for title, what, values in only:
+            known = {getattr(one, what) for own in data for one in own.utterances.values()} - {None, "unknown"}
+            lacking = [value for value in values if value not in known]
+            wrong = f"cell {title!r} is of {what} {', '.join(lacking)}, and no utterance of {self.corpus} is"
+            if lacking and not any(one.partial for one in data):
+                place = files.place_of(self.path, f"cells.{title}")
+                raise UsageError(f"{place}{wrong}{nearest(lacking[0], known)}")
+            if lacking:
+                say(f"{wrong}, of which a part is missing here")
 
     def steps_of(self, point: Point, plan: Plan, stage: str) -> list[Step] | None:
         """The steps of a stage of one recipe; None if they depend on a corpus that is not prepared yet."""
@@ -149,7 +178,7 @@ class SweepPlan:
 
     def every(self) -> list[Step]:
         """The steps of all stages that are known."""
-        return [step for stage in STAGES for step in self.steps(stage) or ()]
+        return [step for stage in STAGES for step in self._steps(stage) or ()]
 
     @property
     def out(self) -> Path:

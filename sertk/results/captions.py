@@ -10,6 +10,7 @@ from sertk.results.measures import TITLES, Measures
 from sertk.results.runs import two_settings
 from sertk.results.sheets import Sheet
 from sertk.settings.schema import Component
+from sertk.settings.sweep import Cell
 from sertk.settings.values import component_text
 
 HOW = {
@@ -80,10 +81,20 @@ def _cells(sheet: Sheet) -> Iterator[str]:
         rows = sheet.sweep.rows.items()
         words += [f"of {name} {_metric(row.metric(cell))}" for name, row in rows if row.metric(cell) != cell.metric]
         words += [f"the decisions of {cell.agreement} are the labels (/ is that row)"] if cell.agreement else []
-        words += [f"utterances of {name} {', '.join(values)}" for name, values in cell.only.items()]
+        words += [_only(sheet, cell, name, values) for name, values in cell.only.items()]
         words += [f"utterances longer than {cell.beyond:g} s"] if cell.beyond is not None else []
         words += [f"utterances up to {cell.upto:g} s"] if cell.upto is not None else []
         yield ", ".join(words + ([f"over {cell.curve}, see below"] if cell.curve else []))
+
+
+def _only(sheet: Sheet, cell: Cell, name: str, values: Sequence[str]) -> str:
+    """Whose utterances a cell is of; those of whom none was scored are named as such."""
+    runs = [run for one in sheet.outcomes for run in one.parts[cell.part].runs]
+    scored = {value for run in runs for value in getattr(run.scores, name)}
+    there = [value for value in values if value in scored]
+    lacking = [value for value in values if value not in scored]
+    which = f"utterances of {name} {', '.join(there)}" if there else "no utterance"
+    return which + (f", none is of {name} {', '.join(lacking)}" if lacking and runs else "")
 
 
 def _metric(one: Component) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from sertk.core import UsageError, nearest
 from sertk.core.files import part_of
+from sertk.core.task import AUX
 from sertk.settings.check import check_part, group_of
 from sertk.settings.merge import read, tags_in, where_given
 from sertk.settings.plain import identity
@@ -231,6 +232,11 @@ def load(path: Path) -> Sweep:
     return sweep
 
 
+def place_of(path: Path, name: str) -> str:
+    """FILE:LINE of what a sweep's file says, by dotted name, and a colon."""
+    return given_at(name, where_given(path, read(path)))
+
+
 def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
     """Refuses what does not go together.
 
@@ -297,6 +303,10 @@ def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
     odd = next((one for one in cell.only if one not in FIELDS), None)
     if odd is not None:
         raise UsageError(f"{place}cell {name!r}: only of {odd!r}{nearest(odd, FIELDS)}")
+    genders = AUX["gender"].classes
+    odd = next((one for one in cell.only.get("gender", ()) if one not in genders), None)
+    if odd is not None:
+        raise UsageError(f"{place}cell {name!r}: only of gender {odd!r}{nearest(odd, genders)}")
     if cell.upto is not None and cell.beyond is not None and cell.beyond >= cell.upto:
         raise UsageError(
             f"{place}cell {name!r} is of no utterance: beyond {cell.beyond:g} s and up to {cell.upto:g} s."

@@ -19,6 +19,8 @@ from sertk.recipe.status import status
 from sertk.recipe.sweep import SweepPlan, sweep_files
 from sertk.settings.overrides import Choices
 from sertk.settings.several import seeds_of, seeds_text
+from sertk.testing import tone_corpus
+from sertk.testing.trees.anybody import folders
 from sertk.training import run_folder
 
 FILE = """
@@ -202,6 +204,40 @@ def test_a_file_outside_of_a_recipe_has_the_recipe_that_is_asked_for(recipe: Pat
     with pytest.raises(UsageError, match="no recipe"):
         SweepPlan(path, ask)
     assert {line.elsewhere for line in SweepPlan(path, ask, (), str(recipe)).lines} == {""}
+
+
+def only(recipe: Path, tree: Path, corpus: str, who: str) -> SweepPlan:
+    """A sweep with a cell of some utterances alone, over a corpus that is prepared."""
+    recipe.write_text(f"corpus: {corpus}\nprotocol: disjoint5\nsystem: mini-cnn\nfolds: ['1']\n")
+    text = SMALL.replace("recipe: RECIPE\n", "").replace("rows:", f"  of them: {{only: {who}}}\nrows:")
+    ask = Ask(root=tree, work=recipe.parent / "work")
+    made = SweepPlan(write(recipe, text.replace("cells: {UA: {metric: ua}}", "cells:\n  UA: {metric: ua}")), ask)
+    made.steps("featurize")  # nothing is known of who is there
+    done = cli("recipe", recipe.parent, "--root", tree, "--work", recipe.parent / "work", "--stop-stage", 1)
+    assert done.exit_code == 0, done.output
+    return made
+
+
+def test_a_cell_of_a_speaker_whom_the_corpus_has_not_is_refused_before_training(recipe: Path, tmp_path: Path) -> None:
+    tree = folders(tmp_path / "tree", seconds=0.12)
+    made = only(recipe, tree, "{name: folder, speaker: '([a-z]+)_'}", "{speaker: [ann, bne]}")
+    wrong = r"two\.yaml:6: cell 'of them' is of speaker bne, and no utterance of folder is; did you mean 'ben'"
+    with pytest.raises(UsageError, match=wrong):
+        made.steps("featurize")
+    made.every()  # jobs that were submitted before anything was prepared can be ended
+    made = only(recipe, tree, "{name: folder, speaker: '([a-z]+)_'}", "{speaker: [ann, ben]}")
+    assert len(made.steps("featurize") or []) == 1
+
+
+def test_of_a_corpus_of_which_a_part_is_missing_a_cell_may_be_of_speakers_there(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = "{name: union, parts: {ravdess: ravdess, savee: savee}, prefix: false}"
+    tone_corpus(tmp_path / "tree/ravdess", speakers=6, per_class=1)
+    made = only(recipe, tmp_path / "tree", parts, "{speaker: ['01', DC, JE]}")
+    assert len(made.steps("featurize") or []) == 1
+    said = "cell 'of them' is of speaker DC, JE, and no utterance of union is, of which a part is missing"
+    assert said in capsys.readouterr().err
 
 
 def step(fold: str, seed: str, tmp_path: Path, head: Sequence[str] = ("train", "data")) -> Step:

@@ -241,11 +241,20 @@ def test_a_cell_may_be_of_some_speakers_alone(best: Path, tmp_path: Path) -> Non
     cells = {
         "s9": Cell(WA, how="pooled", only={"speaker": ("s9",)}),
         "others": Cell(WA, only={"speaker": ("s2", "s10")}),
+        "odd": Cell(WA, how="pooled", only={"speaker": ("s9", "s99")}),
+        "nobody": Cell(WA, only={"speaker": ("s99",)}),
     }
     found = made(tmp_path / "out", sweep(cells, {"best": Row()}), line(best))
     # pooled 3/4, 4/4, 2/4 as above; the others are u1 u2 (2/2, 1/2, 2/2) and u5 (1, 0, 1): 1, 1/4, 1
     assert (found.rows["best"]["s9"], found.rows["best"]["others"]) == ("75.00 ± 20.41", "75.00 ± 35.36")
-    assert "utterances of speaker s9" in found.text
+    assert found.rows["best"]["odd"] == found.rows["best"]["s9"]
+    said = re.findall("- .*, (?:utterances of|no utterance).*", found.text)
+    assert [one.split(", ", 2)[-1] for one in said] == [
+        "utterances of speaker s9",
+        "utterances of speaker s2, s10",
+        "utterances of speaker s9, none is of speaker s99",
+        "no utterance, none is of speaker s99",
+    ]
 
 
 def test_curves_over_epochs_are_of_the_logs(best: Path, tmp_path: Path) -> None:

@@ -87,6 +87,16 @@ def test_settings_of_a_metric_that_a_row_cannot_have_are_refused(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
+    ("only", "says"),
+    [("{spaeker: [a]}", "of 'spaeker'; did you mean 'speaker'"), ("{gender: [man]}", "of gender 'man'.*female, male")],
+)
+def test_a_cell_is_of_utterances_that_a_corpus_may_have(tmp_path: Path, only: str, says: str) -> None:
+    with pytest.raises(UsageError, match=rf"one\.yaml:2: cell 'UA': only {says}"):
+        sweep(tmp_path, REST.replace("metric: ua", f"only: {only}"))
+    assert sweep(tmp_path, REST.replace("metric: ua", "only: {gender: [male]}")).cells["UA"].only["gender"] == ("male",)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("cells: {UA: {}}\nbaseline: one", "baseline 'one' is no row that is trained; did you mean 'own'"),
