@@ -90,6 +90,7 @@ class SweepPlan:
             for plan in (self._found(point) if point.row in self.searches else [base])
         ]
         self._check_scoring()
+        self._check_curves()
 
     def _check_scoring(self) -> None:
         """Refuses rows that are the same runs and differ in how these are scored: the scores would be one row's.
@@ -105,6 +106,20 @@ class SweepPlan:
                     f"(score.*, train.device), and both write to {plan.system}. "
                     "Make two sweeps, each with its own --work."
                 )
+
+    def _check_curves(self) -> None:
+        """Refuses a cell over epochs of a row whose runs would measure nothing after them.
+
+        Raises:
+            UsageError: There.
+        """
+        title = next((title for title, cell in self.sweep.cells.items() if cell.epochs is not None), None)
+        row = next((point.row for point, plan in self.bases if not plan.settings.train.curves), None)
+        if title is not None and row is not None:
+            raise UsageError(
+                f"{files.place_of(self.path, f'cells.{title}')}cell {title!r} is over epochs, and row {row!r} has "
+                "train.curves: false, so nothing is measured after each. Give settings: {train: {curves: true}}."
+            )
 
     def again(self) -> SweepPlan:
         """The same sweep, with what its searches have found since."""

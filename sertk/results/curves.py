@@ -94,6 +94,11 @@ class Plot:
             return []
         return list(dict.fromkeys(map(str, every)))
 
+    @property
+    def empty(self) -> bool:
+        """Whether no point has a figure."""
+        return not any(map(self.drawn, self.lines.values()))
+
     def drawn(self, points: Sequence[Point]) -> list[tuple[float, float, float]]:
         """(place on the x axis, mean, deviation) of the points of a curve that have a figure, sorted."""
         names = self.categories

@@ -44,7 +44,7 @@ class Cell:
     epochs: Literal["loss", "wa"] | None = setting(
         None,
         "instead of a metric: a plot over the epochs of training, of the objective or the accuracy of train or "
-        "dev; runs with train.curves have it",
+        "dev; every row needs train.curves",
     )
     only: Mapping[str, tuple[str, ...]] = setting(
         {}, "only utterances of these values of speaker, gender or session, e.g. {speaker: [OAF, YAF]}"

@@ -131,6 +131,15 @@ def test_rows_that_are_one_run_and_scored_in_two_ways_are_refused(recipe: Path) 
         plan(recipe, text.replace("cells:", "grid: {score.batch: [1, 2]}\ncells:"))
 
 
+def test_a_cell_over_epochs_is_of_runs_that_measure_after_each(recipe: Path) -> None:
+    text = SMALL.replace("recipe: RECIPE\n", "").replace("{UA: {metric: ua}}", "{loss: {epochs: loss, part: dev}}")
+    own = "settings: {train: {curves: true, "
+    with pytest.raises(UsageError, match=r"two\.yaml:4: cell 'loss' is over epochs, and row 'slow' has train\.curves"):
+        plan(recipe, text.replace("{system: mini-cnn}", f"{{system: mini-cnn, {own}}}}}}}"))
+    assert plan(recipe, text, choices=Choices(set=["train.curves=true"])).plans
+    assert plan(recipe, text.replace("settings: {train: {", own, 1)).plans
+
+
 def test_rows_folds_and_seeds_can_be_chosen(recipe: Path) -> None:
     made = plan(recipe, rows=["wide"], folds=("2,3",), seeds=("5-7",))
     assert {point.row for point, _ in made.plans} == {"wide"}

@@ -257,6 +257,15 @@ def test_a_cell_may_be_of_some_speakers_alone(best: Path, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_plot_without_a_point_is_not_drawn(best: Path, tmp_path: Path) -> None:
+    cells = {"UA": Cell(), "loss": Cell(part="dev", epochs="loss")}
+    found = made(tmp_path / "out", sweep(cells, {"best": Row()}), line(best))
+    assert found.files == ["table.md", "table.csv", "table.tex"]
+    assert "loss: 6 runs did not measure train and dev after each epoch" in found.text
+    assert "figures" not in found.text
+
+
 def test_curves_over_epochs_are_of_the_logs(best: Path, tmp_path: Path) -> None:
     for fold, seed in EVERY:
         epochs = [(0.5 + 0.1 * int(seed), 0.4), (0.7 - 0.1 * int(seed), 0.3)]
