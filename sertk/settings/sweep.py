@@ -266,6 +266,7 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
     for name, row in sweep.rows.items():
         _check_row(sweep, name, row, places)
     _check_settings(sweep.settings, "settings", places)
+    _check_swept(sweep, sweep.settings, "settings", places)
     for group in ("grid", "zip"):
         for name, values in getattr(sweep, group).items():
             for value in values:
@@ -336,6 +337,7 @@ def _check_row(sweep: Sweep, name: str, row: Row, places: Mapping[str, str]) -> 
             wanted = "{NAME: VALUE, ...}" if several else "a number"
             raise UsageError(f"{place}row {name!r}, cell {cell!r} is {value!r}. Give {wanted}.")
     _check_settings(row.settings, f"rows.{name}.settings", places)
+    _check_swept(sweep, row.settings, f"rows.{name}.settings", places)
     if row.search is not None:
         _check_search(sweep, row.search, f"rows.{name}.search", places)
 
@@ -405,6 +407,27 @@ def _check_settings(settings: Mapping[str, object], name: str, places: Mapping[s
     for word, instead in NOT_SETTINGS.items():
         if word in settings:
             raise UsageError(f"{given_at(word, own)}{word} is no setting of a sweep. {instead}")
+
+
+def _check_swept(sweep: Sweep, settings: Mapping[str, object], name: str, places: Mapping[str, str]) -> None:
+    """Refuses settings that the grid would replace at every point: their row would be another row's runs.
+
+    Raises:
+        UsageError: There.
+    """
+    for swept in sweep.swept:
+        if _says(settings, swept):
+            place = given_at(f"{name}.{swept}", places)
+            raise UsageError(f"{place}{swept} is swept, and {name} sets it. Leave it out, or make two sweeps.")
+
+
+def _says(settings: Mapping[str, object], dotted: str) -> bool:
+    """Whether settings as a recipe writes them have a value of a dotted name, or of what it holds."""
+    first, _, rest = dotted.partition(".")
+    value = settings.get(first)
+    if rest and isinstance(value, Mapping):
+        return _says(value, rest)
+    return first in settings and (not rest or (isinstance(value, str) and ":" in value))  # NAME:SETTING=VALUE
 
 
 def _below(name: str, places: Mapping[str, str]) -> dict[str, str]:

@@ -42,6 +42,28 @@ def test_a_point_of_the_grid_is_another_run_than_the_others(tmp_path: Path, text
         sweep(tmp_path, text + REST)
 
 
+@pytest.mark.parametrize(
+    ("swept", "own"),
+    [
+        ("train.batch", "{train: {batch: 4}}"),
+        ("train.optimizer", "{train: {optimizer: {lr: 0.1}}}"),
+        ("backbone.layers", "{backbone: {name: cnn_transformer, layers: 1}}"),
+        ("backbone.layers", "{backbone: 'cnn_transformer:layers=1'}"),
+    ],
+)
+def test_what_the_grid_would_replace_is_refused(tmp_path: Path, swept: str, own: str) -> None:
+    values = "[sgd]" if swept == "train.optimizer" else "[8, 16]"
+    with pytest.raises(UsageError, match=rf"one\.yaml:5: {swept} is swept, and rows\.small\.settings sets it"):
+        sweep(tmp_path, f"grid: {{{swept}: {values}}}{REST}  small: {{settings: {own}}}\n")
+    with pytest.raises(UsageError, match=rf"one\.yaml:1: {swept} is swept, and settings sets it"):
+        sweep(tmp_path, f"settings: {own}\nzip: {{{swept}: {values}}}{REST}")
+
+
+def test_what_the_grid_sweeps_is_of_the_part_that_a_row_names(tmp_path: Path) -> None:
+    row = "  small: {settings: {backbone: cnn_transformer, train: {epochs: 3}}}\n"
+    assert len(sweep(tmp_path, f"grid: {{backbone.layers: [1, 2], train.batch: [8]}}{REST}{row}").points) == 4
+
+
 def test_swept_values_are_shown_as_they_are_written() -> None:
     values = {"train.refit": True, "crop": None, "backbone": {"name": "frames"}, "alpha": 0.1, "segments": "80:40"}
     shown = 'train.refit true, crop null, backbone {"name": "frames"}, alpha 0.1, segments 80:40'
