@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sertk.core import Utterance
+from sertk.core import PARTS, Utterance
 from sertk.core.errors import some
 from sertk.core.files import Document
 from sertk.corpus.audit import lacking_classes, stamped
@@ -59,9 +59,9 @@ def protocol_messages(name: str, content: Document) -> list[str]:
         name: Of the protocol.
         content: Of its file.
     """
-    folds = len(content["folds"])
+    size = len(content["folds"])
     found = [
-        f"protocol {name}: {len(content['classes'])} classes, {folds} fold{'s' * (folds > 1)}, "
+        f"protocol {name}: {len(content['classes'])} classes, {size} fold{'s' * (size > 1)}, "
         f"{len(content['labels'])} utterances kept, {len(content['dropped'])} dropped, {stamped(content)}, "
         f"hash {content['hash']}"
     ]
@@ -76,9 +76,14 @@ def protocol_messages(name: str, content: Document) -> list[str]:
     if absent:
         first = f"{absent[0]['id']} ({absent[0]['reason']})"
         found.append(f"  {len(absent)} that the folds name are not here, the first: {first}")
-    for part, classes, names in lacking_classes(content["audit"]):
+    counts = {fold: report["counts"] for fold, report in content["audit"].items()}
+    for part in PARTS:
+        names = [fold for fold, own in counts.items() if not own[part]["utterances"]]
+        refused = ": cannot be trained" if part != "test" else ""
+        found += [f"  no utterance in {part} of {_some_folds(names, list(counts))}{refused}"] if names else []
+    for part, classes, folds in lacking_classes(content["audit"]):
         refused = ": cannot be trained" if part == "train" else ""
-        found.append(f"  no {', '.join(classes)} in {part} of {_some_folds(names, list(content['audit']))}{refused}")
+        found.append(f"  no {', '.join(classes)} in {part} of {_some_folds(folds, list(counts))}{refused}")
     return found
 
 

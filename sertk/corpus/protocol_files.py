@@ -13,7 +13,7 @@ from sertk.core import Corpus, Protocol, SertkError, UsageError, Utterance, near
 from sertk.core.files import Document, Record, read_json
 from sertk.core.forms import Form
 from sertk.corpus.audit import audit_folds, overlap_in_words, recordings, shares, undeclared
-from sertk.corpus.protocols import YAML, Folds, expected, from_file, make, to_json
+from sertk.corpus.protocols import YAML, Folds, expected, from_file, make, to_json, unmatched
 
 
 class OverlapError(SertkError):
@@ -130,6 +130,8 @@ def contents(
                 raise
             reasons.append(f"protocol {name} is left out: {error}")
             continue
+        for odd in unmatched(protocol, utterances, reader.published):
+            say(f"protocol {name}: {odd}")
         report = _audited(made.folds, protocol, utterances, sounds)
         found[name] = {
             **to_json(replace(made.folds, shares=shares(report))),

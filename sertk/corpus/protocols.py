@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -36,6 +36,7 @@ from sertk.core import (
     Utterance,
     nearest,
 )
+from sertk.core.errors import some
 from sertk.core.files import Document, Record, read_json
 from sertk.core.forms import Form, fits
 from sertk.corpus.folding import Fold, absent, check_rules, make_folds, read_table
@@ -234,6 +235,16 @@ def _reason(protocol: Protocol, one: Utterance) -> str | None:
     if protocol.labels is not None and one.label not in protocol.labels:
         return f"label {one.label!r} is not in the label map"
     return None
+
+
+def unmatched(protocol: Protocol, utterances: Sequence[Utterance], published: Collection[str]) -> Iterator[str]:
+    """The labels and the `keep` values of a protocol that no utterance has, in sentences; published labels may miss."""
+    for what, named in {"label": protocol.labels or (), **protocol.keep}.items():
+        known = [one.label if what == "label" else value_of(one, what) for one in utterances]
+        lacking = [str(one) for one in named if one not in known and not (what == "label" and one in published)]
+        if lacking:
+            there = {str(one) for one in known if one is not None}
+            yield f"no utterance has {what} {some(lacking)}{nearest(lacking[0], there)}"
 
 
 def value_of(one: Utterance, name: str) -> object:

@@ -13,6 +13,7 @@ from sertk.core.files import renew
 from sertk.corpus import audio, journal
 from sertk.corpus.prepared import Data
 from sertk.stages.prepare import prepare
+from sertk.testing import tone_corpus
 from sertk.testing.trees.anybody import folders
 
 FOLDER = "folder:speaker=([a-z]+)_,title=mine"
@@ -209,3 +210,30 @@ def test_a_protocol_that_another_call_wrote_meanwhile_stays(
     monkeypatch.setattr(audio, "look", beside)
     prepare(FOLDER, root, out, ["random5"], 0.1, 1)
     assert {path.stem for path in (out / "protocols").glob("*.json")} == {"speakers", "random", "random5"}
+
+
+# --- what is said of a protocol --------------------------------------------------------------------------------------
+
+
+def test_an_empty_part_and_what_no_utterance_has_are_named(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protocol = tmp_path / "odd.yaml"
+    protocol.write_text(
+        "labels: {anger: x, sadnes: x, neutral: y}\nkeep: {speaker: [ann, ben, fre]}\n"
+        "test: {one: [ann, ben], two: [ann]}\ndev: []\n"
+    )
+    assert prepare(FOLDER, root, tmp_path / "data", [str(protocol)], 0.1, 1) == 0
+    said = capsys.readouterr().err
+    assert "protocol odd: no utterance has label sadnes; did you mean 'sadness'?" in said
+    assert "protocol odd: no utterance has speaker fre; did you mean 'fred'?" in said
+    assert "  no utterance in train of fold one: cannot be trained\n" in said
+    assert "  no utterance in dev of any fold: cannot be trained\n" in said
+
+
+def test_what_a_corpus_publishes_and_is_missing_here_is_no_odd_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tone_corpus(tmp_path / "in", speakers=12, per_class=1, emotions=("neutral", "happiness"))
+    assert prepare("ravdess", tree, tmp_path / "data", ["speech"], 0.1, 1) == 0
+    assert "no utterance has" not in capsys.readouterr().err
