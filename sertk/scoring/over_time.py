@@ -30,6 +30,8 @@ from sertk.core.files import (
 )
 
 KEY = "over_time"
+TOUCH = 1e-5
+"""Seconds between two windows that touch, at most: each time of a score line is rounded to a millionth."""
 LONGEST_NAME = 190
 """Bytes of the name of a TextGrid, which is written under a longer one first."""
 GIVE = "Give what `sertk score --over-time FILE.jsonl` (or .csv) wrote."
@@ -94,12 +96,12 @@ def intervals(found: Recording) -> list[Interval]:
     of 2 s, the first and the last one of 3 s. Where nothing was scored, the interval has no window.
     """
     made, at = list[Interval](), found.start
-    for number, one in enumerate(found.windows):
+    following = [*(one.start for one in found.windows[1:]), found.end]
+    for number, (one, after) in enumerate(zip(found.windows, following, strict=False)):
         if one.start > at:
             made.append(Interval(at, one.start, None))
         start = max(at, one.start)
-        after = found.windows[number + 1] if number + 1 < len(found.windows) else None
-        at = (after.start + one.end) / 2 if after and after.start < one.end else one.end
+        at = (after + one.end) / 2 if after < one.end else after if after - one.end < TOUCH else one.end
         made.append(Interval(start, at, number))
     return [*made, Interval(at, found.end, None)] if at < found.end else made
 

@@ -29,6 +29,8 @@ def window(start: float, end: float, decision: int = 0) -> Window:
         ([(0, 4), (2, 6), (4, 8), (5, 9)], [(0, 3, 0), (3, 5, 1), (5, 6.5, 2), (6.5, 9, 3)]),
         # a silent one was left out, and both neighbours heard what it heard
         ([(0, 4), (4, 8), (5, 9)], [(0, 4, 0), (4, 6.5, 1), (6.5, 9, 2)]),
+        # rounded apart, as 2.5219375 s is
+        ([(0, 2.521937), (2.521938, 8.999999)], [(0, 2.521938, 0), (2.521938, 9, 1)]),
         ([(1, 3), (5, 7)], [(0, 1, None), (1, 3, 0), (3, 5, None), (5, 7, 1), (7, 9, None)]),
     ],
 )
