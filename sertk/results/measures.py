@@ -20,6 +20,7 @@ OURS = (
     "WA is accuracy, UA is the mean class recall (UAR); precision, recall and F1 are macro means. Percent, 0 to 100, "
     "higher is better."
 )
+ALONE = "a class that was decided and has no utterance counts as 0 in precision, recall and F1, and not in UA"
 
 
 MEND = "Correct it, or leave it out."
@@ -151,7 +152,7 @@ class Measures:
     """
 
     def __init__(self, plugins: Plugins) -> None:
-        self._said, self._gave = set[str](), set[str]()
+        self._said, self._gave, self._alone = set[str](), set[str](), False
         self.all: list[Measure] = []
         names = plugins.names("metric")
         for name in [*(one for one in TITLES if one in names), *(one for one in names if one not in TITLES)]:
@@ -175,6 +176,9 @@ class Measures:
             self._warn(measure.name, error)
             return None
         self._gave.add(measure.name)
+        if measure.name in ("precision", "recall", "f1"):
+            counts = scores.confusion
+            self._alone |= bool((counts.sum(0) > 0)[counts.sum(1) == 0].any())
         return found
 
     def __getitem__(self, name: str) -> Measure:
@@ -195,9 +199,11 @@ class Measures:
         known = [one for one in self.all if one.name in figures]
         groups = groupby(known, key=lambda one: one.about)
         texts = ((about, [f"{one.title} {one.text(figures[one.name])}" for one in ones]) for about, ones in groups)
-        return ", ".join(f"{', '.join(text)} ({about})" for about, text in texts)
+        apart = len({figures[name] for name in ("ua", "recall") if name in figures}) > 1  # not of the same classes
+        return ", ".join(f"{', '.join(text)} ({about})" for about, text in texts) + f" ({ALONE})" * apart
 
     @property
     def legend(self) -> str:
         """What was shown: ours together, of others the range and the direction."""
-        return " ".join([OURS, *(f"{one.title}: {one.about}." for one in self.shown if one.name not in TITLES)])
+        alone = [f"{ALONE[0].upper()}{ALONE[1:]}."] * self._alone
+        return " ".join([OURS, *alone, *(f"{one.title}: {one.about}." for one in self.shown if one.name not in TITLES)])

@@ -137,6 +137,18 @@ def test_all_metrics_come_ours_first_and_those_that_fail_are_named_once_and_skip
     assert measures.legend.endswith("Percent, 0 to 100, higher is better. power: -1 to infinity, lower is better.")
 
 
+def test_it_is_said_where_a_class_was_only_decided_and_counts_in_some_figures() -> None:
+    whole, measures = scores(), Measures(Plugins())
+    said = "lass that was decided and has no utterance counts as 0 in precision, recall and F1, and not in UA"
+    assert said not in measures.words(measures.figures(whole)) + measures.legend
+    measures.figure(measures["ua"], whole.take(torch.tensor([0, 2])))
+    assert said not in measures.legend  # UA alone is shown
+    figures = measures.figures(whole.take(torch.tensor([0, 2])))  # both a, and one of them decided as b
+    assert (figures["ua"], figures["recall"]) == (0.5, 0.25)
+    assert measures.words(figures).endswith(f"higher is better) (a c{said})")
+    assert f"higher is better. A c{said}." in measures.legend
+
+
 def test_a_metric_that_is_not_shown_is_had_by_its_name_alone() -> None:
     """A label loss depends on what was trained: no report has it unless it is asked for."""
     loss = Measure(GUESTS, "label_loss")
