@@ -76,7 +76,7 @@ def units_of(systems: Sequence[System], by: By = "speakers", where: Where | None
     for system in systems:
         if missing := lacking(system.runs, every):
             raise SertkError(
-                f"{system.name} lacks {len(missing)} runs, the first fold {missing[0][0]}, seed {missing[0][1]}. "
+                f"{system.name} lacks {len(missing)} run{'s' * (len(missing) > 1)}, the first {_run(*missing[0])}. "
                 "Train and score them, or give the folds and seeds that are whole."
             )
     folds: dict[str, list[Run]] = {}
@@ -94,6 +94,11 @@ def units_of(systems: Sequence[System], by: By = "speakers", where: Where | None
     )
 
 
+def _run(fold: str, seed: str) -> str:
+    """A run in words; of another corpus, which has no fold of the system, its seed names the bundle."""
+    return f"fold {fold}, seed {seed}" if fold else f"the bundle of {seed}"
+
+
 def _chosen(run: Run, where: Where | None) -> Scores:
     return run.scores if where is None else run.scores.take(where(run.scores))
 
@@ -107,7 +112,7 @@ def _speakers(runs: Sequence[Run], where: Where | None) -> tuple[Array, Array, l
         codes, names = coded(scores.speaker)
         if None in names and bool((unknown := codes == names.index(None)).any()):
             raise SertkError(
-                f"{scores.ids[int(unknown.nonzero()[0])]!r} (fold {run.fold}, seed {run.seed}) has no speaker. "
+                f"{scores.ids[int(unknown.nonzero()[0])]!r} ({_run(run.fold, run.seed)}) has no speaker. "
                 f"Name the speakers in the manifest, and prepare again. {SCORE}"
             )
         rows = torch.tensor([place.setdefault(str(name), len(place)) for name in names], dtype=torch.int64)[codes]

@@ -223,7 +223,7 @@ def _cell(system: _System, data: Data, how: _How, failed: list[Record]) -> Cell:
         ways.add(where)
         scorer = scorer_of(opened, how.device, how.plugins, stored)
         by_logits += _score(scorer, chosen, data, fit, path, how, lost, stamps)
-        seed = str(told["seed"]) if part.fold else f"{told['fold']}, {told['seed']}"
+        seed = str(told["seed"]) if part.fold else f"fold {told['fold']}, seed {told['seed']}"
         runs.append(Held(part.fold, seed, read_scores(path, fit.shared)))
         for stamp in part.stamps:
             ledger.note(data.folder, stamp, told, None)

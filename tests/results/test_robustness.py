@@ -171,14 +171,14 @@ def test_a_matrix_tests_each_system_against_the_first_of_its_training_corpus(
     # "same" is wrong in the other class of the same speakers: UA does not differ, nor does any swap change it by less
     assert (same.estimate.value, same.p, same.holm) == (0.0, 1.0, 1.0)
     assert isinstance(half, str)
-    assert half.startswith("half lacks 1 runs, the first fold 2, seed 0.")
+    assert half.startswith("half lacks 1 run, the first fold 2, seed 0.")
     text = "\n".join(cross_table(cells, found, ua))
     assert "| corpus | system | minus | difference | p | p, Holm |" in text
     assert "| a | best | first | +12.5 UA, 95 % " in text
     assert "| a | same‡ | first | +0.0 UA, 95 % " in text
     assert "Holm's adjustment is over all rows of this table." in text
     assert "A system marked ‡ minus one that is not: it knows the speakers, and the other does not." in text
-    assert "half on a is not tested against first: half lacks 1 runs" in text
+    assert "half on a is not tested against first: half lacks 1 run" in text
     assert "minus" not in "\n".join(cross_table(cells[:2], pairs(cells[:2], ua), ua))
     first, other, row, *_, last = csv.DictReader(io.StringIO(cross_csv(cells, found)))
     assert (row["against"], row["difference"], row["p"], row["p_holm"]) == ("first", "0.125", "0.5", "1.0")

@@ -60,7 +60,7 @@ def test_what_cannot_be_drawn_is_refused(system: Make) -> None:
     unknown = [*FIRST[:3], ("4", None, "b", "a")]
     with pytest.raises(SertkError, match=r"'4' \(fold 1, seed 0\) has no speaker. Name the speakers"):
         units_of([system({("1", "0"): unknown})])
-    with pytest.raises(SertkError, match="lacks 1 runs, the first fold 2, seed 1"):
+    with pytest.raises(SertkError, match="lacks 1 run, the first fold 2, seed 1"):
         units_of([system({("1", "0"): FIRST, ("2", "0"): SECOND, ("1", "1"): FIRST})])
     moved = [("1", "bob", "a", "a"), *FIRST[1:]]
     with pytest.raises(SertkError, match="fold 1: its speakers have not the same utterances"):

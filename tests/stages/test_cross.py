@@ -126,13 +126,19 @@ def test_what_does_not_go_together_is_refused_before_anything_is_scored(
     assert not (tmp_path / "out").exists()
 
 
+def two_bundles(folder: Path) -> Path:
+    """A folder of runs with the same model for two folds; the path of what the second says."""
+    shutil.copytree(CNN, folder / "fold=1/seed=0/model")
+    other = Path(shutil.copytree(CNN, folder / "fold=2/seed=0/model")) / "bundle.json"
+    about = json.loads(other.read_text())
+    other.write_text(json.dumps({**about, "protocol": {**about["protocol"], "fold": "2"}}))
+    return other
+
+
 def test_what_one_bundle_of_a_folder_of_runs_alone_could_not_score_does_not_end_the_table(
     emodb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(CNN, tmp_path / "system/fold=1/seed=0/model")
-    other = Path(shutil.copytree(CNN, tmp_path / "system/fold=2/seed=0/model")) / "bundle.json"
-    about = json.loads(other.read_text())
-    other.write_text(json.dumps({**about, "protocol": {**about["protocol"], "fold": "2"}}))
+    other = two_bundles(tmp_path / "system")
 
     def part(opened: bundle.Opened, data: Data, how: stage._How, failed: list[Record]) -> stage._Part:
         found = part_of(opened, data, how, failed)
@@ -172,6 +178,13 @@ def test_the_second_system_of_a_training_corpus_is_tested_against_the_first(emod
     # it is the same model: no swap of speakers changes anything
     assert [second[one] for one in ("difference", "p", "p_holm")] == ["0.0", "1.0", "1.0"]
     assert "A system stands against the first one" in (tmp_path / "out/cross.md").read_text()
+
+
+def test_a_bundle_that_a_system_lacks_on_another_corpus_is_named(emodb: Path, tmp_path: Path) -> None:
+    two_bundles(tmp_path / "twin")
+    cross([CNN, tmp_path / "twin"], [emodb], tmp_path / "out", device="cpu")
+    said = f"{NAME} lacks 1 run, the first the bundle of fold 2, seed 0. Train and score them"
+    assert said in (tmp_path / "out/cross.md").read_text()
 
 
 def test_a_missing_file_is_counted_and_the_exit_code_is_3(emodb: Path, tmp_path: Path) -> None:

@@ -407,7 +407,7 @@ def test_of_a_run_that_lacks_the_utterances_are_counted_once_and_the_reason_is_t
     (path,) = report([tmp_path / "s"])
     page = Page(path.with_name("report.html"))
     assert ">joy (48)<" in page.section("recall")  # 2 clips of each of 24 speakers, though seed 1 has half of them
-    assert "lacks 1 runs, the first fold 1, seed 1" in page.section("groups")
+    assert "lacks 1 run, the first fold 1, seed 1" in page.section("groups")
 
 
 def test_one_class_of_one_speaker_has_no_groups_and_no_empty_table(tmp_path: Path) -> None:
