@@ -71,6 +71,9 @@ class SweepPlan:
         twice = next((name for name in named for one in varied if files.same(name, one)), None)
         if twice:
             raise UsageError(f"{twice} is swept by {path}, and the command line sets it. Leave it out, or choose rows.")
+        if recipe is None and not own.exists():
+            place = files.place_of(path, "recipe") or f"{path}: "
+            raise UsageError(f"{place}its recipe, {own}, is missing. Give `recipe: FILE` in it, or --recipe RECIPE.")
         self._recipe = recipe_file(recipe or str(own)).resolve()
         self._own = recipe_file(str(own)) if own.exists() else self._recipe  # a file outside of a recipe's folder
         self._stores: dict[str, list[Store]] = {}

@@ -244,8 +244,9 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
         UsageError: There.
     """
     for word, wrong in {
-        "rows": not any(row.trained for row in sweep.rows.values()) and "no row is trained. Give rows, by name.",
         "cells": not sweep.cells and "there are no cells. Give columns, by title: {UA: {metric: ua}}.",
+        "seeds": len({*sweep.seeds}) < len(sweep.seeds)
+        and f"seeds is {', '.join(map(str, sweep.seeds))}. Give each once.",
         "zip": len({len(values) for values in sweep.zip.values()}) > 1
         and f"zip has {', '.join(f'{len(values)} values of {name}' for name, values in sweep.zip.items())}. Give as "
         "many of each.",
@@ -265,6 +266,8 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
         _check_cell(sweep, name, cell, given_at(f"cells.{name}", places))
     for name, row in sweep.rows.items():
         _check_row(sweep, name, row, places)
+    if not any(row.trained for row in sweep.rows.values()):
+        raise UsageError(f"{given_at('rows', places)}no row is trained. Give rows, by name.")
     _check_settings(sweep.settings, "settings", places)
     _check_swept(sweep, sweep.settings, "settings", places)
     for group in ("grid", "zip"):

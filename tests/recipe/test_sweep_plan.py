@@ -210,7 +210,7 @@ def test_a_file_outside_of_a_recipe_has_the_recipe_that_is_asked_for(recipe: Pat
     path.parent.mkdir()
     path.write_text(SMALL.replace("recipe: RECIPE\n", ""), encoding="utf-8")
     ask = Ask(root=recipe.parent, work=recipe.parent / "work")
-    with pytest.raises(UsageError, match="no recipe"):
+    with pytest.raises(UsageError, match=r"mine\.yaml: its recipe, .*recipe\.yaml, is missing\..* --recipe RECIPE"):
         SweepPlan(path, ask)
     assert {line.elsewhere for line in SweepPlan(path, ask, (), str(recipe)).lines} == {""}
 

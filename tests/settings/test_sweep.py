@@ -108,6 +108,18 @@ def test_settings_of_a_metric_that_a_row_cannot_have_are_refused(tmp_path: Path,
         sweep(tmp_path, f"{REST}  own: {row}\n")
 
 
+def test_a_row_that_is_both_trained_and_quoted_is_named_though_no_other_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"one\.yaml:4: row 'plain' is quoted, so nothing of it is run"):
+        sweep(tmp_path, REST.replace("mini-cnn", "mini-cnn, quoted: {UA: 50}"))
+    with pytest.raises(UsageError, match=r"one\.yaml:3: no row is trained"):
+        sweep(tmp_path, REST.replace("system: mini-cnn", "quoted: {UA: 50}"))
+
+
+def test_a_seed_is_given_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"one\.yaml:1: seeds is 0, 1, 0\. Give each once"):
+        sweep(tmp_path, f"seeds: [0, 1, 0]{REST}")
+
+
 @pytest.mark.parametrize(
     ("only", "says"),
     [("{spaeker: [a]}", "of 'spaeker'; did you mean 'speaker'"), ("{gender: [man]}", "of gender 'man'.*female, male")],
