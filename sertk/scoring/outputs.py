@@ -101,7 +101,8 @@ def check_audio(out: Path, found: Inputs) -> None:
 
 
 def _paths(out: Path) -> list[Path]:
-    return [out, beside(out, "metrics", ".json"), beside(out, "failed", ".jsonl"), sidecar(out)]
+    listed = (beside(out, name, ".jsonl") for name in ("failed", "unscored"))
+    return [out, beside(out, "metrics", ".json"), *listed, sidecar(out)]
 
 
 def _made(

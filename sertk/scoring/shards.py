@@ -186,7 +186,8 @@ def read_shards(paths: Sequence[Path]) -> list[Shard]:
         SertkError: If a file is no shard, they are of different scorings, one is missing or comes twice, or what failed
             in one is not listed.
     """
-    files = [one for one in paths if not f".{one.name}".endswith(".failed.jsonl") or sidecar(one).exists()]
+    lists = (".failed.jsonl", ".unscored.jsonl")
+    files = [one for one in paths if not f".{one.name}".endswith(lists) or sidecar(one).exists()]
     if not files:
         raise UsageError("--merge needs the score lines of all shards, for example out/scores.*.jsonl.")
     known = [_shard(one) for one in files if sidecar(one).exists()]

@@ -339,11 +339,13 @@ def _spare(out: Path, made: _Made, failed: Iterable[Record], parts: Parts) -> No
         SertkError: There.
     """
     if made.failed and not made.scored and out.is_file() and out.stat().st_size:
-        (first,) = _write_failed(out, failed, made)
+        path = beside(out, "unscored", ".jsonl")  # failed.jsonl is of the scores that stay
+        write_jsonl(path, failed)
+        first = next(line for _, line in read_jsonl(path, "Score again."))
         parts.clear()
         raise SertkError(
-            f"none of the {made.failed} inputs could be scored, so the earlier {out} stays; why is in "
-            f"{beside(out, 'failed', '.jsonl')}, the first: {first['reason']}"
+            f"none of the {made.failed} inputs could be scored, so the earlier {out} stays; why is in {path}, "
+            f"the first: {first['reason']}"
         )
 
 
@@ -529,7 +531,8 @@ def _write(out: Path, lines: Iterable[bytes], made: _Made, measures: Measures | 
 def _write_failed(out: Path, failed: Iterable[Record], made: _Made) -> list[Record]:
     """Writes the inputs that failed beside `out`, and gives the first of them, if there is one."""
     path = beside(out, "failed", ".jsonl")
-    path.unlink(missing_ok=True)
+    for old in (path, beside(out, "unscored", ".jsonl")):
+        old.unlink(missing_ok=True)
     if not made.failed:
         return []
     write_jsonl(path, failed)

@@ -573,21 +573,22 @@ def test_a_list_in_the_place_of_what_it_lists_is_told_how_it_is_given(mine: Path
 
 def test_where_nothing_can_be_scored_the_scores_of_before_stay(mine: Path, root: Path, tmp_path: Path) -> None:
     out, paths = tmp_path / "out" / "scores.jsonl", [tmp_path / "a.wav", tmp_path / "b.wav"]
-    for path in paths:
-        path.write_bytes((root / ONE).read_bytes())
-    assert score(mine, [*map(str, paths)], out) == 0
+    paths[0].write_bytes((root / ONE).read_bytes())
+    paths[1].write_text("hello, this is no audio")
+    assert score(mine, [*map(str, paths)], out) == 1
     before = {one: one.read_bytes() for one in out.parent.iterdir()}
-    for path in paths:
-        path.write_text("hello, this is no audio")
+    paths[0].write_text("nor is this")
     with pytest.raises(
         SertkError,
-        match=r"^none of the 2 inputs could be scored, so the earlier .*scores\.jsonl stays; why is in .*failed\.jsonl",
+        match=r"^none of the 2 inputs could be scored, so the earlier .*scores\.jsonl stays; why is in .*/unscored\.jsonl",
     ):
         score(mine, [*map(str, paths)], out)
-    found = (out.parent / "failed.jsonl").read_text().splitlines()
-    assert [json.loads(line)["id"] for line in found] == [*map(str, paths)]
-    (out.parent / "failed.jsonl").unlink()
-    assert {one: one.read_bytes() for one in out.parent.iterdir()} == before
+    listed = out.with_name("unscored.jsonl")
+    assert [json.loads(line)["id"] for line in listed.read_text().splitlines()] == [*map(str, paths)]
+    assert {one: one.read_bytes() for one in out.parent.iterdir() if one != listed} == before
+    paths[0].write_bytes((root / ONE).read_bytes())
+    assert score(mine, [*map(str, paths)], out) == 1
+    assert not listed.exists()
 
 
 def test_a_wrong_path_leaves_the_scores_of_before(mine: Path, root: Path, tmp_path: Path) -> None:
