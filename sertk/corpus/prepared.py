@@ -62,7 +62,7 @@ class Data:
         about = read_json(folder / "corpus.json", PREPARE, CORPUS)
         self.corpus: str = about["corpus"]
         self.root = root or Path(about["root"])
-        self.partial = any(one["here"] < one["published"] for one in about.get("counts", {}).values())
+        self.partial = any(one.get("here", 0) < one.get("published", 0) for one in about.get("counts", {}).values())
         self._protocols: dict[str, Folds] = {}
         self._unchanged: set[str] = set()  # ids whose files were looked at
 

@@ -79,7 +79,7 @@ def test_a_row_is_the_same_alone_and_among_others(kind: str, form: Mapping[str, 
     for place, size in enumerate(together.length.tolist()):
         single = frames(encoder, alone(rows, place)).data[0]
         assert single.shape == (size, 4 * 16)
-        assert (single - together.data[place, :size]).abs().max() <= 5e-6 * max(scale, 1.0)
+        assert (single - together.data[place, :size]).abs().max() <= 1e-5 * max(scale, 1.0)  # with AVX-512 6e-6
 
 
 def test_hugging_faces_own_norm_lets_a_batch_change_its_members() -> None:
