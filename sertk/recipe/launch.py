@@ -57,7 +57,7 @@ class Launch:
         self._name = split("launcher", spec)[0]
         self.launcher = self._make(spec)
         self._open: list[tuple[str, Command, str]] = []
-        self._planned: list[Step] = []
+        self._planned = set[Path]()  # what the commands of a dry run would make
         self._new, self._files = False, list[Path]()
 
     @classmethod
@@ -77,8 +77,7 @@ class Launch:
 
     def awaits(self, step: Step) -> bool:
         """Whether a step reads what was submitted, or printed, so that it cannot be judged yet if it is up to date."""
-        coming = [*self._planned, *(step for _, command, _ in self._open for step in command.steps)]
-        made = {path for one in coming for path in one.makes}
+        made = self._planned or {path for _, command, _ in self._open for one in command.steps for path in one.makes}
         store = step.stage == "train" and any(stage == "featurize" for stage, _, _ in self._open)
         return store or not made.isdisjoint(step.needs)
 
@@ -106,7 +105,7 @@ class Launch:
         if self._ask.dry:
             for command in due:
                 sys.stdout.write(shlex.join(["sertk", *command.words]) + "\n")
-            self._planned += todo
+            self._planned.update(path for step in todo for path in step.makes)
             return [0] * len(todo)
         for step in steps:
             if step not in todo:

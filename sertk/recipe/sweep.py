@@ -93,7 +93,6 @@ class SweepPlan:
             for plan in (self._found(point) if point.row in self.searches else [base])
         ]
         self._check_scoring()
-        self._check_curves()
 
     def _check_scoring(self) -> None:
         """Refuses rows that are the same runs and differ in how these are scored: the scores would be one row's.
@@ -110,7 +109,7 @@ class SweepPlan:
                     "Make two sweeps, each with its own --work."
                 )
 
-    def _check_curves(self) -> None:
+    def check_curves(self) -> None:
         """Refuses a cell over epochs of a row whose runs would measure nothing after them.
 
         Raises:

@@ -78,7 +78,8 @@ def _run(plan: SweepPlan) -> int:
 
 
 def _stages(plan: SweepPlan, rest: ExitStack) -> int:
-    ask = plan.ask
+    ask, found = plan.ask, set[str]()  # system files that a dry run's searches would write
+    plan.check_curves()
     launch = Launch.of(plan.base)
     looked, failed = False, list[int]()
     for stage in STAGES:
@@ -92,6 +93,7 @@ def _stages(plan: SweepPlan, rest: ExitStack) -> int:
             if 130 in codes:
                 return 130
             failed += filter(None, codes)
+            found = {str(path) for step in searches for path in step.makes} if ask.dry else found
             if not ask.dry:
                 rest.enter_context(searching.alone(plan.out))
             plan = plan.again()
@@ -101,7 +103,11 @@ def _stages(plan: SweepPlan, rest: ExitStack) -> int:
             continue
         trained = ask.dry or launch.ahead  # or will be
         steps = [step for step in steps if stage != "score" or trained or (step.stamp.parent / "model").exists()]
-        todo = [step for step in steps if ask.force or launch.awaits(step) or not fresh(step)]
+        todo = [
+            step
+            for step in steps
+            if ask.force or not found.isdisjoint(step.words) or launch.awaits(step) or not fresh(step)
+        ]
         if todo and not looked:
             _rehearse(plan)
             looked = True

@@ -16,7 +16,7 @@ from sertk.settings.check import check_part, group_of
 from sertk.settings.merge import read, tags_in, where_given
 from sertk.settings.plain import identity
 from sertk.settings.schema import Component, Settings, given_at, setting
-from sertk.settings.values import value_text
+from sertk.settings.values import component_of, value_text
 
 NOT_SETTINGS = {
     "system": "A row has it: rows: {NAME: {system: SYSTEM}}.",
@@ -428,9 +428,9 @@ def _says(settings: Mapping[str, object], dotted: str) -> bool:
     """Whether settings as a recipe writes them have a value of a dotted name, or of what it holds."""
     first, _, rest = dotted.partition(".")
     value = settings.get(first)
-    if rest and isinstance(value, Mapping):
-        return _says(value, rest)
-    return first in settings and (not rest or (isinstance(value, str) and ":" in value))  # NAME:SETTING=VALUE
+    if rest and isinstance(value, str) and "=" in value:  # NAME:SETTING=VALUE
+        value = component_of(value)
+    return _says(value, rest) if rest and isinstance(value, Mapping) else first in settings and not rest
 
 
 def _below(name: str, places: Mapping[str, str]) -> dict[str, str]:

@@ -229,6 +229,12 @@ def test_a_sweep_searches_trains_with_what_was_found_and_says_so(file: Path, cor
     ]
     again = cli(*words, "--dry-run")
     assert len(again.stdout.splitlines()) == 1, again.stdout
+    text = file.read_text()
+    file.write_text(text.replace("trials: 2", "trials: 3"))
+    more = [shlex.split(line) for line in cli(*words, "--dry-run").stdout.splitlines()]
+    file.write_text(text)
+    assert {line[1] for line in more} == {"search", "train", "score", "sweep"}  # what is found may be other settings
+    assert all("find-o" in " ".join(line) for line in more if line[1] in ("train", "score"))
     report = cli("report", work / "exp/emobox/find-own")
     assert report.exit_code == 0, report.output
     assert "settings searched on each fold's own dev" in (work / "exp/emobox/find-own/RESULTS.md").read_text()

@@ -135,9 +135,9 @@ def test_a_cell_over_epochs_is_of_runs_that_measure_after_each(recipe: Path) -> 
     text = SMALL.replace("recipe: RECIPE\n", "").replace("{UA: {metric: ua}}", "{loss: {epochs: loss, part: dev}}")
     own = "settings: {train: {curves: true, "
     with pytest.raises(UsageError, match=r"two\.yaml:4: cell 'loss' is over epochs, and row 'slow' has train\.curves"):
-        plan(recipe, text.replace("{system: mini-cnn}", f"{{system: mini-cnn, {own}}}}}}}"))
-    assert plan(recipe, text, choices=Choices(set=["train.curves=true"])).plans
-    assert plan(recipe, text.replace("settings: {train: {", own, 1)).plans
+        plan(recipe, text.replace("{system: mini-cnn}", f"{{system: mini-cnn, {own}}}}}}}")).check_curves()
+    plan(recipe, text, choices=Choices(set=["train.curves=true"])).check_curves()
+    plan(recipe, text.replace("settings: {train: {", own, 1)).check_curves()
 
 
 def test_rows_folds_and_seeds_can_be_chosen(recipe: Path) -> None:

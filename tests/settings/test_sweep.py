@@ -60,8 +60,9 @@ def test_what_the_grid_would_replace_is_refused(tmp_path: Path, swept: str, own:
 
 
 def test_what_the_grid_sweeps_is_of_the_part_that_a_row_names(tmp_path: Path) -> None:
-    row = "  small: {settings: {backbone: cnn_transformer, train: {epochs: 3}}}\n"
-    assert len(sweep(tmp_path, f"grid: {{backbone.layers: [1, 2], train.batch: [8]}}{REST}{row}").points) == 4
+    for own in ("cnn_transformer", "'cnn_transformer:heads=2'"):
+        row = f"  small: {{settings: {{backbone: {own}, train: {{epochs: 3}}}}}}\n"
+        assert len(sweep(tmp_path, f"grid: {{backbone.layers: [1, 2], train.batch: [8]}}{REST}{row}").points) == 4
 
 
 def test_swept_values_are_shown_as_they_are_written() -> None:
