@@ -583,16 +583,17 @@ def look(path: Path, who: str) -> tuple[int, int]:
     return now.st_size, now.st_mtime_ns
 
 
-def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> None:
-    """Makes sure that the file is the one that was prepared; it is read where its time alone is another, as of a copy.
+def check_unchanged(root: Path, utterance: Utterance, facts: Facts) -> bool:
+    """Makes sure that the file is the one that was prepared; says whether it was read, for its time alone is another.
 
     Raises:
         InputError: Where it is missing, cannot be read, or has another size or other samples.
     """
     path, cut = root / utterance.path, replace(utterance, start=facts.start, duration=facts.asked)
     size, mtime = look(path, utterance.id)
-    same = size == facts.size
-    if same and mtime != facts.mtime:
+    same, other = size == facts.size, mtime != facts.mtime
+    if same and other:  # as of a copy
         same = examine(root, cut, 0.0, ffmpeg=True).sha256 == facts.sha256
     if not same:
         raise InputError(f"{utterance.id}: {path} changed since it was prepared. Run `sertk prepare` again.")
+    return other

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sertk.console.progress import say
 from sertk.core import Corpus, InputError, SertkError, UsageError, Utterance
 from sertk.core.errors import nearest
 from sertk.core.files import SCHEMA, Document, Record, read_json, read_jsonl
@@ -65,6 +66,7 @@ class Data:
         self.partial = any(one.get("here", 0) < one.get("published", 0) for one in about.get("counts", {}).values())
         self._protocols: dict[str, Folds] = {}
         self._unchanged: set[str] = set()  # ids whose files were looked at
+        self._said = False
 
     @cached_property
     def utterances(self) -> dict[str, Utterance]:
@@ -136,8 +138,11 @@ class Data:
         for one in chosen:
             try:
                 if one.id not in self._unchanged:
-                    audio.check_unchanged(self.root, one, self.facts[one.id])
+                    read = audio.check_unchanged(self.root, one, self.facts[one.id])
                     self._unchanged.add(one.id)
+                    if read and not self._said:
+                        self._said = True
+                        say(f"files below {self.root} have other times than `sertk prepare` saw, so they are read")
                 kept.append(one)
             except InputError as error:
                 if failed is None:

@@ -387,7 +387,8 @@ class Plan:
         ask, folder = self.ask, self._path.parent
         words = ["sertk", "recipe", self._path.name]
         if folder.is_relative_to(egs()):
-            words = [f"egs/{folder.name}/run.sh"] if self._own else ["sertk", "recipe", folder.name]
+            script = self._own and (folder / "run.sh").exists()  # which a copy has not
+            words = [f"egs/{folder.name}/run.sh"] if script else ["sertk", "recipe", folder.name]
         words += ["--root", "FOLDER"] if ask.root else []
         words += ["--system", self._from_here(Path(str(self.settings.system)))]
         words += [word for fold in ask.folds for word in ("--fold", fold)]

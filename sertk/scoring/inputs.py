@@ -212,10 +212,10 @@ def _of_manifest(path: Path, failed: list[Record]) -> Iterator[tuple[str, Uttera
 
 def _met(manifest: Path, listed: Iterable[Utterance], learned: Collection[str]) -> bool:
     """Whether one of the recordings is known as one that was learned from: by the hashes beside the manifest."""
-    path = manifest.with_name("audio.jsonl")
-    if not learned or not path.exists():
+    both = map(manifest.with_name, ("corpus.json", "audio.jsonl"))  # then `prepare` wrote them
+    if not learned or not all(path.exists() for path in both):
         return False
-    each = each_facts(path, "Run `sertk prepare` again, or put the manifest into another folder.")
+    each = each_facts(manifest.with_name("audio.jsonl"), "Run `sertk prepare` again.")
     known = {one.id for one in each if one.sha256[:16] in learned}
     return any(one.id in known for one in (listed if known else ()))
 

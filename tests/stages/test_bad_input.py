@@ -158,7 +158,7 @@ def test_a_file_changed_since_it_was_prepared_is_never_used(root: Path, tmp_path
 
 
 def test_a_copy_with_other_times_is_the_prepared_corpus_and_other_samples_are_not(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = prepared(root, tmp_path / "out")
     with monkeypatch.context() as patch:  # what looks as it did is not read
@@ -167,7 +167,9 @@ def test_a_copy_with_other_times_is_the_prepared_corpus_and_other_samples_are_no
     copy = Path(shutil.copytree(root, tmp_path / "copy"))
     for path in copy.rglob("*.wav"):
         os.utime(path, (1, 1))
+    capsys.readouterr()
     assert len(Data(data.folder, copy).select([*data.utterances])) == len(data.utterances)
+    assert " ".join(capsys.readouterr().err.split()).count("have other times than `sertk prepare` saw") == 1
     size = (copy / ONE).stat().st_size
     soundfile.write(copy / ONE, soundfile.read(copy / ONE)[0] / 2, 16_000)
     assert (copy / ONE).stat().st_size == size
