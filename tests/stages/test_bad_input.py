@@ -582,7 +582,7 @@ def test_where_nothing_can_be_scored_the_scores_of_before_stay(mine: Path, root:
     paths[0].write_text("nor is this")
     with pytest.raises(
         SertkError,
-        match=r"^none of the 2 inputs could be scored, so the earlier .*scores\.jsonl stays; why is in .*/unscored\.jsonl",
+        match=r"^none of the 2 inputs could be scored, so the earlier .*\.jsonl stays; why is in .*/unscored\.jsonl",
     ):
         score(mine, [*map(str, paths)], out)
     listed = out.with_name("unscored.jsonl")
