@@ -44,6 +44,6 @@ def copy(recipe: Path, target: Path) -> None:
 
     if target.exists():
         raise UsageError(f"{target} exists already; give --copy a new folder.")
-    # its results belong to the original, data and runs to a work folder, and run.sh sets up the environment beside egs/
+    # its results belong to the original, data and runs to a work folder, and run.sh needs the tools/ beside egs/
     names = ("data", "exp", "corpus", "RESULTS.md", "SWEEPS.md", "run.sh")
     shutil.copytree(recipe.parent, target, ignore=shutil.ignore_patterns(*names))

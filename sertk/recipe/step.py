@@ -87,7 +87,7 @@ def _words(file: Path, content: Document, steps: Sequence[Step]) -> list[str]:
 
 def _work(command: Command, run: Callable[[Sequence[str]], int], *, allow_failed: bool) -> int:
     for step in command.steps:
-        if step.stage != "train":  # which takes it away with the folder, where forced, or refuses another run's folder
+        if step.stage != "train":  # it deletes a run whole (--force), or leaves the run of other settings as it is
             step.stamp.unlink(missing_ok=True)
     before = [fingerprint(step) for step in command.steps]
     code = run(command.words)

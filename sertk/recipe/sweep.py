@@ -15,7 +15,7 @@ from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import YAML
 from sertk.recipe import search as searching
 from sertk.recipe.find import recipe_file
-from sertk.recipe.freshness import Step, fresh
+from sertk.recipe.freshness import Step
 from sertk.recipe.plan import Ask, Plan, anywhere, seeds_in
 from sertk.results.sweeps import Line
 from sertk.settings import sweep as files
@@ -136,13 +136,8 @@ class SweepPlan:
         """The steps of a stage, each once; None if they depend on a corpus that is not prepared yet.
 
         Raises:
-            UsageError: Where two rows would write different files to one place, or a cell is of nobody in the corpus.
+            UsageError: Where two rows would write different files to one place.
         """
-        if stage == "featurize":  # the first that has the corpus prepared
-            self._check_only()
-        return self._steps(stage)
-
-    def _steps(self, stage: str) -> list[Step] | None:
         found: dict[Path, Step] = {}
         for point, plan in self.bases if stage in ("prepare", "featurize") else self.plans:
             steps = self.steps_of(point, plan, stage)
@@ -156,8 +151,8 @@ class SweepPlan:
                     )
         return list(found.values())
 
-    def _check_only(self) -> None:
-        """Refuses cells of speakers, genders or sessions that the prepared corpus has not.
+    def check_only(self) -> None:
+        """Refuses cells of speakers, genders or sessions that the corpus has not, once it is prepared.
 
         Where less is here than is published they may be among what is missing, and it is said.
 
@@ -165,7 +160,7 @@ class SweepPlan:
             UsageError: There.
         """
         only = [(title, *one) for title, cell in self.sweep.cells.items() for one in cell.only.items()]
-        if not only or not all(map(fresh, self._steps("prepare") or ())):
+        if not only:
             return
         data = [Data(folder) for folder in dict.fromkeys(plan.folds_file.parents[1] for _, plan in self.bases)]
         for title, what, values in only:
@@ -195,7 +190,7 @@ class SweepPlan:
 
     def every(self) -> list[Step]:
         """The steps of all stages that are known."""
-        return [step for stage in STAGES for step in self._steps(stage) or ()]
+        return [step for stage in STAGES for step in self.steps(stage) or ()]
 
     @property
     def out(self) -> Path:

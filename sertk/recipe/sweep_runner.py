@@ -81,8 +81,10 @@ def _stages(plan: SweepPlan, rest: ExitStack) -> int:
     ask, found = plan.ask, set[str]()  # system files that a dry run's searches would write
     plan.check_curves()
     launch = Launch.of(plan.base)
-    looked, failed = False, list[int]()
+    todo, looked, failed = list[Step](), False, list[int]()
     for stage in STAGES:
+        if stage == "featurize" and not (ask.dry and todo):  # the corpus is prepared
+            plan.check_only()
         if stage == "train" and plan.searches:
             searches = [step for step in plan.search_steps if ask.force or launch.awaits(step) or not fresh(step)]
             if searches and not looked:

@@ -340,8 +340,7 @@ def _spare(out: Path, made: _Made, failed: Iterable[Record], parts: Parts) -> No
     """
     if made.failed and not made.scored and out.is_file() and out.stat().st_size:
         path = beside(out, "unscored", ".jsonl")  # failed.jsonl is of the scores that stay
-        write_jsonl(path, failed)
-        first = next(line for _, line in read_jsonl(path, "Score again."))
+        first = _listed(path, failed)
         parts.clear()
         raise SertkError(
             f"none of the {made.failed} inputs could be scored, so the earlier {out} stays; why is in {path}, "
@@ -535,10 +534,15 @@ def _write_failed(out: Path, failed: Iterable[Record], made: _Made) -> list[Reco
         old.unlink(missing_ok=True)
     if not made.failed:
         return []
-    write_jsonl(path, failed)
-    first = next(line for _, line in read_jsonl(path, "Score again."))
+    first = _listed(path, failed)
     say(f"{made.missing} inputs failed, see {path}; the first: {first['reason']}")
     return [first]
+
+
+def _listed(path: Path, failed: Iterable[Record]) -> Record:
+    """Writes inputs that failed, and gives the first of them."""
+    write_jsonl(path, failed)
+    return next(line for _, line in read_jsonl(path, "Score again."))
 
 
 def _told(scored: int, failed: int, first: Sequence[Record]) -> int:

@@ -82,7 +82,8 @@ def test_a_recipe_prepares_its_official_layout_without_a_failure_and_says_its_co
     early = cli(*call, "--dry-run")
     assert early.exit_code == 0, early.stderr
     assert shlex.split(early.stdout.splitlines()[0])[1] == "prepare"
-    if "prepare it first" in early.stderr:  # the corpus decides on the folds
+    if name == "fesc":  # the corpus decides on the folds
+        assert "prepare it first" in early.stderr
         assert cli(*call, "--stage", "train", "--dry-run").exit_code == 0
     done = cli(*call, "--stop-stage", "prepare")
     assert done.exit_code == 0, done.stderr

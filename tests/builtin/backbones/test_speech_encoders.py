@@ -69,9 +69,15 @@ def alone(rows: Padded, place: int) -> Padded:
 
 @EACH
 @pytest.mark.parametrize("normalize", [True, False])
-def test_a_row_is_the_same_alone_and_among_others(kind: str, form: Mapping[str, object], normalize: bool) -> None:
-    encoder = made(kind, form, normalize=normalize, layers="all")
+def test_a_row_is_the_same_alone_and_among_others(
+    kind: str, form: Mapping[str, object], normalize: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # float64 behind the standardised wave: the rounding of float32 in all layers is above the bound with AVX-512
+    encoder = made(kind, form, normalize=normalize, layers="all").double()
+    standardise = encoder._standardise
+    monkeypatch.setattr(encoder, "_standardise", lambda wave: standardise(wave).double())
     rows = waves(16_000, 9_123, 9_123, 4_000, 400)
+    rows = Padded(rows.data.double(), rows.length)
     together = frames(encoder, rows)
     # (16000 - 400) // 320 + 1 = 49 and so on; 400 samples are what one frame sees
     assert together.length.tolist() == [49, 28, 28, 12, 1]
@@ -79,7 +85,7 @@ def test_a_row_is_the_same_alone_and_among_others(kind: str, form: Mapping[str, 
     for place, size in enumerate(together.length.tolist()):
         single = frames(encoder, alone(rows, place)).data[0]
         assert single.shape == (size, 4 * 16)
-        assert (single - together.data[place, :size]).abs().max() <= 1e-5 * max(scale, 1.0)  # with AVX-512 6e-6
+        assert (single - together.data[place, :size]).abs().max() <= 5e-6 * max(scale, 1.0)
 
 
 def test_hugging_faces_own_norm_lets_a_batch_change_its_members() -> None:
