@@ -15,6 +15,8 @@ from sertk.scoring.inputs import Inputs
 from sertk.scoring.over_time import is_table
 from sertk.scoring.shards import sidecar
 
+TABLES = (".csv", ".tsv", ".xlsx")
+
 Made = Mapping[tuple[str, str], str]
 """The option of each file that is written, by its place."""
 
@@ -31,8 +33,13 @@ def check_out(
         embeddings: Where embeddings go.
 
     Raises:
-        UsageError: If it is, or if two outputs are one.
+        UsageError: If it is, if two outputs are one, or if `out` is named as a table.
     """
+    if out is not None and out.suffix.lower() in TABLES:
+        raise UsageError(
+            f"--out {out} is named as a table, and score lines are JSON, one an utterance. Name it FILE.jsonl; "
+            "pandas.read_json(FILE, lines=True) reads it as a table."
+        )
     made = _made(out)
     for option, path in (("--over-time", over_time), ("--embeddings", embeddings)):
         if path is not None and _place(path) in made:

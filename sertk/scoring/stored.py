@@ -84,7 +84,8 @@ class Shelf:
             wanted = [address(made.reads, one, self._data.facts) for one in utterances]
             lacking = sum(sha not in stores[name] for sha in wanted if sha)
             if lacking:
-                what = f"{lacking} of {len(utterances)} have no features in {made.folder}; sertk featurize stores them"
-                return None, f"from audio ({what})"
+                what = f"{lacking} of {len(utterances)} have no features in {made.folder}"
+                how = "sertk featurize stores them, if no augmentation changes the wave"  # a bundle holds none
+                return None, f"from audio ({what}; {how})"
         widths = {name: described[name].width for name in names}
         return Stored(stores, widths, self._data.facts, text=bool(others)), "from the store"

@@ -245,8 +245,10 @@ def _check(sweep: Sweep, places: Mapping[str, str]) -> None:
     """
     for word, wrong in {
         "cells": not sweep.cells and "there are no cells. Give columns, by title: {UA: {metric: ua}}.",
-        "seeds": len({*sweep.seeds}) < len(sweep.seeds)
-        and f"seeds is {', '.join(map(str, sweep.seeds))}. Give each once.",
+        **{
+            word: len({*values}) < len(values) and f"{word} is {', '.join(map(str, values))}. Give each once."
+            for word, values in {"seeds": sweep.seeds, "folds": sweep.folds}.items()
+        },
         "zip": len({len(values) for values in sweep.zip.values()}) > 1
         and f"zip has {', '.join(f'{len(values)} values of {name}' for name, values in sweep.zip.items())}. Give as "
         "many of each.",
@@ -307,6 +309,9 @@ def _check_cell(sweep: Sweep, name: str, cell: Cell, place: str) -> None:
     odd = next((one for one in cell.only if one not in FIELDS), None)
     if odd is not None:
         raise UsageError(f"{place}cell {name!r}: only of {odd!r}{nearest(odd, FIELDS)}")
+    empty = next((one for one, values in cell.only.items() if not values), None)
+    if empty is not None:
+        raise UsageError(f"{place}cell {name!r}: only of no {empty}, so of no utterance. Give values, or leave it out.")
     genders = AUX["gender"].classes
     odd = next((one for one in cell.only.get("gender", ()) if one not in genders), None)
     if odd is not None:

@@ -54,6 +54,13 @@ def test_windows_do_not_go_where_prepare_has_written(tmp_path: Path) -> None:
         check_out(None, [tmp_path / "c.jsonl", tmp_path / "b" / ".." / "a.jsonl"], tmp_path / "a.jsonl")
 
 
+@pytest.mark.parametrize("name", ["scores.csv", "scores.TSV"])
+def test_score_lines_are_not_written_under_the_name_of_a_table(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=rf"--out .*{name} is named as a table, .* Name it FILE\.jsonl; pandas"):
+        check_out(tmp_path / name, [])
+    check_out(tmp_path / "scores", [], tmp_path / "windows.csv")
+
+
 def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()

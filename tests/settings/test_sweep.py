@@ -116,14 +116,20 @@ def test_a_row_that_is_both_trained_and_quoted_is_named_though_no_other_is_there
         sweep(tmp_path, REST.replace("system: mini-cnn", "quoted: {UA: 50}"))
 
 
-def test_a_seed_is_given_once(tmp_path: Path) -> None:
+def test_a_seed_and_a_fold_are_given_once(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"one\.yaml:1: seeds is 0, 1, 0\. Give each once"):
         sweep(tmp_path, f"seeds: [0, 1, 0]{REST}")
+    with pytest.raises(UsageError, match=r"one\.yaml:1: folds is 03, 03\. Give each once"):
+        sweep(tmp_path, f"folds: ['03', '03']{REST}")
 
 
 @pytest.mark.parametrize(
     ("only", "says"),
-    [("{spaeker: [a]}", "of 'spaeker'; did you mean 'speaker'"), ("{gender: [man]}", "of gender 'man'.*female, male")],
+    [
+        ("{spaeker: [a]}", "of 'spaeker'; did you mean 'speaker'"),
+        ("{gender: [man]}", "of gender 'man'.*female, male"),
+        ("{gender: [male], speaker: []}", "of no speaker, so of no utterance"),
+    ],
 )
 def test_a_cell_is_of_utterances_that_a_corpus_may_have(tmp_path: Path, only: str, says: str) -> None:
     with pytest.raises(UsageError, match=rf"one\.yaml:2: cell 'UA': only {says}"):

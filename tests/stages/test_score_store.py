@@ -235,7 +235,7 @@ def test_audio_is_read_where_the_store_lacks_an_utterance_that_is_scored(
     assert "utterances from the store, WA" in capsys.readouterr().err  # the one that it lacks is of train
     place.change(**{place.sha(3): None})
     whole = scored(place, "audio")
-    why = f"1 of 32 have no features in {place.store}; sertk featurize stores them"
+    why = f"1 of 32 have no features in {place.store}; sertk featurize stores them, if no augmentation changes the wave"
     assert f"from audio ({why}), WA" in capsys.readouterr().err
     assert len(whole) == 32
     assert whole[1]["id"] == zero["id"]
