@@ -353,12 +353,14 @@ class Augmentation(Part, ABC):
         copies: Into how many copies it expands the training set; it sees which in `batch.copy`.
         partners: How many other rows it wants for each, drawn from the whole training set.
         sample_rate: Of the waves that it is made for, Hz; None for any. A run at another one is refused.
+        stretch: How many times as long it may make an utterance.
     """
 
     touches: tuple[str, ...] = ("wave",)
     copies: int = 1
     partners: int = 0
     sample_rate: int | None = None
+    stretch: float = 1.0
 
     @abstractmethod
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sertk.core import Augmentation, Batch, Crop, Feature, InputSpec, Padded, Rng, Span, UsageError, nearest
+from sertk.core import Augmentation, Backbone, Batch, Crop, Feature, InputSpec, Padded, Rng, Span, UsageError, nearest
 from sertk.modeling.borders import check_augmented, check_padded, inside
 
 RAW = ("wave", "text")  # what features are made of, as the loader reads it
@@ -130,6 +130,13 @@ def _grouped(groups: Tensor, owner: Tensor) -> Tensor:
     own = torch.repeat_interleave(torch.arange(len(groups), device=owner.device), fewest)
     place = torch.arange(len(own), device=owner.device) - (fewest.cumsum(0) - fewest)[own]
     return first[groups[own]] + place[:, None]
+
+
+def most_seconds(features: Mapping[str, Feature], backbone: Backbone, crop: Crop | None) -> float:
+    """Seconds of audio that a model takes at most; its pieces count where a crop cuts all that the backbone reads."""
+    cut = cut_inputs(crop, features)
+    lengths = [features[name].longest for name in backbone.inputs]
+    return min([*lengths, *([] if cut.issuperset(backbone.inputs) else [backbone.longest])])
 
 
 def cut_inputs(crop: Crop | None, features: Mapping[str, Feature]) -> frozenset[str]:

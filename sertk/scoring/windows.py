@@ -16,7 +16,7 @@ from sertk.core.files import Record
 from sertk.corpus.audio import Samples
 from sertk.modeling import bundle
 from sertk.modeling.bundle import Bundle
-from sertk.modeling.frontend import cut_inputs
+from sertk.modeling.frontend import most_seconds
 
 WHOLE = 60.0
 """Seconds up to which a recording is scored whole, where nothing in the model allows less."""
@@ -87,10 +87,7 @@ class Cutting(NamedTuple):
 
 def limit(made: Bundle) -> float:
     """Seconds of a recording that a model takes at most."""
-    features, backbone = made.frontend.features, made.model.backbone
-    cut = cut_inputs(made.settings.crop, features)
-    lengths = [features[name].longest for name in backbone.inputs]
-    return min([*lengths, *([] if cut.issuperset(backbone.inputs) else [backbone.longest])])
+    return most_seconds(made.frontend.features, made.model.backbone, made.settings.crop)
 
 
 def own_windows(made: Bundle) -> Windows:

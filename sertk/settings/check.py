@@ -102,9 +102,6 @@ def _refuse_contradictions(s: Settings) -> None:
         "train.unfreeze": t.unfreeze >= t.epochs > 0
         and f"train.unfreeze {t.unfreeze} of {t.epochs} epochs: no layer of the backbone would ever be trained. Lower "
         "it, or freeze the backbone.",
-        "class_weights": s.class_weights == "balanced"
-        and s.sampler.name == "balanced"
-        and "class_weights balanced and sampler balanced both make classes count alike. Take one of them.",
     }
     for name, what in wrong.items():
         if what:

@@ -80,16 +80,16 @@ RATES: dict[str, Callable[..., Rate]] = {
 
 
 def plateau(optimizer: Optimizer, factor: float = 0.5, patience: int = 0) -> ReduceLROnPlateau:
-    """Multiplies the rate when the loss on dev, its cross-entropy, does not fall (P5 section 4.3: halved at once).
+    """Multiplies the rate when the loss on dev, its cross-entropy, is no new least (P5 section 4.3: halved at once).
 
     Args:
         optimizer: Given by the run.
         factor: Of the rate.
-        patience: Epochs without a lower loss that are borne.
+        patience: Epochs without a new least loss that are borne.
     """
     check_range("schedule 'plateau'", "factor", factor, above=0, below=1)
     check_range("schedule 'plateau'", "patience", patience, at_least=0)
-    # torch's default asks for a fall of 1e-4 of the loss; any fall counts here
+    # torch's default asks for a fall of 1e-4 of the loss; any new least counts here
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0.0)
 
 

@@ -18,7 +18,7 @@ from sertk.corpus.prepared import Data
 from sertk.corpus.protocols import Folds
 from sertk.modeling.borders import inside
 from sertk.modeling.build import Body, with_frozen
-from sertk.modeling.frontend import Frontend
+from sertk.modeling.frontend import Frontend, most_seconds
 from sertk.plugins import Plugins
 from sertk.settings.schema import DecisionSpec, Settings
 from sertk.training import distributed, hearing, initial, pilot, probe, record, run_folder, temperature
@@ -205,6 +205,7 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     plans = [(1, plan) for plan in sampler.epoch(1, s.seed)[: s.pilot or 0]]  # the same on all ranks
     sampler.shard(distributed.rank(), distributed.world_size())
     training = make_training(setup, phase, selected, parts, order)
+    _check_longest(body, rows, s)
     _say_uncut(body, rows, s)
     plain = rows_of(setup, ids)
     if setup.shared.init:
@@ -292,6 +293,26 @@ def _curves(setup: Setup, training: Training) -> Curves:
     own, aux = {"train": setup.fold.train, "dev": setup.fold.dev}, training.mixture.aux
     loaders = {name: _plain(setup, training, ids, f"curves of {name}", aux) for name, ids in own.items()}
     return Curves({name: (loader, decided(setup, own[name])) for name, loader in loaders.items()})
+
+
+def _check_longest(body: Body, rows: Rows, s: Settings) -> None:
+    """Refuses a training utterance that the model does not take whole, before epochs are spent on the others.
+
+    Where silence is trimmed it is not known yet how long they are.
+
+    Raises:
+        SertkError: There.
+    """
+    most = most_seconds(body.frontend.features, body.backbone, s.crop)
+    longest = max(rows.utterances, key=lambda one: one.duration or 0.0)
+    seconds, stretch = longest.duration or 0.0, math.prod(one.stretch for one in body.frontend.augment)
+    if s.audio.trim_db is None and seconds * stretch > most:
+        made = f", and augmentations make it up to {seconds * stretch:.1f} s," if stretch > 1 else ""
+        raise SertkError(
+            f"the training utterance {longest.id} is {seconds:.1f} s{made} which is above the {most:g} s that the "
+            f"model takes. Cut the file{', leave the augmentation out' * (stretch > 1)}, or, where the encoder is the "
+            "backbone and no frozen feature, set crop: {length: 10, train: random, score: all}."
+        )
 
 
 def _say_uncut(body: Body, rows: Rows, s: Settings) -> None:

@@ -182,6 +182,16 @@ def test_a_folder_is_looked_at_when_a_part_is_made_and_read_when_it_is_called(tm
         applied(made, batch_of([torch.ones(3)]))
 
 
+@pytest.mark.parametrize(("samples", "rate"), [([0.5], 48_000), ([], 48_000), ([], 16_000), ([math.nan] * 9, 8000)])
+def test_a_recording_that_leaves_no_sample_at_the_rate_of_the_run_is_named(
+    tmp_path: Path, samples: list[float], rate: int
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.array(samples, "float32"), rate, subtype="FLOAT")
+    for made in (NoiseFolder(str(tmp_path)), Reverb(str(tmp_path))):
+        with pytest.raises(UsageError, match=r"a\.wav is silent, or has samples that are no numbers; remove it"):
+            applied(made, batch_of([torch.ones(99)]))
+
+
 def test_a_folder_that_is_too_long_for_the_memory_is_refused(tmp_path: Path) -> None:
     write(tmp_path, a=[1.0] * 16_000, b=[1.0] * 32_000)
     Folder("x", str(tmp_path), 16_000, 0.05)

@@ -43,6 +43,11 @@ def test_a_row_becomes_as_long_as_its_speed_says(factor: float, length: int) -> 
     assert found.data.shape == (1, length)
 
 
+@pytest.mark.parametrize(("factors", "stretch"), [((0.9, 1.0, 1.1), 1 / 0.9), ((1.25, 2.0), 0.8)])
+def test_the_longest_that_a_row_may_become_is_known(factors: Sequence[float], stretch: float) -> None:
+    assert Speed(factors).stretch == pytest.approx(stretch)
+
+
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_a_tone_is_higher_at_a_higher_speed(factor: float) -> None:
     found = changed(batch_of([tone(400, 16000)]), factor).data[0]

@@ -86,7 +86,6 @@ def test_an_error_names_the_file_and_line_of_the_layer_that_gave_the_value(tmp_p
     ("given", "says"),
     [
         ({"train.unfreeze": 3, "train.epochs": 3}, r"train\.unfreeze 3 of 3 epochs: no layer of the backbone would"),
-        ({"class_weights": "balanced", "sampler": "balanced"}, "both make classes count alike"),
     ],
 )
 def test_settings_that_undo_or_repeat_each_other_are_refused(given: dict[str, object], says: str) -> None:

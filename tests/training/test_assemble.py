@@ -267,6 +267,18 @@ def test_a_sampler_replaces_shuffle_and_gives_way_to_what_a_loss_asks_for() -> N
             wanted(["ce", "triplet"], sampler=chosen)
 
 
+@pytest.mark.parametrize(
+    ("losses", "sampler"), [("ce", "balanced"), ("ce", "balanced_pairs"), ("contrastive:pairs=balanced", None)]
+)
+def test_classes_are_not_made_equal_twice(losses: str, sampler: str | None) -> None:
+    named = ["ce", *([losses] if losses != "ce" else [])]
+    own = {"sampler": sampler} if sampler else {}
+    wanted(named, **own)
+    with pytest.raises(UsageError, match=f"class_weights balanced and sampler {sampler or 'balanced_pairs'} both make"):
+        wanted(named, class_weights="balanced", **own)
+    wanted(["ce", "contrastive"], class_weights="balanced")
+
+
 def test_a_head_replaces_linear_and_is_refused_where_a_loss_asks_for_its_own() -> None:
     _, head = wanted(["ce"], head="linear:dropout=0.2")
     assert (head.kind, head.settings, head.out) == ("linear", {"dropout": 0.2}, 2)  # type: ignore[attr-defined]

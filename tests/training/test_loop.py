@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sertk.core import SertkError
 from sertk.corpus.prepared import Data
 from sertk.settings import merge
 from sertk.training.checkpoint import Checkpoints
@@ -174,6 +175,33 @@ def test_a_plateau_lowers_the_rate_after_an_epoch_whose_dev_loss_did_not_fall(
     lines = log(tmp_path / "run")
     assert len({line["dev_loss"] for line in lines}) == 1
     assert [line["rates"]["main"] for line in lines] == pytest.approx([0.1, 0.1, 0.05, 0.025])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({}, None),
+        ({"augment": "speed:factors=[1.0,1.1]"}, None),
+        (
+            {"augment": "speed:factors=[0.9,1.0]"},
+            r"is 0\.\d s, and augmentations make it up to 0\.\d s, which is above",
+        ),
+        ({"augment": "speed:factors=[0.9]", "crop": {"length": 0.2, "train": "random"}}, None),
+    ],
+)
+def test_an_utterance_that_the_encoder_does_not_take_is_refused_before_the_first_epoch(
+    plugin: Path, data: Path, tmp_path: Path, more: dict[str, object], says: str | None
+) -> None:
+    positions = int(50 * max(one.seconds for one in Data(data).facts.values())) + 1  # of 20 ms
+    config = {"d_model": 8, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 8}
+    encoder = {"name": "whisper", "reads": "wave", "config": {**config, "max_source_positions": positions}}
+    own = {"inputs": {"wave": {"name": "wave"}}, "backbone": encoder, "on_augment": "recompute", "train.epochs": 1}
+    if says is None:
+        train(plugin, data, tmp_path / "run", **own, **more)
+        return
+    with pytest.raises(SertkError, match=says):
+        train(plugin, data, tmp_path / "run", **own, **more)
+    assert not (tmp_path / "run.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -293,18 +293,19 @@ def test_a_schedule_that_makes_no_sense_is_refused(spec: Component, says: str) -
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, [8, 8, 8, 4, 2]),  # 3.0 falls, 2.99999 falls by less than torch's threshold, 2.99999 and 3.5 do not
-        ({"factor": 0.1, "patience": 1}, [8, 8, 8, 8, 0.8]),
+        # 2.99999 is lower by less than torch's threshold, 2.99999 and 3.5 are not; 3.2 is below 3.5, and no new least
+        ({}, [8, 8, 8, 4, 2, 1]),
+        ({"factor": 0.1, "patience": 1}, [8, 8, 8, 8, 0.8, 0.8]),
     ],
 )
-def test_plateau_lowers_the_rate_where_the_loss_does_not_fall(
+def test_plateau_lowers_the_rate_where_the_loss_is_not_below_its_least(
     settings: Mapping[str, object], expected: list[float]
 ) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8.0)
     spec = Component("plateau", settings)
     schedule: Any = optim.make_schedules(Plugins(), spec, {"main": optimizer}, 2, 10)["main"]
     found = [optimizer.param_groups[0]["lr"]]
-    for loss in (3.0, 2.99999, 2.99999, 3.5):
+    for loss in (3.0, 2.99999, 2.99999, 3.5, 3.2):
         schedule.step(loss)
         found.append(optimizer.param_groups[0]["lr"])
     assert found == pytest.approx(expected)

@@ -82,10 +82,10 @@ class Folder:
         except (OSError, soundfile.LibsndfileError) as error:
             raise self._unusable(path, f"cannot be read ({error})") from None
         wave: Tensor = torch.from_numpy(samples).mean(1)
-        if not (wave.isfinite().all() and wave.any()):
-            raise self._unusable(path, "is silent, or has samples that are no numbers")
         if rate != self._rate:
             wave = torch.from_numpy(soxr.resample(wave.numpy(), rate, self._rate, quality="VHQ"))
+        if not (wave.isfinite().all() and wave.any()):  # a few samples at a high rate may become none
+            raise self._unusable(path, "is silent, or has samples that are no numbers")
         return wave
 
     def _unusable(self, path: Path, why: str) -> UsageError:

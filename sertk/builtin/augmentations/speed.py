@@ -26,6 +26,7 @@ class Speed(Augmentation):
             said = f"factors is {list(factors)}; it is a list of at least one speed, each from 0.5 to 2"
             raise UsageError(f"augmentation 'speed': {said}")
         self._ratios = [Fraction(round(1000 * one), 1000).as_integer_ratio() for one in factors]
+        self.stretch = max(under / over for over, under in self._ratios)
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         """B rows with "wave" (B, S) -> B rows, longer or shorter."""
