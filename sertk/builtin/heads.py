@@ -36,7 +36,7 @@ class Linear(Head):
 
 
 class Cosine(Head):
-    """Scaled cosines between the embedding and a direction per class: s cos(theta) (P4 section 3.1).
+    """Scaled cosines between the embedding and a direction per class: s cos(theta) (P4 eq. 2 without its margin).
 
     Args:
         width: E; given by the run.

@@ -77,6 +77,8 @@ class APFL(Loss):
 class ArcFace(APFL):
     """-log of the softmax in which the target's s cos(theta) became s cos(theta + m): `apfl` with gamma = 0.
 
+    Deng et al. 2019; P4 compares with it in section 3.1.
+
     Args:
         task: Given by the run.
         dims: Given by the run.

@@ -10,7 +10,7 @@ from sertk.core import At, Dims, HeadSpec, Loss, Reduction, Target, Task, Views,
 
 
 class Focal(Loss):
-    """-sum_c y_c (1 - p_c)^gamma log p_c, p = softmax(logits), with soft labels y (P2 eq. 7).
+    """-sum_c y_c (1 - p_c)^gamma log p_c, p = softmax(logits), with soft labels y (P2 eq. 7; P4 compares with it).
 
     Args:
         task: Given by the run.
