@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from sertk.builtin.decisions import mean, random
 from sertk.builtin.features.spectral import MFCC
 from sertk.core import Augmentation, Batch, Crop, Feature, Padded, Rng, Target
+from sertk.modeling.decide import of_logits
 from sertk.modeling.frontend import Frontend
 
 
@@ -118,6 +120,33 @@ def test_no_group_stays_none_where_rows_are_cut() -> None:
     lone.groups["pair"].resize_(0, 2)
     made = Frontend({"mel": Frames()}, Crop(0.2, train="all"))(lone, train=True)
     assert made.groups["pair"].shape == (0, 2)
+
+
+@pytest.mark.parametrize("hop", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+def test_average_and_crop_are_of_the_pieces_that_a_plain_loop_finds(size: int, hop: int) -> None:
+    # every frame of the 40 rows has another value, so a piece is known by its mean
+    lengths = torch.arange(2, 42)
+    wave = Padded(torch.rand(40, 41, generator=torch.Generator().manual_seed(size * 10 + hop)), lengths)
+    rows = torch.arange(40)
+    ids = [str(row) for row in rows.tolist()]
+    whole = Batch(ids, {"wave": wave}, None, torch.zeros_like(rows), rows, {})
+    crop = Crop(size / 10, hop / 10, score="all", pad="mean")
+    made = Frontend({"mel": Frames()}, crop)(whole)
+    first = made.inputs["mel"].fill(0.0).data[..., 0].sum(1) / made.inputs["mel"].length  # (N,)
+    view = of_logits(torch.stack([first, 1 - first], 1).log(), made.owner, "softmax")
+    average = mean(view, 40, Rng.for_rows(0, ids, [0] * 40, 0, "decision"))[:, 0]
+    drawn = torch.stack(
+        [random(view, 40, Rng.for_rows(seed, ids, [0] * 40, 0, "decision"))[:, 0] for seed in range(60)]
+    )
+    for row, length in enumerate(lengths.tolist()):
+        # one after the other, until one reaches the end; a last frame alone is none, for it is centred behind the end
+        starts = [at for at in range(0, length - 1, hop) if at == 0 or at - hop + size < length - 1]
+        pieces = torch.stack([wave.data[row, at : min(at + size, length)].mean() for at in starts])
+        torch.testing.assert_close(average[row], pieces.mean())
+        away = (drawn[:, row, None] - pieces).abs()
+        assert away.amin(1).max() < 1e-5
+        assert len(away.argmin(1).unique()) > 1 or len(pieces) == 1
 
 
 @pytest.mark.parametrize(
