@@ -201,11 +201,11 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     copies = math.prod(one.copies for one in augment)
     ids = fold.train if selected is None else (*fold.train, *fold.dev)
     rows = rows_of(setup, ids, copies, max((one.partners for one in augment), default=0), mixture.aux)
+    _check_longest(body, rows, s)
     sampler, order = make_order(setup, mixture, rows)
     plans = [(1, plan) for plan in sampler.epoch(1, s.seed)[: s.pilot or 0]]  # the same on all ranks
     sampler.shard(distributed.rank(), distributed.world_size())
     training = make_training(setup, phase, selected, parts, order)
-    _check_longest(body, rows, s)
     _say_uncut(body, rows, s)
     plain = rows_of(setup, ids)
     if setup.shared.init:
@@ -307,9 +307,9 @@ def _check_longest(body: Body, rows: Rows, s: Settings) -> None:
     longest = max(rows.utterances, key=lambda one: one.duration or 0.0)
     seconds, stretch = longest.duration or 0.0, math.prod(one.stretch for one in body.frontend.augment)
     if s.audio.trim_db is None and seconds * stretch > most:
-        made = f", and augmentations make it up to {seconds * stretch:.1f} s," if stretch > 1 else ""
+        made = f", and augmentations make it up to {seconds * stretch:.1f} s" if stretch > 1 else ""
         raise SertkError(
-            f"the training utterance {longest.id} is {seconds:.1f} s{made} which is above the {most:g} s that the "
+            f"the training utterance {longest.id} is {seconds:.1f} s{made}, which is above the {most:g} s that the "
             f"model takes. Cut the file{', leave the augmentation out' * (stretch > 1)}, or, where the encoder is the "
             "backbone and no frozen feature, set crop: {length: 10, train: random, score: all}."
         )
