@@ -107,6 +107,8 @@ class BalancedPairs(BatchSampler):
         batch: Given by the run; counts rows.
     """
 
+    balances = True
+
     def plans(self, generator: Generator) -> list[Plan]:
         """Half of the rows drawn of a class in positive pairs, half in negative; the smallest class says how many."""
         rows, count = _by_class(self.labels, generator)
@@ -137,7 +139,7 @@ class Balanced(BatchSampler):
         batch: Given by the run.
     """
 
-    repeats = True
+    repeats, balances = True, True
 
     def plans(self, generator: Generator) -> list[Plan]:
         """Each class round(R / C) times, C the classes that have rows."""

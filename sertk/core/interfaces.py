@@ -385,9 +385,11 @@ class BatchSampler(Part, ABC):
 
     Attributes:
         repeats: Whether a row may come with weight 1 several times in an epoch.
+        balances: Whether all classes come equally often; balanced class weights beside it are refused.
     """
 
     repeats: ClassVar[bool] = False
+    balances: ClassVar[bool] = False
 
     def __init__(self, labels: Tensor, lengths: Tensor, batch: int) -> None:
         self.labels, self.lengths, self.batch = labels, lengths, batch

@@ -239,9 +239,33 @@ def make_parts(
 def make_order(setup: Setup, mixture: Mixture, rows: Rows) -> tuple[BatchSampler, Order]:
     """The sampler of a pass and the batches of its epochs."""
     s = setup.settings
-    wanted = chosen_sampler(s, mixture.sampler)
-    sampler: BatchSampler = setup.shared.plugins.make("sampler", wanted, rows.labels, rows.lengths, s.train.batch)
+    sampler = _make_sampler(setup.shared.plugins, s, mixture, rows.labels, rows.lengths)
     return sampler, Order(sampler, s.seed, len(rows.labels))
+
+
+def _make_sampler(
+    plugins: Plugins, settings: Settings, mixture: Mixture, labels: Tensor, lengths: Tensor
+) -> BatchSampler:
+    """The sampler that the run or a loss wants.
+
+    Args:
+        plugins: The registry.
+        settings: Of the run.
+        mixture: The objective.
+        labels: (R,) int64 class of every row.
+        lengths: (R,) seconds.
+
+    Raises:
+        UsageError: On an unknown sampler or setting, or where it repeats what class weights do.
+    """
+    wanted = chosen_sampler(settings, mixture.sampler)
+    made: BatchSampler = plugins.make("sampler", wanted, labels, lengths, settings.train.batch)
+    if made.balances and settings.class_weights == "balanced":
+        raise UsageError(
+            f"{settings.at('class_weights')}class_weights balanced and sampler {wanted.name} both make classes count "
+            "alike. Take one of them."
+        )
+    return made
 
 
 def _check_copies(settings: Settings, frontend: Frontend) -> None:
@@ -414,8 +438,7 @@ def rehearse(
 
 def _check_sampler(plugins: Plugins, s: Settings, mixture: Mixture) -> None:
     with s.located("sampler"):
-        wanted = chosen_sampler(s, mixture.sampler)
-        plugins.make("sampler", wanted, torch.tensor([0, 1]), torch.ones(2), s.train.batch)
+        _make_sampler(plugins, s, mixture, torch.tensor([0, 1]), torch.ones(2))
 
 
 def _check_mixup(mixture: Mixture) -> None:

@@ -15,9 +15,6 @@ from sertk.plugins import Plugins
 from sertk.settings.schema import COMMAND_LINE, Component, LossTerm, Settings
 from sertk.settings.values import component_text
 
-EVEN = {"balanced", "balanced_pairs"}
-"""Samplers that draw all classes equally often."""
-
 
 class Mixture(nn.Module):
     """sum_k weight_k L_k (P2 eq. 11; P3 eqs. 1 and 4, and P5 eqs. 1 and 9, are sums of two).
@@ -276,14 +273,9 @@ def chosen_sampler(settings: Settings, wanted: str) -> Component:
     """The sampler that losses want, or the run's own where they want none in particular.
 
     Raises:
-        UsageError: Where a sampler was chosen and a loss wants another, or where it repeats what class weights do.
+        UsageError: Where a sampler was chosen and a loss wants another.
     """
     plain, own = Settings().sampler, settings.sampler
-    if settings.class_weights == "balanced" and (even := {wanted, own.name} & EVEN):
-        raise UsageError(
-            f"{settings.at('class_weights')}class_weights balanced and sampler {min(even)} both make classes count "
-            "alike. Take one of them."
-        )
     if wanted in (plain.name, own.name):
         return own
     if own == plain and not settings.at("sampler"):

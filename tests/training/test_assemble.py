@@ -271,12 +271,11 @@ def test_a_sampler_replaces_shuffle_and_gives_way_to_what_a_loss_asks_for() -> N
     ("losses", "sampler"), [("ce", "balanced"), ("ce", "balanced_pairs"), ("contrastive:pairs=balanced", None)]
 )
 def test_classes_are_not_made_equal_twice(losses: str, sampler: str | None) -> None:
-    named = ["ce", *([losses] if losses != "ce" else [])]
-    own = {"sampler": sampler} if sampler else {}
-    wanted(named, **own)
+    own = {"losses": ["ce", *([losses] if losses != "ce" else [])]} | ({"sampler": sampler} if sampler else {})
+    look("mini-cnn", **own)
     with pytest.raises(UsageError, match=f"class_weights balanced and sampler {sampler or 'balanced_pairs'} both make"):
-        wanted(named, class_weights="balanced", **own)
-    wanted(["ce", "contrastive"], class_weights="balanced")
+        look("mini-cnn", class_weights="balanced", **own)
+    look("mini-cnn", losses=["ce", "contrastive"], class_weights="balanced")
 
 
 def test_a_head_replaces_linear_and_is_refused_where_a_loss_asks_for_its_own() -> None:
