@@ -28,13 +28,14 @@ def key(*parts: object) -> int:
 
 def _shift(bits: Tensor, by: int) -> Tensor:
     # torch shifts int64 arithmetically; SplitMix64 wants zeros from the left
-    return (bits >> by) & ((1 << (64 - by)) - 1)
+    return (bits >> by).bitwise_and_((1 << (64 - by)) - 1)
 
 
 def _splitmix(state: Tensor) -> Tensor:
-    state = (state ^ _shift(state, 30)) * _MIX1
-    state = (state ^ _shift(state, 27)) * _MIX2
-    return state ^ _shift(state, 31)
+    """In place, a third of the time: a new tensor a step costs more than its numbers."""
+    state.bitwise_xor_(_shift(state, 30)).mul_(_MIX1)
+    state.bitwise_xor_(_shift(state, 27)).mul_(_MIX2)
+    return state.bitwise_xor_(_shift(state, 31))
 
 
 class Rng:
@@ -83,13 +84,13 @@ class Rng:
 
     def uniform(self, n: int = 1) -> Tensor:
         """(B, n) float32, uniform in [0, 1)."""
-        return _shift(self._bits(n), 40).float() * 2.0**-24
+        return _shift(self._bits(n), 40).float().mul_(2.0**-24)
 
     def normal(self, n: int = 1) -> Tensor:
         """(B, n) float32, standard normal: two of each number drawn (Box and Muller 1958)."""
         bits = self._bits((n + 1) // 2)
-        radius = (1.0 - _shift(bits, 40).float() * 2.0**-24).log_().mul_(-2).sqrt_()
-        both = torch.polar(radius, (bits & 0xFFFFFF).float().mul_(2 * math.pi * 2.0**-24))
+        radius = _shift(bits, 40).float().mul_(-(2.0**-24)).add_(1.0).log_().mul_(-2).sqrt_()
+        both = torch.polar(radius, bits.bitwise_and_(0xFFFFFF).float().mul_(2 * math.pi * 2.0**-24))
         return torch.view_as_real(both).flatten(1)[:, :n]
 
     def integers(self, high: Tensor) -> Tensor:

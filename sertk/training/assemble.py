@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
@@ -279,6 +280,13 @@ def _check_copies(settings: Settings, frontend: Frontend) -> None:
         raise UsageError(
             f"{settings.at('augment')}augmentations {' and '.join(expanding)} both copy every row; keep one of them."
         )
+
+
+def training_rows(setup: Setup, parts: Parts, ids: Sequence[str]) -> Rows:
+    """The rows that a pass trains on: copies and partners as its augmentations ask, and the labels of its tasks."""
+    augment = parts.body.frontend.augment
+    copies, partners = math.prod(one.copies for one in augment), max((one.partners for one in augment), default=0)
+    return rows_of(setup, ids, copies, partners, parts.mixture.aux)
 
 
 def make_training(setup: Setup, phase: str, selected: Training | None, parts: Parts, order: Order) -> Training:

@@ -36,6 +36,7 @@ from sertk.training.assemble import (
     rehearse,
     rows_of,
     share,
+    training_rows,
 )
 from sertk.training.curves import Curves
 from sertk.training.hearing import Hearing
@@ -197,10 +198,8 @@ def _fit(setup: Setup, phase: str, selected: Training | None, parts: Parts) -> T
     """Trains with dev (phase "select"), or on train + dev for the steps that were selected ("refit")."""
     s, fold = setup.settings, setup.fold
     body, mixture = parts.body, parts.mixture
-    augment = body.frontend.augment
-    copies = math.prod(one.copies for one in augment)
     ids = fold.train if selected is None else (*fold.train, *fold.dev)
-    rows = rows_of(setup, ids, copies, max((one.partners for one in augment), default=0), mixture.aux)
+    rows = training_rows(setup, parts, ids)
     _check_longest(body, rows, s)
     sampler, order = make_order(setup, mixture, rows)
     plans = [(1, plan) for plan in sampler.epoch(1, s.seed)[: s.pilot or 0]]  # the same on all ranks

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sertk.builtin.features.spectral import MFCC, WINDOWS, Mel, Spectrogram
+from sertk.builtin.features.spectral import CACHED, MFCC, WINDOWS, Mel, Spectrogram
 from sertk.core import Batch, Crop, Feature, Padded
 from sertk.modeling.frontend import Frontend
 
@@ -125,6 +125,17 @@ def test_a_batch_gives_the_frames_that_each_wave_gives_alone(feature: Feature, s
     for row, size in enumerate(sizes):
         alone = feature(Padded(waves.data[row : row + 1, :size], torch.tensor([size])))
         torch.testing.assert_close(together.data[row, : 1 + size // 160], alone.data[0], atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("sizes", [(60_000, 9_000, 30_001, 60_000, 200), (CACHED + 1, 500)])
+def test_a_batch_too_large_for_one_call_has_its_rows_in_order(feature: Feature, sizes: tuple[int, ...]) -> None:
+    waves = noise(*sizes)  # two rows of 60,000 samples in a call, or one
+    batch = feature(waves)
+    assert len(batch.data) == len(sizes)
+    for row, size in enumerate(sizes):
+        alone = feature(Padded(waves.data[row : row + 1, :size], waves.length[row : row + 1]))
+        torch.testing.assert_close(batch.data[row, : batch.length[row]], alone.data[0], rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(("size", "frames"), [(1, 1), (159, 1), (160, 2), (161, 2), (319, 2), (320, 3)])

@@ -34,7 +34,7 @@ from sertk.plugins import Plugins
 from sertk.settings import merge
 from sertk.settings.schema import Settings
 from sertk.stages.featurize import featurize
-from sertk.training.assemble import make_order, make_parts, make_setup, make_training, rows_of, share
+from sertk.training.assemble import make_order, make_parts, make_setup, make_training, share, training_rows
 from sertk.training.loading import Loader, Rows
 from sertk.training.loop import EmotionBrain
 
@@ -121,7 +121,7 @@ def side(data: Data, settings: Settings) -> Side:
     shared = share(Plugins(), settings, data, folds, ["all"])
     setup = make_setup(shared, settings, Path(tempfile.gettempdir()) / "sertk-bench-writes-nothing")
     parts = make_parts(shared.plugins, settings, setup.task, shared.made)
-    rows = rows_of(setup, ids)
+    rows = training_rows(setup, parts, ids)
     _, order = make_order(setup, parts.mixture, rows)
     return Side(EmotionBrain(make_training(setup, "select", None, parts, order)), rows)
 

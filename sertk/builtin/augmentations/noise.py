@@ -29,12 +29,14 @@ class Noise(Augmentation):
 
     def __call__(self, batch: Batch, rng: Rng, partners: Batch | None) -> Batch:
         """B rows with "wave" (B, S) -> B rows."""
-        wave, draws = batch.inputs["wave"].fill(0.0), rng.fixed
+        rows = (batch.copy > 0).nonzero()[:, 0]  # the originals stay as they are, and drawing is what costs
+        wave, draws = batch.inputs["wave"].fill(0.0), rng.fixed.take(rows)
+        clean, length = wave.data[rows], wave.length[rows]
         decibel = self._snr[0] + draws.uniform()[:, 0] * (self._snr[1] - self._snr[0])
-        power = wave.data.pow(2).sum(1) / wave.length
-        level = (power / 10 ** (decibel / 10)).sqrt() * (batch.copy > 0)
-        noisy = Padded(wave.data + level[:, None] * draws.normal(wave.data.shape[1]), wave.length).fill(0.0)
-        return replace(batch, inputs={**batch.inputs, "wave": noisy})
+        level = (clean.pow(2).sum(1) / length / 10 ** (decibel / 10)).sqrt()
+        noisy = Padded(clean + level[:, None] * draws.normal(clean.shape[1]), length).fill(0.0)
+        mixed = replace(wave, data=wave.data.index_copy(0, rows, noisy.data))
+        return replace(batch, inputs={**batch.inputs, "wave": mixed})
 
 
 class NoiseFolder(Augmentation):

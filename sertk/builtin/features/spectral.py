@@ -13,6 +13,8 @@ from sertk.core import Feature, Padded, check_range
 FLOAT = torch.finfo(torch.float32)
 MOST = 2**26
 """Values of mel filters or of an FFT: 130 MB of filters, more than 10 s of 384 kHz."""
+CACHED = 2**17
+"""Samples in one call on a CPU: so their spectra stay in its cache, which takes three quarters of the time."""
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
 
 
@@ -50,12 +52,17 @@ class _Spectral(Feature):
     def __call__(self, inputs: Padded) -> Padded:
         """(B, S) waves -> (B, T, width)."""
         wave = inputs.fill(0.0)
-        bins = self._stft.to(wave.data.device)(wave.data).transpose(1, 2)
+        rows = CACHED // wave.data.shape[1] if wave.data.is_cpu else len(wave.length)
+        frames = torch.cat([self._frames(some) for some in wave.data.split(max(1, rows))])
+        return Padded(frames, 1 + wave.length // self._hop).fill(self.silence)
+
+    def _frames(self, waves: Tensor) -> Tensor:
+        """(B, S) -> (B, T, width)."""
+        bins = self._stft.to(waves.device)(waves).transpose(1, 2)
         values = bins.real.square().addcmul_(bins.imag, bins.imag)  # torch's abs takes as long as the FFT
         if self._power != 2:
             values = values ** (self._power / 2)
-        frames = self._compress(self._bands(values))
-        return Padded(frames, 1 + wave.length // self._hop).fill(self.silence)
+        return self._compress(self._bands(values))
 
     def _bands(self, bins: Tensor) -> Tensor:
         """(B, T, F) -> (B, T, width)."""
