@@ -53,7 +53,7 @@ class _Spectral(Feature):
         """(B, S) waves -> (B, T, width)."""
         wave = inputs.fill(0.0)
         rows = CACHED // wave.data.shape[1] if wave.data.is_cpu else len(wave.length)
-        frames = torch.cat([self._frames(some) for some in wave.data.split(max(1, rows))])
+        frames = torch.cat([self._frames(some) for some in torch.split(wave.data, max(1, rows))])
         return Padded(frames, 1 + wave.length // self._hop).fill(self.silence)
 
     def _frames(self, waves: Tensor) -> Tensor:
