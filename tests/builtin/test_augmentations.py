@@ -291,6 +291,14 @@ def test_tripling_leaves_copy_0_as_it_is_and_adds_noise_to_the_others() -> None:
     assert not torch.equal(made[2], clean[2])
 
 
+def test_the_noise_of_a_copy_does_not_depend_on_the_originals_beside_it() -> None:
+    batch = batch_of(waves(4000, 900, 2500, 1700), 0, [0, 1, 0, 2])
+    made = noisy(batch)
+    for row in (1, 3):
+        alone = noisy(batch.take(torch.tensor([row])))
+        torch.testing.assert_close(made[row], alone[0])
+
+
 def test_noise_has_the_stated_snr_over_the_utterance() -> None:
     # the estimate of the noise power from 16,000 samples has a deviation of sqrt(2 / 16000) = 1.1 %, 0.05 dB
     loud = torch.cat([torch.zeros(4000), 3 * waves(12000)[0]])

@@ -14,7 +14,7 @@ FLOAT = torch.finfo(torch.float32)
 MOST = 2**26
 """Values of mel filters or of an FFT: 130 MB of filters, more than 10 s of 384 kHz."""
 CACHED = 2**17
-"""Samples in one call on a CPU: so their spectra stay in its cache, which takes three quarters of the time."""
+"""Samples in one call on a CPU, so that their spectra stay in its cache (docs/decisions.md)."""
 WINDOWS = {"hamming": torch.hamming_window, "hann": torch.hann_window}
 
 
