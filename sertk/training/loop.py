@@ -12,6 +12,7 @@ from speechbrain.core import Brain, Stage
 from torch import Tensor
 
 from sertk.core import Batch, Views, key
+from sertk.core.processes import keep_memory
 from sertk.training import distributed
 from sertk.training.curves import Curves
 from sertk.training.loading import Item, Loader
@@ -29,6 +30,7 @@ class EmotionBrain(Brain):  # type: ignore[misc] # SpeechBrain has no types
     """
 
     def __init__(self, training: Training, curves: Curves | None = None) -> None:
+        keep_memory()
         torch.backends.cudnn.deterministic = True
         average = {} if training.average is None else {"average": training.average}
         super().__init__({"model": training.model, "loss": training.mixture, **average}, run_opts=training.options)

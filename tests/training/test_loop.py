@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -312,3 +314,14 @@ def test_the_same_seed_begins_with_the_same_weights_and_another_with_others(
     head = "heads.emotion.layer.1.weight"
     assert torch.equal(one[head], again[head])
     assert not (one[head] == two[head]).any()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_training_keeps_the_pages_of_freed_tensors(plugin: Path, data: Path, tmp_path: Path) -> None:
+    train(plugin, data, tmp_path / "run")
+    faults = list[int]()
+    for _ in range(8):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**25)  # 128 MiB, which are 32,768 pages of 4 KiB
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert sum(faults[4:]) < 1000, faults  # what lies between the first may not be wide enough for the next
