@@ -30,8 +30,8 @@ def keep_memory() -> None:
     """Lets this process, and those that it forks, keep the memory of freed tensors for the next ones.
 
     Every step of training frees the tensors of the step before and takes as much again. The allocator of glibc gives
-    large ones back to the system in between, which then clears each page anew: a quarter of a step of `p1-ce`. What a
-    process has at its peak it has until it ends. Only glibc has the means; elsewhere nothing happens.
+    large ones back to the system in between, which then clears each page anew: up to a quarter of a step of `p1-ce`.
+    What a process has at its peak it has until it ends. Only glibc has the means; elsewhere nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
